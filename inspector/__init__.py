@@ -1,0 +1,93 @@
+"""See what a convolutional network has learned, and check that it is fit to ship, from its .onnx file.
+
+    >>> from inspector import open_model
+    >>> model = open_model("models/efficientnet-lite0.onnx")
+    >>> model.predict("docs/chelsea.jpg")[0].label
+    'Egyptian cat'
+
+Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "open_model": "inspector.model",
+    "Model": "inspector.model",
+    "Prediction": "inspector.model",
+    "Layer": "inspector.layers",
+    "LayerStatistics": "inspector.activations",
+    "statistics": "inspector.activations",
+    "Preprocess": "inspector.image",
+    "open_image": "inspector.image",
+    "Metadata": "inspector.metadata",
+    "InspectorError": "inspector.errors",
+    "ModelError": "inspector.errors",
+    "ImageError": "inspector.errors",
+    "LayerNotFound": "inspector.errors",
+    "ClassNotFound": "inspector.errors",
+    "UsageError": "inspector.errors",
+    "MetadataError": "inspector.errors",
+    "MissingExtra": "inspector.errors",
+    "OutputError": "inspector.errors",
+    "NotComputable": "inspector.errors",
+}
+
+if TYPE_CHECKING:
+    from inspector.activations import LayerStatistics, statistics
+    from inspector.errors import (
+        ClassNotFound,
+        ImageError,
+        InspectorError,
+        LayerNotFound,
+        MetadataError,
+        MissingExtra,
+        ModelError,
+        NotComputable,
+        OutputError,
+        UsageError,
+    )
+    from inspector.image import Preprocess, open_image
+    from inspector.layers import Layer
+    from inspector.metadata import Metadata
+    from inspector.model import Model, Prediction, open_model
+
+
+__all__ = [
+    "ClassNotFound",
+    "ImageError",
+    "InspectorError",
+    "Layer",
+    "LayerNotFound",
+    "LayerStatistics",
+    "Metadata",
+    "MetadataError",
+    "MissingExtra",
+    "Model",
+    "ModelError",
+    "NotComputable",
+    "OutputError",
+    "Prediction",
+    "Preprocess",
+    "UsageError",
+    "__version__",
+    "open_image",
+    "open_model",
+    "statistics",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'inspector' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

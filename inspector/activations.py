@@ -1,0 +1,115 @@
+"""What the activations of a layer amount to: statistics per layer and per channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """Statistics of one layer on one picture, over all its elements and per channel.
+
+    minimum, maximum, mean, std: over finite elements; NaN when there are none. std is the population's.
+    zero_fraction: share of elements that are exactly 0, in [0, 1].
+    blank_channels: channels whose map is constant on this picture. Maps of one element cannot be blank.
+    non_finite: number of NaN and infinite elements.
+    channel_*: float32 (C,), the same per channel.
+    """
+
+    minimum: float
+    maximum: float
+    mean: float
+    std: float
+    zero_fraction: float
+    blank_channels: tuple[int, ...]
+    non_finite: int
+    channel_minimum: NDArray[np.float32] = field(repr=False)
+    channel_maximum: NDArray[np.float32] = field(repr=False)
+    channel_mean: NDArray[np.float32] = field(repr=False)
+    channel_std: NDArray[np.float32] = field(repr=False)
+    channel_zero_fraction: NDArray[np.float32] = field(repr=False)
+
+    def table(self) -> NDArray[np.float32]:
+        """float32 (C, 5): minimum, maximum, mean, std, zero fraction of each channel."""
+        return np.stack(
+            [
+                self.channel_minimum,
+                self.channel_maximum,
+                self.channel_mean,
+                self.channel_std,
+                self.channel_zero_fraction,
+            ],
+            axis=1,
+        )
+
+
+def statistics(values: NDArray[np.float32]) -> LayerStatistics:
+    """Statistics of one picture's activations: float32 (C, H, W), (C, ...), or (K,). The array is not changed."""
+    maps = values.reshape(len(values), -1) if values.ndim > 1 else values.reshape(-1, 1)
+    size = maps.shape[1]
+    low, high = maps.min(axis=1), maps.max(axis=1)
+    bad = 0
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        # min and max carry NaN and infinities on, so this look at every element is only paid for when there are some.
+        finite = np.isfinite(maps)
+        bad = int(finite.size - np.count_nonzero(finite))
+        return _partial(maps, finite, bad)
+    mean = maps.mean(axis=1)
+    square = np.einsum("ij,ij->i", maps, maps, dtype=np.float32) / np.float32(size)
+    variance = np.maximum(square.astype(np.float64) - mean.astype(np.float64) ** 2, 0)
+    # E[x^2] - E[x]^2 loses its digits where the mean is large against the spread: do those channels in two passes.
+    unsure = variance < 1e-3 * square
+    if unsure.any():
+        chosen = maps[unsure].astype(np.float64)
+        variance[unsure] = chosen.var(axis=1)
+    zeros = size - np.count_nonzero(maps, axis=1)
+    overall_mean = float(mean.mean(dtype=np.float64))
+    spread = variance.mean() + np.square(mean.astype(np.float64) - overall_mean).mean()
+    return LayerStatistics(
+        minimum=float(low.min()),
+        maximum=float(high.max()),
+        mean=overall_mean,
+        std=float(np.sqrt(spread)),
+        zero_fraction=float(zeros.sum() / maps.size),
+        blank_channels=tuple(np.flatnonzero(low == high).tolist()) if size > 1 else (),
+        non_finite=bad,
+        channel_minimum=low,
+        channel_maximum=high,
+        channel_mean=mean,
+        channel_std=np.sqrt(variance).astype(np.float32),
+        channel_zero_fraction=(zeros / size).astype(np.float32),
+    )
+
+
+def _partial(maps: NDArray[np.float32], finite: NDArray[np.bool_], bad: int) -> LayerStatistics:
+    """The same over the finite elements alone."""
+    counts = finite.sum(axis=1)
+    kept = np.where(finite, maps, 0).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(counts > 0, kept.sum(axis=1) / counts, np.nan)
+        deviation = np.where(finite, kept - np.nan_to_num(mean)[:, None], 0)
+        variance = np.where(counts > 0, np.square(deviation).sum(axis=1) / counts, np.nan)
+    low = np.where(counts > 0, np.where(finite, maps, np.inf).min(axis=1), np.nan)
+    high = np.where(counts > 0, np.where(finite, maps, -np.inf).max(axis=1), np.nan)
+    zeros = np.count_nonzero(maps == 0, axis=1)
+    every = maps[finite].astype(np.float64)
+    some = every.size > 0
+    return LayerStatistics(
+        minimum=float(every.min()) if some else float("nan"),
+        maximum=float(every.max()) if some else float("nan"),
+        mean=float(every.mean()) if some else float("nan"),
+        std=float(every.std()) if some else float("nan"),
+        zero_fraction=float(zeros.sum() / maps.size),
+        blank_channels=tuple(np.flatnonzero((low == high) & (counts == maps.shape[1])).tolist())
+        if maps.shape[1] > 1
+        else (),
+        non_finite=bad,
+        channel_minimum=low.astype(np.float32),
+        channel_maximum=high.astype(np.float32),
+        channel_mean=mean.astype(np.float32),
+        channel_std=np.sqrt(variance).astype(np.float32),
+        channel_zero_fraction=(zeros / maps.shape[1]).astype(np.float32),
+    )

@@ -1,0 +1,99 @@
+"""The Typer application, and how every error becomes one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from inspector import __version__
+from inspector.cli.console import Stopped, error_document
+from inspector.errors import InspectorError, UsageError, one_line
+
+app = typer.Typer(
+    name="inspector",
+    help="See what a convolutional network has learned, and check that it is fit to ship, from its .onnx file.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Plain help: rich would cost more time than everything else in `inspector --help` together.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# typer carries its own click since 0.20 and uses the click package before: take the classes from what it exports.
+_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"inspector {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """See what a convolutional network has learned, and check that it is fit to ship, from its .onnx file."""
+
+
+def register() -> typer.Typer:
+    """The application with all commands, in the order of the documentation."""
+    from inspector.cli import commands
+
+    if not app.registered_commands:
+        for name, function in commands():
+            app.command(name)(function)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 the audit found something, 2 bad input or usage, 130 interrupted."""
+    given = sys.argv[1:] if arguments is None else arguments
+    sys.exit(guarded(lambda: register()(args=given, prog_name="inspector", standalone_mode=False), "--json" in given))
+
+
+def guarded(call: Callable[[], Any], json: bool) -> int:
+    """The exit code of `call`, with every expected error reported as one line (or one JSON document)."""
+    try:
+        code = call()
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except Stopped as stop:  # already reported
+        return stop.code
+    except InspectorError as error:
+        return _report(error, json)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("inspector: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output (head, less) has seen enough. Python would complain once more when it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        return _report(InspectorError("there is not enough memory", "use a smaller picture or fewer layers"), json)
+    except _ClickError as error:
+        text = error.format_message().rstrip(".") if hasattr(error, "format_message") else str(error)
+        return _report(UsageError(text, "see `inspector --help`, or --help of the command"), json)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _report(InspectorError(f"{where}{error.strerror or error}"), json)
+    except Exception as error:
+        if os.environ.get("INSPECTOR_DEBUG"):
+            raise
+        text = f"internal error, {type(error).__name__}: {one_line(str(error), 200)}"
+        return _report(InspectorError(text, "this is a bug; INSPECTOR_DEBUG=1 shows where"), json)
+
+
+def _report(error: InspectorError, json: bool) -> int:
+    if json:
+        print(error_document(error))
+    else:
+        print(f"inspector: {error}", file=sys.stderr)
+    return 2

@@ -1,0 +1,262 @@
+"""What the commands share: options, the one document on stdout, lines on stderr, and the loop over pictures."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from inspector import __version__
+from inspector.errors import ImageError, InspectorError
+
+if TYPE_CHECKING:
+    from inspector.model import Model, Prediction
+
+SCHEMA = 1
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx file, from any exporter.")]
+ImagesArgument = Annotated[
+    list[str], typer.Argument(metavar="IMAGE...", help="Pictures, folders of pictures, or - for one on stdin.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
+ProviderOption = Annotated[
+    str, typer.Option("--provider", metavar="NAME", help="auto, cpu, cuda, ...; see `inspector doctor`.")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", metavar="N", min=1, help="Threads of onnxruntime; default: all cores.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes on stderr.")]
+OutOption = Annotated[str, typer.Option("-o", "--out", metavar="DIR", help="Folder for what is written.")]
+
+
+class Stopped(Exception):
+    """Ends a command whose outcome has been reported, with this exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass
+class Picture:
+    """One picture that was asked for. path: as it is shown. source: what open_image takes."""
+
+    path: str
+    source: Path | bytes
+
+    @property
+    def stem(self) -> str:
+        """A name for files made from it."""
+        return "stdin" if isinstance(self.source, bytes) else self.source.stem
+
+
+@dataclass
+class Console:
+    """Where a command's results and remarks go."""
+
+    command: str
+    json: bool = False
+    quiet: bool = False
+    _said: set[str] = field(default_factory=set)
+
+    def note(self, line: str) -> None:
+        """A remark on stderr, once."""
+        if not self.quiet and line not in self._said:
+            self._said.add(line)
+            print(f"inspector: {line}", file=sys.stderr)
+
+    def say(self, text: str) -> None:
+        """A line for people on stdout; nothing when a document goes there."""
+        if not self.json:
+            print(text)
+
+    def open(self, path: str, provider: str = "auto", threads: int | None = None, metadata: bool = True) -> Model:
+        """Open a model and say once what had to be assumed."""
+        from inspector.model import open_model
+
+        model = open_model(path, provider=provider, threads=threads, metadata=metadata, warn=self.note)
+        if model.assumed:
+            self.note(
+                f"{path} does not say everything; assumed: {'; '.join(model.assumed)}. "
+                "`inspector annotate` writes the right values into the file"
+            )
+        return model
+
+    def head(self, model: Model | None, /, **more: Any) -> dict[str, Any]:
+        """The keys that every document begins with."""
+        document: dict[str, Any] = {"schema": SCHEMA, "command": self.command, "version": __version__}
+        if model is not None:
+            document["model"] = {"path": relative(model.path), "sha256": model.sha256}
+        return {**document, **more}
+
+    def document(self, document: Mapping[str, Any]) -> None:
+        """The one document, when it was asked for."""
+        if self.json:
+            print(dumps(document))
+
+    def each(
+        self,
+        model: Model,
+        images: Sequence[str],
+        handle: Callable[[Picture], Mapping[str, Any]],
+        show: Callable[[Mapping[str, Any]], str],
+        **more: Any,
+    ) -> None:
+        """Call `handle` for every picture and give out what it returns: as lines, or as `images` of one document.
+
+        Entries are given out as they come, so memory does not grow with their number. A picture that cannot be read
+        is reported, skipped and listed under `skipped`; when none could be read, that is the error.
+        """
+        skipped: list[dict[str, str]] = []
+        done = 0
+        problem: InspectorError | None = None
+        try:
+            for picture in self._progress(find_pictures(images)):
+                try:
+                    if isinstance(picture, ImageError):
+                        raise picture
+                    entry = handle(picture)
+                except ImageError as error:
+                    problem = problem or error
+                    shown = picture.path if isinstance(picture, Picture) else ""
+                    skipped.append({"path": shown, "error": error.message})
+                    self.note(f"skipped: {error}")
+                    continue
+                if self.json:
+                    # The head waits for the first entry: should none work, the error is the document.
+                    print(f'{dumps(self.head(model, **more))[:-1]}, "images": [' if not done else ",", end="")
+                    print(dumps(entry), end="")
+                else:
+                    print(show(entry))
+                done += 1
+        except BaseException as error:
+            if self.json and done:
+                known = error if isinstance(error, InspectorError) else InspectorError(type(error).__name__)
+                print(f"], {dumps({'skipped': skipped, **error_fields(known)})[1:]}")
+                if isinstance(error, InspectorError):
+                    raise Stopped(2) from error
+                if isinstance(error, KeyboardInterrupt):
+                    raise Stopped(130) from error
+            raise
+        if not done:
+            if len(skipped) > 1:
+                raise ImageError(f"none of {len(skipped)} pictures could be read; the first: {problem}")
+            raise problem or ImageError("no pictures were given")
+        if self.json:
+            print(f"], {dumps({'skipped': skipped})[1:]}")
+        elif skipped and not self.quiet:
+            self.note(f"{done} pictures done, {len(skipped)} skipped")
+
+    def _progress(self, pictures: Iterator[Picture | ImageError]) -> Iterator[Picture | ImageError]:
+        """The same pictures with a bar on stderr, where there are several and somebody watches."""
+        if self.quiet or not sys.stderr.isatty():
+            yield from pictures
+            return
+        everything = list(pictures)
+        with progress(len(everything), self.command, self.quiet) as advance:
+            for picture in everything:
+                yield picture
+                advance()
+
+
+@contextmanager
+def progress(total: int, what: str, quiet: bool = False) -> Iterator[Callable[[], None]]:
+    """A progress bar with time left on stderr; the value is called after each step. Silent where nobody watches."""
+    if quiet or total < 2 or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console as RichConsole
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
+def find_pictures(images: Sequence[str]) -> Iterator[Picture | ImageError]:
+    """The pictures that arguments name: files as they are, folders searched, `-` read from stdin.
+
+    An empty folder is given as the ImageError that it is, so that the others still get their turn.
+    """
+    from inspector.image import find_images
+
+    for given in images:
+        if given == "-":
+            yield Picture("-", sys.stdin.buffer.read())
+        elif os.path.isdir(given):  # noqa: PTH112  a Path of "" would be the current folder
+            found = find_images(Path(given))
+            yield from (Picture(relative(path), path) for path in found)
+            if not found:
+                yield ImageError(f"the folder {given} holds no pictures", "known: JPEG, PNG, WebP, BMP, TIFF")
+        else:
+            yield Picture(relative(Path(given)), Path(given))
+
+
+def relative(path: str | Path) -> str:
+    """A path relative to the current folder, with forward slashes."""
+    try:
+        return Path(os.path.relpath(path)).as_posix()
+    except ValueError:  # another drive
+        return Path(path).as_posix()
+
+
+def dumps(document: Mapping[str, Any]) -> str:
+    """Compact JSON that any parser takes: no NaN, only ASCII, so that no terminal's encoding can break it."""
+    return jsonlib.dumps(_plain(document), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, Path):
+        return relative(value)
+    return value.item() if hasattr(value, "item") else value
+
+
+def error_fields(error: InspectorError) -> dict[str, Any]:
+    """The `error` key of a document."""
+    return {"error": {"kind": error.kind, "message": error.message, "hint": error.hint}}
+
+
+def error_document(error: InspectorError) -> str:
+    """The document of a command that failed."""
+    return dumps(error_fields(error))
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "") -> str:
+    """Columns lined up for people. right: headers whose column is aligned to the right, separated by blanks."""
+    cells = [list(map(str, headers)), *([*map(str, row)] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
+    aligned = [h in right.split() for h in headers]
+    lines = [
+        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, aligned, strict=True)).rstrip()
+        for row in cells
+    ]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def top_document(top: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """`top` of a document."""
+    return [{"index": p.index, "label": p.label, "probability": p.probability, "score": p.score} for p in top]
+
+
+def top_line(top: Sequence[Mapping[str, Any]]) -> str:
+    """`Egyptian cat 76.1 %, tabby 10.3 %`."""
+    return ", ".join(f"{p['label']} {p['probability']:.1%}".replace("%", " %") for p in top)
+
+
+def shape_text(shape: Sequence[Any] | None) -> str:
+    """`N x 32 x 112 x 112`, `?` where a size is not known."""
+    return "?" if shape is None else " x ".join("?" if s is None else str(s) for s in shape)

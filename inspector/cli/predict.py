@@ -1,0 +1,39 @@
+"""`inspector predict`: top classes with probabilities."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from inspector.cli.console import (
+    Console,
+    ImagesArgument,
+    JsonOption,
+    ModelArgument,
+    Picture,
+    ProviderOption,
+    QuietOption,
+    ThreadsOption,
+    top_document,
+    top_line,
+)
+
+
+def predict(
+    model: ModelArgument,
+    images: ImagesArgument,
+    top: Annotated[int, typer.Option("--top", metavar="K", min=1, help="How many classes.")] = 3,
+    json: JsonOption = False,
+    provider: ProviderOption = "auto",
+    threads: ThreadsOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Name the most likely classes of pictures, with probabilities."""
+    console = Console("predict", json, quiet)
+    opened = console.open(model, provider, threads)
+
+    def handle(picture: Picture) -> dict[str, Any]:
+        return {"path": picture.path, "top": top_document(opened.predict(picture.source, top))}
+
+    console.each(opened, images, handle, lambda entry: f"{entry['path']}: {top_line(entry['top'])}")

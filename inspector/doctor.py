@@ -1,0 +1,70 @@
+"""What is installed here, and what would run where."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from importlib.util import find_spec
+from typing import Any
+
+from inspector.errors import MissingExtra
+from inspector.runtime import PROVIDERS, available_cores, choose_providers, has_device, installed_runtimes, load_runtime
+
+_PACKAGES = (
+    ("numpy", "everything"),
+    ("onnx", "everything"),
+    ("pillow", "everything"),
+    ("typer", "the command line"),
+    ("onnxruntime", "everything that runs a model: [cpu]"),
+    ("onnxruntime-gpu", "the same on a CUDA device: [gpu]"),
+    ("torch", "filters, dream, gradients, export, finetune: [torch]"),
+    ("onnxscript", "export: [torch]"),
+    ("safetensors", "export --weights, finetune: [torch]"),
+    ("torchvision", "export torchvision:NAME: [zoo]"),
+    ("timm", "export timm:NAME: [zoo]"),
+)
+
+
+def examine() -> dict[str, Any]:
+    """The document of `inspector doctor`: python, platform, cores, packages, providers, chosen, works, advice."""
+    packages = [{"name": name, "version": _version(name), "for": purpose} for name, purpose in _PACKAGES]
+    advice: list[str] = []
+    available: list[str] = []
+    chosen: list[str] = []
+    try:
+        available = load_runtime().get_available_providers()
+        chosen = choose_providers("auto")
+        names = {v: k for k, v in PROVIDERS.items()}
+        advice.append(f"--provider auto runs on: {', '.join(names.get(c, c) for c in chosen)}")
+        if PROVIDERS["cuda"] in available and not has_device("cuda"):
+            advice.append("this onnxruntime has CUDA, but no CUDA device was found")
+    except MissingExtra as error:
+        advice.append(str(error))
+    torch = find_spec("torch") is not None
+    if not torch:
+        advice.append(
+            "torch is not installed: export, finetune, filters, dream and gradients through the twin need it "
+            '(pip install "inspector[torch]"); everything else works'
+        )
+    providers = [
+        {"name": name, "built_in": provider in available, "device": provider in available and has_device(name)}
+        for name, provider in PROVIDERS.items()
+    ]
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cores": available_cores(),
+        "packages": packages,
+        "runtimes": installed_runtimes(),
+        "providers": providers,
+        "chosen": chosen,
+        "works": {"inspect": bool(chosen), "twin": torch and bool(chosen), "export": torch and bool(chosen)},
+        "advice": advice,
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

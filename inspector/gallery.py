@@ -1,0 +1,219 @@
+"""Every picture of one image's activations, in one folder, with the page that a person opens first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector import __version__
+from inspector.activations import LayerStatistics, statistics
+from inspector.errors import ModelError, UsageError
+from inspector.image import image_digest, open_image
+from inspector.layers import Layer
+from inspector.model import Model, Prediction
+from inspector.output import output_folder, safe_name, write_npy
+from inspector.runtime import available_cores
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SCALES = ("channel", "layer", "lecture")
+
+
+@dataclass(frozen=True)
+class DrawnLayer:
+    """One layer of a gallery: its statistics and the files made from it.
+
+    shape: as it was on this picture, (1, C, H, W) or (1, K). grid: PNG with every channel, or the one asked for.
+    arrays: .npy float32 of `shape`, when it was asked for.
+    """
+
+    layer: Layer
+    shape: tuple[int, ...]
+    statistics: LayerStatistics
+    grid: Path
+    size: tuple[int, int]
+    arrays: Path | None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What was drawn for one image. overview: HTML page. chart: zero fraction by depth, from three layers on."""
+
+    folder: Path
+    overview: Path
+    chart: Path | None
+    channels: Path
+    top: tuple[Prediction, ...]
+    layers: tuple[DrawnLayer, ...]
+
+
+def draw_gallery(
+    model: Model,
+    image: Any,
+    folder: str | os.PathLike[str],
+    *,
+    name: str = "",
+    layers: Iterable[str] | None = None,
+    channel: int | None = None,
+    scale: str = "channel",
+    colormap: str = "viridis",
+    size: int = 448,
+    save_arrays: bool = False,
+    top: int = 3,
+) -> Gallery:
+    """Run one image and draw its activations into `folder`.
+
+    name: how the image is called in titles. layers: names or unique endings; None takes all. channel: draw only this
+    one, enlarged to `size` pixels, beside the input. scale: every channel by its own range, or all channels of a layer
+    by one, or the lecture's rule.
+    The page is written last, so a folder with index.html is complete.
+    Raises ImageError, LayerNotFound, UsageError (no such channel or scale), ModelError, OutputError.
+    """
+    if scale not in SCALES:
+        raise UsageError(f"there is no scale {scale!r}", f"known: {', '.join(SCALES)}")
+    chosen = list(model.layers) if layers is None else list(dict.fromkeys(model.layer(x) for x in layers))
+    picture = open_image(image)
+    shown = name or (os.fspath(image) if isinstance(image, str | os.PathLike) else "image")
+    values, scores = model.layer_values(model.preprocess.tensor(picture), chosen, scores=True)
+    _check_channel(values, channel, layers is not None)
+    if channel is not None:
+        chosen = [x for x in chosen if values[x.name].shape[1] > channel]
+    target = output_folder(folder)
+    names: set[str] = set()
+    files = {x.name: f"{i:03d}-{safe_name(x.name, names)}" for i, x in enumerate(chosen)}
+    marks = {"Software": f"inspector {__version__}", "Model": model.sha256, "Image": image_digest(image)}
+    view = model.preprocess.view(picture).convert("RGB")
+
+    def draw(layer: Layer) -> DrawnLayer:
+        return _draw_layer(
+            model, layer, values[layer.name], target / files[layer.name], shown, view, channel, scale, colormap, size,
+            marks, save_arrays,
+        )  # fmt: skip
+
+    # Drawing is numpy and zlib, which leave the interpreter lock alone.
+    with ThreadPoolExecutor(model.sessions.threads or available_cores()) as pool:
+        drawn = tuple(pool.map(draw, chosen))
+    best = tuple(model.top(scores[0], top)) if scores is not None else ()
+    channels = _write_channels(target / "channels.npz", drawn)
+    chart = _draw_chart(target / "zero-fraction.png", model, drawn, shown, marks)
+    overview = _write_page(target / "index.html", model, shown, view, best, drawn, chart, marks)
+    return Gallery(target, overview, chart, channels, best, drawn)
+
+
+def _check_channel(values: Mapping[str, NDArray[np.float32]], channel: int | None, named: bool) -> None:
+    if channel is None:
+        return
+    short = {name: array.shape[1] for name, array in values.items() if not 0 <= channel < array.shape[1]}
+    if channel < 0 or len(short) == len(values) or (named and short):
+        name, count = next(iter(short.items()), ("", 0))
+        raise UsageError(f"layer {name!r} has no channel {channel}", f"its channels are 0 to {count - 1}")
+
+
+def _draw_layer(
+    model: Model,
+    layer: Layer,
+    array: NDArray[np.float32],
+    stem: Path,
+    shown: str,
+    view: Image,
+    channel: int | None,
+    scale: str,
+    colormap: str,
+    size: int,
+    marks: Mapping[str, str],
+    save_arrays: bool,
+) -> DrawnLayer:
+    from inspector.render.channel import draw_channel
+    from inspector.render.grid import draw_grid
+    from inspector.render.png import save_png
+
+    one = array[0]
+    found = statistics(one)
+    maps = as_maps(one)
+    if maps.size == 0:
+        raise ModelError(f"layer {layer.name!r} is empty on this picture: shape {array.shape}")
+    # Maps of one element have no range of their own; only side by side do they say something.
+    by = "layer" if maps[0].size == 1 and scale == "channel" else scale
+    title, subtitle = f"{layer.name}  ({layer.kind})", f"{model.path.name} on {shown}"
+    text = {**marks, "Layer": layer.name, "Scale": by}
+    if channel is None:
+        drawing = draw_grid(maps, title=title, subtitle=subtitle, scale=by, colormap=colormap)
+        path = save_png(drawing, stem.with_name(f"{stem.name}.png"), text)
+    else:
+        limits = (float(np.nanmin(maps)), float(np.nanmax(maps))) if by == "layer" else None
+        drawing = draw_channel(
+            maps[channel],
+            title=f"{title}, channel {channel}",
+            subtitle=subtitle,
+            picture=view,
+            size=size,
+            scale="fixed" if limits else by,
+            limits=limits,
+            colormap=colormap,
+        )
+        name = f"{stem.name}-channel-{channel}.png"
+        path = save_png(drawing, stem.with_name(name), {**text, "Channel": str(channel)})
+    arrays = write_npy(stem.with_name(f"{stem.name}.npy"), array) if save_arrays else None
+    return DrawnLayer(layer, array.shape, found, path, drawing.size, arrays)
+
+
+def as_maps(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(C, H, W) as it is; (K,) as K maps of one element; (C, L) as rows; (C, D, H, W) with its slices stacked."""
+    if values.ndim == 3:
+        return values
+    if values.ndim < 3:
+        return values.reshape(len(values), 1, -1)
+    return values.reshape(len(values), -1, values.shape[-1])
+
+
+def _write_channels(path: Path, drawn: Iterable[DrawnLayer]) -> Path:
+    """Statistics of every channel: one float32 (C, 5) array a layer, see LayerStatistics.table."""
+    from inspector.output import atomic_path
+
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **{x.layer.name.replace("/", "_"): x.statistics.table() for x in drawn})  # type: ignore[arg-type]
+    return path
+
+
+def _draw_chart(
+    path: Path, model: Model, drawn: tuple[DrawnLayer, ...], shown: str, marks: Mapping[str, str]
+) -> Path | None:
+    from inspector.render.chart import draw_depth_chart
+    from inspector.render.png import save_png
+
+    maps = [x for x in drawn if len(x.shape) > 2]
+    if len(maps) < 3:
+        return None
+    chart = draw_depth_chart(
+        [x.layer.name for x in maps],
+        [x.statistics.zero_fraction for x in maps],
+        [x.layer.kind for x in maps],
+        title="Zero fraction by depth",
+        subtitle=f"{model.path.name} on {shown}",
+    )
+    return save_png(chart, path, dict(marks))
+
+
+def _write_page(
+    path: Path,
+    model: Model,
+    shown: str,
+    view: Image,
+    best: tuple[Prediction, ...],
+    drawn: tuple[DrawnLayer, ...],
+    chart: Path | None,
+    marks: Mapping[str, str],
+) -> Path:
+    from inspector.render.page import write_overview
+    from inspector.render.png import save_png
+
+    picture = save_png(view, path.with_name("input.png"), dict(marks))
+    return write_overview(path, model=model, shown=shown, picture=picture, top=best, layers=drawn, chart=chart)

@@ -1,0 +1,492 @@
+"""An opened .onnx file: its layers, its preprocess, its classes, and what it says about a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.errors import ClassNotFound, ModelError, NotComputable, UsageError, listing, nearest
+from inspector.graph import Graph, attributes, read_graph
+from inspector.image import Layout, Preprocess, open_image
+from inspector.layers import Layer, find_layer, find_layers, inferred_shapes, layout_of
+from inspector.metadata import Activation, Metadata, read_metadata
+from inspector.runtime import Sessions
+
+if TYPE_CHECKING:
+    from inspector.cam import CamResult
+
+DEFAULT_SIZE = 224
+"""Height and width taken where neither the graph nor its metadata fixes them."""
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """The one input of a model that takes pictures.
+
+    shape: as declared, ints or symbols. size: (H, W) where fixed. batch: N where fixed. channels: 1 or 3.
+    """
+
+    name: str
+    shape: tuple[int | str | None, ...]
+    layout: Layout
+    dtype: str
+    batch: int | None
+    channels: int
+    size: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Where a model says which class it sees.
+
+    scores: tensor with the raw scores, (N, K) or (N, K, 1, 1); a softmax or sigmoid at the graph's end is stepped over.
+    activation: what turns scores into probabilities. classes: K. in_graph: the graph itself ends in the activation.
+    """
+
+    scores: str
+    activation: Activation
+    classes: int | None
+    in_graph: bool
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class. probability: float in [0, 1]. score: the model's raw output."""
+
+    index: int
+    label: str
+    probability: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Model:
+    """An opened .onnx file. Made by :func:`open_model`.
+
+    assumed: what the file does not say and had to be assumed, one phrase each.
+    """
+
+    graph: Graph
+    metadata: Metadata
+    layers: tuple[Layer, ...]
+    input: ImageInput
+    preprocess: Preprocess
+    classifier: Classifier | None
+    assumed: tuple[str, ...]
+    sessions: Sessions = field(repr=False)
+
+    @property
+    def path(self) -> Path:
+        """The file, as it was given."""
+        return self.graph.path
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the file."""
+        return self.graph.sha256
+
+    @cached_property
+    def labels(self) -> tuple[str, ...] | None:
+        """K class names, or None when the file has none or too few."""
+        return self.metadata.labels
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes K; None when the model has no classification output or it is not fixed."""
+        return self.classifier.classes if self.classifier else None
+
+    def layer(self, name: str) -> Layer:
+        """The layer that goes by `name` or a unique suffix of it. Raises LayerNotFound with the nearest names."""
+        return find_layer(self.layers, name)
+
+    def label(self, index: int) -> str:
+        """The name of a class, or its index as text when the file has no names."""
+        return self.labels[index] if self.labels and index < len(self.labels) else str(index)
+
+    def find_class(self, name: str | int) -> int:
+        """The index of a class by label (any case) or index. Raises ClassNotFound with the nearest labels."""
+        text = str(name).strip()
+        count = self.classes or (len(self.labels) if self.labels else None)
+        labels = self.labels or ()
+        hits = [i for i, label in enumerate(labels) if label == text] or [
+            i for i, label in enumerate(labels) if label.lower() == text.lower()
+        ]
+        if not hits and text.lstrip("-").isdigit():
+            index = int(text)
+            if index < 0 or (count is not None and index >= count):
+                known = f"0 to {count - 1}" if count else "0 or more"
+                raise ClassNotFound(f"there is no class {index}", f"the indices are {known}")
+            return index
+        if not hits:
+            # "tabby" for "tabby, tabby cat", the form that ImageNet's own label files have.
+            hits = [
+                i for i, label in enumerate(labels) if text.lower() in (p.strip().lower() for p in label.split(","))
+            ]
+        if len(hits) == 1:
+            return hits[0]
+        if hits:
+            raise ClassNotFound(
+                f"{len(hits)} classes are called {text!r}", f"give one index: {listing(list(map(str, hits)), 9)}"
+            )
+        if not labels:
+            raise ClassNotFound(
+                f"there is no class {text!r}: the model has no labels",
+                "give an index, or write labels into the file with `inspector annotate --labels`",
+            )
+        raise ClassNotFound(f"there is no class {text!r}; nearest: {', '.join(nearest(text, labels))}")
+
+    def tensor(self, image: Any) -> NDArray[Any]:
+        """The input tensor of one picture: (1, C, H, W) or (1, H, W, C) as the model wants it."""
+        return self.preprocess.tensor(open_image(image))
+
+    def run(self, tensor: NDArray[Any], tensors: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Values of graph tensors for an input tensor of any batch: tensor name -> array as the graph makes it.
+
+        A graph with a fixed batch is fed in pieces of that size. Raises ModelError with onnxruntime's reason.
+        """
+        names = list(dict.fromkeys(tensors))
+        if not names:
+            return {}
+        batch = self.input.batch
+        if batch is None or len(tensor) == batch:
+            return self.sessions.run({self.input.name: tensor}, names)
+        parts: list[dict[str, NDArray[Any]]] = []
+        for start in range(0, len(tensor), batch):
+            piece = tensor[start : start + batch]
+            padded = np.concatenate([piece, np.repeat(piece[-1:], batch - len(piece), axis=0)])
+            values = self.sessions.run({self.input.name: np.ascontiguousarray(padded)}, names)
+            parts.append({k: v[: len(piece)] if v.ndim and len(v) == batch else v for k, v in values.items()})
+        return parts[0] if len(parts) == 1 else {k: np.concatenate([p[k] for p in parts]) for k in names}
+
+    def activations(self, image: Any, layers: Iterable[str | Layer] | None = None) -> dict[str, NDArray[np.float32]]:
+        """Activations of one picture: layer name -> float32 (1, C, H, W) or (1, K), channels first, unscaled.
+
+        image: a path, bytes, PIL image or uint8 array (H, W, 3). layers: names (suffixes will do); None takes all.
+        Only the part of the graph that the asked layers need is run. Raises LayerNotFound, ImageError, ModelError.
+        """
+        return self.layer_values(self.tensor(image), layers)[0]
+
+    def layer_values(
+        self, tensor: NDArray[Any], layers: Iterable[str | Layer] | None = None, scores: bool = False
+    ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32] | None]:
+        """(activations by layer name, scores (N, K) or None) for an input tensor, from one run."""
+        chosen = self.layers if layers is None else [self.layer(x) if isinstance(x, str) else x for x in layers]
+        if not chosen and not scores:
+            raise ModelError(f"{self.path} has no layers to look at")
+        wanted = [layer.tensor for layer in chosen]
+        if scores and self.classifier is not None:
+            wanted.append(self.classifier.scores)
+        values = self.run(tensor, wanted)
+        found = {layer.name: channels_first(values[layer.tensor], layer.channels_last) for layer in chosen}
+        if not scores or self.classifier is None:
+            return found, None
+        return found, _flat(values[self.classifier.scores])
+
+    def scores(self, tensor: NDArray[Any]) -> NDArray[np.float32]:
+        """Raw scores: float32 (N, K). Raises NotComputable for a model without a classification output."""
+        classifier = self._classifier()
+        return _flat(self.run(tensor, [classifier.scores])[classifier.scores])
+
+    def probabilities(self, scores: NDArray[Any]) -> NDArray[np.float64]:
+        """Scores (N, K) -> probabilities (N, K): softmax, sigmoid, or the scores themselves, as the model means it."""
+        return to_probabilities(scores, self._classifier().activation)
+
+    def predict(self, image: Any, top: int = 3) -> list[Prediction]:
+        """The `top` most likely classes of one picture, most likely first.
+
+        Raises NotComputable for a model without a classification output, UsageError for top < 1.
+        """
+        return self.top(self.scores(self.tensor(image))[0], top)
+
+    def top(self, scores: NDArray[Any], top: int = 3) -> list[Prediction]:
+        """The `top` classes of one row of scores (K,)."""
+        if top < 1:
+            raise UsageError(f"top {top} is less than 1")
+        row = np.asarray(scores, np.float64)
+        if row.size == 1 and self._classifier().activation == "sigmoid":
+            return self._binary(float(row[0]))[:top]
+        probabilities = self.probabilities(row[None])[0]
+        order = np.argsort(-np.nan_to_num(row, nan=-np.inf), kind="stable")[:top]
+        return [Prediction(int(i), self.label(int(i)), float(probabilities[i]), float(row[i])) for i in order]
+
+    def _binary(self, score: float) -> list[Prediction]:
+        """One logit for two classes: its sigmoid is the second label's probability (or the only one's)."""
+        p = float(to_probabilities(np.array([[score]]), "sigmoid")[0, 0])
+        if self.labels and len(self.labels) == 2:
+            both = [Prediction(1, self.labels[1], p, score), Prediction(0, self.labels[0], 1 - p, -score)]
+            return both if p >= 0.5 else both[::-1]
+        return [Prediction(0, self.label(0), p, score)]
+
+    def _classifier(self) -> Classifier:
+        if self.classifier is None:
+            outputs = ", ".join(self.graph.outputs[:4])
+            raise NotComputable(
+                f"{self.path} has no classification output (its outputs: {outputs})",
+                "activations and layers work on it; predict needs scores of shape (N, K)",
+            )
+        return self.classifier
+
+    def cam(self, image: Any, **options: Any) -> list[CamResult]:
+        """Class activation maps of one picture; see :func:`inspector.cam.class_activation_maps`."""
+        from inspector.cam import class_activation_maps
+
+        return class_activation_maps(self, image, **options)
+
+
+def open_model(
+    path: str | PathLike[str],
+    *,
+    provider: str = "auto",
+    threads: int | None = None,
+    metadata: bool = True,
+    warn: Callable[[str], None] | None = None,
+) -> Model:
+    """Open an .onnx file from any exporter.
+
+    provider: auto, cpu, cuda, ... threads: for onnxruntime; None takes all cores this process may use.
+    metadata: False ignores the metadata document that the file carries. warn: gets a line where something is
+    noteworthy but not wrong. No session is made before something is run.
+    Raises ModelError (not a model, damaged, unsafe, not one picture as input), MetadataError, UsageError.
+    """
+    if threads is not None and not 1 <= threads <= 1024:
+        raise UsageError(f"threads {threads} is not between 1 and 1024")
+    graph = read_graph(path)
+    document = read_metadata(graph.metadata) if metadata else Metadata()
+    image_input = _image_input(graph)
+    assumed: list[str] = []
+    preprocess = _preprocess(graph, document, image_input, assumed)
+    classifier = _find_classifier(graph, document)
+    if classifier is not None and document.labels and classifier.classes not in (None, len(document.labels), 1):
+        assumed.append(f"labels ignored: {len(document.labels)} of them for {classifier.classes} classes")
+        document = document.with_(labels=None)
+    sessions = Sessions(graph, provider, threads, warn or (lambda line: None))
+    return Model(
+        graph=graph,
+        metadata=document,
+        layers=find_layers(graph, document.layers),
+        input=image_input,
+        preprocess=preprocess,
+        classifier=classifier,
+        assumed=tuple(assumed),
+        sessions=sessions,
+    )
+
+
+def channels_first(value: NDArray[Any], channels_last: bool) -> NDArray[np.float32]:
+    """A layer's tensor as float32 with channels on axis 1; the same memory where nothing has to change."""
+    if channels_last and value.ndim >= 3:
+        value = np.moveaxis(value, -1, 1)
+    return np.ascontiguousarray(value, np.float32)
+
+
+def to_probabilities(scores: NDArray[Any], activation: Activation) -> NDArray[np.float64]:
+    """Scores (N, K) -> probabilities (N, K) in float64, without overflow."""
+    values = np.asarray(scores, np.float64)
+    if activation == "softmax":
+        with np.errstate(invalid="ignore"):  # inf - inf in a broken model gives NaN, which is the right answer
+            exponents = np.exp(values - values.max(axis=-1, keepdims=True))
+            ratio: NDArray[np.float64] = exponents / exponents.sum(axis=-1, keepdims=True)
+        return ratio
+    if activation == "sigmoid":
+        logistic: NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * values))
+        return logistic
+    return values
+
+
+def _flat(scores: NDArray[Any]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(scores.reshape(len(scores), -1) if scores.ndim else scores.reshape(1, 1), np.float32)
+
+
+# --- the input --------------------------------------------------------------------------------------------------------
+
+
+def _image_input(graph: Graph) -> ImageInput:
+    hint = "inspector reads networks that take one picture of shape (N, C, H, W) or (N, H, W, C)"
+    if len(graph.inputs) != 1:
+        names = listing([f"{i.name} {_shape_text(i.shape)}" for i in graph.inputs])
+        raise ModelError(f"{graph.path} has {len(graph.inputs)} inputs{': ' if names else ''}{names}", hint)
+    given = graph.inputs[0]
+    if given.dtype not in ("float32", "float16", "float64", "uint8"):
+        raise ModelError(f"{graph.path}: input {given.name!r} holds {given.dtype}, not pixels", hint)
+    shape = given.shape if given.shape is not None else (None,) * 4
+    if len(shape) != 4:
+        raise ModelError(f"{graph.path}: input {given.name!r} of shape {_shape_text(shape)} is not a picture", hint)
+    layout: Literal["NCHW", "NHWC"] = "NHWC" if layout_of(shape) == "NHWC" or _turns_first(graph) else "NCHW"
+    channels, height, width = (shape[3], shape[1], shape[2]) if layout == "NHWC" else (shape[1], shape[2], shape[3])
+    if not isinstance(channels, int):
+        channels = _channels_of_first_convolution(graph) or 3
+    if channels not in (1, 3):
+        raise ModelError(
+            f"{graph.path}: input {given.name!r} of shape {_shape_text(shape)} has {channels} channels, not 1 or 3",
+            hint,
+        )
+    fixed = (height, width) if isinstance(height, int) and isinstance(width, int) else None
+    batch = shape[0] if isinstance(shape[0], int) else None
+    return ImageInput(given.name, shape, layout, given.dtype, batch, channels, fixed)
+
+
+def _shape_text(shape: Sequence[Any] | None) -> str:
+    return "(" + ", ".join("?" if s is None else str(s) for s in shape) + ")" if shape is not None else "(unknown)"
+
+
+def _first_nodes(graph: Graph) -> Iterator[Any]:
+    """The nodes on the way from the input to the first that does more than reorder or convert."""
+    tensor = graph.inputs[0].name
+    for _ in range(8):
+        readers = graph.consumers_of.get(tensor, [])
+        if len(readers) != 1:
+            return
+        node = graph.nodes[readers[0]]
+        yield node
+        if not node.output:
+            return
+        tensor = node.output[0]
+
+
+def _turns_first(graph: Graph) -> bool:
+    """Whether the graph begins by moving the last axis to the front, as converters of NHWC networks write it."""
+    for node in _first_nodes(graph):
+        if node.op_type == "Transpose":
+            return attributes(node).get("perm") == [0, 3, 1, 2]
+        if node.op_type not in ("Cast", "Identity", "Sub", "Mul", "Add", "Div"):
+            return False
+    return False
+
+
+def _channels_of_first_convolution(graph: Graph) -> int | None:
+    for node in _first_nodes(graph):
+        if node.op_type == "Conv" and (weight := graph.initializers.get(node.input[1])) is not None:
+            return int(weight.dims[1]) * int(attributes(node).get("group", 1))
+    return None
+
+
+def _normalises_itself(graph: Graph) -> bool:
+    """Whether the first arithmetic on the picture is a constant shift or scale."""
+    for node in _first_nodes(graph):
+        if node.op_type in ("Sub", "Div", "Mul", "Add"):
+            return any(name in graph.initializers for name in node.input)
+        if node.op_type == "BatchNormalization":
+            return True
+        if node.op_type not in ("Cast", "Identity", "Transpose"):
+            return False
+    return False
+
+
+def _preprocess(graph: Graph, document: Metadata, given: ImageInput, assumed: list[str]) -> Preprocess:
+    if document.preprocess is not None:
+        found = document.preprocess
+        if found.channels != given.channels:
+            raise ModelError(
+                f"{graph.path}: the preprocess makes {found.channels} channels, the input has {given.channels}",
+                "write it again with `inspector annotate --preprocess`",
+            )
+        if given.size and found.size and found.size != given.size:
+            assumed.append(
+                f"size {given.size[0]}x{given.size[1]} as the graph fixes it, not {found.size[0]}x{found.size[1]}"
+            )
+            found = found.with_size(given.size)
+        return found if found.size or not given.size else found.with_size(given.size)
+    size = given.size
+    if size is None:
+        declared = given.shape[1:3] if given.layout == "NHWC" else given.shape[2:]
+        size = tuple(s if isinstance(s, int) else DEFAULT_SIZE for s in declared)  # type: ignore[assignment]
+        assert size is not None
+        assumed.append(f"input size {size[0]}x{size[1]}")
+    if given.dtype == "uint8" or _normalises_itself(graph):
+        name, why = "raw", "bytes 0 to 255: the graph normalises them itself"
+    elif given.channels == 1:
+        name, why = "unit", "grey, scaled to [0, 1]"
+    else:
+        name, why = "imagenet", "RGB, ImageNet mean and std"
+    assumed.append(f"preprocess {name} ({why}; the picture stretched to {size[0]}x{size[1]})")
+    return replace(Preprocess.named(name, size, given.channels, given.layout), dtype=given.dtype)
+
+
+# --- the classification output ----------------------------------------------------------------------------------------
+
+_PASSING = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Dropout"})
+_ENDS: dict[str, Activation] = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
+
+
+def _find_classifier(graph: Graph, document: Metadata) -> Classifier | None:
+    if document.output is not None and document.output in graph.producer_of:
+        outputs = [document.output]
+    else:
+        outputs = [name for name in graph.outputs if name in graph.producer_of]
+    shapes: dict[str, Any] = {}
+    candidates: list[tuple[int, Classifier]] = []
+    feature_maps = {entry.tensor for entry in document.layers}
+    for name in outputs:
+        if not shapes:
+            shapes = inferred_shapes(graph)
+        shape = shapes.get(name)
+        if name in feature_maps and document.output is not None and name != document.output:
+            continue
+        count = _class_count(shape)
+        if count is None and not (shape is None or (len(shape) == 2)):
+            continue
+        scores, end = _before_activation(graph, name)
+        activation = document.activation or _ENDS.get(end, "sigmoid" if count == 1 else "softmax")
+        if shape is None and not end:
+            continue  # nothing is known of this output: it may as well be a stack of maps
+        candidates.append((graph.producer_of[name], Classifier(scores, activation, count, bool(end))))
+    # Auxiliary heads and exposed linear layers come before the real output.
+    return max(candidates, key=lambda pair: pair[0])[1] if candidates else None
+
+
+def _class_count(shape: Sequence[Any] | None) -> int | None:
+    """K of (N, K), (N, K, 1, 1) or (K,) shapes; None for anything else."""
+    if shape is None or len(shape) < 2 or not isinstance(shape[1], int):
+        return None
+    return shape[1] if all(s == 1 for s in shape[2:]) else None
+
+
+def _before_activation(graph: Graph, name: str) -> tuple[str, str]:
+    """(tensor before a softmax or sigmoid that ends the graph, that operator), or (name, "") without one."""
+    tensor = name
+    for _ in range(16):
+        index = graph.producer_of.get(tensor)
+        if index is None:
+            return name, ""
+        node = graph.nodes[index]
+        if node.op_type in _ENDS:
+            return node.input[0], node.op_type
+        if node.op_type not in _PASSING:
+            return name, ""
+        tensor = node.input[0]
+    return name, ""
+
+
+def finite(value: float) -> float | None:
+    """A number that JSON can hold, or None."""
+    return value if math.isfinite(value) else None
+
+
+def describe(model: Model) -> Mapping[str, Any]:
+    """The `model` part of every JSON document, in full: what the file is."""
+    return {
+        "path": str(model.path),
+        "sha256": model.sha256,
+        "opset": model.graph.opset,
+        "producer": " ".join(filter(None, (model.graph.proto.producer_name, model.graph.proto.producer_version))),
+        "input": {
+            "name": model.input.name,
+            "shape": list(model.input.shape),
+            "layout": model.input.layout,
+            "dtype": model.input.dtype,
+        },
+        "classes": model.classes,
+        "labelled": model.labels is not None,
+        "parameters": model.graph.parameters,
+        "bytes": model.graph.size,
+        "preprocess": model.preprocess.to_json(),
+        "assumed": list(model.assumed),
+    }

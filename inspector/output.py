@@ -1,0 +1,140 @@
+"""Files written whole or not at all, folders made on request, and file names made from layer names."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from inspector.errors import OutputError
+
+_REASONS = {
+    errno.EACCES: ("permission denied", "choose a folder you may write to"),
+    errno.EPERM: ("permission denied", "choose a folder you may write to"),
+    errno.EROFS: ("the file system is read-only", "choose another folder"),
+    errno.ENOENT: ("its folder does not exist", "make the folder first"),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another path"),
+    errno.EISDIR: ("it is a folder", "give the name of a file"),
+    errno.ENOSPC: ("the disk is full", "free some space or choose another disk"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space or choose another disk"),
+    errno.EFBIG: ("the file is larger than is allowed here", "choose another disk or a smaller picture"),
+    errno.ENAMETOOLONG: ("the name is too long", "give a shorter name"),
+}
+
+# Names that Windows keeps for devices, whatever the extension.
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside `path`; renamed to it when the block ends, removed when the block fails.
+
+    The temporary name keeps the ending of `path`, since some writers choose the format by it or append their own.
+    A file that was there stays untouched until the new one is complete. Links are followed.
+
+    Raises OutputError when the file cannot be written; an error of the block that is not about this file
+    passes through unchanged.
+    """
+    shown = Path(path)
+    target = Path(os.path.realpath(shown))
+    temporary = target.with_name(f".{secrets.token_hex(8)}.part{target.suffix[:32]}")
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder")
+        if target.exists() and not target.is_file():
+            # Renaming over /dev/null would replace the device.
+            raise OutputError(f"cannot write {shown}: it is not an ordinary file", "give the name of a file")
+        # Created here, so that a folder that cannot be written is found before the work; 0o666 leaves the mode
+        # to the umask, where tempfile would make a file only its owner can read.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        raise _output_error(shown, error) from error
+    try:
+        yield temporary
+        temporary.replace(target)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        # numpy reports a short write as an OSError without a file name.
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            raise _output_error(shown, error) from error
+        raise
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
+    """Write `data` to `path`, whole or not at all. Raises OutputError."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+    return Path(path)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write `text` to `path` as UTF-8 with the line ends it has, whole or not at all. Raises OutputError."""
+    # File names from the shell may hold lone surrogates, which UTF-8 has no bytes for.
+    return write_bytes(path, text.encode("utf-8", "replace"))
+
+
+def write_npy(path: str | os.PathLike[str], array: NDArray[Any]) -> Path:
+    """Write `array` to `path` in numpy's .npy format, whole or not at all. Raises OutputError."""
+    import numpy as np
+
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)
+    return Path(path)
+
+
+def output_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder `path`, made with its parents if it is not there. Raises OutputError."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(
+            f"cannot make the folder {folder}: a file has that name", "choose another name"
+        ) from error
+    except OSError as error:
+        reason, hint = _reason(error)
+        raise OutputError(f"cannot make the folder {folder}: {reason}", hint) from error
+    return folder
+
+
+def safe_name(text: str, taken: set[str] | None = None, limit: int = 80) -> str:
+    """A file name for `text` that is valid on Linux, macOS and Windows, of at most `limit` characters.
+
+    Only ASCII letters, digits, ``.``, ``_`` and ``-`` are left. With `taken`, the name differs from all in it even
+    where upper and lower case are the same, and its lower-case form is added to the set: the same texts in the same
+    order give the same names. An ending such as ``.png`` is for the caller to add, so names that differ only in their
+    ending are not told apart here.
+    """
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip("._-") or "unnamed"
+    if name.split(".")[0].lower() in _RESERVED:
+        name = f"_{name}"
+    name = name[:limit].rstrip("._-")
+    if taken is None:
+        return name
+    unique, number = name, 2
+    while unique.lower() in taken:
+        ending = f"-{number}"
+        unique = name[: limit - len(ending)].rstrip("._-") + ending
+        number += 1
+    taken.add(unique.lower())
+    return unique
+
+
+def _reason(error: OSError) -> tuple[str, str]:
+    known = _REASONS.get(error.errno) if error.errno is not None else None
+    return known or (error.strerror or str(error) or type(error).__name__, "")
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    reason, hint = _reason(error)
+    return OutputError(f"cannot write {path}: {reason}", hint)

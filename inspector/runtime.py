@@ -1,0 +1,288 @@
+"""onnxruntime: which provider, which session, and nothing run that was not asked for."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from inspector.errors import MissingExtra, ModelError, UsageError, one_line
+from inspector.graph import Cut, Graph, shape_of
+
+MAX_TENSOR_BYTES = 4 * 1024**3
+"""No single tensor of a network that looks at pictures is this large; a graph that makes one is refused."""
+
+FOLDING_LIMIT = 64 * 1024 * 1024
+"""Constants that onnxruntime may compute ahead, in bytes; a 144-byte graph can ask for gigabytes."""
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+"""Names for --provider."""
+
+_RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+_registered = False
+
+
+def installed_runtimes() -> list[str]:
+    """The distributions that provide onnxruntime here; more than one overwrite each other's files."""
+    from importlib import metadata
+
+    found = []
+    for name in _RUNTIMES:
+        try:
+            metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        found.append(name)
+    return found
+
+
+def load_runtime() -> ModuleType:
+    """The onnxruntime module. Raises MissingExtra when none is installed, or two that exclude each other."""
+    installed = installed_runtimes()
+    if len(installed) > 1:
+        raise MissingExtra(
+            f"{' and '.join(installed)} are both installed and overwrite each other",
+            f"pip uninstall -y {' '.join(installed)}, then install one: inspector[cpu] or inspector[gpu]",
+        )
+    try:
+        import onnxruntime
+
+        module: ModuleType = onnxruntime
+    except ImportError as error:
+        why = "is not installed" if error.name == "onnxruntime" and not installed else f"cannot be loaded ({error})"
+        raise MissingExtra(
+            f"onnxruntime {why}", 'pip install "inspector[cpu]", or "inspector[gpu]" for a CUDA device'
+        ) from None
+    return module
+
+
+def has_device(provider: str) -> bool:
+    """Whether the device that an accelerator's provider needs is really there; a listed provider proves nothing."""
+    if provider == "cpu":
+        return True
+    if provider in ("cuda", "tensorrt"):
+        return _cuda_devices() > 0
+    if provider in ("rocm", "migraphx"):
+        return Path("/dev/kfd").exists()
+    if provider == "directml":
+        return sys.platform == "win32"
+    if provider == "coreml":
+        return sys.platform == "darwin"
+    return provider == "openvino"
+
+
+def _cuda_devices() -> int:
+    """Number of CUDA devices by the driver itself, without loading any CUDA library of a package."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        count = ctypes.c_int(0)
+        if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+            return 0
+    except (OSError, AttributeError):
+        return 0
+    return count.value
+
+
+def choose_providers(name: str = "auto") -> list[str]:
+    """onnxruntime's provider names, in order, for one of `auto`, `cpu`, `cuda`, ...
+
+    auto takes an accelerator that is built in and has a device, and CPU always comes last. Raises UsageError for a
+    name that is unknown, not built in, or without a device.
+    """
+    runtime = load_runtime()
+    available = runtime.get_available_providers()
+    cpu = PROVIDERS["cpu"]
+    if name == "auto":
+        # OpenVINO and TensorRT change numerics and compile for minutes: only when asked for.
+        automatic = ("cuda", "migraphx", "rocm", "directml", "coreml")
+        found = next((PROVIDERS[p] for p in automatic if PROVIDERS[p] in available and has_device(p)), None)
+        return [found, cpu] if found else [cpu]
+    if name not in PROVIDERS:
+        raise UsageError(f"there is no provider {name!r}", f"known: auto, {', '.join(PROVIDERS)}")
+    if PROVIDERS[name] not in available:
+        raise UsageError(
+            f"this onnxruntime has no provider {name!r}",
+            f"it has: {', '.join(k for k, v in PROVIDERS.items() if v in available)}",
+        )
+    if not has_device(name):
+        raise UsageError(f"no device for provider {name!r} was found", "use --provider cpu")
+    return [PROVIDERS[name]] if name == "cpu" else [PROVIDERS[name], cpu]
+
+
+def available_cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass
+class Sessions:
+    """The sessions of one graph, made when first needed and kept by what is asked of them.
+
+    provider: see :func:`choose_providers`. threads: for one operator; None takes all cores this process may use.
+    warn: called with a line when an accelerator cannot be used after all.
+    """
+
+    graph: Graph
+    provider: str = "auto"
+    threads: int | None = None
+    warn: Callable[[str], None] = field(default=lambda line: None, repr=False)
+    optimise: bool = True
+    _kept: dict[tuple[tuple[str, ...], tuple[str, ...] | None], Session] = field(default_factory=dict, repr=False)
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], tensors: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """The values of `tensors`, computing only what they depend on. feeds: graph input name -> array."""
+        return self.session(tensors, None, feeds).run(feeds)
+
+    def run_from(self, feeds: Mapping[str, NDArray[Any]], tensors: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """The values of `tensors` with the graph cut open at the tensors that `feeds` gives.
+
+        The batch of the feeds is free where the graph allows it. Where the rest reads the *shape* of the picture, a
+        picture of zeros with the batch of the feeds stands in. Raises ModelError when it reads the picture itself.
+        """
+        return self.session(tensors, tuple(feeds), feeds).run(feeds)
+
+    def session(
+        self, tensors: Sequence[str], inputs: tuple[str, ...] | None, feeds: Mapping[str, NDArray[Any]]
+    ) -> Session:
+        """The session from `inputs` (None: the graph's own) to `tensors`; feeds only serve to judge sizes."""
+        key = (tuple(dict.fromkeys(tensors)), inputs)
+        if key not in self._kept:
+            self._kept[key] = self._open(self.graph.cut(key[0], inputs), feeds)
+        return self._kept[key]
+
+    def _open(self, cut: Cut, feeds: Mapping[str, NDArray[Any]]) -> Session:
+        if cut.leftover and not cut.shape_only:
+            raise ModelError(
+                f"the part of {self.graph.path.name} after {', '.join(cut.inputs)} still reads the picture",
+                "choose a layer that everything passes through",
+            )
+        check_sizes(self.graph, cut, {name: array.shape for name, array in feeds.items()})
+        self.graph.check_unchanged()
+        runtime = load_runtime()
+        providers = choose_providers(self.provider)
+        data = cut.proto.SerializeToString()
+        try:
+            session = self._session(runtime, data, providers)
+        except Exception as error:  # onnxruntime raises bare Exception subclasses of its own
+            if len(providers) == 1:
+                raise ModelError(f"onnxruntime cannot load {self.graph.path}: {one_line(str(error))}") from None
+            self.warn(f"{providers[0]} cannot be used ({one_line(str(error), 120)}); running on CPU")
+            try:
+                session = self._session(runtime, data, [PROVIDERS["cpu"]])
+            except Exception as again:  # as above
+                raise ModelError(f"onnxruntime cannot load {self.graph.path}: {one_line(str(again))}") from None
+        return Session(self.graph, cut, session)
+
+    def _session(self, runtime: ModuleType, data: bytes, providers: list[str]) -> Any:
+        _register_allocator(runtime)
+        options = runtime.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = self.threads or available_cores()
+        options.inter_op_num_threads = 1
+        if not self.optimise:
+            options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        for key, value in (
+            # Weights are references into the file: see inspector.graph.
+            ("session.model_external_initializers_file_folder_path", str(self.graph.folder)),
+            ("session.intra_op.allow_spinning", "0"),
+            ("session.use_env_allocators", "1"),
+            ("optimization.constant_folding_max_output_size_in_bytes", str(FOLDING_LIMIT)),
+        ):
+            options.add_session_config_entry(key, value)
+        return runtime.InferenceSession(data, options, providers=providers, enable_fallback=0)
+
+
+@dataclass(frozen=True)
+class Session:
+    """One onnxruntime session over one part of a graph."""
+
+    graph: Graph
+    cut: Cut
+    handle: Any = field(repr=False)
+
+    @property
+    def providers(self) -> list[str]:
+        """The providers in use, in order of preference."""
+        names: list[str] = self.handle.get_providers()
+        return names
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run once: tensor name -> array, in the order asked for. Raises ModelError with onnxruntime's reason."""
+        values = {name: feeds[name] for name in self.cut.inputs}
+        for name in self.cut.leftover:
+            values[name] = self._stand_in(name, next(iter(feeds.values())).shape[0])
+        try:
+            arrays = self.handle.run(None, values)
+        except Exception as error:  # onnxruntime raises bare Exception subclasses of its own
+            raise ModelError(f"onnxruntime cannot run {self.graph.path}: {one_line(str(error))}") from None
+        return dict(zip(self.cut.outputs, arrays, strict=True))
+
+    def _stand_in(self, name: str, batch: int) -> NDArray[Any]:
+        spec = next(i for i in self.graph.inputs if i.name == name)
+        sizes = [size if isinstance(size, int) else 1 for size in spec.shape or ()]
+        return np.zeros((batch, *sizes[1:]), spec.dtype)
+
+
+def check_sizes(graph: Graph, cut: Cut, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Raises ModelError when a tensor of `cut` would exceed MAX_TENSOR_BYTES for inputs of these shapes."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(cut.proto)
+    for value in probe.graph.input:
+        if value.name in shapes:
+            tensor = value.type.tensor_type
+            del tensor.shape.dim[:]
+            for size in shapes[value.name]:
+                tensor.shape.dim.add().dim_value = size
+    try:
+        probe = onnx.shape_inference.infer_shapes(probe, data_prop=True)
+    except Exception:  # a C++ error type of the onnx package; the runtime will say what is wrong with the graph
+        return
+    for value in (*probe.graph.value_info, *probe.graph.output):
+        shape = shape_of(value)
+        if shape is None or not all(isinstance(size, int) for size in shape):
+            continue
+        size = 1
+        for part in shape:
+            size *= int(part or 0)
+        kind = value.type.tensor_type.elem_type
+        # Kinds of eight bytes are doubles and 64-bit integers; four is right for all others that matter here.
+        if size * (8 if kind in (7, 11, 13, 15) else 4) > MAX_TENSOR_BYTES:
+            raise ModelError(
+                f"{graph.path} asks for a tensor of {size * 4 / 1e9:.0f} GB ({value.name!r}, {list(shape)})",
+                "no picture network needs this; the file may be damaged or made to harm",
+            )
+
+
+def _register_allocator(runtime: ModuleType) -> None:
+    """One CPU arena for all sessions, bounded, so that a runaway graph gets an error and not the whole machine."""
+    global _registered
+    if _registered:
+        return
+    _registered = True
+    try:
+        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        pages = 8 * 1024**3
+    info = runtime.OrtMemoryInfo("Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT)
+    # -1 takes onnxruntime's default for the arena's growth.
+    runtime.create_and_register_allocator(info, runtime.OrtArenaCfg(int(pages * 0.8), -1, -1, -1))
