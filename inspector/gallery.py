@@ -24,6 +24,8 @@ from inspector.runtime import available_cores
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from inspector.render.page import PageLayer
+
 SCALES = ("channel", "layer", "lecture")
 
 
@@ -45,7 +47,7 @@ class DrawnLayer:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What was drawn for one image. overview: HTML page. chart: zero fraction by depth, from three layers on."""
+    """What was drawn for one image. overview: HTML page. chart: zero fraction by depth."""
 
     folder: Path
     overview: Path
@@ -103,9 +105,9 @@ def draw_gallery(
         drawn = tuple(pool.map(draw, chosen))
     best = tuple(model.top(scores[0], top)) if scores is not None else ()
     channels = _write_channels(target / "channels.npz", drawn)
-    chart = _draw_chart(target / "zero-fraction.png", model, drawn, shown, marks)
-    overview = _write_page(target / "index.html", model, shown, view, best, drawn, chart, marks)
-    return Gallery(target, overview, chart, channels, best, drawn)
+    overview = _write_page(target, model, shown, picture, best, drawn, marks)
+    chart = target / "depth.png"
+    return Gallery(target, overview, chart if chart.exists() else None, channels, best, drawn)
 
 
 def _check_channel(values: Mapping[str, NDArray[np.float32]], channel: int | None, named: bool) -> None:
@@ -183,37 +185,47 @@ def _write_channels(path: Path, drawn: Iterable[DrawnLayer]) -> Path:
     return path
 
 
-def _draw_chart(
-    path: Path, model: Model, drawn: tuple[DrawnLayer, ...], shown: str, marks: Mapping[str, str]
-) -> Path | None:
-    from inspector.render.chart import draw_depth_chart
-    from inspector.render.png import save_png
-
-    maps = [x for x in drawn if len(x.shape) > 2]
-    if len(maps) < 3:
-        return None
-    chart = draw_depth_chart(
-        [x.layer.name for x in maps],
-        [x.statistics.zero_fraction for x in maps],
-        [x.layer.kind for x in maps],
-        title="Zero fraction by depth",
-        subtitle=f"{model.path.name} on {shown}",
-    )
-    return save_png(chart, path, dict(marks))
-
-
 def _write_page(
-    path: Path,
+    folder: Path,
     model: Model,
     shown: str,
-    view: Image,
+    picture: Image,
     best: tuple[Prediction, ...],
     drawn: tuple[DrawnLayer, ...],
-    chart: Path | None,
     marks: Mapping[str, str],
 ) -> Path:
     from inspector.render.page import write_overview
-    from inspector.render.png import save_png
 
-    picture = save_png(view, path.with_name("input.png"), dict(marks))
-    return write_overview(path, model=model, shown=shown, picture=picture, top=best, layers=drawn, chart=chart)
+    found = model.preprocess
+    seen = f"{found.resize} to {found.size[1]} x {found.size[0]}" if found.size else "as it is"
+    return write_overview(
+        folder,
+        model=model.path.name,
+        picture=picture,
+        picture_name=shown,
+        predictions=[(p.label, p.probability) for p in best],
+        layers=[_page_layer(x) for x in drawn],
+        box=found.box(picture.size),
+        facts={**marks, "Preprocess": f"{seen}, mean {found.mean}, std {found.std}, {found.colour}"},
+        text=marks,
+        notes=[f"The file does not say everything; assumed: {'; '.join(model.assumed)}."] if model.assumed else (),
+    )
+
+
+def _page_layer(drawn: DrawnLayer) -> PageLayer:
+    from inspector.render.page import PageLayer
+
+    found = drawn.statistics
+    return PageLayer(
+        name=drawn.layer.name,
+        kind=drawn.layer.kind,
+        shape=drawn.shape[1:],
+        low=found.minimum,
+        high=found.maximum,
+        mean=found.mean,
+        std=found.std,
+        zero_fraction=found.zero_fraction,
+        blank=len(found.blank_channels) if np.prod(drawn.shape[2:]) > 1 else None,
+        grid=drawn.grid.name,
+        grid_size=drawn.size,
+    )

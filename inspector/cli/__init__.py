@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-_NAMES = ("layers", "predict", "activations", "annotate", "doctor")
+_NAMES = ("layers", "predict", "activations", "cam", "export", "annotate", "doctor")
 
 
 def commands() -> Iterator[tuple[str, Callable[..., Any]]]:

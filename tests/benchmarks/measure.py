@@ -1,0 +1,60 @@
+"""What the benchmarks share: paired timings, whole processes with their peak memory, and ratio lines."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_MODEL = ROOT / "models" / "efficientnet-lite0.onnx"
+PHOTO = ROOT / "docs" / "chelsea.jpg"
+
+
+def paired(first: Callable[[], object], second: Callable[[], object], rounds: int = 15) -> tuple[float, float, float]:
+    """(median seconds of first, of second, median of the ratios first/second), measured in turn after a warm-up."""
+    first(), second()
+    times: list[tuple[float, float]] = []
+    for _ in range(rounds):
+        a = clock(first)
+        times.append((a, clock(second)))
+    ones, twos = zip(*times, strict=True)
+    return statistics.median(ones), statistics.median(twos), statistics.median(a / b for a, b in times)
+
+
+def clock(call: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def process(arguments: Sequence[str], cwd: Path | None = None) -> tuple[float, float]:
+    """(seconds, peak megabytes) of a whole process; it must succeed."""
+    start = time.perf_counter()
+    child = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=cwd)
+    assert child.stderr is not None
+    errors = child.stderr.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    seconds = time.perf_counter() - start
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        sys.exit(f"{' '.join(arguments)} failed:\n{errors.decode()}")
+    return seconds, usage.ru_maxrss / 1024
+
+
+def paired_processes(first: Sequence[str], second: Sequence[str], rounds: int = 7) -> tuple[float, float, float]:
+    """As `paired`, for whole processes."""
+    return paired(lambda: process(first), lambda: process(second), rounds)
+
+
+def report(what: str, value: float, limit: float, unit: str = "x", at_least: bool = False) -> bool:
+    """Print one line with the figure, its limit and a verdict; the verdict is returned."""
+    good = value >= limit if at_least else value <= limit
+    bound = f"{'at least' if at_least else 'at most'} {limit:g}{unit}"
+    print(f"{'ok  ' if good else 'MISS'} {what}: {value:.2f}{unit} ({bound})")
+    return good
