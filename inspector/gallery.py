@@ -100,9 +100,12 @@ def draw_gallery(
             marks, save_arrays,
         )  # fmt: skip
 
-    # Drawing is numpy and zlib, which leave the interpreter lock alone.
+    # Drawing is numpy and zlib, which leave the interpreter lock alone. Large layers first, so that no thread is left
+    # with one at the end.
     with ThreadPoolExecutor(model.sessions.threads or available_cores()) as pool:
-        drawn = tuple(pool.map(draw, chosen))
+        by_size = sorted(chosen, key=lambda layer: -values[layer.name].size)
+        done = dict(zip(by_size, pool.map(draw, by_size), strict=True))
+    drawn = tuple(done[layer] for layer in chosen)
     best = tuple(model.top(scores[0], top)) if scores is not None else ()
     channels = _write_channels(target / "channels.npz", drawn)
     overview = _write_page(target, model, shown, picture, best, drawn, marks)

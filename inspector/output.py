@@ -97,9 +97,7 @@ def output_folder(path: str | os.PathLike[str]) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise OutputError(
-            f"cannot make the folder {folder}: a file has that name", "choose another name"
-        ) from error
+        raise OutputError(f"cannot make the folder {folder}: a file has that name", "choose another name") from error
     except OSError as error:
         reason, hint = _reason(error)
         raise OutputError(f"cannot make the folder {folder}: {reason}", hint) from error

@@ -64,7 +64,7 @@ def activations(
     def handle(picture: Picture) -> dict[str, Any]:
         folder = Path(out) / safe_name(picture.stem, taken)
         drawn = draw_gallery(
-            opened, picture.source, folder, name=picture.path, layers=layer, channel=channel, scale=scale,
+            opened, picture.source, folder, name=picture.name, layers=layer, channel=channel, scale=scale,
             colormap=colormap, size=size, save_arrays=save_arrays,
         )  # fmt: skip
         return document(picture.path, drawn)

@@ -81,7 +81,7 @@ def cam(
     def handle(picture: Picture) -> dict[str, Any]:
         folder = Path(out) / safe_name(picture.stem, taken)
         maps, sheet = draw_maps(
-            engine, picture.source, folder, name=picture.path, classes=classes, top=top, opacity=opacity,
+            engine, picture.source, folder, name=picture.name, classes=classes, top=top, opacity=opacity,
             colormap=colormap, negative=negative,
         )  # fmt: skip
         entries = [{**_entry(drawn), **judge(picture.source, drawn.result)} for drawn in maps]

@@ -52,6 +52,11 @@ class Picture:
     source: Path | bytes
 
     @property
+    def name(self) -> str:
+        """What it is called in titles."""
+        return "the picture on stdin" if isinstance(self.source, bytes) else self.source.name
+
+    @property
     def stem(self) -> str:
         """A name for files made from it."""
         return "stdin" if isinstance(self.source, bytes) else self.source.stem
@@ -117,6 +122,7 @@ class Console:
         skipped: list[dict[str, str]] = []
         done = 0
         problem: InspectorError | None = None
+        waiting: list[str] = []  # a lone bad picture is told as the error that ends the command, and not twice
         try:
             for picture in self._progress(find_pictures(images)):
                 try:
@@ -127,7 +133,9 @@ class Console:
                     problem = problem or error
                     shown = picture.path if isinstance(picture, Picture) else ""
                     skipped.append({"path": shown, "error": error.message})
-                    self.note(f"skipped: {error}")
+                    waiting.append(f"skipped: {error}")
+                    if done or len(waiting) > 1:
+                        waiting = self._tell(waiting)
                     continue
                 if self.json:
                     # The head waits for the first entry: should none work, the error is the document.
@@ -136,6 +144,7 @@ class Console:
                 else:
                     print(show(entry))
                 done += 1
+                waiting = self._tell(waiting)
         except BaseException as error:
             if self.json and done:
                 known = error if isinstance(error, InspectorError) else InspectorError(type(error).__name__)
@@ -153,6 +162,11 @@ class Console:
             print(f"], {dumps({'skipped': skipped})[1:]}")
         elif skipped and not self.quiet:
             self.note(f"{done} pictures done, {len(skipped)} skipped")
+
+    def _tell(self, lines: list[str]) -> list[str]:
+        for line in lines:
+            self.note(line)
+        return []
 
     def _progress(self, pictures: Iterator[Picture | ImageError]) -> Iterator[Picture | ImageError]:
         """The same pictures with a bar on stderr, where there are several and somebody watches."""

@@ -1,0 +1,182 @@
+"""How much of each layer is zero, from the picture to the answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from inspector.errors import UsageError
+from inspector.render.figure import INK, MUTED, PAD, PAPER, RULE, Color, draw_lines, lines_height
+from inspector.render.text import draw_text, draw_text_up, percent, shorten, text_width
+
+ACTIVATION: Color = (68, 57, 154)
+OTHER: Color = (214, 116, 20)
+_FINE = 3
+
+
+@dataclass(frozen=True)
+class DepthPoint:
+    """One layer of the chart: its name, its zero fraction in [0, 1], and whether it is an activation layer."""
+
+    name: str
+    zero_fraction: float
+    activation: bool
+
+
+def draw_depth_chart(
+    points: Sequence[DepthPoint],
+    *,
+    title: str = "Zero fraction by depth",
+    subtitle: str = "",
+    width: int = 1100,
+) -> Image.Image:
+    """A chart of the zero fraction over the layers, first layer left, with the trend of the activation layers.
+
+    points: the layers in the order of the network, any number from one up.
+    subtitle: the model and the picture. width: of the whole figure in pixels, at least 480.
+
+    Returns an RGB image. Raises UsageError for no points, a width below 480 or fractions outside [0, 1].
+    """
+    if not points:
+        raise UsageError("there are no layers to draw a chart of")
+    if width < 480:
+        raise UsageError(f"a chart needs at least 480 pixels of width, not {width}")
+    if any(not 0 <= point.zero_fraction <= 1 for point in points):
+        raise UsageError("a zero fraction must be in [0, 1]")
+    room = width - 2 * PAD
+    blocks = [(title, 17, INK, 3), (depth_trend(points), 13, INK, 3), (subtitle, 12, MUTED, 2)]
+    legend_top = PAD - 4 + lines_height(room, blocks) + 8
+    top, left = legend_top + 28, PAD + 66
+    plot_width, plot_height = width - left - PAD - 6, 260
+    step = plot_width / len(points)
+    # Names read upwards, one in so many that each has the height of a line.
+    every = max(1, math.ceil(13 / step))
+    named = range(0, len(points), every)
+    names = {n: shorten(points[n].name, 11, 150, middle=True) for n in named}
+    names_height = max(text_width(name, 11) for name in names.values())
+    bottom = top + plot_height
+    height = bottom + 8 + names_height + 10 + 18 + PAD - 4
+
+    centres = [(left + (n + 0.5) * step, bottom - point.zero_fraction * plot_height) for n, point in enumerate(points)]
+    fine = Image.new("RGB", (width * _FINE, height * _FINE), PAPER)
+    _shapes(ImageDraw.Draw(fine), points, centres, (left, top, left + plot_width, bottom), every, legend_top)
+    canvas = fine.reduce(_FINE)
+
+    draw = ImageDraw.Draw(canvas)
+    draw_lines(draw, PAD, PAD - 4, room, blocks)
+    x = left + 12
+    for text in _legend(points):
+        draw_text(draw, (x + 12, legend_top + 1), text, 12, INK)
+        x += text_width(text, 12) + 44
+    for value in range(0, 101, 20):
+        draw_text(draw, (left - 8, bottom - value / 100 * plot_height - 8), f"{value} %", 12, MUTED, "right")
+    axis = "exact zeros in the layer"
+    draw_text_up(draw, (PAD + 8, top + (plot_height - text_width(axis, 12)) / 2), axis, 12, MUTED)
+    for n, name in names.items():
+        draw_text_up(draw, (centres[n][0], bottom + 8), name, 11, MUTED)
+    below = "layers in the order of the network, the first on the left"
+    if every > 1:
+        below += f"; every {every}{_ordinal(every)} is named"
+    draw_text(draw, (left + plot_width / 2, bottom + 8 + names_height + 8), below, 12, MUTED, "middle")
+    return canvas
+
+
+def depth_trend(points: Sequence[DepthPoint]) -> str:
+    """One sentence on how the zero fraction of the activation layers goes with their depth.
+
+    It rests on Spearman's rank correlation; layers of one kind only, since a convolution's own output is almost
+    never exactly zero and would make any trend.
+    """
+    fractions = [point.zero_fraction for point in points if point.activation]
+    if len(fractions) < 3:
+        return f"Too few activation layers ({len(fractions)}) to speak of a trend."
+    first, last = percent(fractions[0]), percent(fractions[-1])
+    ends = f"{first} in the first activation layer, {last} in the last"
+    rho = rank_correlation(fractions)
+    if rho is None:
+        return f"The zero fraction is {first} in all {len(fractions)} activation layers."
+    if rho >= 0.3:
+        words = "The zero fraction grows with depth"
+    elif rho <= -0.3:
+        words = "The zero fraction falls with depth"
+    else:
+        words = "The zero fraction has no clear trend with depth"
+    return f"{words}: {ends}; rank correlation {rho:+.2f} over {len(fractions)} activation layers."
+
+
+def rank_correlation(values: Sequence[float]) -> float | None:
+    """Spearman's rank correlation of `values` with their own position, in [-1, 1]; None if they are all equal.
+
+    Ties have the mean of the ranks they take up (Spearman 1904; the formula is Pearson's, applied to ranks).
+    """
+    array = np.asarray(values, np.float64)
+    _, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    places = np.arange(1, len(array) + 1, dtype=np.float64)
+    ranks, places = ranks - ranks.mean(), places - places.mean()
+    norm = math.sqrt(float(ranks @ ranks) * float(places @ places))
+    return float(ranks @ places) / norm if norm else None
+
+
+def _legend(points: Sequence[DepthPoint]) -> list[str]:
+    count = sum(point.activation for point in points)
+    out = []
+    if count:
+        out.append(f"activation layers ({count})")
+    if count < len(points):
+        out.append(f"other layers ({len(points) - count})")
+    return out
+
+
+def _shapes(
+    draw: ImageDraw.ImageDraw,
+    points: Sequence[DepthPoint],
+    centres: Sequence[tuple[float, float]],
+    plot: tuple[int, int, float, int],
+    every: int,
+    legend_top: int,
+) -> None:
+    """Everything but the words, at _FINE times the size."""
+    f = _FINE
+    left, top, right, bottom = plot
+    for value in range(0, 101, 20):
+        level = round(bottom - value / 100 * (bottom - top)) * f
+        draw.rectangle((left * f, level, right * f, level + f - 1), fill=MUTED if value == 0 else RULE)
+    for x, _ in centres[::every]:
+        draw.rectangle((x * f, bottom * f, x * f + f - 1, (bottom + 4) * f), fill=MUTED)
+    line = [(x * f, y * f) for (x, y), point in zip(centres, points, strict=True) if point.activation]
+    if len(line) > 1:
+        draw.line(line, fill=(184, 178, 222), width=round(1.6 * f), joint="curve")
+    step = centres[1][0] - centres[0][0] if len(centres) > 1 else 20
+    radius = min(4.5, max(2.2, step * 0.42))
+    # Activation layers last, so that they are on top.
+    for wanted in (False, True):
+        for (x, y), point in zip(centres, points, strict=True):
+            if point.activation == wanted:
+                _marker(draw, x, y, radius, wanted)
+    along = left + 12
+    for text in _legend(points):
+        _marker(draw, along, legend_top + 9, 4.5, text.startswith("activation"))
+        along += text_width(text, 12) + 44
+
+
+def _marker(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, activation: bool) -> None:
+    """A disc for an activation layer, an open diamond for any other: told apart without colour too."""
+    f = _FINE
+    if activation:
+        box = ((x - radius) * f, (y - radius) * f, (x + radius) * f, (y + radius) * f)
+        draw.ellipse(box, fill=ACTIVATION, outline=PAPER, width=2)
+    else:
+        r = radius * 1.1
+        corners = [(x * f, (y - r) * f), ((x + r) * f, y * f), (x * f, (y + r) * f), ((x - r) * f, y * f)]
+        draw.polygon(corners, fill=PAPER, outline=OTHER, width=round(1.4 * f))
+
+
+def _ordinal(number: int) -> str:
+    if number % 100 in (11, 12, 13):
+        return "th"
+    return {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")

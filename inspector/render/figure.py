@@ -1,0 +1,147 @@
+"""What the figures share: colours, blocks of text, panels, colour bars, and how a picture is fitted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from inspector.image import Box
+from inspector.render.colormap import color_table
+from inspector.render.text import draw_text, line_height, text_width, tick_labels, ticks, wrap
+
+Color = tuple[int, int, int]
+
+PAPER: Color = (255, 255, 255)
+INK: Color = (24, 24, 24)
+MUTED: Color = (96, 96, 96)
+RULE: Color = (214, 214, 214)
+PAD = 16
+
+
+def grey(color: Color) -> int:
+    """The grey of INK, MUTED and the like, for canvases of mode "L"."""
+    return color[0]
+
+
+def draw_lines(
+    draw: ImageDraw.ImageDraw,
+    left: int,
+    top: int,
+    room: int,
+    blocks: Sequence[tuple[str, int, int | Color, int]],
+) -> int:
+    """Draw blocks of (text, size, colour, most lines), wrapped to `room` pixels; return where the next would start.
+
+    Text of size 15 and more is bold.
+    """
+    y = top
+    for text, size, fill, most in blocks:
+        if not text:
+            continue
+        for line in wrap(text, size, room, most):
+            draw_text(draw, (left, y), line, size, fill, bold=size >= 15)
+            y += line_height(size)
+        y += 2
+    return y
+
+
+def lines_height(room: int, blocks: Sequence[tuple[str, int, int | Color, int]]) -> int:
+    """The height `draw_lines` takes."""
+    return sum(len(wrap(text, size, room, most)) * line_height(size) + 2 for text, size, _, most in blocks if text)
+
+
+def draw_ticks(
+    draw: ImageDraw.ImageDraw,
+    left: float,
+    top: float,
+    width: float,
+    low: float,
+    high: float,
+    fill: int | Color,
+    labels: dict[float, str] | None = None,
+    size: int = 11,
+) -> None:
+    """Ticks and numbers below a horizontal bar from `low` to `high`; labels that would overlap are left out.
+
+    labels: what to write where; round numbers if None, zero among them if it is in the range.
+    """
+    if labels is None:
+        values = ticks(low, high)
+        labels = dict(zip(values, tick_labels(values), strict=True))
+    end = -math.inf
+    for value, text in labels.items():
+        # Halved, so that the widest range a float has does not overflow.
+        share = (value / 2 - low / 2) / (high / 2 - low / 2) if high > low else 0.5
+        x = left + share * (width - 1)
+        extent = text_width(text, size)
+        begin = min(max(x - extent / 2, left), left + width - extent)
+        draw.line((round(x), top, round(x), top + 3), fill=fill)
+        if begin >= end + 5:
+            draw_text(draw, (begin, top + 3), text, size, fill)
+            end = begin + extent
+
+
+def paste_bar(
+    canvas: Image.Image,
+    box: tuple[int, int, int, int],
+    low: float,
+    high: float,
+    colormap: str,
+    labels: dict[float, str] | None = None,
+) -> None:
+    """A colour bar from `low` to `high` in `box` of an RGB canvas, with its numbers below; they take 20 pixels."""
+    left, top, right, bottom = box
+    strip = np.broadcast_to(color_table(colormap, right - left), (bottom - top, right - left, 3))
+    canvas.paste(Image.fromarray(np.ascontiguousarray(strip)), (left, top))
+    draw_ticks(ImageDraw.Draw(canvas), left, bottom, right - left, low, high, INK, labels)
+
+
+def fitted(size: tuple[int, int], limit: int) -> tuple[int, int]:
+    """Width and height of `size` scaled so that the longer side is `limit`; never below 1."""
+    factor = limit / max(size)
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """`picture` as RGB at `size`: reduced smoothly, enlarged with its pixels as squares, since they are the data."""
+    rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
+    if rgb.size == size:
+        return rgb.copy()
+    larger = size[0] >= 2 * rgb.width
+    # reducing_gap lets Pillow shrink a photograph of 24 megapixels by whole factors first.
+    return rgb.resize(size, Image.Resampling.NEAREST if larger else Image.Resampling.BICUBIC, reducing_gap=3.0)
+
+
+def scaled_box(box: Box | None, picture: tuple[int, int], shown: tuple[int, int]) -> Box:
+    """`box` of a picture in pixels of the size it is shown at; all of it if None."""
+    if box is None:
+        return (0.0, 0.0, float(shown[0]), float(shown[1]))
+    x, y = shown[0] / picture[0], shown[1] / picture[1]
+    return box[0] * x, box[1] * y, box[2] * x, box[3] * y
+
+
+def whole_box(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """`box` on whole pixels inside a picture of `size`, at least one pixel each way."""
+    left = min(max(round(box[0]), 0), size[0] - 1)
+    top = min(max(round(box[1]), 0), size[1] - 1)
+    return left, top, min(max(round(box[2]), left + 1), size[0]), min(max(round(box[3]), top + 1), size[1])
+
+
+def mark_box(picture: Image.Image, box: Box) -> Image.Image:
+    """`picture` (RGB) with what is outside `box` dimmed and its border drawn; unchanged if the box is all of it."""
+    left, top, right, bottom = whole_box(box, picture.size)
+    if (left, top, right, bottom) == (0, 0, *picture.size):
+        return picture
+    pixels = np.asarray(picture)
+    out = pixels // 3 + 96
+    out[top:bottom, left:right] = pixels[top:bottom, left:right]
+    marked = Image.fromarray(out.astype(np.uint8))
+    draw = ImageDraw.Draw(marked)
+    draw.rectangle((left, top, right - 1, bottom - 1), outline=(255, 255, 255))
+    if right - left > 4 and bottom - top > 4:
+        # White inside black can be seen on every picture.
+        draw.rectangle((left + 1, top + 1, right - 2, bottom - 2), outline=(0, 0, 0))
+    return marked

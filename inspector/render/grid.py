@@ -1,0 +1,302 @@
+"""Every channel of a layer on one sheet."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from inspector.errors import UsageError
+from inspector.render.figure import INK, MUTED, draw_lines, draw_ticks, grey, lines_height
+from inspector.render.scale import (
+    LEVELS,
+    NAN_INDEX,
+    PAPER,
+    Scaled,
+    as_maps,
+    check_scale,
+    grey_to_index,
+    hatch,
+    palette,
+    to_indices,
+    wants_symmetric,
+)
+from inspector.render.text import digit_glyphs, draw_text, number, percent, shorten, text_width
+
+SMALLEST_TILE = 28
+"""Tiles are enlarged by a whole factor to at least this many pixels, and to twice that in a layer of few channels."""
+MAX_PIXELS = 40_000_000
+"""A sheet has no more pixels than this; larger maps are reduced."""
+
+_PAD = 14
+_GAP, _ROW_GAP = 3, 5
+_MIN_WIDTH = 520
+_COLUMNS = 16
+_FEW = 128
+_LONGEST_SIDE = 4096
+_THINNEST_TILE = 12
+_MAX_WIDTH = 2200
+_TALLEST = 2.5
+_INK, _MUTED = grey(INK), grey(MUTED)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the tiles of a sheet go, in pixels: each cell is a number above a tile, and a gap."""
+
+    columns: int
+    rows: int
+    tile_width: int
+    tile_height: int
+    label_size: int
+    label_width: int
+    label_height: int
+    enlarge_x: int
+    enlarge_y: int
+    shrink: int
+
+    @property
+    def cell_width(self) -> int:
+        """Distance from one tile to the next, across."""
+        return max(self.tile_width, self.label_width) + _GAP
+
+    @property
+    def cell_height(self) -> int:
+        """Distance from one tile to the next, down."""
+        return self.label_height + self.tile_height + _ROW_GAP
+
+
+def draw_grid(
+    maps: NDArray[Any],
+    *,
+    title: str,
+    subtitle: str = "",
+    scale: str = "channel",
+    limits: tuple[float, float] | None = None,
+    colormap: str = "viridis",
+    columns: int | None = None,
+    first_channel: int = 0,
+) -> Image.Image:
+    """Every channel of a layer as a numbered tile, with what the colours mean above them.
+
+    maps: float32 (C, H, W), values as the network made them; not modified. Any other real type is converted.
+    title: the layer's name and kind. Shape, zero fraction, constant channels and elements that are not finite are
+    added here. subtitle: the model and the picture.
+    scale, limits: see `inspector.render.scale.to_indices`.
+    columns: tiles in a row; 16 unless the sheet would get out of shape.
+    first_channel: the number of the first tile, for a sheet that shows a part of a layer.
+
+    Constant channels are hatched; elements that are not finite are magenta. Small maps are enlarged by a whole
+    factor, each element a square; large ones are reduced by area until the sheet is below MAX_PIXELS.
+
+    Returns an image of mode "P": indices 0..223 are the colour map from low to high.
+    Raises UsageError for maps of another shape, an unknown scale or colour map, or columns below 1.
+    """
+    check_scale(scale, limits)
+    table = palette(colormap)
+    array = as_maps(maps)
+    if columns is not None and columns < 1:
+        raise UsageError(f"a sheet needs at least one column, not {columns}")
+    if first_channel < 0:
+        raise UsageError(f"the first channel cannot be {first_channel}")
+    channels, height, width = array.shape
+    layout = plan_layout(channels, height, width, columns, len(str(first_channel + channels - 1)))
+    scaled = to_indices(array, scale, limits, wants_symmetric(colormap, scale), layout.shrink)
+    across = max(layout.columns * layout.cell_width - _GAP + 2 * _PAD, _MIN_WIDTH)
+    header = _header(across, title, _facts(array.shape, scaled, layout), subtitle, scaled)
+    sheet = np.full((header.shape[0] + layout.rows * layout.cell_height + _PAD, across), PAPER, np.uint8)
+    sheet[: header.shape[0]] = header
+    _place_tiles(sheet[header.shape[0] :, _PAD:], scaled, layout, first_channel)
+    image = Image.fromarray(sheet)
+    image.putpalette(table)
+    return image
+
+
+def plan_layout(channels: int, height: int, width: int, columns: int | None = None, digits: int = 4) -> Layout:
+    """Choose size and arrangement of the tiles for `channels` maps of height x width, numbered with `digits`."""
+    shrink = -(-max(height, width) // _LONGEST_SIDE)
+    while True:
+        layout = _layout(channels, -(-height // shrink), -(-width // shrink), columns, shrink, digits)
+        pixels = layout.columns * layout.cell_width * layout.rows * layout.cell_height
+        if pixels <= MAX_PIXELS or (layout.tile_width <= SMALLEST_TILE and layout.tile_height <= SMALLEST_TILE):
+            return layout
+        shrink = max(shrink + 1, math.floor(shrink * math.sqrt(pixels / MAX_PIXELS)))
+
+
+def _layout(channels: int, height: int, width: int, columns: int | None, shrink: int, digits: int) -> Layout:
+    short, long = min(height, width), max(height, width)
+    enlarge = 1
+    if shrink == 1:
+        least = SMALLEST_TILE if channels > _FEW or long == 1 else 2 * SMALLEST_TILE
+        # A strip of 3 x 500 keeps its length: enlarging it to 28 x 4667 would help nobody.
+        enlarge = max(-(-least // long), min(-(-least // short), 4 * least // long), 1)
+    # But it is made thick enough to be seen.
+    stretch = enlarge * -(-_THINNEST_TILE // (short * enlarge))
+    enlarge_x, enlarge_y = (enlarge, stretch) if width >= height else (stretch, enlarge)
+    tile_width, tile_height = width * enlarge_x, height * enlarge_y
+    label_size = 10 if tile_width < 48 else 11 if tile_width < 120 else 13
+    _, digit_height, advance = digit_glyphs(label_size).shape
+
+    def arrange(count: int) -> Layout:
+        count = min(count, channels)
+        rows = -(-channels // count)
+        return Layout(
+            columns=count,
+            rows=rows,
+            tile_width=tile_width,
+            tile_height=tile_height,
+            label_size=label_size,
+            label_width=digits * advance,
+            label_height=digit_height + 2,
+            enlarge_x=enlarge_x,
+            enlarge_y=enlarge_y,
+            shrink=shrink,
+        )
+
+    def shape(layout: Layout) -> tuple[int, float]:
+        across = layout.columns * layout.cell_width
+        return across, layout.rows * layout.cell_height / across
+
+    if columns is not None:
+        return arrange(columns)
+    usual = arrange(_COLUMNS)
+    across, ratio = shape(usual)
+    if across <= _MAX_WIDTH and ratio <= _TALLEST:
+        return usual
+    # Out of shape: the arrangement nearest to a page, a little higher than wide.
+    choices = [arrange(count) for count in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)]
+    return min(choices, key=lambda layout: (abs(math.log(shape(layout)[1] / 1.2)), layout.columns))
+
+
+@lru_cache(maxsize=64)
+def _labels(first: int, count: int, size: int, width: int) -> NDArray[np.uint8]:
+    """The numbers first .. first + count - 1, each centred on a strip: palette indices (count, height, width)."""
+    glyphs = grey_to_index(255 - digit_glyphs(size) // 4 * 3)
+    _, height, advance = glyphs.shape
+    out = np.full((count, height, width), PAPER, np.uint8)
+    numbers = np.arange(first, first + count)
+    places = len(str(first + count - 1))
+    digits = np.stack([numbers // 10**place % 10 for place in range(places)], axis=1)
+    lengths = np.searchsorted(10 ** np.arange(1, places), numbers, side="right") + 1
+    for length in range(int(lengths.min()), places + 1):
+        which = np.flatnonzero(lengths == length)
+        left = max(0, (width - length * advance) // 2)
+        for place in range(length):
+            x = left + (length - 1 - place) * advance
+            if x + advance <= width:
+                out[which, :, x : x + advance] = glyphs[digits[which, place]]
+    out.setflags(write=False)
+    return out
+
+
+def _place_tiles(area: NDArray[np.uint8], scaled: Scaled, layout: Layout, first: int) -> None:
+    """Write numbers and tiles into `area`, whose top left corner is that of the first cell."""
+    tiles = scaled.indices
+    count, height, width = tiles.shape
+    kx, ky = layout.enlarge_x, layout.enlarge_y
+    cell_w, cell_h = layout.cell_width, layout.cell_height
+    strips = _labels(first, count, layout.label_size, cell_w - _GAP)
+    left = (cell_w - _GAP - layout.tile_width) // 2
+    if kx > 1:
+        tiles = np.repeat(tiles, kx, axis=2)
+    hatched = hatch(layout.tile_height, layout.tile_width) if scaled.blank.any() else None
+
+    full = count // layout.columns
+    # Whole rows in one assignment each, then the rest of the last row.
+    for begin, rows, across in (
+        (0, full, layout.columns),
+        (full * layout.columns, 1, count - full * layout.columns),
+    ):
+        if rows == 0 or across == 0:
+            continue
+        end, top = begin + rows * across, begin // layout.columns * cell_h
+        # The last tile's gap may lie outside the area, so the view stops at the tile and strides on.
+        block = np.lib.stride_tricks.as_strided(
+            area[top:],
+            (rows, across, cell_h, cell_w - _GAP),
+            (cell_h * area.strides[0], cell_w, area.strides[0], 1),
+        )
+        block[:, :, : strips.shape[1]] = strips[begin:end].reshape(rows, across, *strips.shape[1:])
+        target = block[:, :, layout.label_height : layout.label_height + layout.tile_height]
+        target = target[..., left : left + layout.tile_width]
+        source = tiles[begin:end].reshape(rows, across, height, 1, width * kx)
+        np.copyto(target.reshape(rows, across, height, ky, width * kx), source)
+        if hatched is not None:
+            row, column = np.divmod(np.flatnonzero(scaled.blank[begin:end]), across)
+            target[row, column] = hatched
+
+
+def _facts(shape: tuple[int, ...], scaled: Scaled, layout: Layout) -> str:
+    channels, height, width = shape
+    facts = [
+        f"{channels} channel{'s' * (channels != 1)} of {height} x {width}",
+        f"{percent(scaled.zero_fraction)} of the values are zero",
+    ]
+    if height * width > 1:
+        blank = int(scaled.blank.sum())
+        facts.append(f"{blank} constant channel{'s' * (blank != 1)}" if blank else "no constant channel")
+    bad = [f"{scaled.nan} NaN"] * bool(scaled.nan) + [f"{scaled.infinite} infinite"] * bool(scaled.infinite)
+    if bad:
+        facts.append(" and ".join(bad) + " values")
+    if layout.enlarge_x != layout.enlarge_y:
+        facts.append(f"each element is drawn {layout.enlarge_y} high and {layout.enlarge_x} wide")
+    if layout.shrink > 1:
+        facts.append(f"drawn at 1/{layout.shrink} of its size")
+    return " · ".join(facts)
+
+
+def _header(width: int, title: str, facts: str, subtitle: str, scaled: Scaled) -> NDArray[np.uint8]:
+    """Title, facts, colour bar and key: palette indices (height, width)."""
+    room = width - 2 * _PAD
+    blocks = [(title, 17, _INK, 3), (facts, 12, _INK, 3), (subtitle, 12, _MUTED, 2)]
+    canvas = Image.new("L", (width, lines_height(room, blocks) + 120), 255)
+    draw = ImageDraw.Draw(canvas)
+    y = draw_lines(draw, _PAD, _PAD - 4, room, blocks) + 6
+    bar_width, bar_height = min(256, room), 12
+    bar_top = y
+    note = _bar_labels(draw, scaled, _PAD, y + bar_height, bar_width)
+    x = _PAD + bar_width + 14
+    if x + text_width(note, 12) > width - _PAD:
+        x, y = _PAD, y + bar_height + 20
+    draw_text(draw, (x, y - 1), shorten(note, 12, width - x - _PAD), 12, _INK)
+    y = max(y + 18, bar_top + bar_height + 24)
+
+    swatches = []
+    if scaled.blank.any():
+        swatches.append((hatch(14, 28), "constant on this picture"))
+    if scaled.nan or scaled.infinite:
+        swatches.append((np.full((14, 28), NAN_INDEX, np.uint8), "NaN or infinite"))
+    boxes = []
+    x = _PAD
+    for swatch, text in swatches:
+        boxes.append((x, y, swatch))
+        draw_text(draw, (x + 34, y), text, 12, _INK)
+        x += 34 + text_width(text, 12) + 22
+    y += 24 if swatches else 0
+    out = grey_to_index(np.asarray(canvas)[: y + 8])
+    out[bar_top : bar_top + bar_height, _PAD : _PAD + bar_width] = np.arange(bar_width) * LEVELS // bar_width
+    for x, top, swatch in boxes:
+        out[top : top + swatch.shape[0], x : x + swatch.shape[1]] = swatch
+    return out
+
+
+def _bar_labels(draw: ImageDraw.ImageDraw, scaled: Scaled, left: int, top: int, width: int) -> str:
+    """Draw the numbers below the bar; return the sentence that goes beside it."""
+    if scaled.limits is not None:
+        low, high = scaled.limits
+        draw_ticks(draw, left, top, width, low, high, _INK)
+        if scaled.scale == "fixed":
+            return f"one scale for all channels, fixed: {number(low)} to {number(high)}"
+        return f"one scale for all channels: {number(low)} to {number(high)}"
+    if scaled.scale == "lecture":
+        labels = {-2.0: "-2 std", -1.0: "-1 std", 0.0: "mean", 1.0: "+1 std", 127 / 64: "+2 std"}
+        draw_ticks(draw, left, top, width, -2, 127 / 64, _INK, labels)
+        return "each channel: its own mean and standard deviation"
+    draw_ticks(draw, left, top, width, 0, 1, _INK, {0: "lowest", 1: "highest"})
+    span = f"{number(float(scaled.low.min()))} to {number(float(scaled.high.max()))}"
+    return f"each channel on its own scale; the layer spans {span}"

@@ -1,0 +1,279 @@
+"""From the values of a layer to the indices of a palette. Pure functions; nothing is drawn here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.errors import UsageError, listing
+from inspector.render.colormap import color_table, is_diverging
+
+SCALES = ("channel", "layer", "fixed", "lecture")
+
+LEVELS = 224
+"""Palette indices 0 to LEVELS - 1 are the colours of the map, lowest value first."""
+GREYS = 24
+"""Indices LEVELS to LEVELS + GREYS - 1 run from white to black: paper, text and hatching."""
+PAPER = LEVELS
+NAN_INDEX = LEVELS + GREYS
+NAN_COLOR = (255, 0, 255)
+
+# Elements worked on at a time, so that the buffers stay in the processor's cache.
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A layer as palette indices.
+
+    indices: uint8 (C, H, W), 0..LEVELS-1, or NAN_INDEX where the value is not finite
+    low, high: float64 (C,), smallest and largest finite value of each channel; 0 where there is none
+    blank: bool (C,), the channel has more than one element and all are equal
+    limits: the common range that the colours span, or None where each channel has its own
+    scale: the scale used; "layer" where "channel" or "lecture" was asked for maps of one element
+    zero_fraction: share of elements that are exactly 0
+    nan, infinite: number of elements that are NaN, and that are infinite
+    """
+
+    indices: NDArray[np.uint8]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    blank: NDArray[np.bool_]
+    limits: tuple[float, float] | None
+    scale: str
+    zero_fraction: float
+    nan: int
+    infinite: int
+
+
+def as_maps(maps: NDArray[Any]) -> NDArray[Any]:
+    """`maps` as float (C, H, W), copied only where the type must change. Raises UsageError for another shape."""
+    array = np.asarray(maps)
+    if array.ndim != 3 or 0 in array.shape:
+        raise UsageError(f"maps must have the shape (C, H, W) with no empty side, not {array.shape}")
+    if array.dtype.kind not in "fiub":
+        raise UsageError(f"maps must be real numbers, not {array.dtype}")
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+
+
+def to_indices(
+    maps: NDArray[Any],
+    scale: str = "channel",
+    limits: tuple[float, float] | None = None,
+    symmetric: bool = False,
+    shrink: int = 1,
+) -> Scaled:
+    """Scale `maps`, any real type (C, H, W), to palette indices.
+
+    scale:
+      "channel"  each channel from its own minimum to its own maximum
+      "layer"    all channels from the minimum of the layer to its maximum
+      "fixed"    all channels from limits[0] to limits[1]; values outside take the colour of the end
+      "lecture"  each channel: subtract mean, divide by standard deviation, times 64, plus 128, clip to 0..255
+    symmetric: widen every range to -m..m, so that zero is in the middle of a diverging map.
+    shrink: reduce the maps by this factor, each new element the mean of shrink x shrink old ones; the statistics
+    are of the maps as given.
+
+    Elements that are not finite take no part in any range. Raises UsageError for an unknown scale, limits that are
+    missing or not increasing, or limits given with another scale.
+    """
+    check_scale(scale, limits)
+    array = as_maps(maps)
+    channels, height, width = array.shape
+    flat = array.reshape(channels, height * width)
+    with np.errstate(all="ignore"):
+        low, high = flat.min(axis=1), flat.max(axis=1)
+        finite: NDArray[np.bool_] | None = None
+        # min and max hand NaN and infinities on, so looking at 2 C numbers finds them all.
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            finite = np.isfinite(flat)
+            none = ~finite.any(axis=1)
+            low = np.where(none, 0, np.where(finite, flat, np.inf).min(axis=1))
+            high = np.where(none, 0, np.where(finite, flat, -np.inf).max(axis=1))
+    blank = (low == high) & (height * width > 1)
+    nan = infinite = 0
+    if finite is not None:
+        blank &= finite.all(axis=1)
+        nan = int(np.isnan(flat).sum())
+        infinite = int(flat.size - finite.sum()) - nan
+    low64, high64 = low.astype(np.float64), high.astype(np.float64)
+
+    if scale in ("channel", "lecture") and height * width == 1:
+        # A map of one element has no range of its own; among its neighbours it says something.
+        scale = "layer"
+    common: tuple[float, float] | None = None
+    if scale == "fixed":
+        assert limits is not None
+        common = (float(limits[0]), float(limits[1]))
+    elif scale == "layer":
+        common = (float(low64.min()), float(high64.max()))
+        if symmetric:
+            common = (-max(map(abs, common)), max(map(abs, common)))
+    if common is not None:
+        start, stop = np.full(channels, common[0]), np.full(channels, common[1])
+    elif scale == "lecture":
+        start, stop = _lecture_range(flat, finite)
+    elif symmetric:
+        stop = np.maximum(np.abs(low64), np.abs(high64))
+        start = -stop
+    else:
+        start, stop = low64, high64
+
+    zeros = _count_zeros(flat)
+    if shrink > 1:
+        with np.errstate(all="ignore"):
+            array = area_mean(array, shrink)
+        flat = array.reshape(channels, -1)
+        finite = np.isfinite(flat) if finite is not None else None
+    indices = _quantise(flat, start, stop, uniform=common is not None, clip=scale in ("fixed", "lecture"))
+    if finite is not None:
+        indices[~finite] = NAN_INDEX
+    return Scaled(
+        indices=indices.reshape(array.shape),
+        low=low64,
+        high=high64,
+        blank=blank,
+        limits=common,
+        scale=scale,
+        zero_fraction=zeros / (channels * height * width),
+        nan=nan,
+        infinite=infinite,
+    )
+
+
+def check_scale(scale: str, limits: tuple[float, float] | None) -> None:
+    """Raise UsageError unless `scale` is one of SCALES and `limits` fit it."""
+    if scale not in SCALES:
+        raise UsageError(f"no scale is called {scale!r}", f"there are {listing(SCALES, len(SCALES))}")
+    if (scale == "fixed") != (limits is not None):
+        raise UsageError("limits go with the scale 'fixed', and only with it", "give both or neither")
+    if limits is not None and not (np.isfinite(limits).all() and limits[0] < limits[1]):
+        raise UsageError(f"the limits {limits[0]:g} to {limits[1]:g} are not an increasing finite range")
+
+
+def area_mean(maps: NDArray[Any], factor: int) -> NDArray[Any]:
+    """`maps` (C, H, W) reduced by `factor`: (C, ceil(H / factor), ceil(W / factor)), each the mean of its block.
+
+    Blocks at the right and bottom edge may be smaller; the mean is of what they hold.
+    """
+    _, height, width = maps.shape
+    rows, columns = np.arange(0, height, factor), np.arange(0, width, factor)
+    out = np.add.reduceat(maps, rows, axis=1)
+    out /= np.diff(np.append(rows, height)).astype(out.dtype)[:, None]
+    out = np.add.reduceat(out, columns, axis=2)
+    out /= np.diff(np.append(columns, width)).astype(out.dtype)
+    return out
+
+
+def palette(colormap: str = "viridis") -> bytes:
+    """The 256 colours of a sheet as 768 bytes: the map, the greys, and the colour for what is not finite."""
+    table = np.full((256, 3), 255, np.uint8)
+    table[:LEVELS] = color_table(colormap, LEVELS)
+    table[LEVELS : LEVELS + GREYS] = np.rint(np.linspace(255, 0, GREYS))[:, None].astype(np.uint8)
+    table[NAN_INDEX] = NAN_COLOR
+    return table.tobytes()
+
+
+GREY_TABLE = bytes(PAPER + round((255 - grey) / 255 * (GREYS - 1)) for grey in range(256))
+"""The index of the palette's nearest grey for every grey 0..255."""
+
+
+def grey_to_index(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Greys 0..255 as indices of the palette's greys, nearest first; same shape, uint8."""
+    return np.frombuffer(bytearray(grey.tobytes().translate(GREY_TABLE)), np.uint8).reshape(grey.shape)
+
+
+@lru_cache(maxsize=16)
+def hatch(height: int, width: int) -> NDArray[np.uint8]:
+    """Diagonal lines on light grey, for what is constant: palette indices (height, width), read-only."""
+    y, x = np.ogrid[:height, :width]
+    lines = (x + y) % 7 < 2
+    tile = np.where(lines, np.uint8(GREY_TABLE[150]), np.uint8(GREY_TABLE[236]))
+    tile.setflags(write=False)
+    return tile
+
+
+def to_rgb(indices: NDArray[np.uint8], colormap: str = "viridis") -> NDArray[np.uint8]:
+    """Palette indices as colours: uint8 (..., 3)."""
+    return np.frombuffer(palette(colormap), np.uint8).reshape(256, 3)[indices]
+
+
+def wants_symmetric(colormap: str, scale: str) -> bool:
+    """Whether ranges must be centred on zero: for a diverging map, unless the user fixed the range."""
+    return is_diverging(colormap) and scale in ("channel", "layer")
+
+
+def _lecture_range(
+    flat: NDArray[Any], finite: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    # 64 z + 128 in 0..255 is a straight line from mean - 2 std to mean + 127/64 std.
+    if finite is None:
+        mean, std = flat.mean(axis=1, dtype=np.float64), flat.std(axis=1, dtype=np.float64)
+    else:
+        mean, std = np.zeros(len(flat)), np.zeros(len(flat))
+        for c, keep in enumerate(finite):
+            if keep.any():
+                mean[c], std[c] = (
+                    np.mean(flat[c, keep], dtype=np.float64),
+                    np.std(flat[c, keep], dtype=np.float64),
+                )
+    return mean - 2 * std, mean + (127 / 64) * std
+
+
+def _count_zeros(flat: NDArray[Any]) -> int:
+    total = 0
+    line = flat.reshape(-1)
+    for at in range(0, line.size, _CHUNK):
+        total += int(np.count_nonzero(line[at : at + _CHUNK] == 0))
+    return total
+
+
+def _quantise(
+    flat: NDArray[Any],
+    first: NDArray[np.float64],
+    last: NDArray[np.float64],
+    uniform: bool,
+    clip: bool,
+) -> NDArray[np.uint8]:
+    """Values (C, K) to indices, linear from first (C,) to last (C,); constant ranges give 0."""
+    with np.errstate(all="ignore"):
+        span = last - first
+        factor = np.where(span > 0, (LEVELS - 1) / span, 0.0)
+    size = np.abs(np.concatenate([first, last]))
+    # float32 holds a difference of neighbours exactly enough, unless the span is near the ends of its range.
+    delicate = bool((size > 1e37).any() or (factor > 1e37).any())
+    work = np.float64 if delicate or flat.dtype == np.float64 else np.float32
+    if delicate:
+        # Halved, the widest span float64 has stays finite; and a span too small to divide by is as good as none.
+        flat, first, last = flat.astype(np.float64) * 0.5, first * 0.5, last * 0.5
+        with np.errstate(all="ignore"):
+            factor = np.nan_to_num((LEVELS - 1) / (last - first), posinf=0.0, neginf=0.0)
+    count, length = flat.shape
+    out = np.empty((count, length), np.uint8)
+    if uniform:
+        # One range for all: the channels may be cut anywhere.
+        values, result = flat.reshape(1, -1), out.reshape(1, -1)
+        offsets, factors = first[:1].astype(work)[:, None], factor[:1].astype(work)[:, None]
+    else:
+        values, result = flat, out
+        offsets, factors = first.astype(work)[:, None], factor.astype(work)[:, None]
+    rows, columns = values.shape
+    high = max(1, _CHUNK // columns)
+    wide = min(columns, _CHUNK)
+    buffer = np.empty((min(high, rows), wide), work)
+    with np.errstate(all="ignore"):
+        for top in range(0, rows, high):
+            for left in range(0, columns, wide):
+                part = values[top : top + high, left : left + wide]
+                piece = buffer[: part.shape[0], : part.shape[1]]
+                np.subtract(part, offsets[top : top + high], out=piece)
+                piece *= factors[top : top + high]
+                if clip:
+                    np.clip(piece, 0, LEVELS - 1, out=piece)
+                piece += 0.5
+                np.copyto(result[top : top + high, left : left + wide], piece, casting="unsafe")
+    return out

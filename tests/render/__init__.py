@@ -1,0 +1,1 @@
+"""Tests of inspector.render and inspector.output."""

@@ -1,0 +1,312 @@
+"""The command line as INTERFACE fixes it: documents, exit codes, one line for every error, nothing else on stdout."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from inspector.cli import commands
+from inspector.cli.app import guarded, register
+from inspector.errors import ImageError
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = ROOT / "models" / "efficientnet-lite0.onnx"
+PHOTO = ROOT / "docs" / "chelsea.jpg"
+
+
+def run(
+    *arguments: str | Path, cwd: Path | None = None, stdin: bytes | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """`inspector` in a process of its own."""
+    command = [sys.executable, "-W", "error", "-m", "inspector", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, env=environment, check=False)
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    """`inspector` in this process: (exit code, stdout, stderr)."""
+    given = [*map(str, arguments)]
+    app = register()
+    code = guarded(lambda: app(args=given, prog_name="inspector", standalone_mode=False), "--json" in given)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def document(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dict[str, Any]:
+    code, out, err = call(capsys, *arguments, "--json")
+    assert code == 0, (out, err)
+    found: dict[str, Any] = json.loads(out)
+    assert found["schema"] == 1
+    assert found["command"] == arguments[0]
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name, _ in commands()])
+def test_every_command_has_help_and_a_place_in_the_readme(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, name, "--help")
+    assert code == 0
+    assert out.startswith(f"Usage: inspector {name}")
+    function = dict(commands())[name]
+    assert inspect.getdoc(function), f"{name} has no description"
+    assert f"inspector {name}" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_version_and_no_arguments() -> None:
+    assert run("--version").stdout.startswith(b"inspector 0.")
+    nothing = run()
+    assert nothing.returncode in (0, 2)
+    assert b"Usage: inspector" in nothing.stdout + nothing.stderr
+
+
+def test_nothing_heavy_is_imported_for_help() -> None:
+    code = (
+        "import sys; from inspector.cli.app import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'onnx', 'onnxruntime', 'PIL', 'torch', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+
+
+def test_predict(capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(capsys, "predict", MODEL, PHOTO, "--top", "5")
+    [entry] = found["images"]
+    assert len(entry["top"]) == 5
+    assert set(entry["top"][0]) == {"index", "label", "probability", "score"}
+    assert entry["top"][0]["label"] == "Egyptian cat"
+    assert 0.6 < entry["top"][0]["probability"] < 0.95
+    assert len(found["model"]["sha256"]) == 64
+
+
+def test_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(capsys, "layers", MODEL)
+    assert set(found["layers"][0]) >= {"name", "tensor", "kind", "shape", "channels", "exposed"}
+    assert set(found["model"]) >= {"path", "sha256", "opset", "producer", "input", "classes", "parameters"}
+    assert set(found["model"]["input"]) >= {"name", "shape", "layout"}
+    assert found["model"]["classes"] == 1000
+    assert sum(layer["exposed"] for layer in found["layers"]) >= 50
+    names = [layer["name"] for layer in found["layers"]]
+    assert len(set(names)) == len(names)
+
+
+def test_activations_of_one_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(
+        capsys, "activations", MODEL, PHOTO, "--layer", "blocks.5.swish", "--save-arrays", "-o", tmp_path / "out"
+    )
+    [layer] = found["images"][0]["layers"]
+    assert layer["name"] == "blocks.5.swish"
+    values = np.load(layer["arrays"])
+    assert values.dtype == np.float32
+    assert list(values.shape) == layer["shape"]
+    assert values.min() == pytest.approx(layer["min"])
+    assert values.mean() == pytest.approx(layer["mean"], rel=1e-5)
+    assert values.std() == pytest.approx(layer["std"], rel=1e-4)
+    assert (values == 0).mean() == pytest.approx(layer["zero_fraction"])
+    blank = [c for c in range(values.shape[1]) if np.ptp(values[0, c]) == 0]
+    assert layer["blank_channels"] == blank
+    with Image.open(layer["grid"]) as grid:
+        assert grid.mode == "P"
+        assert grid.text["Layer"] == "blocks.5.swish"
+    assert "blocks.5.swish" in Path(found["images"][0]["overview"]).read_text("utf-8")
+
+
+def test_activations_of_all_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(capsys, "activations", MODEL, PHOTO, "-o", tmp_path)
+    [entry] = found["images"]
+    assert len(entry["layers"]) > 90
+    for layer in entry["layers"]:
+        assert Path(layer["grid"]).stat().st_size > 200
+        assert layer["arrays"] is None
+    assert Path(entry["chart"]).exists()
+    page = Path(entry["overview"])
+    assert page.resolve().parent == tmp_path.resolve() / "chelsea"
+    with np.load(entry["channels"]) as channels:
+        assert channels["blocks.5.swish"].shape == (240, 5)
+
+
+def test_one_channel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--layer", "blocks.7.swish_1", "--channel", "3", "--size", "600", "-o", tmp_path)
+    found = document(capsys, "activations", MODEL, PHOTO, *options)
+    with Image.open(found["images"][0]["layers"][0]["grid"]) as picture:
+        assert picture.width > 1200
+    code, _, err = call(capsys, "activations", MODEL, PHOTO, "--layer", "blocks.7.swish_1", "--channel", "9999")
+    assert code == 2
+    assert "has no channel 9999" in err
+
+
+def test_cam(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(capsys, "cam", MODEL, PHOTO, "--top", "2", "-o", tmp_path)
+    maps = found["images"][0]["maps"]
+    assert len(maps) == 2
+    assert set(maps[0]) >= {
+        "class",
+        "method",
+        "layer",
+        "backend",
+        "shape",
+        "peak",
+        "empty",
+        "heatmap",
+        "raw",
+        "overlay",
+    }
+    heatmap = np.load(maps[0]["heatmap"])
+    assert heatmap.dtype == np.float32
+    assert list(heatmap.shape) == maps[0]["shape"]
+    assert heatmap.min() >= 0
+    assert heatmap.max() == 1
+    raw = np.load(maps[0]["raw"])
+    np.testing.assert_allclose(np.maximum(raw, 0) / raw.max(), heatmap, atol=1e-6)
+    assert maps[0]["backend"] == "onnx"
+    x, y = maps[0]["peak"]
+    assert 0 <= x < 451
+    assert 0 <= y < 300
+
+
+def test_a_folder_with_a_broken_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(PHOTO.read_bytes())
+    (folder / "b.jpg").write_bytes(PHOTO.read_bytes()[:2000])
+    (folder / "c.png").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("not looked at")
+    (folder / ".hidden.jpg").write_bytes(b"")
+    code, out, err = call(capsys, "predict", MODEL, folder, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert [Path(x["path"]).name for x in found["images"]] == ["a.jpg"]
+    assert [Path(x["path"]).name for x in found["skipped"]] == ["b.jpg", "c.png"]
+    assert err.count("skipped:") == 2
+    (folder / "a.jpg").unlink()
+    code, out, _ = call(capsys, "predict", MODEL, folder, "--json")
+    assert code == 2
+    assert json.loads(out)["error"]["kind"] == "image"
+
+
+def test_a_picture_on_stdin() -> None:
+    done = run("predict", MODEL, "-", "--json", stdin=PHOTO.read_bytes())
+    found = json.loads(done.stdout)
+    assert found["images"][0]["path"] == "-"
+    assert found["images"][0]["top"][0]["label"] == "Egyptian cat"
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("predict", "nothing.onnx", "x.jpg"), "there is no file nothing.onnx"),
+        (("predict", "{root}/README.md", "x.jpg"), "is not an ONNX model"),
+        (("predict", "{model}", "nothing.jpg"), "there is no file nothing.jpg"),
+        (("predict", "{model}", "{root}/README.md"), "is not a picture"),
+        (("predict", "{model}", "{photo}", "--top", "0"), "Invalid value for '--top'"),
+        (("predict", "{model}"), "Missing argument"),
+        (("predict", "{model}", "{photo}", "--provider", "quantum"), "there is no provider 'quantum'"),
+        (("predikt",), "No such command"),
+        (("cam", "{model}", "{photo}", "--class", "egyptian ct"), "nearest: Egyptian cat"),
+        (("cam", "{model}", "{photo}", "--method", "gradcan"), "gradcam"),
+        (("cam", "{model}", "{photo}", "--layer", "blocks.5.swosh"), "nearest: blocks.5.swish"),
+        (("activations", "{model}", "{photo}", "-o", "{root}/README.md"), "cannot make the folder"),
+        (("activations", "{model}", "{photo}", "--scale", "log"), "there is no scale 'log'"),
+        (("annotate", "{model}", "-o", "x.onnx", "--preprocess", "imagnet"), "there is no preprocess 'imagnet'"),
+    ],
+)
+def test_errors_are_one_line_and_exit_2(
+    arguments: tuple[str, ...],
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = [a.format(root=ROOT, model=MODEL, photo=PHOTO) for a in arguments]
+    code, out, err = call(capsys, *given)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("inspector: ")
+    assert len([line for line in err.splitlines() if "the file's metadata names" not in line]) == 1
+    assert text in err
+    assert "Traceback" not in err
+    code, out, _ = call(capsys, *given, "--json")
+    assert code == 2
+    assert set(json.loads(out)["error"]) == {"kind", "message", "hint"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_internal_error_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("by nought")
+
+    assert guarded(broken, json=False) == 2
+    assert capsys.readouterr().err.startswith("inspector: internal error, ZeroDivisionError: by nought")
+
+
+def test_interrupted_is_130(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert guarded(interrupted, json=False) == 130
+    assert capsys.readouterr().err == "inspector: interrupted\n"
+
+
+def test_an_error_in_the_middle_leaves_one_whole_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from inspector.errors import OutputError
+    from inspector.model import Model
+
+    calls = []
+
+    def predict(self: Model, image: object, top: int = 3) -> list[Any]:
+        calls.append(image)
+        if len(calls) == 2:
+            raise OutputError("the disk is full")
+        return []
+
+    monkeypatch.setattr(Model, "predict", predict)
+    code, out, _ = call(capsys, "predict", MODEL, PHOTO, PHOTO, "--json")
+    assert code == 2
+    found = json.loads(out)
+    assert len(found["images"]) == 1
+    assert found["error"]["message"] == "the disk is full"
+
+
+def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(capsys, "doctor")
+    assert found["works"]["inspect"] is True
+    assert found["chosen"]
+    assert {p["name"] for p in found["providers"]} >= {"cpu", "cuda"}
+
+
+def test_annotate_and_predict_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(f"class {i}" for i in range(1000)))
+    target = tmp_path / "named.onnx"
+    found = document(capsys, "annotate", MODEL, "-o", target, "--labels", labels, "--preprocess", "signed")
+    assert found["preprocess"]["mean"] == [0.5, 0.5, 0.5]
+    again = document(capsys, "predict", target, PHOTO)
+    assert again["images"][0]["top"][0]["label"].startswith("class ")
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m inspector layers {MODEL} | head -1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert b"layers" in done.stdout
+    assert done.stderr == b""
+
+
+def test_image_error_is_an_inspector_error() -> None:
+    assert ImageError("x").kind == "image"
