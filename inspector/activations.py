@@ -57,14 +57,19 @@ def statistics(values: NDArray[np.float32]) -> LayerStatistics:
         finite = np.isfinite(maps)
         bad = int(finite.size - np.count_nonzero(finite))
         return _partial(maps, finite, bad)
-    mean = maps.mean(axis=1)
-    square = np.einsum("ij,ij->i", maps, maps, dtype=np.float32) / np.float32(size)
-    variance = np.maximum(square.astype(np.float64) - mean.astype(np.float64) ** 2, 0)
+    with np.errstate(over="ignore", under="ignore"):
+        square = np.einsum("ij,ij->i", maps, maps, dtype=np.float32) / np.float32(size)
+        if not np.isfinite(square).all():
+            return _partial(maps, np.ones(maps.shape, np.bool_), bad)
+        mean = maps.mean(axis=1).clip(low, high)
+        variance = np.maximum(square.astype(np.float64) - mean.astype(np.float64) ** 2, 0)
     # E[x^2] - E[x]^2 loses its digits where the mean is large against the spread: do those channels in two passes.
-    unsure = variance < 1e-3 * square
+    # The same where squares fall below what float32 can hold.
+    unsure = (variance <= 0.1 * square) | (square < 1e-30)
+    variance[low == high] = 0
+    unsure &= low != high
     if unsure.any():
-        chosen = maps[unsure].astype(np.float64)
-        variance[unsure] = chosen.var(axis=1)
+        variance[unsure] = maps[unsure].astype(np.float64).var(axis=1)
     zeros = size - np.count_nonzero(maps, axis=1)
     overall_mean = float(mean.mean(dtype=np.float64))
     spread = variance.mean() + np.square(mean.astype(np.float64) - overall_mean).mean()

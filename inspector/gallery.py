@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from inspector.errors import ModelError, UsageError
 from inspector.image import image_digest, open_image
 from inspector.layers import Layer
 from inspector.model import Model, Prediction
-from inspector.output import output_folder, safe_name, write_npy
+from inspector.output import atomic_path, output_folder, safe_name, write_npy
 from inspector.runtime import available_cores
 
 if TYPE_CHECKING:
@@ -180,11 +181,16 @@ def as_maps(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _write_channels(path: Path, drawn: Iterable[DrawnLayer]) -> Path:
-    """Statistics of every channel: one float32 (C, 5) array a layer, see LayerStatistics.table."""
-    from inspector.output import atomic_path
+    """Statistics of every channel: one float32 (C, 5) array a layer, under the layer's name; see LayerStatistics.table.
 
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **{x.layer.name.replace("/", "_"): x.statistics.table() for x in drawn})  # type: ignore[arg-type]
+    np.load reads it. np.savez takes names as keyword arguments, and a layer may well be called `file`.
+    """
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for x in drawn:
+            # A fixed date, so that the same statistics are the same file.
+            entry = zipfile.ZipInfo(f"{x.layer.name}.npy")
+            with archive.open(entry, "w") as stream:
+                np.lib.format.write_array(stream, x.statistics.table(), allow_pickle=False)
     return path
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import onnx
@@ -33,6 +33,9 @@ INLINE_LIMIT = 1024
 MAX_STRUCTURE_BYTES = 256 * 1024 * 1024
 """A structure without its weights that is larger than this is not a network."""
 
+MAX_NODES = 200_000
+"""Nodes that local functions may expand to; the largest networks of pictures have some thousands."""
+
 # Field numbers of onnx.proto3; https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
 _GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
@@ -40,6 +43,7 @@ _NODE_ATTRIBUTE, _ATTRIBUTE_TENSOR = 5, 5
 _TENSOR_FLOATS, _TENSOR_RAW, _TENSOR_DOUBLES = 4, 9, 10
 _TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
 _EXTERNAL = 1  # TensorProto.DataLocation.EXTERNAL
+_GRAPHS = (5, 10)  # AttributeProto.GRAPH and GRAPHS
 
 _SELF = "\0self"  # marks a reference into the .onnx itself while scanning; no file can have this name
 
@@ -344,12 +348,17 @@ def node_inputs(node: NodeProto) -> Iterator[str]:
     """Every tensor that a node reads, those used inside the bodies of If, Loop and Scan included."""
     yield from (name for name in node.input if name)
     for attribute in node.attribute:
-        for body in (attribute.g, *attribute.graphs) if attribute.type in (5, 10) else ():
+        for body in (attribute.g, *attribute.graphs) if attribute.type in _GRAPHS else ():
             inner = {v.name for v in body.input} | {t.name for t in body.initializer}
             for child in body.node:
                 yield from (name for name in node_inputs(child) if name not in inner)
                 inner.update(child.output)
             yield from (v.name for v in body.output if v.name not in inner)
+
+
+def is_standard(node: NodeProto) -> bool:
+    """Whether the operator is one of ONNX's own, whose inputs and attributes were checked when the file was read."""
+    return node.domain in ("", "ai.onnx")
 
 
 def attributes(node: NodeProto) -> dict[str, Any]:
@@ -358,7 +367,10 @@ def attributes(node: NodeProto) -> dict[str, Any]:
 
 
 def _attribute(attribute: AttributeProto) -> Any:
-    value = onnx.helper.get_attribute_value(attribute)
+    try:
+        value = onnx.helper.get_attribute_value(attribute)
+    except ValueError:  # of no known type
+        return None
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if attribute.type == onnx.AttributeProto.STRINGS:
@@ -469,20 +481,65 @@ def _parse(structure: bytes, path: Path) -> ModelProto:
         raise ModelError(f"{path} is not an ONNX model, or is damaged", _NOT_ONNX) from None
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.initializer):
         raise ModelError(f"{path} is not an ONNX model: it holds no graph", _NOT_ONNX)
+    # protobuf hands out names that are not UTF-8 as bytes.
+    if not all(isinstance(text, str) for text in _texts(proto)):
+        raise ModelError(f"{path} is not an ONNX model, or is damaged: a name in it is not text", _NOT_ONNX)
     return proto
 
 
-def _tensors(proto: ModelProto) -> Iterator[TensorProto]:
-    yield from proto.graph.initializer
-    for node in proto.graph.node:
+def _texts(proto: ModelProto) -> Iterator[object]:
+    """Every string of the structure that something here reads."""
+    yield from (proto.producer_name, proto.producer_version, proto.graph.name)
+    yield from (opset.domain for opset in proto.opset_import)
+    yield from (text for entry in proto.metadata_props for text in (entry.key, entry.value))
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        yield value.name
+        yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
+    for tensor in _tensors(proto):
+        yield tensor.name
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
+    for function in proto.functions:
+        yield from (function.name, function.domain, *function.input, *function.output, *function.attribute)
+    nodes = [*proto.graph.node, *(node for function in proto.functions for node in function.node)]
+    while nodes:
+        node = nodes.pop()
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (text for entry in node.metadata_props for text in (entry.key, entry.value))
         for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
+            yield attribute.name
+            for body in (attribute.g, *attribute.graphs) if attribute.type in _GRAPHS else ():
+                yield from (value.name for value in (*body.input, *body.output, *body.initializer))
+                nodes.extend(body.node)
+
+
+def _tensors(proto: ModelProto) -> Iterator[TensorProto]:
+    """Every tensor that holds values: weights, attributes, and those in bodies and local functions."""
+    graphs = [proto.graph]
+    nodes = [node for function in proto.functions for node in function.node]
+    while graphs or nodes:
+        if graphs:
+            graph = graphs.pop()
+            yield from graph.initializer
+            yield from (part for sparse in graph.sparse_initializer for part in (sparse.values, sparse.indices))
+            nodes.extend(graph.node)
+        for node in nodes:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
+                found = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+                for sparse in (*found, *attribute.sparse_tensors):
+                    yield from (sparse.values, sparse.indices)
+                graphs.extend((attribute.g, *attribute.graphs) if attribute.type in _GRAPHS else ())
+        nodes.clear()
 
 
 def _reference(tensor: TensorProto) -> _Reference:
     entries = {e.key: e.value for e in tensor.external_data}
-    return _Reference(entries["location"], int(entries.get("offset", 0)), int(entries.get("length", -1)))
+    reference = _Reference(entries["location"], int(entries.get("offset", 0)), int(entries.get("length", -1)))
+    if reference.offset < 0 or reference.length < -1:
+        raise ValueError("negative offset or length")
+    return reference
 
 
 def _resolve(proto: ModelProto, path: Path, size: int) -> None:
@@ -492,17 +549,17 @@ def _resolve(proto: ModelProto, path: Path, size: int) -> None:
     for tensor in _tensors(proto):
         expected = _byte_length(tensor, path)
         if tensor.data_location != _EXTERNAL:
-            if tensor.HasField("raw_data") and expected is not None and len(tensor.raw_data) != expected:
+            held = _held_bytes(tensor)
+            if None not in (expected, held) and held != expected:
                 raise ModelError(
-                    f"{path} is damaged: tensor {tensor.name!r} has {len(tensor.raw_data)} bytes "
-                    f"where its shape needs {expected}",
+                    f"{path} is damaged: tensor {tensor.name!r} has {held} bytes where its shape needs {expected}",
                     _NOT_ONNX,
                 )
             continue
         try:
             reference = _reference(tensor)
         except (KeyError, ValueError):
-            raise ModelError(f"{path}: the external data of tensor {tensor.name!r} is malformed") from None
+            raise ModelError(f"{path}: the external data of tensor {tensor.name!r} is malformed", _NOT_ONNX) from None
         inside = reference.location == _SELF
         if inside:
             next(e for e in tensor.external_data if e.key == "location").value = real.name
@@ -517,7 +574,7 @@ def _resolve(proto: ModelProto, path: Path, size: int) -> None:
                 f"{path} is damaged: tensor {tensor.name!r} has {length} bytes where its shape needs {expected}",
                 _NOT_ONNX,
             )
-        if reference.offset < 0 or reference.offset + expected > available:
+        if reference.offset + expected > available:
             raise ModelError(
                 f"{path}: tensor {tensor.name!r} reaches to byte {reference.offset + expected} of "
                 f"{real.name if inside else reference.location}, which has {available}",
@@ -567,30 +624,44 @@ def _byte_length(tensor: TensorProto, path: Path) -> int | None:
     return count * dtype.itemsize
 
 
+def _held_bytes(tensor: TensorProto) -> int | None:
+    """Bytes of values in the tensor itself; None for types whose values are packed."""
+    if tensor.HasField("raw_data"):
+        return len(tensor.raw_data)
+    if tensor.data_type in _TYPED:
+        name, size = _TYPED[tensor.data_type]
+        return len(getattr(tensor, name)) * size
+    return None
+
+
+_TYPED = {
+    1: ("float_data", 4), 2: ("int32_data", 1), 3: ("int32_data", 1), 4: ("int32_data", 2), 5: ("int32_data", 2),
+    6: ("int32_data", 4), 7: ("int64_data", 8), 9: ("int32_data", 1), 10: ("int32_data", 2), 11: ("double_data", 8),
+    12: ("uint64_data", 4), 13: ("uint64_data", 8), 16: ("int32_data", 2),
+}  # fmt: skip
+"""By data type: the field that holds the values where they are not raw, and the size of one."""
+
 _SUB_BYTE = frozenset({21, 22, 23})  # UINT4, INT4, FLOAT4E2M1
 
 
 def _normalise(proto: ModelProto, path: Path) -> ModelProto:
     """Local functions inlined, Constant nodes as initializers: one form for everything that reads a graph."""
     if proto.functions:
-        from onnx import inliner
-
-        try:
-            proto = inliner.inline_local_functions(proto)
-        except Exception as error:  # a C++ error type of the onnx package
-            raise ModelError(f"{path}: its local functions cannot be expanded: {error}") from None
+        proto = _inlined(proto, path)
     nodes = []
     copies: dict[str, str] = {}
     constants = {t.name for t in proto.graph.initializer}
     for node in proto.graph.node:
-        if node.op_type == "Identity" and len(node.input) == 1 and node.input[0] in constants | copies.keys():
+        if node.op_type == "Identity" and len(node.input) == len(node.output) == 1 and node.input[0] in constants:
             # Exporters that share equal weights write the sharing as Identity nodes.
             copies[node.output[0]] = copies.get(node.input[0], node.input[0])
-        constant = _constant(node) if node.op_type == "Constant" and node.domain in ("", "ai.onnx") else None
+            constants.add(node.output[0])
+        constant = _constant(node) if node.op_type == "Constant" and is_standard(node) else None
         if constant is None:
             nodes.append(node)
         else:
             proto.graph.initializer.append(constant)
+            constants.add(constant.name)
     for node in nodes if copies else ():
         for k, name in enumerate(node.input):
             node.input[k] = copies.get(name, name)
@@ -599,6 +670,57 @@ def _normalise(proto: ModelProto, path: Path) -> ModelProto:
         del proto.graph.node[:]
         proto.graph.node.extend(kept)
     return proto
+
+
+def _inlined(proto: ModelProto, path: Path) -> ModelProto:
+    """The same with every call of a local function replaced by the nodes of the function, named after the call."""
+    from onnx import inliner
+
+    _check_functions(proto, path)
+    functions = {(f.domain, f.name) for f in proto.functions}
+    calls: dict[str, str] = {}
+    own: set[str] = set()
+    for node in proto.graph.node:
+        if (node.domain, node.op_type) in functions:
+            calls.update(dict.fromkeys(node.output, node.name or node.op_type))
+        else:
+            own.update(node.output)
+    try:
+        flat: ModelProto = inliner.inline_local_functions(proto)
+    except Exception as error:  # a C++ error type of the onnx package
+        raise ModelError(f"{path}: its local functions cannot be expanded: {error}") from None
+    pending: list[NodeProto] = []
+    for node in flat.graph.node:
+        if own.intersection(node.output):
+            pending.clear()
+            continue
+        pending.append(node)
+        if call := next((calls[name] for name in node.output if name in calls), None):
+            for inner in pending:
+                inner.name = f"{call}/{inner.op_type}"
+            pending.clear()
+    return flat
+
+
+def _check_functions(proto: ModelProto, path: Path) -> None:
+    """Raises ModelError for functions that call themselves, or that forty lines of text blow up to 2^40 nodes."""
+    bodies = {(f.domain, f.name): list(f.node) for f in proto.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def size(nodes: Iterable[NodeProto], calling: tuple[tuple[str, str], ...]) -> int:
+        total = 0
+        for node in nodes:
+            key = (node.domain, node.op_type)
+            if key in bodies and key not in sizes:
+                if key in calling or len(calling) > 100:
+                    raise ModelError(f"{path} is damaged: local function {node.op_type!r} calls itself", _NOT_ONNX)
+                sizes[key] = size(_with_bodies(bodies[key]), (*calling, key))
+            total += sizes.get(key, 1)
+        if total > MAX_NODES:
+            raise ModelError(f"{path} has local functions that expand to more than {MAX_NODES} nodes", _NOT_ONNX)
+        return total
+
+    size(_with_bodies(proto.graph.node), ())
 
 
 def _constant(node: NodeProto) -> TensorProto | None:
@@ -642,6 +764,32 @@ def shape_of(value: onnx.ValueInfoProto) -> tuple[int | str | None, ...] | None:
     )
 
 
+def _with_bodies(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """These nodes, and those in the bodies of If, Loop and Scan."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs) if attribute.type in _GRAPHS else ():
+                yield from _with_bodies(body.node)
+
+
+def infer_types(proto: ModelProto) -> list[onnx.ValueInfoProto]:
+    """Types and shapes of the tensors of a structure by onnx's shape inference; empty where it fails."""
+    # onnx counts a Range out number by number, and 10^11 of them take a hundred bytes to ask for: not inferred.
+    if any(node.op_type == "Range" for node in _with_bodies(proto.graph.node)):
+        copy = onnx.ModelProto()
+        copy.CopyFrom(proto)
+        for node in _with_bodies(copy.graph.node):
+            if node.op_type == "Range":
+                node.domain = "not.inferred"
+        proto = copy
+    try:
+        inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except Exception:  # a C++ error type of the onnx package; a run will tell the shapes
+        return []
+    return [*inferred.graph.value_info, *inferred.graph.output, *inferred.graph.input]
+
+
 KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
 """Operator domains that onnxruntime's published packages implement."""
 
@@ -657,6 +805,7 @@ def _check(graph: Graph) -> None:
             f"{graph.path} uses operators that onnxruntime does not have: {names}",
             "export the model with standard ONNX operators",
         )
+    _check_nodes(graph)
     made: set[str] = {i.name for i in graph.inputs} | graph.initializers.keys()
     made |= {t.values.name for t in graph.proto.graph.sparse_initializer}
     for node in graph.nodes:
@@ -673,6 +822,47 @@ def _check(graph: Graph) -> None:
         raise ModelError(f"{graph.path} has no output", _NOT_ONNX)
     if missing := [name for name in graph.outputs if name not in made]:
         raise ModelError(f"{graph.path} is damaged: nothing makes its output {missing[0]!r}", _NOT_ONNX)
+
+
+def _check_nodes(graph: Graph) -> None:
+    """Raises ModelError where a standard operator lacks an input or has an attribute of another kind than it should.
+
+    What reads the graph afterwards may then rely on them. An operator or version that the onnx package does not know
+    is left to onnxruntime.
+    """
+    known: dict[str, tuple[int, int, dict[str, int]]] = {}
+    if not 1 <= graph.opset <= 1000:
+        raise ModelError(f"{graph.path} is damaged: it says opset {graph.opset}", _NOT_ONNX)
+    for node in graph.nodes:
+        if not any(node.output):
+            raise ModelError(f"{graph.path} is damaged: node {node.name or node.op_type!r} makes nothing", _NOT_ONNX)
+        if not is_standard(node):
+            continue
+        if node.op_type not in known:
+            known[node.op_type] = _signature(node.op_type, graph.opset)
+        inputs, outputs, kinds = known[node.op_type]
+        if len(node.input) < inputs or len(node.output) < outputs:
+            raise ModelError(
+                f"{graph.path} is damaged: node {node.name or node.op_type!r} has {len(node.input)} inputs and "
+                f"{len(node.output)} outputs where {node.op_type} needs {inputs} and {outputs}",
+                _NOT_ONNX,
+            )
+        for attribute in node.attribute:
+            if attribute.type != kinds.get(attribute.name, attribute.type):
+                raise ModelError(
+                    f"{graph.path} is damaged: attribute {attribute.name!r} of node {node.name or node.op_type!r} "
+                    f"is of the wrong type",
+                    _NOT_ONNX,
+                )
+
+
+def _signature(op: str, opset: int) -> tuple[int, int, dict[str, int]]:
+    """(least number of inputs, of outputs, attribute types) of a standard operator; no demands for an unknown one."""
+    try:
+        schema = onnx.defs.get_schema(op, opset, "")
+    except Exception:  # a C++ error type of the onnx package
+        return 0, 1, {}
+    return schema.min_input, schema.min_output, {k: int(cast(Any, a.type).value) for k, a in schema.attributes.items()}
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import math
 import os
+import re
+import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -43,12 +47,15 @@ def open_image(source: Any, max_pixels: int = MAX_PIXELS) -> Image:
     Raises ImageError: missing, empty, truncated, not a picture, or more than `max_pixels` pixels.
     """
     from PIL import Image as images
-    from PIL import ImageOps, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, images.Image):
-        return _to_rgb(ImageOps.exif_transpose(source), "the picture")
+        try:
+            return _upright(source, "the picture")
+        except OSError as error:  # it is decoded only now
+            raise ImageError(f"the picture is truncated or damaged: {error}") from None
     if isinstance(source, bytes | bytearray | memoryview):
         data, name = bytes(source), "the picture"
     else:
@@ -59,16 +66,20 @@ def open_image(source: Any, max_pixels: int = MAX_PIXELS) -> Image:
         with warnings.catch_warnings():
             # Pillow warns about size and about odd but harmless tags; the size is judged below, by our own limit.
             warnings.simplefilter("ignore")
-            with images.open(io.BytesIO(data), formats=FORMATS) as image:
+            with _opened(data) as image:
                 width, height = image.size
                 if width * height > max_pixels:
-                    raise _too_large(name, width, height, max_pixels)
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image), name)
+                    raise _too_large(name, f"{width} x {height} pixels", max_pixels)
+                with _quiet_libtiff(image.format):
+                    image.load()
+                return _upright(image, name)
     except ImageError:
         raise
-    except images.DecompressionBombError:
-        raise _too_large(name, 0, 0, max_pixels) from None
+    except images.DecompressionBombError as error:  # Pillow's own limit, before anyone is told the size
+        count = re.search(r"\d+", str(error))
+        raise _too_large(
+            name, f"{int(count[0]) / 1e6:.0f} megapixels" if count else "more pixels", max_pixels
+        ) from None
     except UnidentifiedImageError:
         raise ImageError(f"{name} is not a picture that can be read", f"known formats: {', '.join(FORMATS)}") from None
     except MemoryError:
@@ -112,39 +123,76 @@ def _read(path: Path) -> bytes:
         raise ImageError(f"{str(path)!r} is not a path: {error}") from None
 
 
-def _too_large(name: str, width: int, height: int, limit: int) -> ImageError:
-    what = f"is {width} x {height} pixels" if width else "has too many pixels"
-    return ImageError(f"{name} {what}; the limit is {limit / 1e6:.0f} megapixels", "scale it down first")
+def _too_large(name: str, size: str, limit: int) -> ImageError:
+    return ImageError(f"{name} has {size}; the limit is {limit / 1e6:g} megapixels", "scale it down first")
 
 
-def _to_rgb(image: Image, name: str) -> Image:
-    """Mode RGB, 8 bits, transparency laid on white."""
+def _opened(data: bytes) -> Image:
     from PIL import Image as images
+
+    # Pillow's TIFF reader reports damage to its log besides raising it; nobody configured, the log is stderr.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    with _quiet_libtiff("TIFF" if data[:2] in (b"II", b"MM") else None):
+        return images.open(io.BytesIO(data), formats=FORMATS)
+
+
+_stderr_lock = threading.Lock()
+
+
+@contextmanager
+def _quiet_libtiff(form: str | None) -> Iterator[None]:
+    """Without what libtiff prints on the process's stderr; what is wrong is raised besides."""
+    if form != "TIFF":
+        yield
+        return
+    with _stderr_lock, open(os.devnull, "wb") as nothing:  # noqa: PTH123
+        try:
+            kept = os.dup(2)
+        except OSError:  # it is closed already
+            yield
+            return
+        try:
+            os.dup2(nothing.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _upright(image: Image, name: str) -> Image:
+    """Mode RGB, 8 bits, turned as EXIF says, transparency laid on white."""
+    from PIL import ImageOps
 
     if min(image.size) < 1:
         raise ImageError(f"{name} has no pixels ({image.width} x {image.height})")
-    if image.mode == "RGB":
-        return image
+    try:
+        turned = ImageOps.exif_transpose(image)
+    except Exception:  # whatever the parsers of a damaged EXIF block raise; the picture itself may be fine
+        turned = image.copy()
+    return _to_rgb(turned, name)
+
+
+def _to_rgb(image: Image, name: str) -> Image:
+    from PIL import Image as images
+
     if image.mode.startswith("I") or image.mode == "F":
         return images.fromarray(_eight_bits(np.asarray(image), name)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = images.new("RGBA", image.size, (255, 255, 255, 255))
         return images.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bits(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    """16-bit integers by their upper byte with rounding; floats as [0, 1] or [0, 255]."""
-    values = array.astype(np.float64)
-    low, high = float(values.min()), float(values.max())
-    if not (math.isfinite(low) and math.isfinite(high)) or low < 0 or high > 65535:
+    """16-bit integers scaled to 8 and rounded; floats as [0, 1] or [0, 255]."""
+    low, high = float(array.min()), float(array.max())
+    limit = 255 if array.dtype.kind == "f" else 65535
+    if not (math.isfinite(low) and math.isfinite(high)) or low < 0 or high > limit:
         raise ImageError(f"{name} has pixel values from {low:g} to {high:g}", "convert it to 8 or 16 bits")
     if array.dtype.kind == "f":
-        if high > 255:
-            raise ImageError(f"{name} has pixel values up to {high:g}", "convert it to 8 or 16 bits")
-        return np.rint(values * (255 if high <= 1 else 1)).astype(np.uint8)
-    return np.rint(values / 257).astype(np.uint8)
+        return np.rint(array * np.float32(255 if high <= 1 else 1)).astype(np.uint8)
+    return ((array.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def _from_array(array: NDArray[Any]) -> Image:
@@ -204,12 +252,12 @@ class Preprocess:
                 (self.dtype not in ("float32", "float16", "float64", "uint8"), f"dtype {self.dtype!r}"),
                 (len(self.mean) != channels, f"mean of {len(self.mean)} numbers for {channels} channels"),
                 (len(self.std) != channels, f"std of {len(self.std)} numbers for {channels} channels"),
-                (not all(math.isfinite(m) for m in self.mean), "mean that is not finite"),
-                (not all(math.isfinite(s) and s > 0 for s in self.std), "std that is not positive"),
-                (not (math.isfinite(self.scale) and self.scale > 0), f"scale {self.scale!r}"),
-                (self.size is not None and not all(1 <= s <= 16384 for s in self.size), f"size {self.size!r}"),
-                (self.resize_size is not None and not 1 <= self.resize_size <= 16384, "resize_size"),
-                (len(self.fill) != 3 or not all(0 <= f <= 255 for f in self.fill), f"fill {self.fill!r}"),
+                (not all(_is_number(m, -1e12, 1e12) for m in self.mean), f"mean {self.mean!r}"),
+                (not all(_is_number(s, 1e-12, 1e12) for s in self.std), f"std {self.std!r} (it must be positive)"),
+                (not _is_number(self.scale, 1e-12, 1e12), f"scale {self.scale!r} (it must be positive)"),
+                (self.size is not None and not _is_size(self.size), f"size {self.size!r} (height, width)"),
+                (self.resize_size is not None and not _is_side(self.resize_size), f"resize_size {self.resize_size!r}"),
+                (len(self.fill) != 3 or not all(f in range(256) for f in self.fill), f"fill {self.fill!r}"),
             )
             if bad
         ]
@@ -239,6 +287,11 @@ class Preprocess:
                 image = sheet
             else:
                 inner, left, top = self._cropped(image.size)
+                if math.prod(inner) > MAX_PIXELS:
+                    raise ImageError(
+                        f"a picture of {image.width} x {image.height} would be resized to {inner[0]} x {inner[1]}",
+                        "cut it to a shape that is less narrow",
+                    )
                 image = image if image.size == inner else image.resize(inner, resample)
                 # Beyond the picture crop() fills with black, as torchvision's CenterCrop does.
                 image = image.crop((left, top, left + width, top + height))
@@ -297,7 +350,11 @@ class Preprocess:
             inner = (short, max(1, int(short * height / width)))
         else:
             inner = (max(1, int(short * width / height)), short)
-        return inner, round((inner[0] - self.size[1]) / 2), round((inner[1] - self.size[0]) / 2)
+        left, top = (
+            round((have - want) / 2) if have >= want else -((want - have) // 2)
+            for have, want in ((inner[0], self.size[1]), (inner[1], self.size[0]))
+        )
+        return inner, left, top
 
     def _padded(self, size: tuple[int, int]) -> tuple[tuple[int, int], int, int]:
         """((width, height) inside the padding, left, top)."""
@@ -349,6 +406,18 @@ class Preprocess:
         if channels == 1:
             mean, std, colour = (sum(mean) / 3,), (sum(std) / 3,), "L"
         return Preprocess(size=size, layout=layout, scale=scale, mean=mean, std=std, colour=colour)
+
+
+def _is_number(value: object, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_side(value: object) -> bool:
+    return isinstance(value, int) and _is_number(value, 1, 16384)
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(map(_is_side, value)) and math.prod(value) <= MAX_PIXELS
 
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

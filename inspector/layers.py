@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import onnx
-
 from inspector.errors import LayerNotFound, listing, nearest
-from inspector.graph import Graph, attributes, node_inputs, shape_of
+from inspector.graph import Graph, attributes, infer_types, is_standard, node_inputs, shape_of
 from inspector.metadata import LayerEntry
 
 if TYPE_CHECKING:
@@ -75,10 +74,10 @@ _ELEMENTWISE_PAIR = {"Add": "add", "Sum": "add", "QLinearAdd": "add", "Mul": "ga
 _UNARY = frozenset(
     (
         "Sigmoid HardSigmoid HardSwish Tanh Relu Clip Softplus Erf Exp Log Neg Abs Sqrt Reciprocal Cast Identity "
-        "Elu LeakyRelu Softsign Gelu"
+        "Elu LeakyRelu Softsign Gelu QuantizeLinear DequantizeLinear"
     ).split()
 )
-_NONLINEAR = _UNARY - {"Neg", "Cast", "Identity"}
+_NONLINEAR = (_UNARY | {"Max", "Min"}) - {"Neg", "Cast", "Identity", "QuantizeLinear", "DequantizeLinear"}
 _BINARY = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Max", "Min"})
 _AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
 _SAME_LAYOUT = (_UNARY | _BINARY) | frozenset(
@@ -98,8 +97,10 @@ _OP_WORD = {
     "BatchNormalization": "bn",
     "Sum": "add",
 }
+_REDUCTIONS = frozenset({"ReduceMean", "ReduceMax", "ReduceSum", "ReduceL2"})
 _SHAPE_OPS = frozenset({"Shape", "Size", "NonZero", "ArgMax", "ArgMin", "TopK", "NonMaxSuppression"})
-_MAX_CHAIN = 8
+_MAX_CHAIN = 24
+"""Nodes of an activation written out; gelu by tanh has ten, and each may be quantised."""
 
 
 def find_layers(graph: Graph, entries: Sequence[LayerEntry] = ()) -> tuple[Layer, ...]:
@@ -115,14 +116,14 @@ def find_layers(graph: Graph, entries: Sequence[LayerEntry] = ()) -> tuple[Layer
 
 
 def find_layer(layers: Sequence[Layer], name: str) -> Layer:
-    """The layer that goes by `name`: its name, an alias, else a unique suffix or substring of a name, any case last.
+    """The layer that goes by `name`: name, alias or tensor, else a unique suffix or substring, any case last.
 
     Raises LayerNotFound with the three nearest names, or with the candidates when there are several.
     """
     wanted = name.strip()
     if not layers:
         raise LayerNotFound("this model has no layers")
-    exact = [x for x in layers if x.name == wanted] or [x for x in layers if wanted in x.aliases]
+    exact = [x for x in layers if x.name == wanted] or [x for x in layers if wanted in (*x.aliases, x.tensor)]
     if exact:
         return exact[-1]
     for fold in (str, str.lower):
@@ -163,7 +164,7 @@ def _from_entries(graph: Graph, entries: Iterable[LayerEntry]) -> list[Layer]:
 
 def _unique(layers: Iterable[Layer]) -> Iterator[Layer]:
     """Names made unique: the second `relu` becomes `relu_1`, as torch.fx counts calls of one module."""
-    layers = list(layers)
+    layers = [replace(layer, name=_shown(layer.name)) for layer in layers]
     taken: set[str] = set()
     given = {layer.name for layer in layers}
     for layer in layers:
@@ -175,13 +176,23 @@ def _unique(layers: Iterable[Layer]) -> Iterator[Layer]:
         yield replace(layer, name=name)
 
 
+def _shown(name: str) -> str:
+    """A name that a terminal and a file name can take: no control characters, at most 200 characters."""
+    clean = "".join(c if c.isprintable() else "_" for c in name)
+    return clean if len(clean) <= 200 else f"{clean[:99]}…{clean[-100:]}"
+
+
 @dataclass
 class _Found:
-    """A layer on its way: `first` is the node it is named after, `last` the one that makes its tensor."""
+    """A layer on its way: `first` is the node it is named after, `last` the one that makes its tensor.
+
+    inside: the other nodes that it consists of, and that no one else reads.
+    """
 
     first: int
     last: int
     kind: str
+    inside: frozenset[int] = frozenset()
 
 
 class _Finder:
@@ -227,7 +238,7 @@ class _Finder:
         last = {i.name for i in self.graph.inputs if layout_of(i.shape) == "NHWC"}
         constant = self.graph.initializers
         for node in self.nodes:
-            op = node.op_type
+            op = node.op_type if is_standard(node) else ""
             if op == "Transpose":
                 perm = attributes(node).get("perm") or []
                 rank = len(perm)
@@ -254,19 +265,16 @@ class _Finder:
         """The layers found, named, in topological order."""
         hidden: set[int] = set()
         found: list[_Found] = []
-        owner: dict[int, _Found] = {}
         for i, node in enumerate(self.nodes):
-            if i in hidden or not any(name in self.data for name in node.input):
+            if i in hidden or not node.output[0] or not any(name in self.data for name in node.input):
                 continue
             candidate = self._candidate(i, node)
             if candidate is None:
                 continue
-            inside = self._inside(candidate)
-            hidden |= inside | ({candidate.last} - {i})
+            hidden |= candidate.inside | ({candidate.last} - {i})
             # A sigmoid found before the product that makes it a gate of its own input belongs to that product.
-            found = [f for f in found if f.last not in inside]
+            found = [f for f in found if f.last not in candidate.inside]
             found.append(candidate)
-            owner[candidate.last] = candidate
         found = [f for f in found if self._looks_like_maps(self.nodes[f.last].output[0])]
         found.sort(key=lambda f: f.last)
         return [
@@ -285,48 +293,39 @@ class _Finder:
     def _candidate(self, i: int, node: NodeProto) -> _Found | None:
         op = node.op_type
         data = [name for name in dict.fromkeys(node.input) if name in self.data]
-        if op in ("Mul", "Add", "Max", "Min") and (chain := self._self_gate(i, node)):
-            return _Found(min(chain), self._scaled(i), "activation")
+        if op in ("Mul", "Add", "Sub", "Max", "Min") and (written_out := self._written_out(i, node)):
+            return written_out
         if op in _ELEMENTWISE_PAIR:
             return _Found(i, i, _ELEMENTWISE_PAIR[op]) if len(data) > 1 else None
         if op == "MatMul":
             constant = len(node.input) == 2 and node.input[1] not in self.data
-            return _Found(i, self._folded(i), "linear") if constant else None
-        if op in ("ReduceMean", "ReduceMax", "ReduceSum", "ReduceL2"):
+            return self._folded(i, "linear") if constant else None
+        if op in _REDUCTIONS and is_standard(node):
             return _Found(i, i, "pool") if self._is_spatial_reduction(node) else None
         kind = KIND_OF.get(op)
         if kind == "concat" and len(data) < 2:
             return None
-        if kind in ("conv", "linear"):
-            return _Found(i, self._folded(i), kind)
+        if kind in ("conv", "linear") or op == "BatchNormalization":
+            return self._folded(i, str(kind))
         return _Found(i, i, kind) if kind else None
-
-    def _inside(self, found: _Found) -> set[int]:
-        """Nodes between first and last that the layer swallows."""
-        if found.first == found.last:
-            return set()
-        nodes = self.graph.needed([self.nodes[found.last].output[0]], list(self.nodes[found.first].input))[0]
-        between = {n for n in nodes if found.first <= n < found.last}
-        return self.interior(found) | between if found.kind == "activation" else between
 
     def _only_reader(self, tensor: str) -> int | None:
         """The node that alone reads `tensor`; None when several do or it is an output of the file."""
         readers = self.graph.consumers_of.get(tensor, [])
         return readers[0] if len(readers) == 1 and tensor not in self.outputs else None
 
-    def _folded(self, i: int) -> int:
-        """The last node of the convolution or linear with its norm, bias and per-channel scale folded in."""
-        rank_known = False
-        while True:
-            reader = self._only_reader(self.nodes[i].output[0])
-            if reader is None:
-                return i
+    def _folded(self, first: int, kind: str) -> _Found:
+        """The convolution, linear or norm at `first` with its norm, bias and per-channel scale folded in."""
+        nodes = [first]
+        normed = self.nodes[first].op_type == "BatchNormalization"
+        while (reader := self._only_reader(self.nodes[nodes[-1]].output[0])) is not None:
             node = self.nodes[reader]
-            if node.op_type == "BatchNormalization" and not rank_known:
-                rank_known = True
+            if node.op_type == "BatchNormalization" and not normed:
+                normed = True
             elif not (node.op_type in _AFFINE and self._is_channel_vector(node)):
-                return i
-            i = reader
+                break
+            nodes.append(reader)
+        return _Found(first, nodes[-1], kind, frozenset(nodes[:-1]))
 
     def _is_channel_vector(self, node: NodeProto) -> bool:
         """Whether the other operand is a constant with one number per channel (not a scalar, which is arithmetic of
@@ -339,8 +338,9 @@ class _Finder:
         ):
             return False
         tensor = self.graph.initializers.get(constants[0])
-        sizes = [d for d in tensor.dims if d != 1] if tensor is not None else []
-        return len(sizes) == 1
+        # A vector may also be computed, as the weights of converters that write them as ConstantOfShape.
+        shape = tensor.dims if tensor is not None else self.shape(constants[0]) or ()
+        return [size != 1 for size in shape].count(True) == 1
 
     def _is_constant_scalar(self, node: NodeProto) -> bool:
         constants = [name for name in node.input if name not in self.data]
@@ -349,70 +349,49 @@ class _Finder:
         tensor = self.graph.initializers.get(constants[0])
         return tensor is not None and all(d == 1 for d in tensor.dims)
 
-    def _scaled(self, i: int) -> int:
+    def _written_out(self, i: int, node: NodeProto) -> _Found | None:
+        """The activation that ends at node `i`, where it is a nonlinear function of one tensor, element by element.
+
+        silu, hard-swish, gelu and mish are x * f(x) where no operator of their own is used, prelu is f(x) + g(-x).
+        """
+        operands = list(node.input)
+        if len(set(operands)) != 2 or not all(name in self.data for name in operands):
+            return None
+        chain, ends = [i], set(operands)
+        while len(ends) > 1:
+            # All ways back meet in one tensor, or they do not: the last to be made is stepped over first.
+            tensor = max(ends, key=lambda name: self.graph.producer_of.get(name, -1))
+            k = self.graph.producer_of.get(tensor)
+            if k is None or len(chain) > _MAX_CHAIN or self.nodes[k].op_type not in _UNARY | _BINARY:
+                return None
+            chain.append(k)
+            ends = (ends - {tensor}) | {name for name in self.nodes[k].input if name in self.data}
+        if not any(self.nodes[k].op_type in _NONLINEAR for k in chain):
+            return None
+        if node.op_type in ("Add", "Sub") and ends & set(operands):
+            return None  # x + f(x) is a residual
+        last = self._scaled(i, chain)
+        group = {*chain, last}
+        return _Found(
+            min(chain), last, "activation", frozenset(k for k in group if k != last and self._private(k, group))
+        )
+
+    def _scaled(self, i: int, chain: Sequence[int]) -> int:
         """Past a multiplication by a scalar: gelu and hard-swish written out end in one."""
         reader = self._only_reader(self.nodes[i].output[0])
         if (
             reader is not None
             and self.nodes[reader].op_type in ("Mul", "Div")
             and self._is_constant_scalar(self.nodes[reader])
+            and any(self.nodes[k].op_type in ("Erf", "Tanh", "Clip", "Relu") for k in chain)
         ):
-            chain = self._self_gate(i, self.nodes[i])
-            if any(self.nodes[n].op_type in ("Erf", "Tanh", "Clip", "Relu") for n in chain):
-                return reader
+            return reader
         return i
 
-    def _sources(self, tensor: str) -> list[str]:
-        """`tensor` and the tensors it is an elementwise function of, nearest first."""
-        return [tensor] + [next(name for name in self.nodes[i].input if name in self.data) for i in self._walk(tensor)]
-
-    def _walk(self, tensor: str) -> list[int]:
-        """Elementwise nodes with one data operand that lead to `tensor`, nearest first."""
-        chain: list[int] = []
-        while len(chain) < _MAX_CHAIN:
-            i = self.graph.producer_of.get(tensor)
-            if i is None:
-                break
-            node = self.nodes[i]
-            data = [name for name in node.input if name in self.data]
-            if len(data) != 1 or not (node.op_type in _UNARY or node.op_type in _BINARY):
-                break
-            chain.append(i)
-            tensor = data[0]
-        return chain
-
-    def _self_gate(self, i: int, node: NodeProto) -> set[int]:
-        """The nodes of x * f(x) (silu, hard-swish, gelu, mish written out), f elementwise; empty if it is not one."""
-        if len(node.input) != 2:
-            return set()
-        a, b = node.input
-        if a not in self.data or b not in self.data or a == b:
-            return set()
-        left, right = self._sources(a), self._sources(b)
-        common = next((name for name in left if name in right), None)
-        if common is None:
-            return set()
-        chain = self._walk(a)[: left.index(common)] + self._walk(b)[: right.index(common)]
-        if not any(self.nodes[n].op_type in _NONLINEAR for n in chain):
-            return set()
-        return {*chain, i}
-
-    def interior(self, found: _Found) -> set[int]:
-        """Nodes inside a written-out activation that no one else reads."""
-        if found.first == found.last:
-            return set()
-        last, node = found.last, self.nodes[found.last]
-        gate = self._self_gate(last, node) if len(node.input) == 2 else set()
-        if not gate:
-            before = self.graph.producer_of.get(next(name for name in node.input if name in self.data))
-            gate = {before, *self._self_gate(before, self.nodes[before])} if before is not None else set()
-        return {n for n in gate if n != last and self._private(n, gate)}
-
-    def _private(self, n: int, group: set[int]) -> bool:
-        """Whether nothing outside the group reads what node `n` makes."""
-        readers = self.graph.consumers_of.get(self.nodes[n].output[0], [])
-        ends = {max(group), *(r for r in readers if self._is_constant_scalar(self.nodes[r]))}
-        return all(r in group or r in ends for r in readers) and self.nodes[n].output[0] not in self.outputs
+    def _private(self, k: int, group: set[int]) -> bool:
+        """Whether nothing outside the group reads what node `k` makes."""
+        made = self.nodes[k].output[0]
+        return made not in self.outputs and all(r in group for r in self.graph.consumers_of.get(made, []))
 
     def _is_spatial_reduction(self, node: NodeProto) -> bool:
         values = attributes(node).get("axes")
@@ -421,7 +400,7 @@ class _Finder:
             and len(node.input) > 1
             and (tensor := self.graph.initializers.get(node.input[1])) is not None
         ):
-            values = onnx.numpy_helper.to_array(tensor).ravel().tolist() if not tensor.external_data else None
+            values = self.graph.tensor_array(tensor).ravel().tolist() if not tensor.external_data else None
         shape = self.shape(node.input[0])
         if not values or shape is None or len(shape) < 3:
             return False
@@ -440,7 +419,7 @@ class _Finder:
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _GENERIC = re.compile(
-    r"^(?:node_|n|op|p2o\.|onnx::|r|t|x|val_|getitem_?|const_fold_opt_+|tensor_|_v_|linear_?|mean_?|add_?)?"
+    r"^(?:node_|n|op|p2o\.|onnx::|r|t|x|val_|getitem_?|const_fold_opt_+|tensor_|tmp_|_v_|linear_?|mean_?|add_?)?"
     r"(?:[A-Z][A-Za-z]*)?[_.:-]*\d*$"
 )
 _NOISE = frozenset({"statefulpartitionedcall", "partitionedcall", "model", "graph", "main_graph", "torch_jit", ""})
@@ -448,13 +427,14 @@ _TF_OPS = frozenset(
     (
         "conv2d conv1d conv3d biasadd biasadd_1 fusedbatchnorm fusedbatchnormv2 fusedbatchnormv3 depthwise "
         "separable_conv2d depthwiseconv2dnative matmul relu relu6 add addv2 mul maxpool avgpool mean concat "
-        "concatv2 softmax convolution tensordot"
+        "concatv2 softmax convolution tensordot max"
     ).split()
 )
 _WEIGHT_END = re.compile(
-    r"(?:[./_](?:weight|weights|kernel|w|W|filter)(?:_quantized)?(?:[:_]\d+)?|/ReadVariableOp(?::0)?|/read(?:_+\d+)?(?::0)?"
-    r"|[._]w_\d+|:0)+$"
+    r"(?:[./_](?:weight|weights|kernel|w|W|filter|scale|gamma|bias|b|B)(?:_quantized)?(?:[:_]\d+)?|/ReadVariableOp(?:_\d+)?"
+    r"|/read(?:_+\d+)?|:0)+$"
 )
+_GENERIC_WEIGHT = re.compile(r"^(?:onnx::|val_|const_fold_opt_+|[a-zA-Z])?(?:[A-Z][A-Za-z]*)?[_.:-]*\d*$")
 _CALL_END = re.compile(r"(?:_\d+|_?quant(?:ized)?)+$")
 _WRITTEN_OUT = (
     ("Sigmoid", "silu"),
@@ -479,7 +459,7 @@ class _Namer:
         self.scopes = [_scopes(node) for node in finder.nodes]
         self.last_of_scope = {path: i for i, paths in enumerate(self.scopes) for path in paths}
         self.weighted = Counter((self.scopes[f.last][-1], f.kind) for f in found if self.scopes[f.last])
-        self.operators = {op.lower() for op in KIND_OF} | _TF_OPS | {"add", "mul"}
+        self.operators = {op.lower() for op in (*KIND_OF, *_ELEMENTWISE_PAIR, *_REDUCTIONS)} | _TF_OPS
 
     def names(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """(name, aliases) of each found layer; the caller makes names unique."""
@@ -491,7 +471,7 @@ class _Namer:
         for f, path in zip(self.found, paths, strict=True):
             name, aliases = self._from_scopes(f)
             if not name:
-                before = base.get(self._before(f, owner), "")
+                before = self._common_base(f, owner, base) or base.get(self._before(f, owner), "")
                 word = self._word(f)
                 # Without a name of its own a layer is called after the last one that has: conv1.relu, conv1.maxpool.
                 name = ".".join(path[len(prefix) :]) or (f"{before}.{word}" if before else word)
@@ -503,14 +483,23 @@ class _Namer:
     def _word(self, f: _Found) -> str:
         """A short word for the operation: relu, silu, add, maxpool."""
         first = self.finder.nodes[f.first].op_type
-        ops = {self.finder.nodes[n].op_type for n in self.finder.interior(f)} if f.kind == "activation" else set()
+        ops = {self.finder.nodes[n].op_type for n in f.inside} if f.kind == "activation" else set()
         if not ops:
             return _OP_WORD.get(first, first.lower())
         return next((word for op, word in _WRITTEN_OUT if op in ops), "activation")
 
-    def _before(self, f: _Found, owner: dict[str, _Found]) -> str:
+    def _common_base(self, f: _Found, owner: dict[str, _Found], base: dict[str, str]) -> str:
+        """What the names of all that a concat joins begin with: fire2 for fire2.expand1x1 and fire2.expand3x3."""
+        if f.kind != "concat":
+            return ""
+        inputs = [name for name in self.finder.nodes[f.first].input if name in self.finder.data]
+        names = [base.get(self._before(f, owner, [name]), "").split(".") for name in inputs]
+        shared = _common_prefix([[*name, ""] for name in names])
+        return ".".join(shared)
+
+    def _before(self, f: _Found, owner: dict[str, _Found], tensors: Sequence[str] = ()) -> str:
         """Tensor of the layer that this one reads, stepping over nodes that are no layers."""
-        tensors = [name for name in self.finder.nodes[f.first].input if name in self.finder.data]
+        tensors = tensors or [name for name in self.finder.nodes[f.first].input if name in self.finder.data]
         for _ in range(64):
             if not tensors:
                 return ""
@@ -556,7 +545,7 @@ class _Namer:
     def _of_weight(self, f: _Found, node: NodeProto) -> list[str]:
         for name in node.input[1:3] if f.kind in ("conv", "linear", "norm") else ():
             stem = _WEIGHT_END.sub("", name)
-            if name not in self.finder.data and not _GENERIC.match(stem) and not name.startswith("onnx::"):
+            if name not in self.finder.data and not _GENERIC_WEIGHT.match(stem) and not name.startswith("onnx::"):
                 return _split(stem)
         return []
 
@@ -586,7 +575,8 @@ class _Namer:
 
 
 def _split(name: str) -> list[str]:
-    return [part for part in name.strip("/").split("/") if part.lower() not in _NOISE]
+    # MXNet marks the forward pass of each block.
+    return [part.removesuffix("_fwd") for part in name.strip("/").split("/") if part.lower() not in _NOISE]
 
 
 def _common_prefix(paths: Sequence[Sequence[str]]) -> list[str]:
@@ -604,7 +594,7 @@ def _common_prefix(paths: Sequence[Sequence[str]]) -> list[str]:
 
 def _module_like(path: str, word: str) -> bool:
     """Whether the innermost scope is itself the module of this operation (`relu`, `act1`, `pool`) and not a block."""
-    leaf: str = path.rsplit(".", 1)[-1].lower().strip("_0123456789")
+    leaf = str(path.rsplit(".", 1)[-1]).lower().strip("_0123456789")
     return bool(leaf) and (
         leaf in word or word in leaf or leaf in {"act", "swish", "activation", "avgpool", "avg_pooling", "pool", "relu"}
     )
@@ -613,14 +603,18 @@ def _module_like(path: str, word: str) -> bool:
 def _scopes(node: NodeProto) -> tuple[str, ...]:
     """Module paths around a node as one of torch's exporters wrote them, outermost first; empty for other files."""
     for entry in node.metadata_props:
-        if entry.key == _SCOPES:
+        if entry.key == _SCOPES and len(entry.value) < 10_000:
             try:
-                value = ast.literal_eval(entry.value)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of escapes that mean nothing
+                    value = ast.literal_eval(entry.value)
             except (ValueError, SyntaxError, MemoryError, RecursionError):
                 return ()
             # The last entry is the name of the fx node, not a module.
             return tuple(str(v) for v in value[:-1]) if isinstance(value, list) else ()
     path, _, operation = node.name.rpartition("/")
+    if len(path) > 1000:
+        return ()
     if not node.name.startswith("/") or _CALL_END.sub("", operation) != node.op_type:
         return ()
     # The older exporter: /layer1/layer1.0/conv1/Conv, where a child of a Sequential repeats its parent's name.
@@ -642,12 +636,7 @@ def layout_of(shape: Sequence[Size] | None) -> str:
 
 def inferred_shapes(graph: Graph) -> dict[str, tuple[Size, ...] | None]:
     """Shapes of all tensors by onnx's shape inference on the structure alone; empty where it fails."""
-    try:
-        inferred = onnx.shape_inference.infer_shapes(graph.proto, data_prop=True)
-    except Exception:  # a C++ error type of the onnx package; a run will tell the shapes
-        return {}
-    groups = (inferred.graph.value_info, inferred.graph.output, inferred.graph.input)
-    return {v.name: _nameless(shape_of(v)) for group in groups for v in group}
+    return {value.name: _nameless(shape_of(value)) for value in infer_types(graph.proto)}
 
 
 def _nameless(shape: tuple[Size, ...] | None) -> tuple[Size, ...] | None:

@@ -121,21 +121,20 @@ def parse_labels(text: str) -> tuple[str, ...]:
         except (ValueError, RecursionError) as error:
             raise MetadataError(f"the labels are not JSON: {error}") from None
         if isinstance(document, dict):
-            if not all(str(key).isdigit() for key in document):
+            if not all(key.isascii() and key.isdigit() and len(key) < 10 for key in document):
                 raise MetadataError("a JSON object of labels needs class indices as keys", 'as in {"0": "cat"}')
             size = max((int(key) for key in document), default=-1) + 1
-            if size != len(document):
+            if size != len({int(key) for key in document}) or size != len(document):
                 raise MetadataError(f"the labels have {len(document)} entries but indices up to {size - 1}")
             document = [document[key] for key in sorted(document, key=int)]
         # Keras' class index: {"0": ["n01440764", "tench"], ...}
         document = [entry[-1] if isinstance(entry, list) and entry else entry for entry in document]
-        labels = _labels(document)
-        if labels:
-            return labels
-    lines = tuple(line.strip() for line in stripped.splitlines() if line.strip())
-    if not lines:
+    else:
+        document = [line.strip() for line in stripped.splitlines() if line.strip()]
+    labels = _labels(document)
+    if not labels:
         raise MetadataError("the labels are empty", "give one class name a line, or a JSON list")
-    return lines
+    return labels
 
 
 def _labels(value: Any) -> tuple[str, ...] | None:
@@ -143,7 +142,8 @@ def _labels(value: Any) -> tuple[str, ...] | None:
         return None
     if not isinstance(value, list) or not all(isinstance(v, str | int | float) for v in value):
         raise MetadataError("labels must be a list of names", _AGAIN)
-    return tuple(str(v) for v in value)
+    # Labels go to terminals and titles: no control characters.
+    return tuple("".join(c if c.isprintable() else " " for c in str(v)) for v in value)
 
 
 def _entry(value: Any) -> LayerEntry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.errors import ClassNotFound, ModelError, NotComputable, UsageError, listing, nearest
-from inspector.graph import Graph, attributes, read_graph
+from inspector.graph import Graph, attributes, is_standard, read_graph
 from inspector.image import Layout, Preprocess, open_image
 from inspector.layers import Layer, find_layer, find_layers, inferred_shapes, layout_of
 from inspector.metadata import Activation, Metadata, read_metadata
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 
 DEFAULT_SIZE = 224
 """Height and width taken where neither the graph nor its metadata fixes them."""
+
+MAX_BATCH = 1024
+"""Largest batch that a graph may fix; one picture is repeated to fill it."""
+
+MAX_INPUT_BYTES = 1024**3
+"""Largest input tensor that a graph may ask for."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ class Model:
         hits = [i for i, label in enumerate(labels) if label == text] or [
             i for i, label in enumerate(labels) if label.lower() == text.lower()
         ]
-        if not hits and text.lstrip("-").isdigit():
+        if not hits and re.fullmatch(r"-?[0-9]{1,12}", text):
             index = int(text)
             if index < 0 or (count is not None and index >= count):
                 known = f"0 to {count - 1}" if count else "0 or more"
@@ -328,6 +335,11 @@ def _image_input(graph: Graph) -> ImageInput:
             f"{graph.path}: input {given.name!r} of shape {_shape_text(shape)} has {channels} channels, not 1 or 3",
             hint,
         )
+    if isinstance(shape[0], int) and shape[0] > MAX_BATCH:
+        raise ModelError(f"{graph.path}: input {given.name!r} takes {shape[0]} pictures at a time, not 1", hint)
+    numbers = math.prod(size for size in shape if isinstance(size, int))
+    if numbers * np.dtype(given.dtype).itemsize > MAX_INPUT_BYTES:
+        raise ModelError(f"{graph.path}: input {given.name!r} of shape {_shape_text(shape)} is too large", hint)
     fixed = (height, width) if isinstance(height, int) and isinstance(width, int) else None
     batch = shape[0] if isinstance(shape[0], int) else None
     return ImageInput(given.name, shape, layout, given.dtype, batch, channels, fixed)
@@ -345,9 +357,9 @@ def _first_nodes(graph: Graph) -> Iterator[Any]:
         if len(readers) != 1:
             return
         node = graph.nodes[readers[0]]
-        yield node
-        if not node.output:
+        if not is_standard(node):
             return
+        yield node
         tensor = node.output[0]
 
 
@@ -457,6 +469,8 @@ def _before_activation(graph: Graph, name: str) -> tuple[str, str]:
         if index is None:
             return name, ""
         node = graph.nodes[index]
+        if not is_standard(node):
+            return name, ""
         if node.op_type in _ENDS:
             return node.input[0], node.op_type
         if node.op_type not in _PASSING:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -16,10 +19,13 @@ import onnx
 from numpy.typing import NDArray
 
 from inspector.errors import MissingExtra, ModelError, UsageError, one_line
-from inspector.graph import Cut, Graph, shape_of
+from inspector.graph import Cut, Graph, infer_types, node_inputs, shape_of
 
-MAX_TENSOR_BYTES = 4 * 1024**3
+MAX_TENSOR_BYTES = 2 * 1024**3
 """No single tensor of a network that looks at pictures is this large; a graph that makes one is refused."""
+
+ARENA_BYTES = 2 * 1024**3
+"""What all graphs together may take whose sizes cannot be told before they are run."""
 
 FOLDING_LIMIT = 64 * 1024 * 1024
 """Constants that onnxruntime may compute ahead, in bytes; a 144-byte graph can ask for gigabytes."""
@@ -36,6 +42,7 @@ PROVIDERS = {
 }
 """Names for --provider."""
 
+_HARM = "no picture network needs this; the file may be damaged or made to harm"
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 _registered = False
 
@@ -148,6 +155,7 @@ class Sessions:
     warn: Callable[[str], None] = field(default=lambda line: None, repr=False)
     optimise: bool = True
     _kept: dict[tuple[tuple[str, ...], tuple[str, ...] | None], Session] = field(default_factory=dict, repr=False)
+    _judged: dict[tuple[tuple[str, ...], tuple[str, ...] | None], int] = field(default_factory=dict, repr=False)
 
     def run(self, feeds: Mapping[str, NDArray[Any]], tensors: Sequence[str]) -> dict[str, NDArray[Any]]:
         """The values of `tensors`, computing only what they depend on. feeds: graph input name -> array."""
@@ -166,8 +174,12 @@ class Sessions:
     ) -> Session:
         """The session from `inputs` (None: the graph's own) to `tensors`; feeds only serve to judge sizes."""
         key = (tuple(dict.fromkeys(tensors)), inputs)
+        elements = sum(array.size for array in feeds.values())
         if key not in self._kept:
             self._kept[key] = self._open(self.graph.cut(key[0], inputs), feeds)
+        elif elements > self._judged[key]:
+            check_sizes(self.graph, self._kept[key].cut, {name: array.shape for name, array in feeds.items()})
+        self._judged[key] = max(elements, self._judged.get(key, 0))
         return self._kept[key]
 
     def _open(self, cut: Cut, feeds: Mapping[str, NDArray[Any]]) -> Session:
@@ -176,24 +188,30 @@ class Sessions:
                 f"the part of {self.graph.path.name} after {', '.join(cut.inputs)} still reads the picture",
                 "choose a layer that everything passes through",
             )
-        check_sizes(self.graph, cut, {name: array.shape for name, array in feeds.items()})
+        for value in cut.proto.graph.input:
+            # A tensor in the middle has no declared type in most files, and an input must have one.
+            if value.name in feeds and not value.type.tensor_type.elem_type:
+                value.type.tensor_type.elem_type = onnx.helper.np_dtype_to_tensor_dtype(feeds[value.name].dtype)
+        for value in cut.proto.graph.output:
+            value.ClearField("type")  # it is inferred; what the file says may be wrong after a conversion to float16
+        bounded = check_sizes(self.graph, cut, {name: array.shape for name, array in feeds.items()})
         self.graph.check_unchanged()
         runtime = load_runtime()
         providers = choose_providers(self.provider)
         data = cut.proto.SerializeToString()
         try:
-            session = self._session(runtime, data, providers)
+            session = self._session(runtime, data, providers, bounded)
         except Exception as error:  # onnxruntime raises bare Exception subclasses of its own
             if len(providers) == 1:
-                raise ModelError(f"onnxruntime cannot load {self.graph.path}: {one_line(str(error))}") from None
-            self.warn(f"{providers[0]} cannot be used ({one_line(str(error), 120)}); running on CPU")
+                raise ModelError(f"onnxruntime cannot load {self.graph.path}: {reason(error)}") from None
+            self.warn(f"{providers[0]} cannot be used ({one_line(reason(error), 120)}); running on CPU")
             try:
-                session = self._session(runtime, data, [PROVIDERS["cpu"]])
+                session = self._session(runtime, data, [PROVIDERS["cpu"]], bounded)
             except Exception as again:  # as above
-                raise ModelError(f"onnxruntime cannot load {self.graph.path}: {one_line(str(again))}") from None
+                raise ModelError(f"onnxruntime cannot load {self.graph.path}: {reason(again)}") from None
         return Session(self.graph, cut, session)
 
-    def _session(self, runtime: ModuleType, data: bytes, providers: list[str]) -> Any:
+    def _session(self, runtime: ModuleType, data: bytes, providers: list[str], bounded: bool) -> Any:
         _register_allocator(runtime)
         options = runtime.SessionOptions()
         options.log_severity_level = 4
@@ -205,7 +223,8 @@ class Sessions:
             # Weights are references into the file: see inspector.graph.
             ("session.model_external_initializers_file_folder_path", str(self.graph.folder)),
             ("session.intra_op.allow_spinning", "0"),
-            ("session.use_env_allocators", "1"),
+            # The arena with a limit, for graphs that may turn out to want any amount.
+            ("session.use_env_allocators", "0" if bounded else "1"),
             ("optimization.constant_folding_max_output_size_in_bytes", str(FOLDING_LIMIT)),
         ):
             options.add_session_config_entry(key, value)
@@ -234,7 +253,7 @@ class Session:
         try:
             arrays = self.handle.run(None, values)
         except Exception as error:  # onnxruntime raises bare Exception subclasses of its own
-            raise ModelError(f"onnxruntime cannot run {self.graph.path}: {one_line(str(error))}") from None
+            raise ModelError(f"onnxruntime cannot run {self.graph.path}: {reason(error)}") from None
         return dict(zip(self.cut.outputs, arrays, strict=True))
 
     def _stand_in(self, name: str, batch: int) -> NDArray[Any]:
@@ -243,8 +262,24 @@ class Session:
         return np.zeros((batch, *sizes[1:]), spec.dtype)
 
 
-def check_sizes(graph: Graph, cut: Cut, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Raises ModelError when a tensor of `cut` would exceed MAX_TENSOR_BYTES for inputs of these shapes."""
+def reason(error: Exception) -> str:
+    """What onnxruntime says, without its status codes, source files and C++ signatures."""
+    text = one_line(str(error), 4000)
+    if "bfc_arena" in text or "bad_alloc" in text or "Failed to allocate memory" in text:
+        return "it asks for more memory than a graph of unknown sizes may have"
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    where = r"Non-zero status code returned while running (\w+) node\. Name:'(.*?)' Status Message: "
+    text = re.sub(where, r"\1 \2: ", text)
+    text = re.sub(r"/onnxruntime_src/\S+:\d+ .*?\)(?: const)? (?:.{0,200}? was false\. ?)?", "", text)
+    return one_line(text, 400)
+
+
+def check_sizes(graph: Graph, cut: Cut, shapes: Mapping[str, Sequence[int]]) -> bool:
+    """Whether the sizes of all tensors of `cut` are known for inputs of these shapes before it is run.
+
+    Raises ModelError when one exceeds MAX_TENSOR_BYTES, or computed constants together, or the outputs half of the
+    memory.
+    """
     probe = onnx.ModelProto()
     probe.CopyFrom(cut.proto)
     for value in probe.graph.input:
@@ -253,36 +288,55 @@ def check_sizes(graph: Graph, cut: Cut, shapes: Mapping[str, Sequence[int]]) -> 
             del tensor.shape.dim[:]
             for size in shapes[value.name]:
                 tensor.shape.dim.add().dim_value = size
-    try:
-        probe = onnx.shape_inference.infer_shapes(probe, data_prop=True)
-    except Exception:  # a C++ error type of the onnx package; the runtime will say what is wrong with the graph
-        return
-    for value in (*probe.graph.value_info, *probe.graph.output):
+    sizes: dict[str, int] = {}
+    for value in infer_types(probe):
         shape = shape_of(value)
         if shape is None or not all(isinstance(size, int) for size in shape):
             continue
-        size = 1
-        for part in shape:
-            size *= int(part or 0)
         kind = value.type.tensor_type.elem_type
         # Kinds of eight bytes are doubles and 64-bit integers; four is right for all others that matter here.
-        if size * (8 if kind in (7, 11, 13, 15) else 4) > MAX_TENSOR_BYTES:
+        size = math.prod(int(part or 0) for part in shape) * (8 if kind in (7, 11, 13, 15) else 4)
+        if size > MAX_TENSOR_BYTES:
             raise ModelError(
-                f"{graph.path} asks for a tensor of {size * 4 / 1e9:.0f} GB ({value.name!r}, {list(shape)})",
-                "no picture network needs this; the file may be damaged or made to harm",
+                f"{graph.path} asks for a tensor of {size / 1e9:.0f} GB ({value.name!r}, {list(shape)})",
+                _HARM,
             )
+        sizes[value.name] = size
+    constant = {t.name for t in probe.graph.initializer}
+    computed = 0
+    for node in probe.graph.node:
+        if all(name in constant for name in node_inputs(node)):
+            constant.update(node.output)
+            computed += sum(sizes.get(name, 0) for name in node.output)
+    if computed > MAX_TENSOR_BYTES:
+        raise ModelError(f"{graph.path} computes {computed / 1e9:.0f} GB of constants", _HARM)
+    total, memory = sum(sizes.get(name, 0) for name in cut.outputs), physical_memory()
+    if total > memory / 2:
+        raise ModelError(
+            f"what is asked of {graph.path} takes {total / 1e9:.1f} GB, this machine has {memory / 1e9:.1f}",
+            "ask for fewer layers at once, or give a smaller picture",
+        )
+    return all(name in sizes for node in probe.graph.node for name in node.output if name)
+
+
+def physical_memory() -> int:
+    """Bytes of memory that this process may count on: the machine's, or its container's limit."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        memory = 8 * 1024**3
+    with suppress(OSError, ValueError):  # no such file, or "max"
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return memory
 
 
 def _register_allocator(runtime: ModuleType) -> None:
-    """One CPU arena for all sessions, bounded, so that a runaway graph gets an error and not the whole machine."""
+    """One CPU arena with a limit, so that a runaway graph gets an error and not the whole machine."""
     global _registered
     if _registered:
         return
     _registered = True
-    try:
-        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        pages = 8 * 1024**3
     info = runtime.OrtMemoryInfo("Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT)
     # -1 takes onnxruntime's default for the arena's growth.
-    runtime.create_and_register_allocator(info, runtime.OrtArenaCfg(int(pages * 0.8), -1, -1, -1))
+    limit = min(ARENA_BYTES, physical_memory() // 2)
+    runtime.create_and_register_allocator(info, runtime.OrtArenaCfg(limit, -1, -1, -1))

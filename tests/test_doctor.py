@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from inspector import doctor
+from inspector.errors import MissingExtra
+
+
+def test_here() -> None:
+    found = doctor.examine()
+    json.dumps(found, allow_nan=False)
+    assert found["works"]["inspect"] is True
+    assert found["chosen"][-1] == "CPUExecutionProvider"
+    assert found["runtimes"] in (["onnxruntime"], ["onnxruntime-gpu"])
+    assert {"numpy", "onnx", "onnxruntime", "torch"} <= {p["name"] for p in found["packages"]}
+    assert next(p for p in found["providers"] if p["name"] == "cpu") == {
+        "name": "cpu",
+        "built_in": True,
+        "device": True,
+    }
+    assert found["cores"] >= 1
+    assert "--provider auto runs on: " in found["advice"][0]
+
+
+def test_without_a_runtime_and_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any) -> Any:
+        raise MissingExtra("onnxruntime is not installed", 'pip install "inspector[cpu]"')
+
+    monkeypatch.setattr(doctor, "load_runtime", missing)
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    found = doctor.examine()
+    assert found["works"] == {"inspect": False, "twin": False, "export": False}
+    assert found["advice"][0] == 'onnxruntime is not installed; pip install "inspector[cpu]"'
+    assert found["advice"][1].startswith("torch is not installed")
+
+
+def test_cuda_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Runtime:
+        @staticmethod
+        def get_available_providers() -> list[str]:
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    monkeypatch.setattr(doctor, "load_runtime", lambda: Runtime)
+    monkeypatch.setattr(doctor, "has_device", lambda name: name == "cpu")
+    found = doctor.examine()
+    assert "this onnxruntime has CUDA, but no CUDA device was found" in found["advice"]
+    cuda = next(p for p in found["providers"] if p["name"] == "cuda")
+    assert cuda == {"name": "cuda", "built_in": True, "device": False}
