@@ -74,7 +74,7 @@ def cam(
     console = Console("cam", json, quiet)
     opened = console.open(model, provider, threads)
     engine = prepare(opened, method, layer, backend, output)
-    console.note(engine.reason)
+    console.note(f"at {' + '.join(x.name for x in engine.layers)}: {engine.reason}")
     judge = _judge(engine, score, region, mask)
     taken: set[str] = set()
 

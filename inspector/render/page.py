@@ -69,12 +69,12 @@ def write_overview(
     target = output_folder(folder)
     shown = fitted(picture.size, 640) if max(picture.size) > 640 or max(picture.size) < 128 else picture.size
     small = mark_box(resized(picture, shown), scaled_box(box, picture.size, shown))
-    save_png(small, target / "picture.png", text, level=6)
+    save_png(small, target / "picture.png", text)
     points = [DepthPoint(layer.name, layer.zero_fraction, layer.kind == "activation") for layer in layers]
     chart = None
     if points:
         chart = draw_depth_chart(points, subtitle=f"{model} · {picture_name}")
-        save_png(chart, target / "depth.png", text, level=6)
+        save_png(chart, target / "depth.png", text)
     body = "\n".join(
         [
             _head(model, picture_name),
