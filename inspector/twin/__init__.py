@@ -1,0 +1,40 @@
+"""The torch twin: a torch module built from an .onnx file, for everything that needs gradients.
+
+>>> graph = read_graph("model.onnx")
+>>> twin = build_twin(graph, outputs=["logits"])
+>>> verify_twin(twin, graph, {"input": picture})
+>>> twin(torch.from_numpy(picture))["logits"].shape
+torch.Size([1, 1000])
+"""
+
+from inspector.errors import MissingExtra
+
+try:
+    import torch  # noqa: F401
+except ImportError:
+    raise MissingExtra(
+        "the twin needs torch, which is not installed", 'install the extra: pip install "inspector[torch]"'
+    ) from None
+
+from inspector.twin.builder import build_twin
+from inspector.twin.module import Twin, write_back
+from inspector.twin.support import (
+    TwinUnsupported,
+    Unsupported,
+    supported_operators,
+    unsupported,
+)
+from inspector.twin.verify import Agreement, TwinMismatch, verify_twin
+
+__all__ = [
+    "Agreement",
+    "Twin",
+    "TwinMismatch",
+    "TwinUnsupported",
+    "Unsupported",
+    "build_twin",
+    "supported_operators",
+    "unsupported",
+    "verify_twin",
+    "write_back",
+]

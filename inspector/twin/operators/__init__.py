@@ -1,0 +1,39 @@
+"""The operators by family. Importing this package fills the table."""
+
+from inspector.twin.operators import (
+    activation,
+    attention,
+    control,
+    convolution,
+    elementwise,
+    indexing,
+    linear,
+    normalisation,
+    padding,
+    pooling,
+    quantise,
+    reduction,
+    resize,
+    sequence,
+    shape,
+    vision,
+)
+
+__all__ = [
+    "activation",
+    "attention",
+    "control",
+    "convolution",
+    "elementwise",
+    "indexing",
+    "linear",
+    "normalisation",
+    "padding",
+    "pooling",
+    "quantise",
+    "reduction",
+    "resize",
+    "sequence",
+    "shape",
+    "vision",
+]

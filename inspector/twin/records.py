@@ -1,0 +1,229 @@
+"""The graph as the builder edits it: one plain record per node, attributes decoded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import onnx
+import torch
+from torch import Tensor
+
+from inspector.graph import attributes
+from inspector.twin.table import Kernel, Node, NotSupported, Operator, as_kernel, find
+from inspector.twin.types import DTYPES, to_tensor
+
+if TYPE_CHECKING:
+    from onnx import NodeProto, TensorProto
+
+    from inspector.graph import Graph
+
+
+@dataclass
+class Branch:
+    """The body of an If: its nodes, the names of its results, its own constants."""
+
+    records: list[Record]
+    outputs: list[str]
+    constants: dict[str, Tensor]
+
+
+@dataclass
+class Record:
+    """One node.
+
+    name: the node's in the file. replaces: the nodes that it was fused from. branches: of an If, then and else.
+    """
+
+    op: str
+    domain: str
+    name: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, Any]
+    replaces: list[str] = field(default_factory=list)
+    branches: tuple[Branch, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """How an error names this node: ``Resize node 'up/Resize'``."""
+        domain = f"{self.domain}:" if self.domain not in ("", "inspector") else ""
+        name = repr(self.name) if self.name else f"that makes {self.outputs[0]!r}"
+        return f"{domain}{self.op} node {name}"
+
+
+def decode(node: NodeProto, read: Callable[[TensorProto], Any]) -> Record:
+    """A node of the file as a record; tensor attributes are torch tensors, if torch has their type."""
+    values = attributes(node)
+    for key, value in values.items():
+        if isinstance(value, onnx.TensorProto):
+            values[key] = _tensor(value, read)
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    record = Record(node.op_type, domain, node.name, list(node.input), list(node.output), values)
+    if (domain, node.op_type) == ("", "If"):
+        record.branches = tuple(_branch(values.pop(which), read) for which in ("then_branch", "else_branch"))
+    return record
+
+
+def _tensor(proto: TensorProto, read: Callable[[TensorProto], Any]) -> Tensor | None:
+    try:
+        return to_tensor(read(proto))
+    except TypeError:
+        return None
+
+
+def _branch(body: onnx.GraphProto, read: Callable[[TensorProto], Any]) -> Branch:
+    constants = {t.name: value for t in body.initializer if (value := _tensor(t, read)) is not None}
+    return Branch([decode(node, read) for node in body.node], [o.name for o in body.output], constants)
+
+
+def walk(records: Iterable[Record]) -> Iterator[Record]:
+    """The records and those inside their branches, depth first."""
+    for record in records:
+        for branch in record.branches:
+            yield from walk(branch.records)
+        yield record
+
+
+def reads(record: Record) -> Iterator[str]:
+    """Every tensor that a record reads, those that its branches take from outside included."""
+    yield from (name for name in record.inputs if name)
+    for branch in record.branches:
+        inner = set(branch.constants)
+        for child in branch.records:
+            yield from (name for name in reads(child) if name not in inner)
+            inner.update(child.outputs)
+        yield from (name for name in branch.outputs if name not in inner)
+
+
+class Constants:
+    """The tensors that are known when the twin is built, in the file's types, on the CPU.
+
+    Initializers are read, and what depends on nothing else is computed, when they are first asked for.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._values: dict[str, Tensor] = {}
+        self._pending: dict[str, Callable[[], None]] = {}
+        self._sparse = {t.values.name: t for t in graph.proto.graph.sparse_initializer}
+        self.names: set[str] = set(graph.initializers) | set(self._sparse)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def is_initializer(self, name: str) -> bool:
+        """Whether the file itself holds this tensor."""
+        return name in self._graph.initializers
+
+    def is_float(self, name: str) -> bool:
+        """Whether the constant is floating-point; an initializer need not be read for this."""
+        tensor = self._graph.initializers.get(name)
+        if tensor is None:
+            value = self.get(name)
+            return value is not None and value.is_floating_point()
+        dtype = DTYPES.get(tensor.data_type)
+        return dtype is not None and dtype.is_floating_point
+
+    def numel(self, name: str) -> int:
+        """Number of elements; an initializer need not be read for this."""
+        tensor = self._graph.initializers.get(name)
+        return math.prod(tensor.dims) if tensor is not None else self[name].numel()
+
+    def get(self, name: str) -> Tensor | None:
+        """The constant, or None when `name` is not one, or is one that torch cannot hold (strings)."""
+        if name not in self.names:
+            return None
+        try:
+            return self[name]
+        except TypeError:
+            return None
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name in self._pending:
+            self._pending[name]()
+        if name not in self._values:
+            dense = name in self._sparse
+            self._values[name] = self._dense(name) if dense else to_tensor(self._graph.weight(name))
+        return self._values[name]
+
+    def _dense(self, name: str) -> Tensor:
+        sparse = self._sparse[name]
+        values = to_tensor(self._graph.tensor_array(sparse.values))
+        index = to_tensor(self._graph.tensor_array(sparse.indices))
+        dense = torch.zeros(tuple(sparse.dims), dtype=values.dtype)
+        if index.dim() == 1:
+            dense.view(-1)[index] = values
+        else:
+            dense[tuple(index.t())] = values
+        return dense
+
+    def defer(self, names: Iterable[str], compute: Callable[[], None]) -> None:
+        """Tensors that `compute` will `set` when one of them is asked for."""
+        for name in names:
+            self.names.add(name)
+            self._pending[name] = compute
+
+    def set(self, name: str, value: Tensor) -> None:
+        """The value of a deferred tensor."""
+        self._pending.pop(name, None)
+        self._values[name] = value
+
+    def forget(self, names: Iterable[str]) -> None:
+        """These are not constants after all: they are given, or computed, at run time."""
+        for name in names:
+            self.names.discard(name)
+            self._pending.pop(name, None)
+
+
+class Compiler:
+    """Turns records into kernels: finds the operator, shows it its node."""
+
+    def __init__(self, graph: Graph, constants: Constants, exact: bool, batch: int | None) -> None:
+        self.constants = constants
+        self.exact = exact
+        self.batch = batch
+        self.opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in graph.proto.opset_import}
+        self.opsets["inspector"] = 1
+
+    def find(self, record: Record) -> Operator:
+        """The operator that a record means. Raises NotSupported."""
+        found = find(record.domain, record.op, self.opsets.get(record.domain, 1))
+        if found is None:
+            raise NotSupported("the table has no such operator")
+        return found
+
+    def kernel(self, record: Record, *, host: bool) -> tuple[Kernel, Sequence[str]]:
+        """The kernel of a record, and the extra arguments that it wants. Raises NotSupported."""
+        row = self.find(record)
+        node = Node(
+            op=record.op,
+            domain=record.domain,
+            name=record.name,
+            opset=self.opsets.get(record.domain, 1),
+            inputs=record.inputs,
+            outputs=record.outputs,
+            attributes=record.attributes,
+            constant_of=self.constants.get,
+            host=host,
+            exact=self.exact or host,
+            batch=None if host else self.batch,
+        )
+        kernel = as_kernel(row.make(node))
+        node.constant_of = _closed  # what a kernel keeps of its node must not keep the weights alive
+        return kernel, tuple(node.extras)
+
+
+def _closed(name: str) -> Tensor | None:
+    raise AssertionError(f"constant {name!r} is asked for after the twin was built")
+
+
+def readers(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """The records that read each tensor; one that reads it twice is there twice."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        for name in reads(record):
+            found.setdefault(name, []).append(record)
+    return found

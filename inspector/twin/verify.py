@@ -1,0 +1,194 @@
+"""Comparison of a twin with onnxruntime, tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inspector.errors import InspectorError, UsageError, listing
+from inspector.twin.types import to_array, to_tensor
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+    from inspector.graph import Graph
+    from inspector.twin.module import Twin
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How near one tensor of the twin is to onnxruntime's.
+
+    max_abs: the largest absolute difference. scale: the largest absolute value that onnxruntime gives. ok: whether
+    max_abs is at most tolerance * scale, and both are finite in the same places. note: why nothing could be measured.
+    """
+
+    tensor: str
+    max_abs: float
+    scale: float
+    ok: bool
+    note: str = ""
+
+    @property
+    def relative(self) -> float:
+        """max_abs / scale, the tolerance that would have been needed."""
+        return self.max_abs / self.scale if self.scale else (0.0 if self.max_abs == 0 else float("inf"))
+
+
+class TwinMismatch(InspectorError):
+    """The twin does not compute what onnxruntime computes. `agreements` holds what was compared."""
+
+    kind = "twin-mismatch"
+
+    def __init__(self, message: str, hint: str = "", agreements: Sequence[Agreement] = ()) -> None:
+        super().__init__(message, hint)
+        self.agreements = tuple(agreements)
+
+
+def verify_twin(
+    twin: Twin,
+    graph: Graph,
+    feeds: Mapping[str, NDArray[Any]],
+    *,
+    tolerance: float = 1e-3,
+    tensors: Sequence[str] | None = None,
+) -> list[Agreement]:
+    """Runs the twin and onnxruntime on the same input and compares `tensors` (default: the twin's outputs).
+
+    feeds: an array per input of the twin, in the file's dtype: a preprocessed picture, or what comes out of the layer
+    that the twin starts at. tensors: any that the twin computes on its way. Returns one Agreement per tensor, in
+    topological order.
+
+    In a quantised graph a difference in the last bit becomes a whole step, and the steps add up. So there every rounded
+    tensor is compared too, may differ by one step, and from it the twin goes on with onnxruntime's value.
+
+    Raises TwinMismatch when a tensor is off by more than tolerance * its largest value: it names the first one in
+    topological order, whether it was asked for or not, with the figures. Raises it too when nothing can be compared.
+    Raises UsageError when an input has no array, ModelError when onnxruntime cannot run the file.
+    """
+    missing = [name for name in twin.inputs if name not in feeds]
+    if missing:
+        raise UsageError(f"no array for input {listing(missing)}", f"feed {listing(twin.inputs)}")
+    wanted = list(dict.fromkeys(tensors if tensors is not None else twin.outputs))
+    agreements = _compare(twin, graph, feeds, wanted, tolerance)
+    if not agreements:
+        raise TwinMismatch(
+            f"nothing was compared: the twin computes none of {listing(wanted) or 'no tensors'}",
+            "ask for tensors that the twin computes",
+        )
+    if all(a.ok for a in agreements):
+        return agreements
+    every = [name for name in twin.computed if name in graph.producer_of]
+    located = _compare(twin, graph, feeds, list(dict.fromkeys((*every, *wanted))), tolerance)
+    first = next((a for a in located if not a.ok), None) or next(a for a in agreements if not a.ok)
+    node = graph.nodes[graph.producer_of[first.tensor]] if first.tensor in graph.producer_of else None
+    made_by = f", made by {node.op_type} node {node.name!r}" if node is not None else ""
+    where = f"the twin differs from onnxruntime at tensor {first.tensor!r}{made_by}"
+    if first.note:
+        raise TwinMismatch(f"{where}: it {first.note}", "without the twin, use the onnxruntime side", located)
+    raise TwinMismatch(
+        f"{where} by {first.max_abs:.3g}, where {tolerance:g} of its scale {first.scale:.3g} is "
+        f"{tolerance * first.scale:.3g}",
+        f"a tolerance of {first.relative:.1g} would have passed it; without the twin, use the onnxruntime side",
+        located,
+    )
+
+
+def _tensors(twin: Twin, feeds: Mapping[str, NDArray[Any]]) -> list[torch.Tensor]:
+    anchor = twin.get_buffer("_anchor")
+    given = []
+    for name in twin.inputs:
+        value = to_tensor(np.asarray(feeds[name])).to(anchor.device)
+        given.append(value.to(anchor.dtype) if value.is_floating_point() else value)
+    return given
+
+
+def _compare(
+    twin: Twin, graph: Graph, feeds: Mapping[str, NDArray[Any]], wanted: Sequence[str], tolerance: float
+) -> list[Agreement]:
+    """Agreements on those of `wanted` that the twin computes, in topological order."""
+    feeds = {name: feeds[name] for name in twin.inputs}
+    given = _tensors(twin, feeds)
+    nodes, _ = graph.needed([n for n in wanted if n in graph.producer_of], twin.inputs)
+    forced = {name for i in nodes if quantises(graph.nodes[i]) for name in graph.nodes[i].output if name}
+    mine: dict[str, NDArray[Any]] = {}
+    with torch.no_grad():
+        if not forced and set(wanted) <= set(twin.outputs):
+            mine = {name: to_array(value) for name, value in twin(*given).items() if name in wanted}
+            theirs = _onnxruntime(graph, feeds, list(mine)) if mine else {}
+        else:
+            reached = {*twin.computed, *twin.outputs}
+            compared = [n for n in dict.fromkeys((*wanted, *forced)) if n in reached]
+            theirs = _onnxruntime(graph, feeds, compared) if compared else {}
+            mine = _traced(twin, given, theirs, forced)
+    order = sorted(mine, key=lambda name: graph.producer_of.get(name, -1))
+    shown = set(wanted)
+    return [
+        agreement(
+            name,
+            mine[name],
+            theirs[name],
+            tolerance,
+            step=1.0 if name in forced and theirs[name].dtype.kind in "iu" else 0.0,
+        )
+        for name in order
+        if name in shown or name in forced
+    ]
+
+
+def _traced(
+    twin: Twin, given: Sequence[torch.Tensor], theirs: Mapping[str, NDArray[Any]], forced: Collection[str]
+) -> dict[str, NDArray[Any]]:
+    """What the twin makes of the tensors in `theirs`; from a `forced` one it goes on with the value in `theirs`."""
+    mine: dict[str, NDArray[Any]] = {}
+    steps = twin.trace(*given)
+    other: torch.Tensor | None = None
+    while True:
+        try:
+            name, value = steps.send(other)
+        except StopIteration:
+            break
+        other = None
+        if name in theirs:
+            mine[name] = to_array(value)
+            if name in forced and mine[name].shape == theirs[name].shape:
+                other = to_tensor(theirs[name]).to(value)
+    rest = [name for name in theirs if name not in mine]  # outputs that are an input or a constant
+    if rest:
+        mine |= {name: to_array(value) for name, value in twin(*given).items() if name in rest}
+    return mine
+
+
+def quantises(node: NodeProto) -> bool:
+    """Whether a node rounds to integers, where the last bit of its input decides between two of them."""
+    rounding = ("QuantizeLinear", "DynamicQuantizeLinear", "QGemm")
+    return node.op_type in rounding or node.op_type.startswith("QLinear")
+
+
+def agreement(name: str, mine: NDArray[Any], theirs: NDArray[Any], tolerance: float, step: float = 0.0) -> Agreement:
+    """Compares two arrays; other shapes, and nan or infinity in other places, never agree.
+
+    step: a difference that is allowed whatever the scale.
+    """
+    if mine.shape != theirs.shape:
+        return Agreement(name, float("inf"), 0.0, False, f"has shape {mine.shape} and not {theirs.shape}")
+    if theirs.size == 0:
+        return Agreement(name, 0.0, 0.0, True)
+    a, b = mine.astype(np.float64), theirs.astype(np.float64)
+    finite = np.isfinite(b)
+    same = bool(np.array_equal(np.isfinite(a), finite)) and np.array_equal(a[~finite], b[~finite], equal_nan=True)
+    scale = float(np.abs(b[finite]).max(initial=0.0))
+    worst = float(np.abs(a[finite] - b[finite]).max(initial=0.0)) if same else float("inf")
+    note = "" if same else "has nan or infinity in other places"
+    return Agreement(name, worst, scale, worst <= max(tolerance * scale, step), note)
+
+
+def _onnxruntime(graph: Graph, feeds: Mapping[str, NDArray[Any]], tensors: Sequence[str]) -> dict[str, NDArray[Any]]:
+    from inspector.runtime import Sessions
+
+    return Sessions(graph, provider="cpu").run_from(feeds, tensors)

@@ -1,0 +1,49 @@
+"""Every operator of the table passes the onnx package's own cases for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import require
+
+torch = require("torch")
+
+from inspector.twin import supported_operators  # noqa: E402
+from tests.twin.compared import COMPARED  # noqa: E402
+from tests.twin.conformance import Case, Outcome, disk_cases, node_cases, outcomes, table  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def cases() -> list[Case]:
+    return [*node_cases(), *disk_cases()]
+
+
+@pytest.fixture(scope="module")
+def own_types(cases: list[Case]) -> list[Outcome]:
+    return outcomes(cases)
+
+
+@pytest.fixture(scope="module")
+def float32(cases: list[Case]) -> list[Outcome]:
+    return outcomes(cases, torch.float32)
+
+
+@pytest.mark.parametrize("operator", supported_operators())
+def test_cases_pass(operator: str, own_types: list[Outcome], float32: list[Outcome]) -> None:
+    for results in (own_types, float32):
+        mine = [o for o in results if operator in o.operators]
+        wrong = {o.name: o.error for o in mine if o.error and not o.reason}
+        assert not wrong
+        assert any(not o.error for o in mine) or operator in COMPARED, "no case passes, and nothing else compares it"
+
+
+def test_impossible_cases_do_fail(own_types: list[Outcome], float32: list[Outcome]) -> None:
+    assert [o.name for o in (*own_types, *float32) if o.reason and not o.error] == []
+
+
+def test_enough_cases_ran(own_types: list[Outcome]) -> None:
+    assert sum(not o.error for o in own_types) > 1500
+
+
+def test_table_counts(own_types: list[Outcome]) -> None:
+    assert "| HardSwish | 1 of 1 |" in table(own_types)
