@@ -1,0 +1,28 @@
+"""Class activation maps: which parts of a picture speak for a class.
+
+>>> model = open_model("models/efficientnet-lite0.onnx")
+>>> [best] = class_activation_maps(model, "docs/chelsea.jpg")
+>>> best.target.label, best.layer, best.backend, best.shape
+('Egyptian cat', '_swish_1', 'onnx', (7, 7))
+
+Gradients come from numpy where the way from the layer to the scores is made of operators whose derivative is known here
+(:mod:`inspector.cam.reverse`), and from the torch twin elsewhere.
+"""
+
+from __future__ import annotations
+
+from inspector.cam.engine import CamEngine, class_activation_maps, prepare
+from inspector.cam.methods import METHODS, Method, find_method
+from inspector.cam.result import CamResult
+from inspector.cam.target import CamClass
+
+__all__ = [
+    "METHODS",
+    "CamClass",
+    "CamEngine",
+    "CamResult",
+    "Method",
+    "class_activation_maps",
+    "find_method",
+    "prepare",
+]

@@ -1,0 +1,109 @@
+"""Which layer to look at when none is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from inspector.cam.head import Head, find_head, moved_by
+from inspector.errors import LayerNotFound, NotComputable, listing
+from inspector.layers import Layer, find_layer
+from inspector.model import Model
+
+_NO_CANDIDATE = frozenset({"pool", "resize", "softmax"})
+"""Kinds that only move, spread or rescale what the layer before them found."""
+
+Choice = tuple[tuple[Layer, ...], tuple[Head, ...], str]
+
+
+def choose_layers(model: Model, output: str, names: Sequence[str] | None) -> Choice:
+    """(layers, their heads, why): the named ones, else the file's own choice, else the last that all passes through.
+
+    output: the tensor that is explained. Raises LayerNotFound, and NotComputable for layers that have no maps or do
+    not lead to the output.
+    """
+    from_picture = moved_by(model.graph, [model.input.name])
+    known = _measured(model)
+    if names:
+        layers = tuple(dict.fromkeys(find_layer(known, name) for name in names))
+        heads = tuple(find_head(model.graph, layer.tensor, output, from_picture) for layer in layers)
+        for layer, head in zip(layers, heads, strict=True):
+            if not _has_maps(layer):
+                raise NotComputable(
+                    f"layer {layer.name!r} has no maps to weigh: its shape is {_shape(layer)}",
+                    f"layers with maps: {listing([x.name for x in reversed(known) if _has_maps(x)])}",
+                )
+            if not head.connected:
+                raise NotComputable(f"layer {layer.name!r} does not lead to {output!r}", "choose a layer before it")
+        return layers, heads, "the layer asked for" if len(layers) == 1 else "the layers asked for, averaged"
+    aside = ""
+    if model.metadata.cam_layer is not None:
+        try:
+            layer = find_layer(known, model.metadata.cam_layer)
+            head = find_head(model.graph, layer.tensor, output, from_picture)
+            if _has_maps(layer) and head.connected:
+                return (layer,), (head,), "the layer that the file's metadata names"
+            aside = f"; the metadata's {layer.name!r} does not lead to the output with maps"
+        except LayerNotFound:
+            aside = f"; the metadata's {model.metadata.cam_layer!r} is not in the file"
+    layer, head, why = _automatic(model, known, output, from_picture)
+    return (layer,), (head,), why + aside
+
+
+def _automatic(model: Model, layers: Sequence[Layer], output: str, from_picture: set[str]) -> tuple[Layer, Head, str]:
+    """The last layer with maps before the last weights that everything passes through, or the nearest to that."""
+    before_weights: tuple[Layer, Head] | None = None
+    last_neck: tuple[Layer, Head] | None = None
+    last: tuple[Layer, Head] | None = None
+    for layer in reversed(layers):
+        if not _has_maps(layer) or layer.kind in _NO_CANDIDATE:
+            continue
+        head = find_head(model.graph, layer.tensor, output, from_picture)
+        if not head.connected or not head.path:
+            continue
+        last = last or (layer, head)
+        if head.bottleneck:
+            last_neck = last_neck or (layer, head)
+            if head.weighted:
+                before_weights = (layer, head)
+                break
+    if before_weights is not None:
+        return *before_weights, f"the last maps{_size(before_weights[0])} that every way to the scores passes through"
+    if last_neck is not None:
+        return *last_neck, f"the last maps{_size(last_neck[0])}; they are the scores themselves before pooling"
+    if last is not None:
+        return *last, f"the last maps{_size(last[0])} on the way to the scores; other ways lead around them"
+    raise NotComputable(
+        f"{model.path} has no layer with maps larger than 1x1 before {output!r}",
+        "class activation maps need a convolutional network",
+    )
+
+
+def _measured(model: Model) -> Sequence[Layer]:
+    """The model's layers; where the file tells no shape, the one that a run shows."""
+    if all(layer.shape is not None for layer in model.layers):
+        return model.layers
+    size = model.preprocess.size or (224, 224)
+    sides = (*size, model.input.channels) if model.input.layout == "NHWC" else (model.input.channels, *size)
+    values = model.run(np.zeros((model.input.batch or 1, *sides), model.input.dtype), [x.tensor for x in model.layers])
+    return [x if x.shape is not None else replace(x, shape=_first(values[x.tensor].shape, x)) for x in model.layers]
+
+
+def _first(shape: tuple[int, ...], layer: Layer) -> tuple[int, ...]:
+    """The shape with channels on axis 1."""
+    return (shape[0], shape[-1], *shape[1:-1]) if layer.channels_last and len(shape) > 2 else shape
+
+
+def _has_maps(layer: Layer) -> bool:
+    return layer.shape is not None and len(layer.shape) == 4 and layer.spatial
+
+
+def _shape(layer: Layer) -> str:
+    return "(" + ", ".join("?" if s is None else str(s) for s in layer.shape or ()) + ")"
+
+
+def _size(layer: Layer) -> str:
+    sizes = layer.shape[2:] if layer.shape else ()
+    return f" ({sizes[0]}x{sizes[1]})" if len(sizes) == 2 and all(isinstance(s, int) for s in sizes) else ""

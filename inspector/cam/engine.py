@@ -1,0 +1,296 @@
+"""One prepared method on one model: sessions, weights and the twin are made once, and maps are cheap after that."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.cam.choose import choose_layers
+from inspector.cam.gradients import NumpyGradient, Source, TwinGradient
+from inspector.cam.head import Head
+from inspector.cam.look import Look
+from inspector.cam.methods import METHODS, Method, find_method
+from inspector.cam.rerun import Reruns
+from inspector.cam.result import CamResult, fused, peak_of
+from inspector.cam.target import Explained, Target, choose_targets, find_output
+from inspector.errors import MissingExtra, NotComputable, UsageError, listing
+from inspector.image import Box, open_image
+from inspector.layers import Layer
+from inspector.model import Model, channels_first
+
+Array = NDArray[Any]
+Backend = Literal["auto", "onnx", "twin"]
+Names = str | Sequence[str]
+Classes = str | int | Sequence[str | int]
+
+_KEPT_ENGINES = 4
+
+
+def class_activation_maps(
+    model: Model,
+    image: Any,
+    *,
+    classes: Classes | None = None,
+    top: int = 1,
+    method: str = "gradcam",
+    layer: Names | None = None,
+    backend: str = "auto",
+    output: str | None = None,
+) -> list[CamResult]:
+    """Maps of one picture, one for each class.
+
+    image: a path, bytes, PIL image, uint8 array (H, W, 3), or an input tensor of the model (1, ...) as it is.
+    classes: labels or indices, one map each in this order; without any the `top` most likely. All share one run.
+    method: a name in METHODS. layer: a name, or several whose maps are averaged; None chooses one (`reason` says why).
+    backend: ``auto`` stays in onnxruntime and numpy where that is exact and takes the torch twin elsewhere; ``onnx``,
+    ``twin``: only that (methods without gradients never need the twin).
+    output: what to explain where it is not the classifier: a tensor's name, its index in `classes` or after a colon
+    (``"scores:3"``). For an output (N, K, H, W) the index is a channel, and its sum over H and W is explained; for any
+    other it is a flat index, or one per axis (``"boxes:12,4"``).
+
+    Raises UsageError, LayerNotFound, ClassNotFound, ImageError, NotComputable, ModelError, MissingExtra.
+    The prepared engine is kept with the model; see :func:`prepare` to hold one.
+    """
+    names = (layer,) if isinstance(layer, str) else tuple(layer) if layer is not None else None
+    engines: OrderedDict[Any, CamEngine] = vars(model).setdefault("_cam_engines", OrderedDict())
+    key = (find_method(method).name, names, backend, output)
+    engine = engines.get(key)
+    if engine is None:
+        engine = engines[key] = prepare(model, method, names, backend, output)
+        while len(engines) > _KEPT_ENGINES:
+            engines.popitem(last=False)
+    return engine.maps(image, classes, top)
+
+
+def prepare(
+    model: Model,
+    method: str = "gradcam",
+    layer: Names | None = None,
+    backend: str = "auto",
+    output: str | None = None,
+) -> CamEngine:
+    """A method made ready for many pictures; see :func:`class_activation_maps` for the arguments.
+
+    >>> engine = prepare(model, "gradcam")
+    >>> for path in paths:
+    ...     [best] = engine.maps(path)
+    """
+    chosen = find_method(method)
+    if backend not in ("auto", "onnx", "twin"):
+        raise UsageError(f"there is no backend {backend!r}", "known: auto, onnx, twin")
+    explained = find_output(model, output)
+    layers, heads, reason = choose_layers(model, explained.tensor, (layer,) if isinstance(layer, str) else layer)
+    sources, used, how = _sources(model, chosen, layers, heads, backend)
+    return CamEngine(model, chosen, explained, layers, heads, sources, used, f"{reason}; {how}" if how else reason)
+
+
+def _sources(
+    model: Model, method: Method, layers: Sequence[Layer], heads: Sequence[Head], backend: str
+) -> tuple[tuple[Source | None, ...], Literal["onnx", "twin"], str]:
+    """(a gradient for each layer or None where none is needed, the backend they make, where they come from)."""
+    if method.linear_head and not all(head.linear for head in heads):
+        bad = next(head for head in heads if not head.linear)
+        raise NotComputable(
+            f"{method.name} needs a head that is linear after the layer; after {_name_of(bad, layers, heads)!r} comes "
+            f"{listing(list(dict.fromkeys(bad.operators)), 6)}",
+            "gradcam and hirescam work with any head",
+        )
+    if method.needs == "activation":
+        return (None,) * len(heads), "onnx", "no gradient needed"
+    if method.needs == "runs":
+        # A gradient is only used where the head is linear, instead of runs.
+        if method.whole_network:
+            return (None,) * len(heads), "onnx", "runs of the masked input"
+        how = "closed form: the head is linear" if all(head.linear for head in heads) else "runs of the head"
+        return tuple(NumpyGradient(head) if head.linear else None for head in heads), "onnx", how
+    unknown = list(dict.fromkeys(op for head in heads for op in head.unknown))
+    if backend == "onnx" and unknown:
+        raise NotComputable(
+            f"{method.name} at {_joined(layers)} needs the gradient of {listing(unknown)}, which only the twin has",
+            "use backend auto or twin (extra inspector[torch]), or without it " + _without_torch(model, method, layers),
+        )
+    if backend == "onnx" or (backend == "auto" and not unknown):
+        how = "gradient in closed form: the head is linear" if all(h.linear for h in heads) else "gradient in numpy"
+        if any(head.straight for head in heads):
+            how = "gradient in numpy, straight through the quantisation"
+        return tuple(NumpyGradient(head) for head in heads), "onnx", how
+    try:
+        return tuple(TwinGradient(head, model.input.name) for head in heads), "twin", "gradient by the torch twin"
+    except MissingExtra:
+        why = f"the gradient of {listing(unknown)}" if unknown else "torch, since backend twin was asked for"
+        raise MissingExtra(
+            f"{method.name} at {_joined(layers)} needs {why}, and torch is not installed",
+            f'pip install "inspector[torch]"; without it {_without_torch(model, method, layers)}',
+        ) from None
+
+
+def _joined(layers: Sequence[Layer]) -> str:
+    return " + ".join(layer.name for layer in layers)
+
+
+def _name_of(head: Head, layers: Sequence[Layer], heads: Sequence[Head]) -> str:
+    return next(layer.name for layer, h in zip(layers, heads, strict=True) if h is head)
+
+
+def _without_torch(model: Model, method: Method, layers: Sequence[Layer]) -> str:
+    """What works on this model without torch, as the end of a sentence."""
+    same = [m.name for m in METHODS.values() if m.needs != "gradient"]
+    text = f"{', '.join(same)} work at this layer"
+    if model.classifier is not None:
+        try:
+            found, heads, _ = choose_layers(model, model.classifier.scores, None)
+        except NotComputable:
+            return text
+        if heads[0].differentiable and found[0] not in layers:
+            text += f", and {method.name} at {found[0].name}"
+    return text
+
+
+@dataclass
+class CamEngine:
+    """A method made ready by :func:`prepare`; not for several threads at once.
+
+    layers: the layers looked at. backend: ``onnx`` or ``twin``. reason: why these layers, and whence the gradients.
+    """
+
+    model: Model
+    method: Method
+    explained: Explained = field(repr=False)
+    layers: tuple[Layer, ...]
+    heads: tuple[Head, ...] = field(repr=False)
+    sources: tuple[Source | None, ...] = field(repr=False)
+    backend: Literal["onnx", "twin"]
+    reason: str
+    _fetch: tuple[str, ...] = field(init=False, repr=False)
+    _reruns: Reruns = field(init=False, repr=False)
+    _weights_read: bool = field(init=False, repr=False, default=False)
+
+    def __post_init__(self) -> None:
+        names: dict[str, None] = {head.layer: None for head in self.heads}
+        for head, source in zip(self.heads, self.sources, strict=True):
+            names.update(dict.fromkeys(source.needed if source is not None else ()))
+            if self.method.needs == "runs" and source is None and not self.method.whole_network:
+                names.update(dict.fromkeys(head.siblings))
+        names[self.explained.tensor] = None
+        names.pop(self.model.input.name, None)
+        self._fetch = tuple(names)
+        self._reruns = Reruns(self.model)
+
+    def maps(self, image: Any, classes: Classes | None = None, top: int = 1) -> list[CamResult]:
+        """The maps of one picture; see :func:`class_activation_maps`. One run of the network serves them all."""
+        if top < 1:
+            raise UsageError(f"top {top} is less than 1")
+        wanted = [classes] if isinstance(classes, str | int) else list(classes) if classes is not None else []
+        tensor, size, box = self._tensor(image)
+        values = self.model.run(tensor, self._fetch)
+        values[self.model.input.name] = tensor
+        self._read_weights(tensor)
+        output = values[self.explained.tensor]
+        targets = choose_targets(self.model, self.explained, output, wanted, top)
+        # A broken network may hold NaN and infinities: its map is then empty, which is said once and in order.
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            raws = [
+                self.method.maps(self._look(layer, head, source, targets, values))
+                for layer, head, source in zip(self.layers, self.heads, self.sources, strict=True)
+            ]
+        results = []
+        for t, target in enumerate(targets):
+            raw, heatmap, empty = fused([maps[t] for maps in raws])
+            results.append(
+                CamResult(
+                    target=target.about,
+                    method=self.method.name,
+                    layer=_joined(self.layers),
+                    layers=tuple(layer.name for layer in self.layers),
+                    backend=self.backend,
+                    raw=raw,
+                    heatmap=heatmap,
+                    empty=empty,
+                    peak=peak_of(raw, heatmap, box, size),
+                    box=box,
+                    size=size,
+                    reason=self.reason,
+                )
+            )
+        return results
+
+    def _tensor(self, image: Any) -> tuple[Array, tuple[int, int], Box]:
+        """(input tensor, (width, height) of the picture, the part of it that the tensor covers)."""
+        if isinstance(image, np.ndarray) and image.ndim == 4:
+            if len(image) != 1:
+                raise UsageError(
+                    f"an input tensor of shape {image.shape} holds {len(image)} pictures", "give one at a time"
+                )
+            height, width = self._sides(image)
+            return image, (width, height), (0.0, 0.0, float(width), float(height))
+        picture = open_image(image)
+        return self.model.preprocess.tensor(picture), picture.size, self.model.preprocess.box(picture.size)
+
+    def _sides(self, tensor: Array) -> tuple[int, int]:
+        """(H, W) of an input tensor."""
+        sides = tensor.shape[1:3] if self.model.input.layout == "NHWC" else tensor.shape[2:4]
+        return (int(sides[0]), int(sides[1]))
+
+    def _read_weights(self, tensor: Array) -> None:
+        """The constants of the heads: mapped from the file, or worked out once where the graph computes them."""
+        if self._weights_read:
+            return
+        graph = self.model.graph
+        for head, source in zip(self.heads, self.sources, strict=True):
+            if isinstance(source, NumpyGradient):
+                made = [name for name in head.weights if name not in graph.initializers]
+                computed = (
+                    self.model.sessions.run({self.model.input.name: _first(tensor, self.model)}, made) if made else {}
+                )
+                for name in head.weights:
+                    value = computed[name] if name in computed else graph.weight(name)
+                    rounded = (value.dtype.kind == "f" and value.dtype.itemsize == 2) or value.dtype.name == "bfloat16"
+                    source.constants[name] = value.astype(np.float32) if rounded else value
+        self._weights_read = True
+
+    def _look(
+        self, layer: Layer, head: Head, source: Source | None, targets: Sequence[Target], values: dict[str, Array]
+    ) -> Look:
+        """What the method may ask about one layer."""
+        activation = channels_first(values[head.layer], layer.channels_last)[0]
+        if activation.ndim != 3 or activation.shape[1] * activation.shape[2] < 2:
+            raise NotComputable(
+                f"layer {layer.name!r} has no maps on this picture: its shape is {activation.shape}",
+                "choose a layer before it",
+            )
+        opened = source.open(values) if source is not None else None
+
+        def gradient(target: Target) -> Array:
+            if opened is None:
+                raise AssertionError(f"{self.method.name} was prepared without gradients")
+            return _first_picture(opened(target), layer.channels_last)
+
+        output = values[self.explained.tensor]
+        return Look(
+            activation=activation,
+            targets=tuple(targets),
+            scores=np.array([t.score(output)[0] for t in targets]),
+            size=self._sides(values[self.model.input.name]),
+            linear=head.linear,
+            gradient=gradient,
+            head_scores=lambda blocks: self._reruns.head_scores(layer, head, targets, values, blocks),
+            masked_scores=lambda blocks: self._reruns.masked_scores(
+                self.explained.tensor, targets, values[self.model.input.name], blocks
+            ),
+        )
+
+
+def _first(tensor: Array, model: Model) -> Array:
+    """The tensor with as many copies as a fixed batch wants."""
+    return tensor if not model.input.batch else np.repeat(tensor[:1], model.input.batch, axis=0)
+
+
+def _first_picture(gradient: Array, channels_last: bool) -> Array:
+    """(1, ...) in the layer's own layout -> (C, h, w), without copying."""
+    one = gradient[0]
+    return np.moveaxis(one, -1, 0) if channels_last else one

@@ -1,0 +1,124 @@
+"""Where gradients come from: numpy, or the torch twin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.cam.head import Head
+from inspector.cam.target import Target
+from inspector.errors import listing
+
+if TYPE_CHECKING:
+    from inspector.twin import Twin
+
+Array = NDArray[Any]
+Values = Mapping[str, Array]
+
+
+class Source(Protocol):
+    """Gives the gradient of targets with respect to the layer of one head."""
+
+    needed: tuple[str, ...]
+    """Tensors of a run that it reads, besides the layer's and the output's."""
+
+    def open(self, values: Values) -> Callable[[Target], Array]:
+        """For the values of one run: target -> float32 in the shape of the layer's tensor."""
+
+
+class NumpyGradient:
+    """The head's gradient by :mod:`inspector.cam.reverse`; with a linear head a constant of the weights.
+
+    constants: name -> value, filled by the engine before the first run.
+    """
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+        self.needed = head.needed
+        self.constants: dict[str, Array] = {}
+
+    def open(self, values: Values) -> Callable[[Target], Array]:
+        """See :class:`Source`."""
+        known = {**self.constants, **values}
+        shape = values[self.head.output].shape
+
+        def gradient(target: Target) -> Array:
+            return self.head.gradient(target.seed(shape), known)
+
+        return gradient
+
+
+class TwinGradient:
+    """The head's gradient by torch. Only the part behind the layer is a twin: onnxruntime runs what comes before.
+
+    picture: name of the graph's input. Raises MissingExtra where torch is missing, and when the first picture comes
+    TwinUnsupported for operators that the twin does not have, TwinMismatch when it disagrees with onnxruntime.
+    """
+
+    def __init__(self, head: Head, picture: str) -> None:
+        import inspector.twin  # noqa: F401  (says at once when torch is missing)
+
+        self.head = head
+        self.needed = tuple(name for name in head.siblings if name != picture)
+        self._picture = picture
+        self._twin: Twin | None = None
+        self._built_for: tuple[int, ...] = ()
+
+    def _build(self, values: Values, given: Sequence[Any]) -> Twin:
+        import torch
+
+        from inspector.twin import TwinMismatch, build_twin
+        from inspector.twin.types import to_array
+        from inspector.twin.verify import agreement
+
+        head = self.head
+        twin = build_twin(
+            head.graph,
+            [head.output],
+            [head.layer, *head.siblings],
+            shapes={self._picture: values[self._picture].shape},
+        )
+        with torch.no_grad():
+            mine = to_array(twin(*given)[head.output])
+        found = agreement(head.output, mine, np.asarray(values[head.output], np.float32), 1e-3)
+        if not found.ok:
+            raise TwinMismatch(
+                f"the twin of the part after {head.layer!r} differs from onnxruntime at {head.output!r} by "
+                f"{found.max_abs:.3g}, where {1e-3 * found.scale:.3g} is allowed",
+                f"methods without gradients do not need it: {listing(['eigencam', 'ablationcam', 'reciprocam'])}",
+                [found],
+            )
+        return twin
+
+    def open(self, values: Values) -> Callable[[Target], Array]:
+        """See :class:`Source`."""
+        import torch
+
+        from inspector.twin.types import to_tensor
+
+        head = self.head
+        given = [to_tensor(np.asarray(values[name])) for name in (head.layer, *head.siblings)]
+        given = [g.float() if g.is_floating_point() else g for g in given]
+        size = values[self._picture].shape
+        if self._twin is None or (head.reads_shape and size != self._built_for):
+            self._twin, self._built_for = self._build(values, given), size
+        twin = self._twin
+        layer = given[0].requires_grad_(True)
+        with torch.enable_grad():
+            output = twin(*given)[head.output]
+
+        def gradient(target: Target) -> Array:
+            if not output.requires_grad:
+                return np.zeros(values[head.layer].shape, np.float32)
+            row = output.reshape(-1)
+            chosen = row[target.cells.start : target.cells.stop]
+            (found,) = torch.autograd.grad(target.sign * chosen.sum(), layer, retain_graph=True, allow_unused=True)
+            if found is None:
+                return np.zeros(values[head.layer].shape, np.float32)
+            array: Array = found.detach().numpy()
+            return array
+
+        return gradient

@@ -1,0 +1,44 @@
+"""What a method may ask about one layer on one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.cam.target import Target
+
+Array = NDArray[np.float32]
+Blocks = Callable[[int], Iterator[Array]]
+"""Given the largest batch that fits, yields blocks of at most that many."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One layer on one picture.
+
+    activation: float32 (C, h, w). targets: the T numbers to explain. scores: float64 (T,), their values.
+    size: (H, W) of the network's input. linear: every score is an affine function of the activation.
+    gradient: target -> float32 (C, h, w), the derivative of its score with respect to the activation.
+    head_scores: blocks of activations (B, C, h, w) -> float64 (total, T), the scores with these in the layer's place.
+    masked_scores: blocks of masks (B, H, W) in [0, 1] -> float64 (total, T), the scores of the input times the mask.
+    """
+
+    activation: Array
+    targets: tuple[Target, ...]
+    scores: NDArray[np.float64]
+    size: tuple[int, int]
+    linear: bool
+    gradient: Callable[[Target], Array]
+    head_scores: Callable[[Blocks], NDArray[np.float64]]
+    masked_scores: Callable[[Blocks], NDArray[np.float64]]
+
+
+def weighted(weights: NDArray[Any], activation: Array) -> Array:
+    """sum_c w_c A_c: weights (C,) and activation (C, h, w) -> float32 (h, w)."""
+    channels = activation.reshape(len(activation), -1)
+    total: Array = (np.asarray(weights, np.float32) @ channels).reshape(activation.shape[1:])
+    return total

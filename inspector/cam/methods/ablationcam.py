@@ -1,0 +1,39 @@
+"""Ablation-CAM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from inspector.cam.look import Array, Look, weighted
+
+
+def ablationcam(look: Look) -> Sequence[Array]:
+    """Ablation-CAM = sum_c w_c A_c, w_c = (Y - Y_c) / |Y|, Y_c the score with channel c set to 0.
+
+    Desai, Ramaswamy: Ablation-CAM, WACV 2020, equation 3, which divides by Y: the same for every class that the network
+    votes for, while a negative score would turn evidence into its opposite. Not divided where Y = 0. grad-cam does
+    the same wherever the layer's minimum is 0 (elsewhere it fills in -1e7, not 0).
+
+    Where the scores are affine in the layer Y - Y_c = sum(G_c * A_c): nothing is run. Elsewhere the head is run once
+    for each channel that is not 0 already. Returns one float32 (h, w) for each target.
+    """
+    maps = look.activation
+    if look.linear:
+        drops = np.stack([np.einsum("chw,chw->c", look.gradient(t), maps, dtype=np.float64) for t in look.targets], 1)
+    else:
+        live = np.flatnonzero(maps.any(axis=(1, 2)))
+
+        def ablated(limit: int) -> Iterator[Array]:
+            for start in range(0, len(live), limit):
+                chosen = live[start : start + limit]
+                block = np.repeat(maps[None], len(chosen), axis=0)
+                block[np.arange(len(chosen)), chosen] = 0
+                yield block
+
+        drops = np.zeros((len(maps), len(look.targets)))
+        if len(live):
+            drops[live] = look.scores - look.head_scores(ablated)
+    unit = np.where(look.scores != 0, np.abs(look.scores), 1)
+    return [weighted(drops[:, t] / unit[t], maps) for t in range(len(look.targets))]

@@ -1,0 +1,16 @@
+"""Gradient-weighted class activation mapping."""
+
+from __future__ import annotations
+
+from inspector.cam.look import Array, weighted
+
+
+def gradcam(activation: Array, gradient: Array) -> Array:
+    """Grad-CAM = sum_c w_c A_c, w_c = mean over places of G_c.
+
+    Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: Grad-CAM, 2017 (arXiv:1610.02391), equations 1 and 2, before the
+    ReLU. grad-cam and torchcam agree on it.
+
+    activation, gradient: float32 (C, h, w) -> float32 (h, w).
+    """
+    return weighted(gradient.mean(axis=(1, 2)), activation)

@@ -1,0 +1,19 @@
+"""HiResCAM."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from inspector.cam.look import Array
+
+
+def hirescam(activation: Array, gradient: Array) -> Array:
+    """HiResCAM = sum_c G_c * A_c, place by place.
+
+    Draelos, Carin: Use HiResCAM instead of Grad-CAM for faithful explanations, 2020 (arXiv:2011.08891), equation 6.
+    With a head that is linear in the layer the map adds up to the score without its bias.
+
+    activation, gradient: float32 (C, h, w) -> float32 (h, w).
+    """
+    total: Array = np.einsum("chw,chw->hw", gradient, activation)
+    return total

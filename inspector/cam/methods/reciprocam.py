@@ -1,0 +1,37 @@
+"""Recipro-CAM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from inspector.cam.look import Array, Look
+
+
+def reciprocam(look: Look) -> Sequence[Array]:
+    """Recipro-CAM(i, j) = Y(A with only the place i, j kept) - Y(0).
+
+    Byun, Lee: Recipro-CAM, 2022 (arXiv:2209.14074), equation 4, with single places as masks. The paper stretches the
+    map from its minimum, which hides any constant; here the score of an empty layer is taken off, so that a place that
+    adds nothing is 0.
+
+    Where the scores are affine in the layer this is sum_c G_c * A_c (HiResCAM; with average pooling CAM / (h w)), and
+    nothing is run. Returns one float32 (h, w) for each target.
+    """
+    maps = look.activation
+    if look.linear:
+        return [np.einsum("chw,chw->hw", look.gradient(t), maps) for t in look.targets]
+    channels, height, width = maps.shape
+    flat = maps.reshape(channels, -1)
+
+    def kept(limit: int) -> Iterator[Array]:
+        yield np.zeros((1, channels, height, width), np.float32)
+        for start in range(0, height * width, limit):
+            places = np.arange(start, min(start + limit, height * width))
+            block = np.zeros((len(places), channels, height * width), np.float32)
+            block[np.arange(len(places)), :, places] = flat[:, places].T
+            yield block.reshape(-1, channels, height, width)
+
+    scores = look.head_scores(kept)
+    return [(scores[1:, t] - scores[0, t]).reshape(height, width).astype(np.float32) for t in range(scores.shape[1])]

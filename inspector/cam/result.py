@@ -1,0 +1,99 @@
+"""What a map is given back as."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.cam.resize import enlarge
+from inspector.cam.target import CamClass
+from inspector.image import Box
+
+NOISE = 4 * float(np.finfo(np.float32).eps)
+"""Positive evidence below this share of the largest value of either sign is rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class CamResult:
+    """One class activation map of one picture.
+
+    target: the class explained. method: its name in METHODS. layer: its name; several are joined by " + ".
+    backend: ``onnx`` (onnxruntime and numpy alone) or ``twin`` (a gradient by torch).
+    raw: float32 (h, w), before ReLU and scaling, evidence against the class negative. Of several layers: each divided
+        by its own largest value (by its largest magnitude when it has no positive evidence), enlarged to the largest
+        of them, averaged.
+    heatmap: float32 (h, w) in [0, 1]: max(raw, 0) / max(raw), so that zero stays "no evidence" and the peak is 1.
+        (grad-cam stretches from the minimum instead, so that the least evidence there always becomes 0.)
+    empty: there is no positive evidence; the heatmap is 0 everywhere.
+    peak: (x, y), the picture's pixel under the centre of the heatmap's highest cell; of an empty map the cell with the
+        least evidence against.
+    box: (left, top, right, bottom), the part of the picture in its pixels that the map lies on.
+    reason: why this layer, and where the gradient came from, in a few words.
+    """
+
+    target: CamClass
+    method: str
+    layer: str
+    layers: tuple[str, ...]
+    backend: Literal["onnx", "twin"]
+    raw: NDArray[np.float32] = field(repr=False)
+    heatmap: NDArray[np.float32] = field(repr=False)
+    empty: bool
+    peak: tuple[int, int]
+    box: Box
+    size: tuple[int, int]
+    reason: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(h, w) of the map."""
+        h, w = self.raw.shape
+        return (h, w)
+
+    def enlarged(self, size: tuple[int, int]) -> NDArray[np.float32]:
+        """The heatmap as float32 (H, W) in [0, 1] for size (H, W), bilinear, over the extent of `box`."""
+        return np.clip(enlarge(self.heatmap, size), 0, 1)
+
+
+def scaled(raw: NDArray[Any]) -> tuple[NDArray[np.float32], bool]:
+    """(max(raw, 0) / max(raw), False), or (zeros, True) when there is no positive evidence.
+
+    No number is added to the divisor: maps of the smallest gradients keep their shape.
+    """
+    values = np.asarray(raw, np.float64)
+    high = float(values.max(initial=-np.inf))
+    reach = float(np.abs(values).max(initial=0.0))
+    if not np.isfinite(reach) or high <= NOISE * reach or high <= 0:
+        return np.zeros(values.shape, np.float32), True
+    return (np.maximum(values, 0) / high).astype(np.float32), False
+
+
+def fused(maps: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
+    """(raw, heatmap, empty) of the maps of several layers; see :class:`CamResult`."""
+    if len(maps) == 1:
+        return (maps[0], *scaled(maps[0]))
+    size = (max(m.shape[0] for m in maps), max(m.shape[1] for m in maps))
+    raws, heatmaps = [], []
+    for raw in maps:
+        heatmap, empty = scaled(raw)
+        unit = float(np.abs(raw).max() if empty else raw.max())
+        raws.append(enlarge(raw / unit if unit else raw, size))
+        heatmaps.append(enlarge(heatmap, size))
+    heatmap, empty = scaled(np.mean(heatmaps, axis=0))
+    return np.mean(raws, axis=0, dtype=np.float32), heatmap, empty
+
+
+def peak_of(raw: NDArray[np.float32], heatmap: NDArray[np.float32], box: Box, size: tuple[int, int]) -> tuple[int, int]:
+    """The pixel (x, y) of a picture of `size` (width, height) under the centre of the highest cell.
+
+    Bilinear enlargement with samples at the centres of cells has its maximum there.
+    """
+    scores = np.nan_to_num(raw, nan=-np.inf) if not heatmap.any() else heatmap
+    row, column = divmod(int(scores.argmax()), raw.shape[1])
+    x = box[0] + (column + 0.5) / raw.shape[1] * (box[2] - box[0])
+    y = box[1] + (row + 0.5) / raw.shape[0] * (box[3] - box[1])
+    return (min(max(int(x), 0), size[0] - 1), min(max(int(y), 0), size[1] - 1))

@@ -1,0 +1,201 @@
+"""What a map explains: one number that the network puts out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.errors import ClassNotFound, NotComputable, UsageError, nearest
+from inspector.model import Model, Prediction
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class CamClass:
+    """The class (or output element) that a map explains.
+
+    probability: in [0, 1]; None for an output that is no classifier's. score: the number explained, before softmax or
+    sigmoid.
+    """
+
+    index: int
+    label: str
+    probability: float | None
+    score: float
+
+
+@dataclass(frozen=True)
+class Target:
+    """A number read off the output tensor: `sign` times the sum of the elements `cells` of a picture's row.
+
+    cells: a range of flat indices into the output without its batch axis.
+    """
+
+    about: CamClass
+    cells: range
+    sign: int = 1
+
+    def score(self, output: Array) -> NDArray[np.float64]:
+        """The number for each picture of a batch: output (N, ...) -> float64 (N,)."""
+        rows = output.reshape(len(output), -1)
+        total: NDArray[np.float64] = self.sign * rows[:, self.cells.start : self.cells.stop].sum(1, dtype=np.float64)
+        return total
+
+    def seed(self, shape: Sequence[int]) -> NDArray[np.float32]:
+        """The derivative of the number with respect to the output of one picture: float32 of this shape."""
+        out = np.zeros(math.prod(shape), np.float32)
+        out[self.cells.start : self.cells.stop] = self.sign
+        return out.reshape(shape)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Which tensor of the model is explained. element: an index given along with its name, flat or per axis."""
+
+    tensor: str
+    element: tuple[int, ...] | None
+    classifier: bool
+
+
+def find_output(model: Model, output: str | None) -> Explained:
+    """The classifier's scores, or the tensor that `output` names: ``NAME``, ``NAME:INDEX`` or ``NAME:I,J,...``.
+
+    Raises NotComputable for a model without a classifier when nothing is named, UsageError for an unknown name.
+    """
+    if output is None:
+        if model.classifier is None:
+            raise NotComputable(
+                f"{model.path} has no classification output (its outputs: {', '.join(model.graph.outputs[:4])})",
+                f"say what to explain with output='NAME:INDEX', as in '{model.graph.outputs[0]}:0'",
+            )
+        return Explained(model.classifier.scores, None, True)
+    name, element = output, None
+    if name not in model.graph.producer_of:
+        head, colon, tail = output.rpartition(":")
+        if colon and head in model.graph.producer_of:
+            try:
+                name, element = head, tuple(int(part) for part in tail.split(","))
+            except ValueError:
+                raise UsageError(f"{tail!r} in output {output!r} is not an index", "as in 'scores:3'") from None
+    if name not in model.graph.producer_of:
+        known = [n for n in model.graph.outputs if n in model.graph.producer_of]
+        raise UsageError(f"there is no output {output!r}; nearest: {', '.join(nearest(output, known))}")
+    if element is None and model.classifier is not None and name in (model.classifier.scores, *_ends(model)):
+        return Explained(model.classifier.scores, None, True)
+    return Explained(name, element, False)
+
+
+def _ends(model: Model) -> tuple[str, ...]:
+    """Outputs of the file that only turn the classifier's scores into probabilities."""
+    if model.classifier is None or not model.classifier.in_graph:
+        return ()
+    from inspector.model import _before_activation
+
+    return tuple(n for n in model.graph.outputs if _before_activation(model.graph, n)[0] == model.classifier.scores)
+
+
+def choose_targets(
+    model: Model, explained: Explained, values: Array, classes: Sequence[str | int], top: int
+) -> list[Target]:
+    """The targets for one picture, in the order asked for, or the `top` highest.
+
+    values: the explained tensor of this picture, batch axis of 1 included.
+    """
+    if explained.classifier:
+        return _of_classifier(model, values.reshape(-1), classes, top)
+    shape = values.shape[1:] if values.ndim > 1 else values.shape
+    if explained.element is not None:
+        if classes:
+            raise UsageError("an output with an index and classes exclude each other", "give one of them")
+        return [_element(explained, explained.element, values, shape)]
+    if classes:
+        return [_element(explained, (_index(model, shape, name),), values, shape) for name in classes]
+    scores = values.reshape(shape[0], -1).sum(axis=1) if _is_maps(shape) else values.reshape(-1)
+    order = np.argsort(-np.nan_to_num(scores.astype(np.float64), nan=-np.inf), kind="stable")
+    return [_element(explained, (int(i),), values, shape) for i in order[:top]]
+
+
+def _is_maps(shape: Sequence[int]) -> bool:
+    """Whether an output of one picture is a stack of maps (K, H, W), as a segmenter's."""
+    return len(shape) == 3 and shape[1] * shape[2] > 1
+
+
+def _index(model: Model, shape: Sequence[int], name: str | int) -> int:
+    text = str(name).strip()
+    if text.lstrip("-").isdigit() and not (model.labels and text in model.labels):
+        return int(text)
+    index = model.find_class(name)
+    if model.labels and len(model.labels) != shape[0]:
+        raise ClassNotFound(
+            f"the labels do not belong to this output: {len(model.labels)} labels for {shape[0]}", "give an index"
+        )
+    return index
+
+
+def _element(explained: Explained, element: tuple[int, ...], values: Array, shape: Sequence[int]) -> Target:
+    sizes = "x".join(map(str, shape))
+    if len(element) == 1 and _is_maps(shape):
+        size, limit = math.prod(shape[1:]), shape[0]
+        first = element[0]
+        cells = range(first * size, (first + 1) * size)
+    else:
+        limit = math.prod(shape)
+        if len(element) > 1:
+            if len(element) != len(shape) or not all(0 <= e < s for e, s in zip(element, shape, strict=True)):
+                raise UsageError(f"output {explained.tensor!r} of {sizes} has no element {','.join(map(str, element))}")
+            first = int(np.ravel_multi_index(element, tuple(shape)))
+        else:
+            first = element[0]
+        cells = range(first, first + 1)
+    if not 0 <= first < limit:
+        raise UsageError(
+            f"output {explained.tensor!r} of {sizes} has no index {first}", f"the indices are 0 to {limit - 1}"
+        )
+    score = float(values.reshape(-1)[cells.start : cells.stop].sum(dtype=np.float64))
+    label = f"{explained.tensor}:{','.join(map(str, element))}"
+    return Target(CamClass(first, label, None, score), cells)
+
+
+def _of_classifier(model: Model, row: Array, classes: Sequence[str | int], top: int) -> list[Target]:
+    if row.size == 1:
+        return _of_single_logit(model, row, classes, top)
+    if not classes:
+        return [_target(p) for p in model.top(row, top)]
+    probabilities = model.probabilities(row[None])[0]
+    found = []
+    for name in classes:
+        index = model.find_class(name)
+        if index >= row.size:
+            raise ClassNotFound(f"there is no class {index}", f"the indices are 0 to {row.size - 1}")
+        found.append(_target(Prediction(index, model.label(index), float(probabilities[index]), float(row[index]))))
+    return found
+
+
+def _target(p: Prediction) -> Target:
+    return Target(CamClass(p.index, p.label, p.probability, p.score), range(p.index, p.index + 1))
+
+
+def _of_single_logit(model: Model, row: Array, classes: Sequence[str | int], top: int) -> list[Target]:
+    """One logit: the second of two labels, with the first as its opposite; or the only class there is."""
+    found = model.top(row, 2)
+    by_index = {p.index: p for p in found}
+    if classes:
+        indices = []
+        for name in classes:
+            text = str(name).strip()
+            index = int(text) if text.isdigit() and int(text) in by_index else model.find_class(name)
+            if index not in by_index:
+                raise ClassNotFound(f"there is no class {index}", f"the indices are 0 to {len(by_index) - 1}")
+            indices.append(index)
+        found = [by_index[i] for i in indices]
+    targets = []
+    for p in found if classes else found[:top]:
+        sign = -1 if len(by_index) == 2 and p.index == 0 else 1
+        targets.append(Target(CamClass(p.index, p.label, p.probability, p.score), range(1), sign))
+    return targets

@@ -1,0 +1,130 @@
+"""Each formula against its slow reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from inspector.cam.methods import METHODS, find_method
+from inspector.cam.methods.cam import cam
+from inspector.cam.methods.eigencam import eigencam
+from inspector.cam.methods.gradcam import gradcam
+from inspector.cam.methods.gradcampp import SMALL, gradcampp
+from inspector.cam.methods.hirescam import hirescam
+from inspector.cam.methods.layercam import layercam
+from inspector.cam.methods.xgradcam import xgradcam
+from inspector.errors import NotComputable, UsageError
+from tests.cam import reference
+
+SEEDS = range(4)
+
+
+def draw(seed: int, shape: tuple[int, int, int] = (9, 4, 5), scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    activation = np.maximum(rng.standard_normal(shape), -0.1).astype(np.float32)
+    gradient = (rng.standard_normal(shape) * scale).astype(np.float32)
+    return activation, gradient
+
+
+def near(found: np.ndarray, wanted: np.ndarray, tolerance: float = 2e-6) -> None:
+    assert found.dtype == np.float32
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max() <= tolerance * max(np.abs(wanted).max(), 1e-300)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", ["gradcam", "hirescam", "layercam", "xgradcam"])
+def test_formula_equals_the_paper(name: str, seed: int) -> None:
+    mine = {"gradcam": gradcam, "hirescam": hirescam, "layercam": layercam, "xgradcam": xgradcam}[name]
+    a, g = draw(seed)
+    near(mine(a, g), getattr(reference, name)(a.astype(np.float64), g.astype(np.float64)), 1e-5)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-6])
+def test_gradcampp_equals_the_paper_with_and_without_the_small_number(seed: int, scale: float) -> None:
+    a, g = draw(seed, scale=scale)
+    a = np.abs(a)
+    for small in (SMALL, 0.0):
+        wanted = reference.gradcampp(a.astype(np.float64), g.astype(np.float64), small)
+        near(gradcampp(a, g, small), wanted, 1e-5)
+
+
+def test_gradcampp_of_the_smallest_gradients_is_not_blank() -> None:
+    a, g = draw(0, scale=1e-10)
+    assert gradcampp(np.abs(a), g).max() > 0
+
+
+@pytest.mark.parametrize("shape", [(9, 4, 5), (40, 3, 4), (3, 7, 7)])
+def test_eigencam_is_the_first_principal_projection_up_to_sign(shape: tuple[int, int, int]) -> None:
+    a, _ = draw(3, shape)
+    wanted = reference.eigencam(a.astype(np.float64))
+    found = eigencam(a)
+    assert min(np.abs(found - wanted).max(), np.abs(found + wanted).max()) < 1e-5 * np.abs(wanted).max()
+
+
+def test_eigencam_agrees_with_the_mean_activation(rng: np.random.Generator) -> None:
+    blob = np.zeros((4, 4))
+    blob[1, 2] = 5
+    a = (np.array([1, 2, 0.5])[:, None, None] * blob + 0.01 * rng.standard_normal((3, 4, 4))).astype(np.float32)
+    assert np.unravel_index(eigencam(a).argmax(), (4, 4)) == (1, 2)
+
+
+def test_eigencam_of_equal_places_is_zero_and_not_noise() -> None:
+    a = np.broadcast_to(np.float32([[[0.1]], [[123.456]], [[7e-3]]]), (3, 5, 5)).copy()
+    assert not eigencam(a).any()
+
+
+@pytest.mark.parametrize("shape", [(6, 7, 7), (3, 4, 9)])
+def test_with_pooled_linear_heads_four_methods_are_one(shape: tuple[int, int, int]) -> None:
+    a, g = draw(1, shape)
+    g = np.broadcast_to(g[:, :1, :1], shape)
+    wanted = gradcam(a, g)
+    for other in (hirescam(a, g), xgradcam(a, g), cam(a, g) / (shape[1] * shape[2])):
+        near(other, wanted, 1e-5)
+
+
+def test_xgradcam_takes_no_quotient_where_the_gradient_is_even() -> None:
+    a, g = draw(1)
+    a[0] -= a[0].mean()  # sums to rounding only
+    even = np.broadcast_to(g[:, :1, :1], g.shape)
+    near(xgradcam(a, even), gradcam(a, even), 1e-5)
+
+
+def test_cam_refuses_a_gradient_that_differs_from_place_to_place() -> None:
+    with pytest.raises(NotComputable, match=r"weighs every place of a channel alike.*hirescam"):
+        cam(*draw(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("gradcam", "gradcam"),
+        ("Grad-CAM", "gradcam"),
+        ("grad_cam", "gradcam"),
+        ("gradcam++", "gradcam++"),
+        ("GradCAMpp", "gradcam++"),
+        ("Grad-CAM++", "gradcam++"),
+        ("gradcamplusplus", "gradcam++"),
+        ("Score-CAM", "scorecam"),
+        ("XGradCAM", "xgradcam"),
+        ("hi-res cam", "hirescam"),
+    ],
+)
+def test_methods_go_by_several_spellings(name: str, method: str) -> None:
+    assert find_method(name) is METHODS[method]
+
+
+def test_unknown_method_gets_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"there is no method 'gradkam'; nearest: gradcam, .*known: cam, gradcam"):
+        find_method("gradkam")
+
+
+def test_every_method_has_its_paper_and_its_formula() -> None:
+    assert list(METHODS) == [
+        "cam", "gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "eigencam", "scorecam", "ablationcam",
+        "reciprocam",
+    ]  # fmt: skip
+    for method in METHODS.values():
+        assert method.paper
+        assert "=" in (method.formula.__doc__ or "").splitlines()[0], method.name
