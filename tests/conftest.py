@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,10 @@ DEFAULT_MODEL = ROOT / "models" / "efficientnet-lite0.onnx"
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 
 MakeModel = Callable[..., Path]
+
+
+# The exporters need torch from their first line on. Where torch was asked for, they are collected and fail without it.
+collect_ignore = [] if find_spec("torch") or os.environ.get("INSPECTOR_TESTS_TORCH") == "1" else ["exporters"]
 
 
 @pytest.fixture(scope="session")
