@@ -327,7 +327,7 @@ for path in sys.argv[1:]:
     except ModelError as error:
         print(f"refused {error}")
     sys.stdout.flush()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])
 """
 
 
