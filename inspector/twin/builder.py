@@ -12,6 +12,7 @@ from torch import Tensor
 
 from inspector.errors import NotComputable
 from inspector.graph import infer_types, shape_of
+from inspector.runtime import check_sizes
 from inspector.twin.folding import Weights, fold
 from inspector.twin.fusion import fuse
 from inspector.twin.module import FixedBatch, Phantom, Stored, Twin, state_keys
@@ -45,10 +46,11 @@ def build_twin(
     (or Resize size) that starts with the fixed batch means the batch there is, if the data starts with it or if the
     element count says so; a constant with one row (a class token) that is joined to the data is repeated.
 
-    Raises ModelError for a tensor that the graph does not have, TwinUnsupported (it lists the nodes and what they
-    block), NotComputable where the part reads an input's shape that is not known.
+    Raises ModelError for a tensor that the graph does not have, or that is too large to be meant; TwinUnsupported (it
+    lists the nodes and what they block); NotComputable where the part reads an input's shape that is not known.
     """
     cut = graph.cut(outputs, inputs)
+    check_sizes(graph, cut, dict(shapes or {}))
     chosen, _ = graph.needed(cut.outputs, inputs or ())
     constants = Constants(graph)
     batch = _fixed_batch(graph)

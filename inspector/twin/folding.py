@@ -47,7 +47,7 @@ def fold(
                 continue
         every.append(record)
         row = compiler.find(record)
-        if row.random or not all(name in constants for name in reads(record)):
+        if not all(name in constants for name in reads(record)):
             live.append(record)
             continue
         if row.view and _is_rearranged_weight(record, constants, chains):

@@ -72,10 +72,8 @@ class _Fuser:
 
     def replace(self, last: Record, inside: Sequence[Record], op: str, inputs: list[str], **attributes: object) -> bool:
         """`last` and `inside` become one record of the table's own domain."""
-        inside = [r for r in {id(r): r for r in inside}.values() if r is not last]
-        names = [r.name for r in (*inside, last)]
-        self.gone.update(id(r) for r in inside)
-        self.replacement[id(last)] = Record(op, "inspector", last.name, inputs, last.outputs, dict(attributes), names)
+        self.gone.update(id(record) for record in inside if record is not last)
+        self.replacement[id(last)] = Record(op, "inspector", last.name, inputs, last.outputs, dict(attributes))
         return True
 
     # --- the patterns -------------------------------------------------------------------------------------------
@@ -170,10 +168,7 @@ class _Fuser:
         self.constants.defer([shape], lambda: None)
         self.constants.set(shape, torch.tensor(index.shape, dtype=torch.int64))
         self.gone.add(id(flat))
-        names = [flat.name, gather.name]
-        self.replacement[id(gather)] = Record(
-            "Reshape", "", gather.name, [flat.inputs[0], shape], gather.outputs, {}, names
-        )
+        self.replacement[id(gather)] = Record("Reshape", "", gather.name, [flat.inputs[0], shape], gather.outputs, {})
         return True
 
     def layer_norm(self, add: Record) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -34,7 +34,7 @@ class Branch:
 class Record:
     """One node.
 
-    name: the node's in the file. replaces: the nodes that it was fused from. branches: of an If, then and else.
+    name: the node's in the file. branches: of an If, then and else.
     """
 
     op: str
@@ -43,7 +43,6 @@ class Record:
     inputs: list[str]
     outputs: list[str]
     attributes: dict[str, Any]
-    replaces: list[str] = field(default_factory=list)
     branches: tuple[Branch, ...] = ()
 
     @property

@@ -46,7 +46,7 @@ class Operator:
     floating-point constant is a weight. loose_weights: the same, but only for more than one element, and only behind
     another weight (so that a scalar or the picture's mean and deviation do not count). makes_shape: the output is
     integers on the host whatever the input. fresh: the output is newly allocated and the backward does not need it.
-    view: rearranges its first input without computing. random: gives another result at each run.
+    view: rearranges its first input without computing.
     """
 
     op: str
@@ -60,7 +60,6 @@ class Operator:
     makes_shape: bool = False
     fresh: bool = False
     view: bool = False
-    random: bool = False
 
 
 @dataclass

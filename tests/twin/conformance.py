@@ -37,7 +37,6 @@ IMPOSSIBLE = {
 IMPOSSIBLE_IN_FLOAT32 = {
     **IMPOSSIBLE,
     r"test_bitcast_int(32|64)_to_float(32|64)": "the bits of a float, whose type the twin chooses",
-    r"test_flexattention_double_expanded_ver26": "a float constant meets inputs in double precision",
 }
 """The same for a twin of one floating-point type."""
 

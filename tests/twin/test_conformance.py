@@ -25,7 +25,8 @@ def own_types(cases: list[Case]) -> list[Outcome]:
 
 @pytest.fixture(scope="module")
 def float32(cases: list[Case]) -> list[Outcome]:
-    return outcomes(cases, torch.float32)
+    # The expanded cases have the same nodes in another order.
+    return outcomes([case for case in cases if "_expanded" not in case.name], torch.float32)
 
 
 @pytest.mark.parametrize("operator", supported_operators())
