@@ -1,0 +1,271 @@
+"""DeepDream: a photograph in which a network sees more and more of what it sees (Mordvintsev, Olah & Tyka, 2015).
+
+The picture is worked on from small to large. After each enlargement the detail that the smaller size had lost is put
+back, so the result is as sharp as the photograph. Large pictures are worked on in tiles whose seams lie elsewhere at
+each step; memory then goes with the tile, not with the picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from inspector.ascent.filters import choose_precision, to_image
+from inspector.ascent.loop import generator
+from inspector.ascent.network import Network, choose_device
+from inspector.ascent.objectives import Objective, deep, likeness
+from inspector.ascent.recipes import LECTURE
+from inspector.errors import NotComputable, UsageError
+from inspector.image import open_image
+from inspector.layers import Layer
+from inspector.model import Model
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+TILE = 512
+"""Side of a tile; a picture up to half as large again is one tile."""
+
+_MOST_OCTAVES = 12
+Piece = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class LayerGain:
+    """Mean square of one layer on the photograph and on the dream, at full size."""
+
+    layer: str
+    weight: float
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Dream:
+    """A dream. picture: RGB, the size of the photograph. octaves: (width, height) of each, smallest first.
+
+    activation_start, activation: the layers' mean squares, weighted and summed, on the photograph and on the dream.
+    """
+
+    picture: Image
+    activation_start: float
+    activation: float
+    octaves: tuple[tuple[int, int], ...]
+    layers: tuple[LayerGain, ...]
+    precision: str
+    frames: tuple[Image, ...] = ()
+
+
+def dream(
+    model: Model,
+    image: Any,
+    layers: Sequence[tuple[Layer, float]],
+    *,
+    octaves: int | None = None,
+    ratio: float = 1.4,
+    steps: int = 20,
+    rate: float = 1.5 / 255,
+    jitter: int = 32,
+    tile: int = TILE,
+    seed: int = 0,
+    caricature: bool = False,
+    frames_every: int = 0,
+    frame_size: int = 480,
+    precision: str = "auto",
+    provider: str = "auto",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Dream:
+    """Amplify in a picture what `layers` detect: ascent on the mean square of their activations.
+
+    layers: (layer, weight); each layer counts relative to its own mean square on the photograph, so that a weight of 1
+    means the same for all, and a negative one makes less of a layer. octaves: sizes to work at, by the picture's size
+    unless given; ratio: from one to the next. steps: per octave, of `rate` (of the range of pixels) times the gradient
+    over its mean magnitude. jitter: pixels that the picture is moved by at each step. tile: side of the pieces that
+    large pictures are worked on in. caricature: follow the photograph's own activation instead of its square.
+    frames_every: keep a picture of at most `frame_size` pixels after so many steps.
+
+    Raises ImageError, UsageError, NotComputable, TwinUnsupported.
+    """
+    if not layers:
+        raise UsageError("no layer was given to dream of", "see `inspector layers MODEL`")
+    if steps < 1 or not ratio > 1 or (octaves is not None and not 1 <= octaves <= _MOST_OCTAVES) or tile < 64:
+        raise UsageError(
+            f"{steps} steps, {octaves} octaves at a ratio of {ratio:g} in tiles of {tile}",
+            f"steps are 1 or more, octaves 1 to {_MOST_OCTAVES}, the ratio is above 1, a tile 64 or more",
+        )
+    photograph = to_tensor(open_image(image), model.preprocess.channels)
+    network = Network(model, [layer for layer, _ in layers], device=choose_device(provider))
+    sizes = octave_sizes((photograph.shape[2], photograph.shape[3]), model.preprocess.size, octaves, ratio)
+    worker = _Dreamer(network, layers, photograph, tile, jitter, seed, caricature)
+    probe = (min(sizes[0][0], 224), min(sizes[0][1], 224))
+    worker.check(probe)
+    network.precision = choose_precision(
+        network, layers[0][0], probe, LECTURE, seed, precision, network.shapes(probe)[layers[0][0].name][0]
+    )
+    start = worker.measure(photograph)
+    frames: list[Image] = []
+    total, done = len(sizes) * steps, 0
+    picture = small = resized(photograph, sizes[0])
+    for number, size in enumerate(sizes):
+        if number:
+            lost = resized(photograph, size) - resized(small, size)
+            picture = (resized(picture, size) + lost).clamp_(0, 1)
+        small = resized(photograph, size)
+        worker.prepare(small)
+        for step in range(steps):
+            worker.step(picture, small, number, step, rate)
+            done += 1
+            if frames_every and done % frames_every == 0:
+                frames.append(_frame(picture, frame_size, photograph))
+            if on_progress is not None:
+                on_progress(done, total)
+    end = worker.measure(picture)
+    gains = tuple(LayerGain(layer.name, weight, a, b) for (layer, weight), a, b in zip(layers, start, end, strict=True))
+    return Dream(
+        to_image((picture[0] * 255).round().to(torch.uint8)),
+        sum(g.weight * g.start for g in gains),
+        sum(g.weight * g.end for g in gains),
+        tuple((w, h) for h, w in sizes),
+        gains,
+        network.precision,
+        tuple(frames),
+    )
+
+
+def octave_sizes(
+    size: tuple[int, int], own: tuple[int, int] | None, octaves: int | None, ratio: float
+) -> list[tuple[int, int]]:
+    """(H, W) of each octave, smallest first, the picture's own last.
+
+    Unless told how many: down to about half the size that the network was made for, at least three where there is room.
+    """
+    side = min(own) if own else 224
+    short = min(size)
+    if octaves is None:
+        octaves = 1 + max(0, math.floor(math.log(max(short / (0.6 * side), 1)) / math.log(ratio)))
+        octaves = min(max(octaves, 3), _MOST_OCTAVES)
+        while octaves > 1 and short / ratio ** (octaves - 1) < min(0.45 * side, short):
+            octaves -= 1
+    sizes = [(max(1, round(size[0] / ratio**k)), max(1, round(size[1] / ratio**k))) for k in reversed(range(octaves))]
+    return list(dict.fromkeys(sizes))
+
+
+@dataclass
+class _Dreamer:
+    """The gradient of a whole picture, tile by tile, and the steps along it."""
+
+    network: Network
+    layers: Sequence[tuple[Layer, float]]
+    photograph: Tensor
+    tile: int
+    jitter: int
+    seed: int
+    caricature: bool
+    objective: Objective | None = None
+
+    def check(self, size: tuple[int, int]) -> None:
+        """Raises NotComputable when a layer cannot run on the smallest octave."""
+        try:
+            self.network.shapes(size)
+        except NotComputable as error:
+            names = ", ".join(layer.name for layer, _ in self.layers)
+            raise NotComputable(
+                f"{names} cannot be computed on {size[1]}x{size[0]} pixels", f"take an earlier layer; {error.message}"
+            ) from None
+
+    def prepare(self, small: Tensor) -> None:
+        """The objective for an octave: each layer by its worth on the photograph at this size."""
+        worth = self.measure(small)
+        objective: Objective | None = None
+        for (layer, weight), value in zip(self.layers, worth, strict=True):
+            part = likeness(layer.name) if self.caricature else deep(layer.name)
+            scaled = part * (weight / max(value, 1e-12) ** (0.5 if self.caricature else 1))
+            objective = scaled if objective is None else objective + scaled
+        self.objective = objective
+
+    def measure(self, picture: Tensor) -> list[float]:
+        """Mean square of each layer, from tiles: the mean over tiles by their area."""
+        sums = [0.0] * len(self.layers)
+        area = picture.shape[2] * picture.shape[3]
+        with torch.no_grad():
+            for top, left, bottom, right in pieces(picture.shape[2:], self.tile, None):
+                values = self.network(picture[..., top:bottom, left:right])
+                share = (bottom - top) * (right - left) / area
+                for k, (layer, _) in enumerate(self.layers):
+                    sums[k] += share * float(deep(layer.name)(values))
+        return sums
+
+    def step(self, picture: Tensor, small: Tensor, octave: int, step: int, rate: float) -> None:
+        """One step, in place. picture: float32 (1, C, H, W). small: the photograph at this size."""
+        assert self.objective is not None
+        random = generator(self.seed, "dream", octave, step)
+        limit = [min(self.jitter, side // 4) for side in picture.shape[2:]]
+        shift = [int(torch.randint(-n, n + 1, (1,), generator=random)) if n else 0 for n in limit]
+        moved = torch.roll(picture, shift, (2, 3))
+        beside = torch.roll(small, shift, (2, 3)) if self.caricature else None
+        gradient = torch.zeros_like(moved)
+        area = picture.shape[2] * picture.shape[3]
+        for top, left, bottom, right in pieces(picture.shape[2:], self.tile, random):
+            part = moved[..., top:bottom, left:right].detach().requires_grad_()
+            values = self.network(part)
+            if beside is not None:
+                with torch.no_grad():
+                    reference = self.network(beside[..., top:bottom, left:right])
+                values.update({f"{name}@reference": value for name, value in reference.items()})
+            score = self.objective(values) * ((bottom - top) * (right - left) / area)
+            (found,) = torch.autograd.grad(score.sum(), part)
+            gradient[..., top:bottom, left:right] = found
+        gradient = torch.roll(torch.nan_to_num_(gradient), [-s for s in shift], (2, 3))
+        gradient *= rate / (gradient.abs().mean().clamp_min(1e-12))
+        picture += gradient
+        picture.clamp_(0, 1)
+
+
+def pieces(size: Sequence[int], tile: int, random: torch.Generator | None) -> Iterator[Piece]:
+    """(top, left, bottom, right) of tiles that cover (H, W), each side between half a tile and one and a half.
+
+    random: moves the seams; None puts them at whole tiles.
+    """
+    rows, columns = (_cuts(int(side), tile, random) for side in size)
+    for top, bottom in pairwise(rows):
+        for left, right in pairwise(columns):
+            yield top, left, bottom, right
+
+
+def _cuts(side: int, tile: int, random: torch.Generator | None) -> list[int]:
+    if side <= tile + tile // 2:
+        return [0, side]
+    # Sixteen places for the seams are enough, and keep the number of different shapes small.
+    shift = int(torch.randint(0, 16, (1,), generator=random)) * (tile // 16) if random is not None else tile // 2
+    cuts = [0, *range(tile // 2 + shift, side - tile // 2 + 1, tile)]
+    return [*cuts, side]
+
+
+def to_tensor(image: Image, channels: int) -> Tensor:
+    """An RGB picture as float32 (1, C, H, W) in [0, 1]; grey for one channel."""
+    array = np.array(image.convert("L") if channels == 1 else image, np.float32)
+    return (torch.from_numpy(array) / 255).reshape(1, *array.shape[:2], -1).permute(0, 3, 1, 2).contiguous()
+
+
+def resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """float32 (1, C, H, W) at another (H, W): bicubic, smoothed where it becomes smaller; always a copy."""
+    if picture.shape[2:] == size:
+        return picture.clone()
+    smaller = size[0] < picture.shape[2]
+    return functional.interpolate(picture, size, mode="bicubic", align_corners=False, antialias=smaller).clamp_(0, 1)
+
+
+def _frame(picture: Tensor, limit: int, photograph: Tensor) -> Image:
+    """The picture as it is, at the proportions of the photograph."""
+    height, width = photograph.shape[2:]
+    factor = min(1.0, limit / max(height, width))
+    size = (max(1, round(height * factor)), max(1, round(width * factor)))
+    return to_image((resized(picture, size)[0] * 255).round().to(torch.uint8))

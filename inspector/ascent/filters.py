@@ -1,0 +1,571 @@
+"""Filter patterns: what each channel of a layer wants to see, in one folder, channel by channel.
+
+A run can be stopped at any time and begun again: each picture carries a key of everything that made it, and one that
+is there with the right key is not made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inspector import __version__
+from inspector.ascent.loop import Result, ascend, draw, generator
+from inspector.ascent.network import Network, choose_device, free_memory, has_bfloat16
+from inspector.ascent.objectives import Objective, channel, diversity, neuron, stay
+from inspector.ascent.receptive import ReceptiveField, receptive_field
+from inspector.ascent.recipes import CLEAR, Recipe
+from inspector.errors import NotComputable, UsageError
+from inspector.image import image_digest, open_image
+from inspector.layers import Layer
+from inspector.model import Model
+from inspector.output import output_folder, safe_name, write_text
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SMALLEST, LARGEST = 16, 1024
+"""Canvas sizes that may be asked for."""
+
+_FIRST, _LAST = 64, 160
+"""Canvas of layers that see little, and of layers that see (nearly) everything."""
+
+_BUDGET = 1024**3
+_BATCH = 32
+"""Pictures at once: more is hardly faster, and less would be lost when a run is stopped."""
+
+_SIMILAR = 0.99
+"""Cosine of the gradient in bfloat16 with the gradient in float32 from which on pictures look the same."""
+
+
+@dataclass(frozen=True)
+class FilterPicture:
+    """One channel. label: the class it stands for, if any.
+
+    activation_start, activation: what the objective measures of the channel (its mean, or its middle unit) on the
+    starting noise and on the picture, both without transforms. image: PNG; hatched where `stuck`.
+    stuck: no way up was found, twice. reused: it was there from an earlier run.
+    variants: further pictures of the same channel, pushed apart from one another.
+    """
+
+    channel: int
+    label: str
+    activation_start: float
+    activation: float
+    image: Path
+    stuck: bool
+    reused: bool
+    variants: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class FilterSheet:
+    """One layer. size: (H, W) of the pictures. grid: PNG of all of them, None where none was finished."""
+
+    layer: Layer
+    size: tuple[int, int]
+    pictures: tuple[FilterPicture, ...]
+    grid: Path | None
+    folder: Path
+    precision: str
+    field: ReceptiveField
+
+
+@dataclass(frozen=True)
+class FilterRun:
+    """All layers of a run. interrupted: not everything that was asked for is there.
+
+    overview: page with the layers side by side; walk: the same as a picture; None for a single layer.
+    """
+
+    sheets: tuple[FilterSheet, ...]
+    interrupted: bool
+    overview: Path | None = None
+    walk: Path | None = None
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is wanted of each channel.
+
+    unit: the unit in the middle instead of the whole map. negative: as little as possible instead of as much.
+    variants: pictures per channel, pushed apart. start: a picture to start from instead of noise (anything that
+    `open_image` takes); keep: (layer, weight), what must stay of it.
+    """
+
+    unit: bool = False
+    negative: bool = False
+    variants: int = 1
+    start: Any = None
+    keep: tuple[Layer, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """For the key: digests instead of pictures."""
+        return {
+            "unit": self.unit,
+            "negative": self.negative,
+            "variants": self.variants,
+            "start": image_digest(self.start) if self.start is not None else None,
+            "keep": [self.keep[0].tensor, self.keep[1]] if self.keep else None,
+        }
+
+
+@dataclass
+class Progress:
+    """Counts picture-steps and tells how many there are and how many are done."""
+
+    tell: Callable[[int, int], None]
+    total: int = 0
+    done: int = 0
+
+    def add(self, count: int) -> None:
+        """`count` more are done."""
+        self.done = min(self.done + count, self.total)
+        self.tell(self.done, self.total)
+
+
+def draw_filters(
+    model: Model,
+    folder: str | os.PathLike[str],
+    layers: Sequence[Layer],
+    *,
+    channels: Mapping[str, Sequence[int]] | Sequence[int] | None = None,
+    recipe: Recipe = CLEAR,
+    size: int | None = None,
+    seed: int = 0,
+    wish: Wish | None = None,
+    batch: int | None = None,
+    precision: str = "auto",
+    provider: str = "auto",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> FilterRun:
+    """Draw the patterns of channels of `layers` into ``folder/filters-<layer>/``.
+
+    channels: which, for all layers or by layer name; all unless given; those a layer does not have are left out.
+    size: side of the square canvas; by the receptive field unless given. batch: pictures at once; by memory unless
+    given. It does not change the pictures. precision: float32, bfloat16, or auto. on_progress: picture-steps done and
+    in all.
+
+    Writes per channel ``<recipe>-0012.png``, then ``<recipe>-grid.png`` and ``<recipe>.json``; with several layers also
+    ``filters.html`` and ``filters.png`` in `folder`. Stopped by Ctrl-C, it draws what is finished and returns with
+    ``interrupted``. Raises UsageError, NotComputable, TwinUnsupported, ModelError, OutputError.
+    """
+    if size is not None and not SMALLEST <= size <= LARGEST:
+        raise UsageError(f"the size must be {SMALLEST} to {LARGEST} pixels, not {size}")
+    if seed < 0:
+        raise UsageError(f"the seed must be 0 or more, not {seed}")
+    asked = wish or Wish()
+    if asked.variants < 1 or (batch is not None and batch < 1):
+        raise UsageError("a batch and the pictures of a channel must be 1 or more")
+    target = output_folder(folder)
+    device = choose_device(provider)
+    names: set[str] = set()
+    jobs = []
+    for layer in dict.fromkeys(layers):
+        jobs.append(
+            _Job.prepare(
+                model, layer, target / f"filters-{safe_name(layer.name, names)}", channels, recipe, size, seed, asked,
+                precision, device,
+            )
+        )  # fmt: skip
+    progress = Progress(on_progress or (lambda done, total: None))
+    progress.total = sum(len(job.todo) for job in jobs) * recipe.steps * asked.variants
+    interrupted = False
+    for job in jobs:
+        try:
+            job.run(batch, progress)
+        except KeyboardInterrupt:
+            interrupted = True
+            break
+    sheets = tuple(job.sheet() for job in jobs if job.finished or not interrupted)
+    if len(sheets) < 2:
+        return FilterRun(sheets, interrupted)
+    from inspector.ascent.sheets import write_walk
+
+    overview, walk = write_walk(target, model, sheets, recipe)
+    return FilterRun(sheets, interrupted, overview, walk)
+
+
+def canvas_size(model: Model, field: ReceptiveField) -> tuple[int, int]:
+    """(H, W) of the canvas for a layer with this receptive field.
+
+    One and a half times what a unit sees, from 64 to 160 pixels, but not larger than the network's own input.
+    """
+    own = model.preprocess.size or (224, 224)
+    seen = max(field.size) if field.size else max(own)
+    side = min(max(_FIRST, 8 * math.ceil(1.5 * seen / 8)), _LAST)
+    return (own[0], own[1]) if side >= max(own) else (min(side, own[0]), min(side, own[1]))
+
+
+@dataclass
+class _Job:
+    """One layer of a run: what is there, what is to do, and how."""
+
+    model: Model
+    layer: Layer
+    folder: Path
+    recipe: Recipe
+    size: tuple[int, int]
+    seed: int
+    wish: Wish
+    precision: str
+    sees: ReceptiveField
+    network: Network
+    key: str
+    arguments: dict[str, Any]
+    order: list[int]
+    todo: list[int] = field(default_factory=list)
+    finished: dict[int, FilterPicture] = field(default_factory=dict)
+
+    @classmethod
+    def prepare(
+        cls,
+        model: Model,
+        layer: Layer,
+        folder: Path,
+        channels: Mapping[str, Sequence[int]] | Sequence[int] | None,
+        recipe: Recipe,
+        size: int | None,
+        seed: int,
+        wish: Wish,
+        precision: str,
+        device: str,
+    ) -> _Job:
+        """Builds the network, settles the canvas, and finds what an earlier run has left."""
+        seen = receptive_field(model, layer.tensor)
+        parts = [layer, *([wish.keep[0]] if wish.keep else [])]
+        network = Network(model, parts, device=device)
+        chosen, count = _settle(model, network, layer, seen, size, recipe)
+        wanted = channels.get(layer.name) if isinstance(channels, Mapping) else channels
+        numbers = list(range(count)) if wanted is None else [c for c in dict.fromkeys(wanted) if 0 <= c < count]
+        if not numbers:
+            raise UsageError(
+                f"layer {layer.name!r} has none of the channels asked for", f"its channels are 0 to {count - 1}"
+            )
+        network.precision = choose_precision(network, layer, chosen, recipe, seed, precision, count)
+        arguments = {
+            "version": __version__,
+            "torch": torch.__version__,
+            "model": model.sha256,
+            "preprocess": model.preprocess.to_json(),
+            "layer": layer.name,
+            "tensor": layer.tensor,
+            "recipe": recipe.to_json(),
+            "size": list(chosen),
+            "seed": seed,
+            "precision": network.precision,
+            "device": device,
+            "wish": wish.to_json(),
+        }
+        key = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()
+        job = cls(
+            model, layer, folder, recipe, chosen, seed, wish, network.precision, seen, network, key, arguments, numbers
+        )  # fmt: skip
+        job.finished = {c: found for c in numbers if (found := job.read(c)) is not None}
+        job.todo = [c for c in numbers if c not in job.finished]
+        return job
+
+    def path(self, number: int, variant: int = 0) -> Path:
+        """The file of a channel."""
+        ending = f"-{variant + 1}" if variant else ""
+        return self.folder / f"{self.recipe.name}-{number:04d}{ending}.png"
+
+    def read(self, number: int) -> FilterPicture | None:
+        """A channel that an earlier run has finished with the same key, or None."""
+        from PIL import Image as images
+
+        found: dict[str, str] = {}
+        for variant in reversed(range(self.wish.variants)):
+            try:
+                with images.open(self.path(number, variant), formats=("PNG",)) as image:
+                    found = dict(getattr(image, "text", {}))
+            except (OSError, ValueError, SyntaxError):
+                return None
+            if found.get("Key") != self.key or found.get("Channel") != str(number):
+                return None
+        try:
+            values = float(found["Activation start"]), float(found["Activation"])
+        except (KeyError, ValueError):
+            return None
+        return self._picture(number, values[0], values[1], found.get("Stuck") == "yes", True)
+
+    def _picture(self, number: int, start: float, end: float, stuck: bool, reused: bool) -> FilterPicture:
+        scores = self.model.classifier and self.layer.tensor == self.model.classifier.scores
+        return FilterPicture(
+            channel=number,
+            label=self.model.label(number) if scores and self.model.labels else "",
+            activation_start=start,
+            activation=end,
+            image=self.path(number),
+            stuck=stuck,
+            reused=reused,
+            variants=tuple(self.path(number, v) for v in range(1, self.wish.variants)),
+        )
+
+    def run(self, batch: int | None, progress: Progress) -> None:
+        """Makes what is to do, batch by batch, and writes each batch when it is done."""
+        if not self.todo:
+            return
+        output_folder(self.folder)
+        count = batch or self.batch_size()
+        group = max(1, count // self.wish.variants)
+        for at in range(0, len(self.todo), group):
+            self._batch(self.todo[at : at + group], progress)
+
+    def batch_size(self) -> int:
+        """Pictures at once that fit into memory."""
+        whole = (self.size[0] + self.recipe.margin, self.size[1] + self.recipe.margin)
+        each = self.network.bytes_per_picture(whole)
+        budget = min(_BUDGET, int(0.35 * free_memory()))
+        return max(1, min(_BATCH, budget // max(each, 1)))
+
+    def _batch(self, numbers: list[int], progress: Progress) -> None:
+        rows = [(c, v) for c in numbers for v in range(self.wish.variants)]
+        first = self.ascend(rows, 0, lambda step: progress.add(len(rows)))
+        shown = self.recipe.shown(first.pictures).cpu()
+        start, end, stuck = first.start.tolist(), first.end.tolist(), _stuck(first, self.wish.negative)
+        again = [k for k, bad in enumerate(stuck) if bad]
+        if again:
+            # Another start: stronger noise of another seed. A group is retried as one, its pictures depend on another.
+            whole = sorted({k // self.wish.variants for k in again})
+            places = [g * self.wish.variants + v for g in whole for v in range(self.wish.variants)]
+            second = self.ascend([rows[k] for k in places], 1, lambda step: None)
+            pictures, bad = self.recipe.shown(second.pictures).cpu(), _stuck(second, self.wish.negative)
+            for n, k in enumerate(places):
+                if stuck[k] and not bad[n]:
+                    shown[k], stuck[k] = pictures[n], False
+                    start[k], end[k] = float(second.start[n]), float(second.end[n])
+        for g, number in enumerate(numbers):
+            k = g * self.wish.variants
+            self._write(number, shown[k : k + self.wish.variants], start[k], end[k], stuck[k])
+
+    def _write(self, number: int, shown: Tensor, start: float, end: float, stuck: bool) -> None:
+        from inspector.render.png import save_png
+
+        for variant, picture in enumerate(shown):
+            text = {
+                "Software": f"inspector {__version__}",
+                "Model": self.model.sha256,
+                "Layer": self.layer.name,
+                "Channel": str(number),
+                "Method": "gradient ascent",
+                "Recipe": self.recipe.name,
+                "Steps": str(self.recipe.steps),
+                "Seed": str(self.seed),
+                "Size": f"{self.size[1]}x{self.size[0]}",
+                "Precision": self.precision,
+                "Activation start": repr(start),
+                "Activation": repr(end),
+                "Stuck": "yes" if stuck else "no",
+                "Key": self.key,
+            }
+            image = hatched(self.size) if stuck else to_image(picture)
+            save_png(image, self.path(number, variant), text, level=6)
+        self.finished[number] = self._picture(number, start, end, stuck, False)
+
+    def ascend(self, rows: Sequence[tuple[int, int]], attempt: int, on_step: Callable[[int], None]) -> Result:
+        """One ascent; rows: (channel, variant) of each picture."""
+        recipe, network, wish = self.recipe, self.network, self.wish
+        name = self.layer.name
+        make = neuron if wish.unit else channel
+        plain = make(name, [c for c, _ in rows])
+        objective = -plain if wish.negative else plain
+        if wish.variants > 1:
+            objective = objective + _spread(plain, name, [c for c, _ in rows])
+        starts = [generator(self.seed, c, v, attempt, "start") for c, v in rows]
+        reference = None
+        if wish.start is not None:
+            picture = start_picture(self.model, wish.start, self.size).to(network.device)
+            if wish.keep is not None:
+                objective = objective * (1 / _scale(network, name, picture)) + wish.keep[1] * stay(wish.keep[0].name)
+            reference = picture if wish.keep is not None else None
+            canvas = recipe.canvas_of(_noisy(picture, starts, attempt))
+            view, crop = recipe.view(crop=False), None
+        else:
+            canvas = recipe.canvas(self.size, network.channels, starts, 1.0 if attempt == 0 else 20.0)
+            view, crop = recipe.view(), recipe.crop if recipe.margin else None
+        if network.device.type != "cpu":
+            canvas = canvas.to(network.device)
+        draws = None
+        if view is not None:
+            draws = draw([generator(self.seed, c, v, attempt, "view") for c, v in rows], recipe.steps, view.draws)
+            draws = draws.to(network.device)
+        return ascend(
+            network, objective, canvas, recipe.new_optimiser(), steps=recipe.steps, view=view, draws=draws,
+            penalties=recipe.penalties(), after=recipe.after(canvas), leaky=max(recipe.leaky, 16 * attempt), crop=crop,
+            measure=plain, reference=reference, on_step=on_step,
+        )  # fmt: skip
+
+    def sheet(self) -> FilterSheet:
+        """The layer's grid and record, drawn from what is finished."""
+        from inspector.ascent.sheets import draw_layer
+
+        pictures = tuple(self.finished[c] for c in self.order if c in self.finished)
+        grid = None
+        if pictures:
+            grid = draw_layer(self.model, self.layer, self.sees, self.recipe, self.size, pictures, self.folder, {
+                "Software": f"inspector {__version__}",
+                "Model": self.model.sha256,
+                "Layer": self.layer.name,
+                "Method": "gradient ascent",
+                "Recipe": self.recipe.name,
+                "Steps": str(self.recipe.steps),
+                "Seed": str(self.seed),
+                "Key": self.key,
+            })  # fmt: skip
+            self._manifest(pictures)
+        return FilterSheet(self.layer, self.size, pictures, grid, self.folder, self.precision, self.sees)
+
+    def _manifest(self, pictures: Sequence[FilterPicture]) -> None:
+        """What made the pictures and how high each got; written last."""
+        record = {
+            "key": self.key,
+            "arguments": self.arguments,
+            "channels": [
+                {
+                    "channel": p.channel,
+                    "activation_start": _finite(p.activation_start),
+                    "activation": _finite(p.activation),
+                    "image": p.image.name,
+                    "stuck": p.stuck,
+                }
+                for p in pictures
+            ],
+        }
+        write_text(self.folder / f"{self.recipe.name}.json", json.dumps(record, indent=1) + "\n")
+
+
+def _settle(
+    model: Model,
+    network: Network,
+    layer: Layer,
+    seen: ReceptiveField,
+    size: int | None,
+    recipe: Recipe,
+) -> tuple[tuple[int, int], int]:
+    """(H, W) of the canvas, and the number of channels that the layer has on it."""
+    own = model.preprocess.size
+    tries = [(size, size)] if size is not None else [canvas_size(model, seen)]
+    if size is None and recipe.display == "lecture":
+        tries = [(min(64, own[0]), min(64, own[1])) if own else (64, 64)]
+    problem: NotComputable | None = None
+    for candidate in [*tries, *([own] if size is None and own else [])]:
+        try:
+            return candidate, network.shapes(candidate)[layer.name][0]
+        except NotComputable as error:
+            problem = problem or error
+    assert problem is not None
+    fixed = f"; the model's own size is {own[1]}x{own[0]}" if own else ""
+    raise NotComputable(
+        f"layer {layer.name!r} cannot be computed at {tries[0][1]}x{tries[0][0]}{fixed}", problem.message
+    )
+
+
+def _stuck(result: Result, negative: bool) -> list[bool]:
+    """No gradient at all, or a picture that is no better than the noise it began as."""
+    gain = result.end - result.start
+    gain = -gain if negative else gain
+    enough = gain > 1e-6 * result.start.abs().clamp_min(1e-3)
+    return (~(result.moved & enough)).tolist()
+
+
+def _spread(plain: Objective, name: str, groups: Sequence[int]) -> Objective:
+    """Diversity that weighs a tenth of what the channel itself is worth, whatever its scale."""
+    apart = diversity(name, groups)
+
+    def score(values: Mapping[str, Tensor]) -> Tensor:
+        worth = plain(values).detach().abs()
+        return 0.5 * worth * apart(values)
+
+    return Objective(apart.layers, score)
+
+
+def _scale(network: Network, name: str, picture: Tensor) -> float:
+    """What a channel of this layer is worth on a picture: the standard deviation over all its elements."""
+    with torch.no_grad():
+        return max(float(network(picture)[name].std(unbiased=False)), 1e-6)
+
+
+def _noisy(picture: Tensor, generators: Sequence[torch.Generator], attempt: int) -> Tensor:
+    """The picture once for each generator, with a little noise from it."""
+    noise = torch.stack([torch.randn(picture.shape[1:], generator=g) for g in generators])
+    return (picture + (0.002 if attempt == 0 else 0.05) * noise.to(picture.device)).clamp(0, 1)
+
+
+def start_picture(model: Model, source: Any, size: tuple[int, int]) -> Tensor:
+    """A picture as the network sees it, at another size (H, W): float32 (1, C, H, W) in [0, 1]."""
+    view = model.preprocess.view(open_image(source))
+    if view.size != (size[1], size[0]):
+        view = view.resize((size[1], size[0]))
+    pixels = torch.from_numpy(np.array(view, np.float32) / 255)
+    return pixels.reshape(1, *pixels.shape[:2], -1).permute(0, 3, 1, 2).contiguous()
+
+
+def choose_precision(
+    network: Network,
+    layer: Layer,
+    size: tuple[int, int],
+    recipe: Recipe,
+    seed: int,
+    wanted: str,
+    count: int,
+) -> str:
+    """ "float32" or "bfloat16": the latter where the processor has it and the gradients agree.
+
+    Compared are the gradients of three channels on noise of this seed, whatever channels are asked for, so that the
+    choice does not depend on them.
+    """
+    if wanted not in ("auto", "float32", "bfloat16"):
+        raise UsageError(f"there is no precision {wanted!r}", "known: auto, float32, bfloat16")
+    if wanted != "auto":
+        return wanted
+    if network.device.type != "cpu" or not has_bfloat16():
+        return "float32"
+    numbers = sorted({0, count // 2, count - 1})
+    canvas = Recipe("probe", "fourier", 1, 1.0, "adam").canvas(
+        size, network.channels, [generator(seed, c, "probe") for c in numbers], 40.0
+    )
+    pictures = canvas.pictures().detach().requires_grad_()
+    gradients = []
+    try:
+        for precision in ("float32", "bfloat16"):
+            network.precision = precision
+            (gradient,) = torch.autograd.grad(channel(layer.name, numbers)(network(pictures)).sum(), pictures)
+            gradients.append(gradient.flatten(1).double())
+    except (RuntimeError, NotComputable):
+        return "float32"
+    finally:
+        network.precision = "float32"
+    agree = torch.nn.functional.cosine_similarity(gradients[0], gradients[1], dim=1)
+    return "bfloat16" if bool((agree > _SIMILAR).all()) else "float32"
+
+
+def to_image(picture: Tensor) -> Image:
+    """uint8 (C, H, W) as an RGB picture; one channel is shown grey."""
+    from PIL import Image as images
+
+    array = picture.permute(1, 2, 0).contiguous().numpy()
+    return images.fromarray(array[:, :, 0] if array.shape[2] == 1 else array).convert("RGB")
+
+
+def hatched(size: tuple[int, int]) -> Image:
+    """What stands for a picture that could not be made."""
+    from PIL import Image as images
+
+    from inspector.render.scale import hatch, to_rgb
+
+    return images.fromarray(to_rgb(hatch(*size)))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

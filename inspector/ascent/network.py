@@ -1,0 +1,187 @@
+"""Pictures in, layers out, differentiable: a model's preprocess and the part of its graph up to some layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from inspector.errors import NotComputable, UsageError
+from inspector.layers import Layer
+from inspector.twin import build_twin
+
+if TYPE_CHECKING:
+    from inspector.model import Model
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+class Network:
+    """The part of a model up to some layers, as a function of pictures; its weights are frozen.
+
+    >>> network = Network(model, [model.layer("features.10")])
+    >>> network(torch.rand(2, 3, 64, 64))["features.10"].shape
+    torch.Size([2, 256, 16, 16])
+
+    channels: 1 or 3, of the pictures. precision: "float32" or "bfloat16", may be set.
+    Nothing behind the layers is built, so a head of fixed size does not restrict the canvas.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        layers: Sequence[Layer],
+        *,
+        device: str | torch.device = "cpu",
+        precision: str = "float32",
+    ) -> None:
+        if not layers:
+            raise UsageError("no layer was given", "see `inspector layers MODEL`")
+        prepare = model.preprocess
+        self.layers = tuple(dict.fromkeys(layers))
+        self.channels = prepare.channels
+        self.device = torch.device(device)
+        self.precision = precision
+        self.twin = build_twin(model.graph, list(dict.fromkeys(x.tensor for x in self.layers)), device=device)
+        self.twin.requires_grad_(False)
+        _prefer_channels_last(self.twin)
+        std = torch.tensor(prepare.std, dtype=torch.float64)
+        mean = torch.tensor(prepare.mean, dtype=torch.float64)
+        shape = (1, self.channels, 1, 1)
+        self._scale = (255 * prepare.scale / std).float().reshape(shape).to(self.device)
+        self._shift = (-mean / std).float().reshape(shape).to(self.device)
+        self._reverse = prepare.colour == "BGR"
+        self._last = prepare.layout == "NHWC"
+
+    def __call__(self, pictures: Tensor) -> dict[str, Tensor]:
+        """Layer name -> its values, float32 (N, C, H, W) or (N, K), channels first.
+
+        pictures: float32 (N, C, H, W) in [0, 1], RGB or grey, not normalised; any H and W that the layers allow.
+        Raises NotComputable where the graph cannot run on that size.
+        """
+        tensor = pictures.flip(1) if self._reverse else pictures
+        tensor = tensor * self._scale + self._shift
+        if self._last:
+            tensor = tensor.permute(0, 2, 3, 1)
+        else:
+            tensor = tensor.contiguous(memory_format=torch.channels_last)
+        low = torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
+        with low:
+            values = self.twin(tensor)
+        return {x.name: _channels_first(values[x.tensor], x) for x in self.layers}
+
+    @contextmanager
+    def redirected(self) -> Iterator[Network]:
+        """Inside, a picture whose gradient dies at an activation gets one that would switch dead units on.
+
+        Lucid's rule for the first steps: where all units of a picture at one activation are dead, those below their
+        range pass what pushes them up, those above it what pushes them down. Pictures with a gradient keep it.
+        """
+        with self.twin.modified_backward(_redirect):
+            yield self
+
+    def shapes(self, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+        """Layer name -> (C, H, W) or (K,) on a canvas of `size` (H, W). Raises NotComputable where it cannot run."""
+        with torch.no_grad():
+            values = self(torch.full((1, self.channels, *size), 0.5, device=self.device))
+        return {name: tuple(value.shape[1:]) for name, value in values.items()}
+
+    def bytes_per_picture(self, size: tuple[int, int]) -> int:
+        """What one picture of `size` (H, W) keeps in memory between the forward and the backward pass."""
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            if not isinstance(tensor, nn.Parameter):
+                storage = tensor.untyped_storage()
+                kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        own = {p.untyped_storage().data_ptr() for p in (*self.twin.parameters(), *self.twin.buffers())}
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            pictures = torch.full((1, self.channels, *size), 0.5, device=self.device, requires_grad=True)
+            values = self(pictures)
+            total = sum(size for pointer, size in kept.items() if pointer not in own)
+        # The gradients that flow back, and what convolutions need beside them.
+        largest = max((value.numel() * 4 for value in values.values()), default=0)
+        return int(total * 1.3) + 4 * largest + 16 * pictures.numel()
+
+
+def _redirect(gradient: Tensor, natural: Tensor, x: Tensor, dead: Tensor) -> Tensor:
+    pushed = torch.where(x <= 0, gradient.clamp(min=0), gradient.clamp(max=0))
+    lost = natural.flatten(1).abs().amax(1) == 0
+    return torch.where(lost.reshape(-1, *[1] * (x.dim() - 1)) & dead, pushed, natural)
+
+
+def _channels_first(value: Tensor, layer: Layer) -> Tensor:
+    if value.dim() < 2:
+        raise NotComputable(f"layer {layer.name!r} of shape {tuple(value.shape)} has no channels")
+    if layer.channels_last and value.dim() >= 3:
+        value = value.movedim(-1, 1)
+    if value.dim() == 4 and value.shape[2:] == (1, 1):
+        value = value.flatten(1)
+    return value.float()
+
+
+def _prefer_channels_last(module: nn.Module) -> None:
+    """Weights of convolutions in the order that oneDNN wants them, so that they are not reordered at each step."""
+    for parameter in module.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX); where not, it would be slower."""
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        test = getattr(torch.cpu, name, None)
+        try:
+            if test is not None and test():
+                return True
+        except RuntimeError:
+            continue
+    try:
+        flags = Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return False
+    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
+
+
+def free_memory() -> int:
+    """Bytes that may be taken without swapping; a guess of 2 GB where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                available = int(line.split()[1]) * 1024
+                return min(available, _cgroup_room())
+    except (OSError, ValueError, IndexError):
+        pass
+    return 2 * 1024**3
+
+
+def _cgroup_room() -> int:
+    """What a container may still take; a huge number where there is no limit."""
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        return max(int(limit) - used, 64 * 1024**2)
+    except (OSError, ValueError):
+        return 1 << 62
+
+
+def choose_device(provider: str) -> str:
+    """torch's device for a --provider: "cuda" where asked for or automatic and there, else "cpu"."""
+    if provider in ("auto", "cuda", "tensorrt") and torch.cuda.is_available():
+        return "cuda"
+    if provider in ("cuda", "tensorrt"):
+        raise UsageError("torch finds no CUDA device here", "leave --provider out, or give cpu")
+    return "cpu"
+
+
+def layer_values(values: Mapping[str, Tensor], name: str) -> Tensor:
+    """The values of one layer, with a clear error when an objective asks for a layer that is not computed."""
+    if name not in values:
+        raise UsageError(f"the objective needs layer {name!r}, which is not computed", f"there are {', '.join(values)}")
+    return values[name]

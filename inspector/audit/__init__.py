@@ -1,0 +1,59 @@
+"""Is the model fit to ship? Checks by name, demands by policy, one result, five reports.
+
+>>> from inspector.audit import audit_model
+>>> audit = audit_model("models/efficientnet-lite0.onnx", data="photographs")
+>>> audit.passed, audit.check("weights-finite").message
+(True, 'all 4,646,952 weights are finite')
+
+A check is a function in a file of its own (:mod:`inspector.audit.checks`), registered by its id. What has to see
+pictures is a probe (:mod:`inspector.audit.probes`): every picture is run once, all probes watch it go by, and only sums
+are kept.
+"""
+
+from __future__ import annotations
+
+from inspector.audit.policy import FILE, Policy, PolicyError, default_policy, find_policy, load_policy, template
+from inspector.audit.probes import Probe
+from inspector.audit.result import (
+    Audit,
+    CheckResult,
+    Finding,
+    NotChecked,
+    Verdict,
+    Where,
+    at_least,
+    at_most,
+)
+from inspector.audit.run import audit_model
+from inspector.audit.snapshot import Snapshot, SnapshotError, load_snapshot, save_snapshot
+from inspector.audit.subject import Subject
+from inspector.audit.table import Limit, Limits, check, known_checks
+
+__all__ = [
+    "FILE",
+    "Audit",
+    "CheckResult",
+    "Finding",
+    "Limit",
+    "Limits",
+    "NotChecked",
+    "Policy",
+    "PolicyError",
+    "Probe",
+    "Snapshot",
+    "SnapshotError",
+    "Subject",
+    "Verdict",
+    "Where",
+    "at_least",
+    "at_most",
+    "audit_model",
+    "check",
+    "default_policy",
+    "find_policy",
+    "known_checks",
+    "load_policy",
+    "load_snapshot",
+    "save_snapshot",
+    "template",
+]

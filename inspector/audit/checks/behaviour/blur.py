@@ -1,0 +1,25 @@
+"""Whether the answer stays the same for a picture that is blurred."""
+
+from __future__ import annotations
+
+from inspector.audit.checks.behaviour._consistency import consistent
+from inspector.audit.probes.consistency import Blur
+from inspector.audit.result import Verdict
+from inspector.audit.subject import Subject
+from inspector.audit.table import Limit, Limits, check
+
+
+@check(
+    "consistent-blur",
+    family="behaviour",
+    title="A slightly blurred picture gets the same answer",
+    severity="warning",
+    limits={
+        "min": Limit(0.6, "smallest share of the pictures whose top class stays"),
+        "radius": Limit(0.7, "deviation of the Gaussian, in pixels of the input"),
+    },
+    probes=(Blur,),
+)
+def blur(subject: Subject, limits: Limits, probe: Blur) -> Verdict:
+    """A Gaussian blur of what the network sees."""
+    return consistent(subject, limits, probe)

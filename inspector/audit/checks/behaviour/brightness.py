@@ -1,0 +1,25 @@
+"""Whether the answer stays the same for a picture in other light."""
+
+from __future__ import annotations
+
+from inspector.audit.checks.behaviour._consistency import consistent
+from inspector.audit.probes.consistency import Brightness
+from inspector.audit.result import Verdict
+from inspector.audit.subject import Subject
+from inspector.audit.table import Limit, Limits, check
+
+
+@check(
+    "consistent-brightness",
+    family="behaviour",
+    title="A lighter or darker picture gets the same answer",
+    severity="warning",
+    limits={
+        "min": Limit(0.6, "smallest share of the pictures whose top class stays"),
+        "share": Limit(0.15, "how much lighter or darker"),
+    },
+    probes=(Brightness,),
+)
+def brightness(subject: Subject, limits: Limits, probe: Brightness) -> Verdict:
+    """Every pixel times 1 + share or 1 - share, at random."""
+    return consistent(subject, limits, probe)

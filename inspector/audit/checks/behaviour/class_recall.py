@@ -1,0 +1,30 @@
+"""Whether a class is hardly ever recognised."""
+
+from __future__ import annotations
+
+from inspector.audit.probes.predictions import Labelled
+from inspector.audit.result import Finding, Verdict, at_least
+from inspector.audit.subject import Subject
+from inspector.audit.table import Limit, Limits, check
+
+
+@check(
+    "class-recall",
+    family="behaviour",
+    title="No class is left out",
+    limits={"min": Limit(0.3, "smallest share of a class's pictures that must be recognised")},
+    probes=(Labelled,),
+)
+def class_recall(subject: Subject, limits: Limits, said: Labelled) -> Verdict:
+    """Share of each class's pictures that is recognised; swapped labels show as two classes at zero."""
+    recalls = said.recalls()
+    label = subject.model.label
+    worst = min(recalls, key=lambda k: recalls[k])
+    limit = limits["min"]
+    findings = [
+        Finding(f"of the class {label(k)} only {share:.1%} are recognised", share, limit)
+        for k, share in sorted(recalls.items(), key=lambda item: item[1]) if limit is not None and share < limit
+    ]  # fmt: skip
+    message = f"least recognised of {len(recalls)} classes is {label(worst)}, {recalls[worst]:.1%}"
+    details = {"recall": {label(k): share for k, share in recalls.items()}}
+    return at_least(recalls[worst], limit, message, findings=findings, details=details)

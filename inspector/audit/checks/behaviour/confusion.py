@@ -1,0 +1,41 @@
+"""Whether one class is taken for another."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from inspector.audit.probes.predictions import Labelled
+from inspector.audit.result import Finding, Verdict, at_most
+from inspector.audit.subject import Subject
+from inspector.audit.table import Limit, Limits, check
+
+
+@check(
+    "confusion",
+    family="behaviour",
+    title="No class is taken for another",
+    severity="warning",
+    limits={"max": Limit(0.5, "largest share of a class's pictures that are taken for one other class")},
+    probes=(Labelled,),
+)
+def confusion(subject: Subject, limits: Limits, said: Labelled) -> Verdict:
+    """The pairs of classes that are confused most, and the whole table in the JSON document."""
+    label = subject.model.label
+    sizes = Counter(s.label for s in said.said)
+    pairs = Counter((s.label, s.index) for s in said.said)
+    wrong = {pair: count / sizes[pair[0]] for pair, count in pairs.items() if pair[0] != pair[1]}
+    limit = limits["max"]
+    rows = [
+        {"class": label(int(true or 0)), "taken_for": label(given), "pictures": count}
+        for (true, given), count in sorted(pairs.items(), key=lambda item: -item[1])
+    ]
+    if not wrong:
+        return at_most(0.0, limit, "no class is taken for another", details={"confusion": rows})
+    worst = max(wrong, key=lambda pair: wrong[pair])
+    findings = [
+        Finding(f"{share:.1%} of {label(int(true or 0))} are taken for {label(given)}", share, limit)
+        for (true, given), share in sorted(wrong.items(), key=lambda item: -item[1])
+        if limit is not None and share > limit
+    ]
+    message = f"{label(int(worst[0] or 0))} is taken for {label(worst[1])} most often, {wrong[worst]:.1%}"
+    return at_most(wrong[worst], limit, message, findings=findings, details={"confusion": rows[:1000]})

@@ -1,0 +1,71 @@
+"""How much memory a prediction takes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import inspector
+from inspector.audit.result import NotChecked, Verdict, at_most
+from inspector.audit.subject import Subject
+from inspector.audit.table import Limit, Limits, check
+from inspector.errors import one_line
+from inspector.model import Model
+
+# VmHWM and not ru_maxrss: the latter is inherited from the process that starts it.
+_CODE = """
+import sys
+from inspector.model import open_model
+import numpy as np
+path, threads, height, width = sys.argv[1:]
+model = open_model(path, provider="cpu", threads=int(threads) or None)
+for _ in range(3):
+    model.predict(np.zeros((int(height), int(width), 3), np.uint8))
+print([line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")][0])
+"""
+
+
+@check(
+    "memory",
+    family="cost",
+    title="A prediction fits into memory",
+    limits={
+        "max_mb": Limit(2000, "largest peak memory of a process that predicts, in MB (10^6 bytes)"),
+        "max_ratio": Limit(None, "largest ratio to the reference's"),
+    },
+)
+def memory(subject: Subject, limits: Limits) -> Verdict:
+    """Peak resident memory of a fresh process that opens the model and predicts, Python and onnxruntime included."""
+    if not Path("/proc/self/status").exists():
+        raise NotChecked("peak memory is read from /proc, which this system does not have")
+    subject.need_classifier()
+    found = _peak(subject.model)
+    message = f"a process that predicts takes {found:.0f} MB at its peak"
+    details = {"peak_mb": found}
+    bound = limits["max_ratio"]
+    if subject.reference is not None and bound is not None and subject.reference.classifier is not None:
+        before = _peak(subject.reference)
+        details["reference_peak_mb"] = before
+        message += f", the reference {before:.0f} MB"
+        if found / before > bound:
+            return at_most(found / before, bound, message, details=details)
+    return at_most(found, limits["max_mb"], message, unit="MB", details=details)
+
+
+def _peak(model: Model) -> float:
+    height, width = model.preprocess.size or (224, 224)
+    home = str(Path(inspector.__file__).parents[1])
+    paths = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
+    arguments = [str(model.path.resolve()), str(model.sessions.threads or 0), str(height), str(width)]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _CODE, *arguments], capture_output=True, text=True, timeout=300, check=False,
+            env={**os.environ, "PYTHONPATH": paths},
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NotChecked(f"no process could be started: {error}") from None
+    if done.returncode or not done.stdout.strip().isdigit():
+        raise NotChecked(f"a fresh process could not predict: {one_line(done.stderr[-200:])}")
+    return int(done.stdout) * 1024 / 1e6

@@ -1,0 +1,90 @@
+"""How many multiplications a prediction takes."""
+
+from __future__ import annotations
+
+import math
+
+import onnx
+
+from inspector.audit.result import NotChecked, Verdict, at_most
+from inspector.audit.subject import Subject
+from inspector.audit.table import Limit, Limits, check
+from inspector.graph import shape_of
+from inspector.model import Model
+
+_KERNELS = frozenset({"Conv", "ConvInteger", "QLinearConv", "FusedConv"})
+_PRODUCTS = frozenset({"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "QGemm", "FusedGemm"})
+
+
+@check(
+    "multiply-adds",
+    family="cost",
+    title="The arithmetic keeps to its budget",
+    limits={
+        "max_millions": Limit(None, "most multiply-adds for one picture, in millions"),
+        "max_ratio": Limit(1.1, "largest ratio to the reference's"),
+    },
+)
+def multiply_adds(subject: Subject, limits: Limits) -> Verdict:
+    """Multiply-adds of convolutions and matrix products for one picture, from the shapes in the graph."""
+    found = count(subject.model) / 1e6
+    message = f"{found:,.1f} million multiply-adds"
+    if subject.reference is not None and limits["max_ratio"] is not None:
+        before = count(subject.reference) / 1e6
+        message += f", the reference has {before:,.1f} million"
+        details = {"millions": found, "reference_millions": before}
+        if limits["max_millions"] is None or found / before > limits["max_ratio"]:
+            return at_most(found / before, limits["max_ratio"], message, details=details)
+    return at_most(found, limits["max_millions"], message, unit="million", details={"millions": found})
+
+
+def count(model: Model) -> int:
+    """Multiply-adds for one picture. Raises NotChecked where a shape is not known."""
+    graph = model.graph
+    size = model.preprocess.size or (224, 224)
+    proto = onnx.ModelProto()
+    proto.CopyFrom(graph.proto)
+    shape = (1, *size, model.input.channels) if model.input.layout == "NHWC" else (1, model.input.channels, *size)
+    for value in proto.graph.input:
+        if value.name == model.input.name:
+            value.type.tensor_type.shape.Clear()
+            for length in shape:
+                value.type.tensor_type.shape.dim.add().dim_value = length
+    # Declared shapes may be symbolic or wrong; without them everything is inferred from the input.
+    del proto.graph.output[:], proto.graph.value_info[:]
+    try:
+        inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except Exception as error:  # a C++ error type of the onnx package
+        raise NotChecked(f"the shapes cannot be worked out: {error}") from None
+    shapes = {v.name: shape_of(v) for v in (*inferred.graph.value_info, *inferred.graph.output, *inferred.graph.input)}
+    shapes.update({name: tuple(tensor.dims) for name, tensor in graph.initializers.items()})
+    needed, _ = graph.needed(graph.outputs)
+    total, seen = 0, 0
+    for i in sorted(needed):
+        node = graph.nodes[i]
+        if node.op_type not in _KERNELS | _PRODUCTS and node.op_type != "ConvTranspose":
+            continue
+        seen += 1
+        weight = node.input[3 if node.op_type in ("QLinearConv", "QLinearMatMul", "QGemm") else 1]
+        if node.op_type in _PRODUCTS:
+            # Every output element is a sum over the inner length, the last axis of the first operand.
+            inner = _sizes(shapes, node.input[0])[-1]
+            if node.op_type in ("Gemm", "QGemm", "FusedGemm") and any(
+                a.name == "transA" and a.i for a in node.attribute
+            ):
+                inner = _sizes(shapes, node.input[0])[0]
+            total += math.prod(_sizes(shapes, node.output[0])) * inner
+        elif node.op_type == "ConvTranspose":
+            total += math.prod(_sizes(shapes, node.input[0])) * math.prod(_sizes(shapes, weight)[1:])
+        else:
+            total += math.prod(_sizes(shapes, node.output[0])) * math.prod(_sizes(shapes, weight)[1:])
+    if not seen:
+        raise NotChecked("the model has no convolution or matrix product", applies=False)
+    return total
+
+
+def _sizes(shapes: dict[str, tuple[int | str | None, ...] | None], name: str) -> tuple[int, ...]:
+    shape = shapes.get(name)
+    if shape is None or not all(isinstance(size, int) for size in shape):
+        raise NotChecked(f"the shape of {name!r} cannot be worked out")
+    return tuple(int(size or 0) for size in shape)

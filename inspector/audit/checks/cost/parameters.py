@@ -1,0 +1,55 @@
+"""How many weights the network has."""
+
+from __future__ import annotations
+
+import math
+
+from inspector.audit.result import NotChecked, Verdict, at_most
+from inspector.audit.subject import Subject
+from inspector.audit.table import Limit, Limits, check
+from inspector.model import Model
+
+_WEIGHTS = frozenset({1, 2, 3, 4, 5, 10, 11, 16, 17, 18, 19, 20, 21, 22, 23})
+"""Floats of all widths, and integers up to 16 bits: 32 and 64 bits hold shapes, and biases that count below."""
+
+
+@check(
+    "parameters",
+    family="cost",
+    title="The number of weights keeps to its budget",
+    limits={
+        "max_millions": Limit(None, "most weights, in millions"),
+        "max_ratio": Limit(1.1, "largest ratio to the reference's"),
+    },
+)
+def parameters(subject: Subject, limits: Limits) -> Verdict:
+    """Elements of all weight tensors, whatever their width; scales and zero points of quantisation left out."""
+    found = count(subject.model) / 1e6
+    message = f"{found:,.2f} million weights"
+    if subject.reference is not None and limits["max_ratio"] is not None:
+        before = count(subject.reference) / 1e6
+        message += f", the reference has {before:,.2f} million"
+        details = {"millions": found, "reference_millions": before}
+        if before and (limits["max_millions"] is None or found / before > limits["max_ratio"]):
+            return at_most(found / before, limits["max_ratio"], message, details=details)
+    return at_most(found, limits["max_millions"], message, unit="million", details={"millions": found})
+
+
+def count(model: Model) -> int:
+    """Elements of weight tensors. Raises NotChecked when there are none."""
+    graph = model.graph
+    settings = {
+        name
+        for node in graph.nodes
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear")
+        for name in node.input[1:]
+    }
+    biases = {node.input[0] for node in graph.nodes if node.op_type == "DequantizeLinear"}
+    total: int = sum(
+        math.prod(tensor.dims)
+        for name, tensor in graph.initializers.items()
+        if name not in settings and (tensor.data_type in _WEIGHTS or (tensor.data_type == 6 and name in biases))
+    )
+    if not total:
+        raise NotChecked("the file has no weights")
+    return total

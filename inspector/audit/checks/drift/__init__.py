@@ -1,0 +1,1 @@
+"""Checks of the family drift, one file each."""

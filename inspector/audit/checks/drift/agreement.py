@@ -1,0 +1,34 @@
+"""Whether model and reference give the same answers."""
+
+from __future__ import annotations
+
+from inspector.audit.probes.comparison import Comparison
+from inspector.audit.result import Finding, Verdict, Where, at_least
+from inspector.audit.subject import Subject
+from inspector.audit.table import Limit, Limits, check
+
+
+@check(
+    "drift-agreement",
+    family="drift",
+    title="The answers are the reference's",
+    limits={"min": Limit(0.95, "smallest share of the pictures with the reference's top class")},
+    probes=(Comparison,),
+)
+def agreement(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
+    """Share of the pictures on which both give the same top class, compared by name; the others are listed."""
+    subject.need_classifier()
+    drift.need_answers()
+    flipped = sorted(drift.flipped, key=lambda f: -f.probability)
+    limit = limits["min"]
+    message = f"{drift.agreement:.1%} of {drift.compared} pictures get the reference's answer"
+    findings = [Finding(message, drift.agreement, limit)] + [
+        Finding(f"{f.shown}: {f.before} ({f.probability:.0%}) became {f.after}", where=Where(image=f.shown))
+        for f in flipped
+    ]
+    details = {
+        "flipped": [
+            {"image": f.shown, "before": f.before, "after": f.after, "probability": f.probability} for f in flipped
+        ]
+    }
+    return at_least(drift.agreement, limit, message, findings=findings, details=details)

@@ -1,0 +1,37 @@
+"""How far the worst channel of every layer is from the reference's."""
+
+from __future__ import annotations
+
+from inspector.audit.checks.drift.layers import integers
+from inspector.audit.probes.comparison import Comparison
+from inspector.audit.result import Finding, Verdict, Where, at_least
+from inspector.audit.subject import Subject
+from inspector.audit.table import Limit, Limits, check
+
+
+@check(
+    "drift-channels",
+    family="drift",
+    title="Every channel gives what the reference gives",
+    severity="warning",
+    limits={
+        "min_db": Limit(
+            20, "smallest signal-to-noise ratio of a channel with at least 1 % of its layer's mean power, in dB"
+        ),
+        "min_db_quantised": Limit(-3, "the same where only one of the two computes with integers"),
+    },
+    probes=(Comparison,),
+)
+def channels(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
+    """The same ratio for every channel by itself: a layer may be near as a whole while one of its channels is lost."""
+    drift.need_layers()
+    found = {name: sums.worst_channel() for name, sums in drift.sums.items()}
+    limit = limits["min_db_quantised" if integers(subject) else "min_db"]
+    layer = min(found, key=lambda name: found[name][1])
+    channel, worst = found[layer]
+    findings = [
+        Finding(f"channel {c} of {name} is {db:.1f} dB from the reference", db, limit, Where(name, c))
+        for name, (c, db) in sorted(found.items(), key=lambda item: item[1][1]) if limit is not None and db < limit
+    ]  # fmt: skip
+    message = f"the worst channel is {channel} of {layer}, {worst:.1f} dB"
+    return at_least(worst, limit, message, where=Where(layer, channel), findings=findings, unit="dB")

@@ -1,0 +1,31 @@
+"""Whether a class still has its name."""
+
+from __future__ import annotations
+
+from inspector.audit.probes.comparison import NO_REFERENCE, reference_labels
+from inspector.audit.result import MAX_FINDINGS, Finding, NotChecked, Verdict
+from inspector.audit.subject import Subject
+from inspector.audit.table import Limits, check
+from inspector.errors import listing
+
+
+@check("drift-labels", family="drift", title="The labels are the reference's")
+def labels(subject: Subject, limits: Limits) -> Verdict:
+    """Every index has the name that it has in the reference; swapped names show here without a single picture."""
+    if subject.reference is None and subject.snapshot is None:
+        raise NotChecked(NO_REFERENCE)
+    before, after = reference_labels(subject), subject.model.labels
+    if before is None and after is None:
+        raise NotChecked("neither model has labels", applies=False)
+    if before is None or after is None:
+        raise NotChecked(f"the {'reference' if before is None else 'model'} has no labels")
+    if len(before) != len(after):
+        message = f"{len(before)} labels became {len(after)}"
+        return Verdict(message, len(after), len(before), findings=(Finding(message, len(after), len(before)),))
+    changed = [
+        f"class {i} was {a!r} and is {b!r}" for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b
+    ]
+    if not changed:
+        return Verdict(f"all {len(after)} labels are the reference's", 0, 0)
+    message = f"{len(changed)} of {len(after)} labels changed: {listing(changed, 2)}"
+    return Verdict(message, len(changed), 0, findings=tuple(Finding(text) for text in changed[:MAX_FINDINGS]))

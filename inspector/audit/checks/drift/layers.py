@@ -1,0 +1,59 @@
+"""How far every layer is from the reference's."""
+
+from __future__ import annotations
+
+from inspector.audit.probes.comparison import Comparison
+from inspector.audit.result import Finding, Verdict, Where, at_least
+from inspector.audit.subject import Subject, quantised
+from inspector.audit.table import Limit, Limits, check
+from inspector.errors import listing
+
+
+@check(
+    "drift-layers",
+    family="drift",
+    title="Every layer gives what the reference gives",
+    limits={
+        "min_db": Limit(30, "smallest signal-to-noise ratio of a layer, in dB"),
+        "min_db_quantised": Limit(7, "the same where only one of the two computes with integers"),
+        "missing": Limit(0, "layers that may be in only one of the two"),
+    },
+    probes=(Comparison,),
+)
+def layers(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
+    """10 log10(sum a^2 / sum (a - b)^2) over the pictures, a the reference's values and b the model's, by layer."""
+    drift.need_layers()
+    found = {name: sums.layer_db for name, sums in drift.sums.items()}
+    limit = limits["min_db_quantised" if integers(subject) else "min_db"]
+    first_bad = next((name for name, db in found.items() if limit is not None and db < limit), None)
+    worst = min(found, key=lambda name: found[name])
+    findings = [
+        Finding(f"{name} is {db:.1f} dB from the reference, where {limit:g} dB are asked", db, limit, Where(name))
+        for name, db in sorted(found.items(), key=lambda item: item[1]) if limit is not None and db < limit
+    ]  # fmt: skip
+    allowed = limits["missing"]
+    missing = drift.missing if allowed is not None and len(drift.missing) > allowed else []
+    gone = [
+        Finding(f"layer {name} is only in one of the two, or has another shape", where=Where(name)) for name in missing
+    ]
+    message = f"{len(found)} layers on {drift.sampled} pictures: the worst is {worst}, {found[worst]:.1f} dB"
+    message += f"; the first below {limit:g} dB is {first_bad}" if first_bad and first_bad != worst else ""
+    message += f"; {len(gone)} layers cannot be compared ({listing(missing)})" if gone else ""
+    details = {
+        "layers": [
+            {"layer": name, "sqnr_db": db, "worst_channel": drift.sums[name].worst_channel()[0],
+             "worst_channel_db": drift.sums[name].worst_channel()[1]}
+            for name, db in found.items()
+        ]
+    }  # fmt: skip
+    verdict = at_least(found[worst], limit, message, where=Where(worst), findings=findings, unit="dB", details=details)
+    if not gone:
+        return verdict
+    return Verdict(message, found[worst], limit, Where(worst), (*verdict.findings, *gone)[:100], "dB", details)
+
+
+def integers(subject: Subject) -> bool:
+    """Whether only one of model and reference computes with integers."""
+    if subject.reference is not None:
+        return quantised(subject.graph) != quantised(subject.reference.graph)
+    return subject.snapshot is not None and quantised(subject.graph) != subject.snapshot.integers

@@ -1,0 +1,31 @@
+"""Whether model and reference are given the same picture."""
+
+from __future__ import annotations
+
+from inspector.audit.probes.comparison import NO_REFERENCE, reference_preprocess
+from inspector.audit.result import Finding, NotChecked, Verdict
+from inspector.audit.subject import Subject
+from inspector.audit.table import Limits, check
+
+
+@check("drift-preprocess", family="drift", title="The preprocess is the reference's")
+def preprocess(subject: Subject, limits: Limits) -> Verdict:
+    """Size, resize, colour order, scale, mean and std in the metadata are those of the reference."""
+    before = reference_preprocess(subject)
+    if before is None:
+        raise NotChecked(NO_REFERENCE)
+    first, second = before.to_json(), subject.model.preprocess.to_json()
+    changed = [key for key in first if not _same(first[key], second[key])]
+    findings = tuple(Finding(f"{key} was {first[key]} and is {second[key]}") for key in changed)
+    if not findings:
+        return Verdict("pictures are prepared as the reference's are", 0, 0)
+    message = f"pictures are prepared in another way: {'; '.join(f.message for f in findings[:3])}"
+    return Verdict(message, len(findings), 0, findings=findings)
+
+
+def _same(a: object, b: object) -> bool:
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, float) or isinstance(b, float):
+        return isinstance(a, int | float) and isinstance(b, int | float) and abs(a - b) <= 1e-6 * max(1, abs(a))
+    return a == b

@@ -1,0 +1,1 @@
+"""Checks of the family numerics, one file each."""

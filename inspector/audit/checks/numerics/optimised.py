@@ -1,0 +1,54 @@
+"""Whether the runtime's optimisations leave the values as they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from inspector.audit.compare import LIMIT_DB, signal_to_noise
+from inspector.audit.result import Finding, NotChecked, Verdict, Where, at_least
+from inspector.audit.subject import Subject, quantised
+from inspector.audit.table import Limit, Limits, check
+from inspector.runtime import Sessions
+
+
+@check(
+    "optimised",
+    family="numerics",
+    title="Optimised and plain runtime agree",
+    limits={
+        "min_db": Limit(60, "smallest signal-to-noise ratio of a layer, in dB"),
+        "min_db_quantised": Limit(
+            15, "the same for a network with integer arithmetic, where kernels round differently"
+        ),
+        "pictures": Limit(2, "pictures compared"),
+    },
+)
+def optimised(subject: Subject, limits: Limits) -> Verdict:
+    """Every layer and the scores agree between onnxruntime with all its optimisations and with none."""
+    model = subject.model
+    if not model.layers:
+        raise NotChecked("the model has no layers")
+    own = model.sessions
+    plain = replace(model, sessions=Sessions(own.graph, own.provider, own.threads, own.warn, optimise=False))
+    worst, where = LIMIT_DB, Where()
+    findings: list[Finding] = []
+    limit = limits["min_db_quantised" if quantised(subject.graph) else "min_db"]
+    for name, tensor in subject.tensors(int(limits["pictures"] or 1)):
+        before, scores_before = plain.layer_values(tensor, scores=True)
+        after, _ = model.layer_values(tensor)
+        pairs = [(layer, before[layer], after[layer]) for layer in before]
+        if scores_before is not None:
+            # By itself: with no layer exposed the runtime fuses most.
+            pairs.append(("scores", scores_before, model.scores(tensor)))
+        for layer, first, second in pairs:
+            found = signal_to_noise(first, second)
+            here = Where(layer, None, name)
+            if found < worst:
+                worst, where = found, here
+            if limit is not None and found < limit:
+                message = f"{layer} differs on {name}: {found:.0f} dB, where {limit:g} dB are asked"
+                findings.append(Finding(message, found, limit, here))
+    message = f"optimised and plain runtime agree to {worst:.0f} dB" + (
+        f", least in {where.layer}" if where.layer else ""
+    )
+    return at_least(worst, limit, message, where=where, findings=findings, unit="dB")

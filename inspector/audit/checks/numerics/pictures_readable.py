@@ -1,0 +1,24 @@
+"""Whether every picture of the set could be opened."""
+
+from __future__ import annotations
+
+from inspector.audit.probes.reader import Reader
+from inspector.audit.result import Finding, Verdict, Where, at_most
+from inspector.audit.subject import Subject
+from inspector.audit.table import Limit, Limits, check
+
+
+@check(
+    "pictures-readable",
+    family="numerics",
+    title="All pictures can be read",
+    limits={"max": Limit(0, "largest share of the pictures that may be unreadable")},
+    probes=(Reader,),
+)
+def pictures_readable(subject: Subject, limits: Limits, reader: Reader) -> Verdict:
+    """A picture that cannot be read is one that nothing was checked on."""
+    bad = subject.unreadable
+    share = len(bad) / len(subject.pictures)
+    findings = [Finding(f"{path}: {why}", where=Where(image=path)) for path, why in bad.items()]
+    message = f"{len(bad)} of {len(subject.pictures)} pictures cannot be read"
+    return at_most(share, limits["max"], message, findings=findings, where=findings[0].where if findings else Where())

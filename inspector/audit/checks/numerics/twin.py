@@ -1,0 +1,51 @@
+"""[torch] Whether the torch twin computes what the runtime computes."""
+
+from __future__ import annotations
+
+from inspector.audit.result import Finding, NotChecked, Verdict, Where, at_most
+from inspector.audit.subject import Subject
+from inspector.audit.table import Limit, Limits, check
+from inspector.errors import MissingExtra
+
+
+@check(
+    "twin",
+    family="numerics",
+    title="The torch twin agrees with the runtime",
+    limits={"max": Limit(1e-3, "largest difference in a layer, as a share of its largest value")},
+)
+def twin(subject: Subject, limits: Limits) -> Verdict:
+    """Needs torch. Gradients (Grad-CAM, filters) come from the twin: they are the model's only where it agrees."""
+    try:
+        from inspector.twin import TwinMismatch, TwinUnsupported, build_twin, verify_twin
+    except MissingExtra as error:
+        raise NotChecked(error.message) from None
+    graph, model = subject.graph, subject.model
+    names = {layer.tensor: layer.name for layer in model.layers}
+    outputs = list(names) + ([model.classifier.scores] if model.classifier else [])
+    if not outputs:
+        raise NotChecked("the model has no layers")
+    try:
+        built = build_twin(graph, outputs=list(dict.fromkeys(outputs)))
+    except TwinUnsupported as error:
+        raise NotChecked(error.message) from None
+    name, tensor = next(subject.tensors(1))
+    tolerance = limits["max"]
+    try:
+        agreements = verify_twin(
+            built, graph, {model.input.name: tensor}, tolerance=float("inf") if tolerance is None else tolerance
+        )
+    except TwinMismatch as error:
+        agreements = list(error.agreements)
+        findings = [
+            Finding(
+                f"the twin differs in {names.get(a.tensor, a.tensor)} by {a.relative:.1e} of its scale", a.relative,
+                tolerance, Where(names.get(a.tensor, a.tensor), None, name),
+            )
+            for a in agreements if not a.ok
+        ] or [Finding(error.message)]  # fmt: skip
+        return Verdict(error.message, findings[0].value, tolerance, findings[0].where, tuple(findings[:100]))
+    worst = max(agreements, key=lambda a: a.relative)
+    where = Where(names.get(worst.tensor, worst.tensor), None, name)
+    message = f"the twin agrees in {len(agreements)} tensors, at worst to {worst.relative:.1e} of the scale"
+    return at_most(worst.relative, tolerance, message, where=where)

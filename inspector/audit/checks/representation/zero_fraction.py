@@ -1,0 +1,31 @@
+"""Whether activation layers are almost all zeros."""
+
+from __future__ import annotations
+
+from inspector.audit.probes.zeros import Zeros
+from inspector.audit.result import Finding, Verdict, Where, at_most
+from inspector.audit.subject import Subject
+from inspector.audit.table import Limit, Limits, check
+
+
+@check(
+    "zero-fraction",
+    family="representation",
+    title="No activation layer is almost all zeros",
+    limits={"max": Limit(0.97, "largest share of zeros in an activation layer")},
+    probes=(Zeros,),
+)
+def zero_fraction(subject: Subject, limits: Limits, zeros: Zeros) -> Verdict:
+    """The share of exact zeros behind each activation, by depth: it grows with depth, but some must be left."""
+    found = zeros.fractions()
+    layer = max(found, key=lambda name: found[name])
+    limit = limits["max"]
+    findings = [
+        Finding(f"{share:.1%} of {name} are zeros", share, limit, Where(name))
+        for name, share in found.items() if limit is not None and share > limit
+    ]  # fmt: skip
+    mean = sum(found.values()) / len(found)
+    message = f"{mean:.0%} zeros on average over {len(found)} activation layers, most in {layer} ({found[layer]:.1%})"
+    return at_most(
+        found[layer], limit, message, where=Where(layer), findings=findings, details={"zero_fraction": found}
+    )

@@ -1,0 +1,129 @@
+"""The pictures of an audit: found once, labelled by their folders where these are classes, read one at a time."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from inspector.errors import ClassNotFound, ImageError, listing
+from inspector.image import find_images
+from inspector.model import Model
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One picture. shown: its path for people. key: relative to the data folder. label: index of its class."""
+
+    path: Path
+    shown: str
+    key: str
+    label: int | None
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """The pictures in the order of their paths. folder: where they were found; None when none were given.
+
+    unlabelled: why there are no labels, as a clause; empty when there are.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    folder: Path | None = None
+    unlabelled: str = "no pictures were given (--data, or images.data in the policy)"
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether every picture has its class."""
+        return bool(self.entries) and not self.unlabelled
+
+    def sample(self, count: int) -> tuple[int, ...]:
+        """Indices of `count` pictures, evenly spread, always the same ones; all when there are fewer."""
+        return spread(len(self.entries), count)
+
+
+def spread(total: int, count: int) -> tuple[int, ...]:
+    """`count` of the indices 0 to total - 1, evenly spread; all of them when count is 0 or too large."""
+    if count <= 0 or count >= total:
+        return tuple(range(total))
+    return tuple((2 * i + 1) * total // (2 * count) for i in range(count))
+
+
+def find_entries(
+    model: Model, folder: Path, labelled: Literal["auto", "yes", "no"] = "auto", limit: int = 0
+) -> PictureSet:
+    """The pictures below `folder`. Folders directly in it are classes when their names are: labels (blanks may be
+    written as _ or -) or indices. limit: at most so many, evenly spread.
+
+    Raises ImageError for no folder, no pictures, or folders of which only some are classes of the model.
+    """
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise ImageError(f"the pictures' folder {folder} {what}", "give --data a folder of pictures")
+    paths = find_images(folder)
+    if not paths:
+        raise ImageError(f"the folder {folder} holds no pictures", "known: JPEG, PNG, WebP, BMP, TIFF")
+    keys = [path.relative_to(folder) for path in paths]
+    names = sorted({key.parts[0] if len(key.parts) > 1 else "" for key in keys})
+    classes = {} if labelled == "no" else {name: class_of(model, name) for name in names if name}
+    reason = _unlabelled(labelled, classes, "" in names, folder)
+    chosen = spread(len(paths), limit)
+    entries = tuple(
+        Entry(
+            path=paths[i],
+            shown=_shown(paths[i]),
+            key=keys[i].as_posix(),
+            label=None if reason else classes[keys[i].parts[0]],
+        )
+        for i in chosen
+    )
+    return PictureSet(entries, folder, reason)
+
+
+def _unlabelled(labelled: str, classes: dict[str, int | None], loose: bool, folder: Path) -> str:
+    """Why the folders are no classes, as a clause; empty when they are."""
+    if labelled == "no":
+        return "the policy says that the folders are no classes"
+    unknown = [name for name, index in classes.items() if index is None]
+    if classes and not unknown and not loose:
+        return ""
+    what = (
+        f"{listing([repr(n) for n in unknown])} of {folder} {'is no class' if len(unknown) == 1 else 'are no classes'} "
+        "of the model"
+        if unknown
+        else f"{folder} has pictures outside of any class folder"
+    )
+    # Some folders are classes: then the others are mistakes, and leaving them out would hide it.
+    if labelled == "yes" or (classes and len(unknown) < len(classes)):
+        raise ImageError(
+            what if classes else f"{folder} has no folders to take classes from",
+            'name each folder after a label or its index, or set labelled = "no" under [images]',
+        )
+    return what if classes else f"{folder} has no folders named after classes"
+
+
+def class_of(model: Model, name: str) -> int | None:
+    """The class that a folder is named after: by label (blanks as _ or -, any case) or index; None if there is none."""
+    for text in dict.fromkeys((name, name.replace("_", " "), name.replace("-", " "))):
+        try:
+            return model.find_class(text)
+        except ClassNotFound:
+            continue
+    squeezed = _squeezed(name)
+    hits = [i for i, label in enumerate(model.labels or ()) if _squeezed(label) == squeezed]
+    return hits[0] if len(hits) == 1 else None
+
+
+def _squeezed(text: str) -> str:
+    return "".join(c for c in text.lower() if c.isalnum())
+
+
+def _shown(path: Path) -> str:
+    try:
+        return Path(os.path.relpath(path)).as_posix()
+    except ValueError:  # another drive
+        return path.as_posix()

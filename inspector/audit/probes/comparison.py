@@ -1,0 +1,191 @@
+"""The model beside a reference, picture by picture: another model, each with its own preprocess, or a snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from inspector.audit.compare import SignalToNoise
+from inspector.audit.pictures import class_of
+from inspector.audit.probes import Probe
+from inspector.audit.probes.recorder import Moments, sampled
+from inspector.audit.result import NotChecked
+from inspector.audit.snapshot import Snapshot
+from inspector.audit.subject import Sight, Subject
+from inspector.image import Preprocess
+from inspector.layers import Layer
+from inspector.model import Model
+
+
+@dataclass(frozen=True)
+class Flipped:
+    """A picture on which model and reference differ. before: the reference's class. after: the model's.
+    probability: of the reference's class, by the reference."""
+
+    shown: str
+    before: str
+    after: str
+    probability: float
+
+
+NO_REFERENCE = "there is nothing to compare with (--against MODEL or SNAPSHOT, or reference in the policy)"
+
+
+class Comparison(Probe):
+    """Both on every picture: top classes on all, layer by layer on a sample.
+
+    sums: by layer name, in the order of the network. missing: layers that only one of them has, or of another shape.
+    flipped: pictures with another top class. compared: pictures whose top classes were compared.
+    labelled, right, right_before: pictures with a known class, and how many model and reference recognised.
+    moments: mean and deviation of the channels on the sample; kept only against a snapshot.
+    """
+
+    layers: ClassVar[bool] = True
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
+        if subject.reference is None and subject.snapshot is None:
+            raise NotChecked(NO_REFERENCE)
+        subject.need_pictures()
+        self.chosen = frozenset(subject.pictures.sample(subject.policy.images.sample))
+        self.sums: dict[str, SignalToNoise] = {}
+        self.moments: dict[str, Moments] = {}
+        self.flipped: list[Flipped] = []
+        self.compared = self.labelled = self.right = self.right_before = self.sampled = 0
+        self.snapshot = subject.snapshot if subject.reference is None else None
+        if self.snapshot is not None:
+            theirs = {name: len(shot.mean) for name, shot in self.snapshot.layers.items()}
+        else:
+            assert subject.reference is not None
+            theirs = {layer.name: layer.channels or 0 for layer in subject.reference.layers}
+        ours = {layer.name: layer.channels or 0 for layer in subject.model.layers}
+        same = [n for n in ours if n in theirs and (ours[n] == theirs[n] or not ours[n] or not theirs[n])]
+        self.missing = [name for name in (*ours, *theirs) if name not in same]
+        self.missing = list(dict.fromkeys(self.missing))
+        self.common = [layer for layer in subject.model.layers if layer.name in same]
+        self.own_classes: dict[str, int | None] = {}
+
+    def look(self, sight: Sight) -> None:
+        """Take in one picture."""
+        if self.snapshot is not None:
+            self._from_snapshot(sight, self.snapshot)
+        else:
+            self._from_model(sight)
+
+    # --- another model --------------------------------------------------------------------------------------------
+
+    def _from_model(self, sight: Sight) -> None:
+        reference = self.subject.reference
+        assert reference is not None
+        wanted = [self._layer(reference, layer.name) for layer in self.common] if sight.index in self.chosen else []
+        scores = reference.classifier is not None
+        if not wanted and not scores:
+            return
+        values, theirs = reference.layer_values(reference.tensor(sight.picture), wanted, scores=scores)
+        self.sampled += bool(wanted)
+        pairs = [(layer.name, values[layer.name][0], sight.layers[layer.name].values) for layer in wanted]
+        for name, before, after in pairs:
+            if before.shape != after.shape:
+                self.missing.append(name)
+                self.common = [layer for layer in self.common if layer.name != name]
+        pairs = [pair for pair in pairs if pair[1].shape == pair[2].shape]
+        sums = [self.sums.setdefault(name, SignalToNoise()) for name, _, _ in pairs]
+        list(
+            self.subject.pool.map(
+                lambda s, p: s.add(p[1].reshape(len(p[1]), -1), p[2].reshape(len(p[2]), -1)), sums, pairs
+            )
+        )
+        if theirs is None or sight.scores is None:
+            return
+        best = reference.top(theirs[0], 1)[0]
+        self._compare(sight, best.index, best.label, best.probability, reference.labels)
+        if sight.entry.label is not None:
+            folder = sight.entry.key.split("/")[0]
+            if folder not in self.own_classes:
+                self.own_classes[folder] = class_of(reference, folder)
+            self.right_before += self.own_classes[folder] == best.index
+
+    @staticmethod
+    def _layer(model: Model, name: str) -> Layer:
+        return next(layer for layer in model.layers if layer.name == name)
+
+    # --- a snapshot -----------------------------------------------------------------------------------------------
+
+    def _from_snapshot(self, sight: Sight, snapshot: Snapshot) -> None:
+        if sight.digest in snapshot.sampled:
+            row = snapshot.sampled.index(sight.digest)
+            self.sampled += 1
+            for layer in self.common:
+                after = sampled(sight.layers[layer.name], sight.digest)
+                before = snapshot.layers[layer.name].samples
+                before = before[row * len(after) : (row + 1) * len(after)]
+                self.sums.setdefault(layer.name, SignalToNoise()).add(
+                    np.ascontiguousarray(before.T), np.ascontiguousarray(after.T)
+                )
+        if sight.index in self.chosen:
+            for layer in self.common:
+                maps = sight.layers[layer.name].maps
+                self.moments.setdefault(layer.name, Moments(len(maps))).add(maps)
+        said = snapshot.predictions.get(sight.digest)
+        if said is None or sight.scores is None:
+            return
+        index, probability = said
+        labels = snapshot.labels
+        name = labels[index] if labels and index < len(labels) else str(index)
+        self._compare(sight, index, name, probability, labels)
+
+    # --- both -----------------------------------------------------------------------------------------------------
+
+    def _compare(
+        self, sight: Sight, index: int, label: str, probability: float, labels: tuple[str, ...] | None
+    ) -> None:
+        assert sight.scores is not None
+        model = self.subject.model
+        now = model.top(sight.scores, 1)[0]
+        # By name where both have names: an index may mean another class after the labels were changed.
+        same = now.label == label if model.labels and labels else now.index == index
+        self.compared += 1
+        if not same:
+            self.flipped.append(Flipped(sight.entry.shown, label, now.label, probability))
+        if sight.entry.label is not None:
+            self.labelled += 1
+            self.right += now.index == sight.entry.label
+
+    @property
+    def agreement(self) -> float:
+        """Share of the pictures with the same top class in both."""
+        return 1 - len(self.flipped) / self.compared
+
+    def need_layers(self) -> None:
+        """Raises NotChecked where no layer could be compared."""
+        if not self.sums:
+            if self.snapshot is not None and not self.sampled:
+                raise NotChecked(
+                    f"none of the {len(self.snapshot.sampled)} pictures that the snapshot sampled is among the pictures"
+                )
+            raise NotChecked("model and reference have no layer in common")
+
+    def need_answers(self) -> None:
+        """Raises NotChecked where no top class could be compared."""
+        if not self.compared:
+            raise NotChecked(
+                "none of the snapshot's pictures is among the pictures"
+                if self.snapshot is not None
+                else "model or reference has no classification output"
+            )
+
+
+def reference_preprocess(subject: Subject) -> Preprocess | None:
+    """How the reference prepares pictures; None where it cannot be told."""
+    if subject.reference is not None:
+        return subject.reference.preprocess
+    return Preprocess.from_json(subject.snapshot.preprocess) if subject.snapshot else None
+
+
+def reference_labels(subject: Subject) -> tuple[str, ...] | None:
+    """The reference's class names."""
+    if subject.reference is not None:
+        return subject.reference.labels
+    return subject.snapshot.labels if subject.snapshot else None

@@ -1,0 +1,69 @@
+"""Minimum and maximum of every channel on every picture: enough for NaN, blank layers and dead channels."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.audit.probes import Probe
+from inspector.audit.result import MAX_FINDINGS, Where
+from inspector.audit.subject import LayerSight, Sight, Subject
+
+
+class Ranges(Probe):
+    """Per layer and channel over all pictures.
+
+    lowest, highest: float32 (C,) by layer. awake: bool (C,), whether the map varied on some picture.
+    bad: where values were not finite, one place per layer and picture; blank: layers that were constant on a picture.
+    """
+
+    layers: ClassVar[bool] = True
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
+        subject.need_pictures()
+        self.lowest: dict[str, NDArray[np.float32]] = {}
+        self.highest: dict[str, NDArray[np.float32]] = {}
+        self.awake: dict[str, NDArray[np.bool_]] = {}
+        self.single: set[str] = set()
+        self.bad: list[Where] = []
+        self.blank: list[Where] = []
+        self.bad_count = self.blank_count = self.pictures = 0
+
+    def look(self, sight: Sight) -> None:
+        """Take in one picture."""
+        self.pictures += 1
+        list(self.subject.pool.map(_measure, sight.layers.values()))
+        for name, layer in sight.layers.items():
+            low, high = layer.low, layer.high
+            varied = low != high
+            if name not in self.awake:
+                self.lowest[name], self.highest[name], self.awake[name] = low.copy(), high.copy(), varied.copy()
+            else:
+                np.minimum(self.lowest[name], low, out=self.lowest[name])
+                np.maximum(self.highest[name], high, out=self.highest[name])
+                np.logical_or(self.awake[name], varied, out=self.awake[name])
+            if layer.maps.shape[1] == 1:
+                self.single.add(name)
+            finite = np.isfinite(low) & np.isfinite(high)
+            if not finite.all():
+                self.bad_count += 1
+                if len(self.bad) < MAX_FINDINGS:
+                    self.bad.append(Where(name, int(np.argmin(finite)), sight.entry.shown))
+            if name not in self.single and not varied.any():
+                self.blank_count += 1
+                if len(self.blank) < MAX_FINDINGS:
+                    self.blank.append(Where(name, None, sight.entry.shown))
+
+    def dead(self, layer: str) -> NDArray[np.bool_]:
+        """Which channels (C,) never varied: constant on each picture, or over all of them where a map is one number."""
+        if layer in self.single:
+            return np.asarray(self.lowest[layer] == self.highest[layer])
+        return ~self.awake[layer]
+
+
+def _measure(layer: LayerSight) -> None:
+    # Read once in a thread, so that the loop above finds them there.
+    _ = layer.low, layer.high

@@ -1,0 +1,87 @@
+"""Gathers what a snapshot holds."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.audit.probes import Probe
+from inspector.audit.probes.predictions import Labelled, Predictions
+from inspector.audit.snapshot import PICTURES, LayerShot, Snapshot, places
+from inspector.audit.subject import LayerSight, Sight, Subject, quantised
+
+
+class Moments:
+    """Mean and deviation per channel over pictures. Sums of float64 (C,)."""
+
+    def __init__(self, channels: int) -> None:
+        self.count = 0
+        self.total = np.zeros(channels)
+        self.square = np.zeros(channels)
+
+    def add(self, maps: NDArray[np.float32]) -> None:
+        """Take in float32 (C, n)."""
+        self.count += maps.shape[1]
+        self.total += maps.sum(axis=1)
+        self.square += np.einsum("ij,ij->i", maps, maps)
+
+    @property
+    def mean(self) -> NDArray[np.float32]:
+        """float32 (C,)."""
+        return (self.total / max(1, self.count)).astype(np.float32)
+
+    @property
+    def std(self) -> NDArray[np.float32]:
+        """float32 (C,)."""
+        mean = self.total / max(1, self.count)
+        return np.sqrt(np.maximum(self.square / max(1, self.count) - mean**2, 0)).astype(np.float32)
+
+
+class Recorder(Probe):
+    """Samples and moments of the layers on up to PICTURES pictures, evenly spread."""
+
+    layers: ClassVar[bool] = True
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
+        subject.need_pictures()
+        self.chosen = frozenset(subject.pictures.sample(PICTURES))
+        self.moments: dict[str, Moments] = {}
+        self.samples: dict[str, list[NDArray[np.float32]]] = {}
+        self.digests: list[str] = []
+
+    def look(self, sight: Sight) -> None:
+        """Take in one picture."""
+        if sight.index not in self.chosen or sight.digest in self.digests:
+            return
+        self.digests.append(sight.digest)
+        for name, layer in sight.layers.items():
+            self.moments.setdefault(name, Moments(len(layer.maps))).add(layer.maps)
+            self.samples.setdefault(name, []).append(sampled(layer, sight.digest))
+
+    def snapshot(self, predictions: Predictions | None) -> Snapshot:
+        """What was gathered."""
+        model = self.subject.model
+        metrics = {}
+        if isinstance(predictions, Labelled):
+            metrics = {"accuracy": predictions.accuracy, "balanced_accuracy": predictions.balanced_accuracy}
+        return Snapshot(
+            model={"name": model.path.name, "sha256": model.sha256},
+            labels=model.labels,
+            preprocess=model.preprocess.to_json(),
+            integers=quantised(model.graph),
+            layers={
+                name: LayerShot(found.mean, found.std, np.concatenate(self.samples[name]))
+                for name, found in self.moments.items()
+            },
+            sampled=tuple(self.digests),
+            predictions={s.digest: (s.index, s.probability) for s in predictions.said} if predictions else {},
+            metrics=metrics,
+        )
+
+
+def sampled(layer: LayerSight, digest: str) -> NDArray[np.float32]:
+    """The values at the sampled places: float32 (PLACES, C)."""
+    return np.ascontiguousarray(layer.maps[:, places(layer.layer.name, digest, layer.maps.shape[1])].T)

@@ -1,0 +1,182 @@
+"""A model's answers saved in a small file, so that a later model can be held against them without the first one.
+
+The file is an .npz with one JSON document and arrays. There is no picture in it: of each layer, means and deviations
+per channel, and the values at two random places of each of a few pictures; of each picture its digest and top class.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.errors import InspectorError
+
+SCHEMA = 1
+PICTURES = 16
+"""Pictures whose activations are sampled."""
+
+PLACES = 2
+"""Places sampled in every map of such a picture."""
+
+MAX_BYTES = 256 * 1024 * 1024
+
+
+class SnapshotError(InspectorError):
+    """The file is no snapshot of ours, or a damaged one."""
+
+    kind = "snapshot"
+
+
+@dataclass(frozen=True)
+class LayerShot:
+    """One layer. mean, std: float32 (C,) over the sampled pictures. samples: float32 (n, C), PLACES rows for each
+    sampled picture in their order."""
+
+    mean: NDArray[np.float32] = field(repr=False)
+    std: NDArray[np.float32] = field(repr=False)
+    samples: NDArray[np.float32] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What was saved.
+
+    model: file name and sha256 of the model. labels: its classes. preprocess: as in the metadata.
+    integers: whether it computes with integers.
+    layers: by name. sampled: digests of the pictures whose activations were sampled, in order.
+    predictions: (top class, probability) by picture digest. metrics: accuracy and balanced_accuracy, where known.
+    """
+
+    model: Mapping[str, str]
+    labels: tuple[str, ...] | None
+    preprocess: Mapping[str, Any]
+    integers: bool
+    layers: Mapping[str, LayerShot]
+    sampled: tuple[str, ...]
+    predictions: Mapping[str, tuple[int, float]]
+    metrics: Mapping[str, float]
+
+
+def places(layer: str, digest: str, size: int) -> NDArray[np.int64]:
+    """The PLACES indices into a map of `size` elements that are sampled: by layer and picture alone."""
+    seed = zlib.crc32(f"{layer}\n{digest}".encode())
+    return np.random.default_rng(seed).integers(0, size, PLACES)
+
+
+def save_snapshot(snapshot: Snapshot, path: str | os.PathLike[str]) -> Path:
+    """Write a snapshot, whole or not at all. The same snapshot gives the same bytes. Raises OutputError."""
+    from inspector.output import write_bytes
+
+    document = {
+        "schema": SCHEMA,
+        "kind": "inspector snapshot",
+        "model": dict(snapshot.model),
+        "labels": list(snapshot.labels) if snapshot.labels is not None else None,
+        "preprocess": dict(snapshot.preprocess),
+        "integers": snapshot.integers,
+        "layers": list(snapshot.layers),
+        "sampled": list(snapshot.sampled),
+        "metrics": dict(snapshot.metrics),
+    }
+    shots = snapshot.layers.values()
+    scales = [float(np.nan_to_num(np.abs(shot.samples)).max(initial=0.0)) or 1.0 for shot in shots]
+    digests = sorted(snapshot.predictions)
+    arrays: dict[str, NDArray[Any]] = {
+        "document": np.frombuffer(json.dumps(document, sort_keys=True).encode(), np.uint8),
+        "channels": np.array([len(shot.mean) for shot in shots], np.int32),
+        "scales": np.array(scales, np.float32),
+        "mean": _joined([shot.mean for shot in shots]),
+        "std": _joined([shot.std for shot in shots]),
+        # Half precision of the layer's own range: its rounding lies 70 dB below the signal.
+        "samples": np.concatenate(
+            [(shot.samples / scale).astype(np.float16) for shot, scale in zip(shots, scales, strict=True)], axis=1
+        )
+        if snapshot.layers
+        else np.zeros((0, 0), np.float16),
+        "digests": np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 32),
+        "classes": np.array([snapshot.predictions[d][0] for d in digests], np.int32),
+        "probabilities": np.array([snapshot.predictions[d][1] for d in digests], np.float32),
+    }
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            entry = io.BytesIO()
+            np.save(entry, np.ascontiguousarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue(), zipfile.ZIP_DEFLATED)
+    return write_bytes(path, stream.getvalue())
+
+
+def _joined(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def is_snapshot(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins as a snapshot does; what else is wrong with it, load_snapshot says."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
+
+
+def load_snapshot(path: str | os.PathLike[str]) -> Snapshot:
+    """Read a snapshot. Nothing in it is executed and its size is checked first. Raises SnapshotError."""
+    file = Path(path)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
+                raise SnapshotError(f"{file} would unpack to more than 256 MB", "it is no snapshot of ours")
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        document = json.loads(arrays["document"].tobytes())
+        if document.get("kind") != "inspector snapshot":
+            raise SnapshotError(f"{file} is no snapshot", "`inspector audit --save-snapshot FILE` writes one")
+        if document.get("schema") != SCHEMA:
+            raise SnapshotError(
+                f"{file} has schema {document.get('schema')!r}; this version reads {SCHEMA}", "save it again"
+            )
+        return _snapshot(document, arrays)
+    except FileNotFoundError:
+        raise SnapshotError(f"there is no file {file}") from None
+    except OSError as error:
+        raise SnapshotError(f"{file} cannot be read: {error.strerror or error}") from None
+    except SnapshotError:
+        raise
+    except Exception as error:  # zip, numpy and JSON each have errors of their own for damaged data
+        raise SnapshotError(f"{file} is no snapshot, or is damaged: {type(error).__name__}", "save it again") from None
+
+
+def _snapshot(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Snapshot:
+    ends = np.cumsum(arrays["channels"])
+    if len(ends) != len(document["layers"]) or len(arrays["mean"]) != (ends[-1] if len(ends) else 0):
+        raise ValueError("the arrays do not fit the document")
+    layers = {}
+    for name, start, end, scale in zip(document["layers"], [0, *ends[:-1]], ends, arrays["scales"], strict=True):
+        layers[str(name)] = LayerShot(
+            mean=arrays["mean"][start:end],
+            std=arrays["std"][start:end],
+            samples=arrays["samples"][:, start:end].astype(np.float32) * scale,
+        )
+    digests = [bytes(row).hex() for row in arrays["digests"]]
+    said = zip(arrays["classes"].tolist(), arrays["probabilities"].tolist(), strict=True)
+    labels = document["labels"]
+    return Snapshot(
+        model={str(k): str(v) for k, v in document["model"].items()},
+        labels=tuple(map(str, labels)) if labels is not None else None,
+        preprocess=document["preprocess"],
+        integers=bool(document["integers"]),
+        layers=layers,
+        sampled=tuple(map(str, document["sampled"])),
+        predictions={digest: (int(k), float(p)) for digest, (k, p) in zip(digests, said, strict=True)},
+        metrics={str(k): float(v) for k, v in document["metrics"].items()},
+    )
