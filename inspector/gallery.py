@@ -25,7 +25,7 @@ from inspector.runtime import available_cores
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from inspector.render.page import PageLayer
+    from inspector.render.page import PageLayer, PagePictures
 
 SCALES = ("channel", "layer", "lecture")
 
@@ -85,33 +85,53 @@ def draw_gallery(
     chosen = list(model.layers) if layers is None else list(dict.fromkeys(model.layer(x) for x in layers))
     picture = open_image(image)
     shown = name or (os.fspath(image) if isinstance(image, str | os.PathLike) else "image")
-    values, scores = model.layer_values(model.preprocess.tensor(picture), chosen, scores=True)
-    _check_channel(values, channel, layers is not None)
-    if channel is not None:
-        chosen = [x for x in chosen if values[x.name].shape[1] > channel]
-    target = output_folder(folder)
-    names: set[str] = set()
-    files = {x.name: f"{i:03d}-{safe_name(x.name, names)}" for i, x in enumerate(chosen)}
-    marks = {"Software": f"inspector {__version__}", "Model": model.sha256, "Image": image_digest(image)}
-    view = model.preprocess.view(picture).convert("RGB")
-
-    def draw(layer: Layer) -> DrawnLayer:
-        return _draw_layer(
-            model, layer, values[layer.name], target / files[layer.name], shown, view, channel, scale, colormap, size,
-            marks, save_arrays,
-        )  # fmt: skip
-
-    # Drawing is numpy and zlib, which leave the interpreter lock alone. Large layers first, so that no thread is left
-    # with one at the end.
+    # Drawing is numpy and zlib, which leave the interpreter lock alone, and so does making a session.
     with ThreadPoolExecutor(model.sessions.threads or available_cores()) as pool:
+        pool.submit(_load_drawing)
+        values, scores = _run(model, model.preprocess.tensor(picture), chosen, layers is not None)
+        _check_channel(values, channel, layers is not None)
+        if channel is not None:
+            chosen = [x for x in chosen if values[x.name].shape[1] > channel]
+        target = output_folder(folder)
+        names: set[str] = set()
+        files = {x.name: target / f"{i:03d}-{safe_name(x.name, names)}" for i, x in enumerate(chosen)}
+        # Large layers first, so that no thread is left with one at the end.
         by_size = sorted(chosen, key=lambda layer: -values[layer.name].size)
+        found = dict(zip(by_size, pool.map(lambda x: statistics(values[x.name][0]), by_size), strict=True))
+        marks = {"Software": f"inspector {__version__}", "Model": model.sha256, "Image": image_digest(image)}
+        view = model.preprocess.view(picture).convert("RGB")
+
+        def draw(layer: Layer) -> DrawnLayer:
+            return _draw_layer(
+                model, layer, values[layer.name], found[layer], files[layer.name], shown, view, channel, scale,
+                colormap, size, marks, save_arrays,
+            )  # fmt: skip
+
+        points = [(x.name, x.kind, found[x].zero_fraction) for x in chosen]
+        pictures = pool.submit(_draw_page_pictures, target, model, shown, picture, points, marks)
         done = dict(zip(by_size, pool.map(draw, by_size), strict=True))
-    drawn = tuple(done[layer] for layer in chosen)
-    best = tuple(model.top(scores[0], top)) if scores is not None else ()
-    channels = _write_channels(target / "channels.npz", drawn)
-    overview = _write_page(target, model, shown, picture, best, drawn, marks)
-    chart = target / "depth.png"
-    return Gallery(target, overview, chart if chart.exists() else None, channels, best, drawn)
+        drawn = tuple(done[layer] for layer in chosen)
+        best = tuple(model.top(scores[0], top)) if scores is not None else ()
+        channels = _write_channels(target / "channels.npz", drawn)
+        page_pictures = pictures.result()
+    overview = _write_page(target, model, shown, picture, best, drawn, marks, page_pictures)
+    chart = target / "depth.png" if page_pictures.chart else None
+    return Gallery(target, overview, chart, channels, best, drawn)
+
+
+def _run(
+    model: Model, tensor: NDArray[Any], chosen: list[Layer], named: bool
+) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32] | None]:
+    """(activations by layer name, scores or None)."""
+    try:
+        return model.layer_values(tensor, chosen, scores=True)
+    except ModelError as error:
+        # A head that fails, or does not fit this picture, is no reason to withhold layers before it.
+        if not named or model.classifier is None:
+            raise
+        values = model.layer_values(tensor, chosen)
+        model.sessions.warn(f"no predictions: {error.message}")
+        return values
 
 
 def _check_channel(values: Mapping[str, NDArray[np.float32]], channel: int | None, named: bool) -> None:
@@ -127,6 +147,7 @@ def _draw_layer(
     model: Model,
     layer: Layer,
     array: NDArray[np.float32],
+    found: LayerStatistics,
     stem: Path,
     shown: str,
     view: Image,
@@ -142,7 +163,6 @@ def _draw_layer(
     from inspector.render.png import save_png
 
     one = array[0]
-    found = statistics(one)
     maps = as_maps(one)
     if maps.size == 0:
         raise ModelError(f"layer {layer.name!r} is empty on this picture: shape {array.shape}")
@@ -194,6 +214,34 @@ def _write_channels(path: Path, drawn: Iterable[DrawnLayer]) -> Path:
     return path
 
 
+def _load_drawing() -> None:
+    """Import what draws, while the session is being made."""
+    import inspector.render.channel
+    import inspector.render.grid
+    import inspector.render.page  # noqa: F401
+
+
+def _draw_page_pictures(
+    folder: Path,
+    model: Model,
+    shown: str,
+    picture: Image,
+    points: list[tuple[str, str, float]],
+    marks: Mapping[str, str],
+) -> PagePictures:
+    from inspector.render.page import depth_points, draw_page_pictures
+
+    return draw_page_pictures(
+        folder,
+        model=model.path.name,
+        picture=picture,
+        picture_name=shown,
+        points=depth_points(points),
+        box=model.preprocess.box(picture.size),
+        text=marks,
+    )
+
+
 def _write_page(
     folder: Path,
     model: Model,
@@ -202,6 +250,7 @@ def _write_page(
     best: tuple[Prediction, ...],
     drawn: tuple[DrawnLayer, ...],
     marks: Mapping[str, str],
+    pictures: PagePictures,
 ) -> Path:
     from inspector.render.page import write_overview
 
@@ -218,6 +267,7 @@ def _write_page(
         facts={**marks, "Preprocess": f"{seen}, mean {found.mean}, std {found.std}, {found.colour}"},
         text=marks,
         notes=[f"The file does not say everything; assumed: {'; '.join(model.assumed)}."] if model.assumed else (),
+        pictures=pictures,
     )
 
 

@@ -17,6 +17,8 @@ from PIL import Image
 from inspector.cli import commands
 from inspector.cli.app import guarded, register
 from inspector.errors import ImageError
+from tests.conftest import MakeModel
+from tests.foreign import Net
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "models" / "efficientnet-lite0.onnx"
@@ -120,6 +122,26 @@ def test_activations_of_one_layer(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert grid.mode == "P"
         assert grid.text["Layer"] == "blocks.5.swish"
     assert "blocks.5.swish" in Path(found["images"][0]["overview"]).read_text("utf-8")
+
+
+def test_a_head_that_fails_does_not_withhold_a_layer_before_it(
+    tmp_path: Path, make_model: MakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def build(n: Net, x: str) -> str:
+        y = n("Relu", n.conv(x, 3, 8, out="c"), out="r")
+        flat = n("Reshape", y, n.const(np.array([1, 8 * 9])))
+        return n("Gemm", flat, n.weight((4, 8 * 9)), transB=1, out="scores")
+
+    path = make_model(build, shape=("N", 3, "H", "W"))
+    code, out, err = call(capsys, "activations", path, PHOTO, "--layer", "r", "--json", "-o", tmp_path / "out")
+    assert code == 0, err
+    [image] = json.loads(out)["images"]
+    assert image["top"] == []
+    assert image["layers"][0]["shape"][1] == 8
+    assert "no predictions: onnxruntime cannot run" in err
+    code, _, err = call(capsys, "activations", path, PHOTO, "-o", tmp_path / "all")
+    assert code == 2
+    assert "onnxruntime cannot run" in err
 
 
 def test_activations_of_all_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -42,6 +42,41 @@ class PageLayer:
     grid_size: tuple[int, int] = (0, 0)
 
 
+@dataclass(frozen=True)
+class PagePictures:
+    """What `draw_page_pictures` wrote: width and height of ``picture.png``, and of ``depth.png`` if there is one."""
+
+    picture: tuple[int, int]
+    chart: tuple[int, int] | None
+
+
+def depth_points(layers: Iterable[tuple[str, str, float]]) -> list[DepthPoint]:
+    """The chart's points, from name, kind and zero fraction of each layer, first to last."""
+    return [DepthPoint(name, zero, kind == "activation") for name, kind, zero in layers]
+
+
+def draw_page_pictures(
+    folder: str | os.PathLike[str],
+    *,
+    model: str,
+    picture: Image.Image,
+    picture_name: str,
+    points: Sequence[DepthPoint],
+    box: Box | None = None,
+    text: Mapping[str, str] | None = None,
+) -> PagePictures:
+    """Write ``picture.png`` and, when there are points, ``depth.png``; arguments as for `write_overview`."""
+    target = output_folder(folder)
+    shown = fitted(picture.size, 640) if max(picture.size) > 640 or max(picture.size) < 128 else picture.size
+    small = mark_box(resized(picture, shown), scaled_box(box, picture.size, shown))
+    save_png(small, target / "picture.png", text)
+    if not points:
+        return PagePictures(small.size, None)
+    chart = draw_depth_chart(points, subtitle=f"{model} · {picture_name}")
+    save_png(chart, target / "depth.png", text)
+    return PagePictures(small.size, chart.size)
+
+
 def write_overview(
     folder: str | os.PathLike[str],
     *,
@@ -54,6 +89,7 @@ def write_overview(
     facts: Mapping[str, str] | None = None,
     text: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
+    pictures: PagePictures | None = None,
 ) -> Path:
     """Write ``index.html``, ``picture.png`` and ``depth.png`` into `folder`; return the path of the page.
 
@@ -63,23 +99,21 @@ def write_overview(
     model, picture_name: as people know them. predictions: label and probability in [0, 1], best first; may be empty.
     box: the part of the picture the network saw, in picture pixels. facts: name and value lines for the foot, such as
     digests and versions. text: for the text chunks of the pictures. notes: sentences shown at the top.
+    pictures: what `draw_page_pictures` wrote for the same arguments, if that was done already, beside other work.
 
     Raises OutputError when a file cannot be written.
     """
     target = output_folder(folder)
-    shown = fitted(picture.size, 640) if max(picture.size) > 640 or max(picture.size) < 128 else picture.size
-    small = mark_box(resized(picture, shown), scaled_box(box, picture.size, shown))
-    save_png(small, target / "picture.png", text)
-    points = [DepthPoint(layer.name, layer.zero_fraction, layer.kind == "activation") for layer in layers]
-    chart = None
-    if points:
-        chart = draw_depth_chart(points, subtitle=f"{model} · {picture_name}")
-        save_png(chart, target / "depth.png", text)
+    points = depth_points((layer.name, layer.kind, layer.zero_fraction) for layer in layers)
+    if pictures is None:
+        pictures = draw_page_pictures(
+            target, model=model, picture=picture, picture_name=picture_name, points=points, box=box, text=text
+        )
     body = "\n".join(
         [
             _head(model, picture_name),
-            _top(model, picture, picture_name, small.size, predictions, len(layers), notes),
-            _depth(chart, points),
+            _top(model, picture, picture_name, pictures.picture, predictions, len(layers), notes),
+            _depth(pictures.chart, points),
             _table(layers),
             _sheets(layers),
             _foot(facts or {}),
@@ -140,12 +174,12 @@ def _top(
 </header>"""
 
 
-def _depth(chart: Image.Image | None, points: Sequence[DepthPoint]) -> str:
+def _depth(chart: tuple[int, int] | None, points: Sequence[DepthPoint]) -> str:
     if chart is None:
         return ""
     return f"""<p class="narrow">{_text(depth_trend(points))}</p>
 <section class="wide depth">
-<img class="chart" src="depth.png" width="{chart.width}" height="{chart.height}"
+<img class="chart" src="depth.png" width="{chart[0]}" height="{chart[1]}"
 alt="Chart of the zero fraction of every layer. {_text(depth_trend(points))}">
 </section>"""
 
