@@ -123,11 +123,15 @@ class Model:
         text = str(name).strip()
         count = self.classes or (len(self.labels) if self.labels else None)
         labels = self.labels or ()
-        hits = [i for i, label in enumerate(labels) if label == text] or [
-            i for i, label in enumerate(labels) if label.lower() == text.lower()
-        ]
-        if not hits and re.fullmatch(r"-?[0-9]{1,12}", text):
-            index = int(text)
+        index = name if isinstance(name, int) else None
+        hits: list[int] = []
+        if index is None:
+            hits = [i for i, label in enumerate(labels) if label == text] or [
+                i for i, label in enumerate(labels) if label.lower() == text.lower()
+            ]
+            if not hits and re.fullmatch(r"-?[0-9]{1,12}", text):
+                index = int(text)
+        if index is not None:
             if index < 0 or (count is not None and index >= count):
                 known = f"0 to {count - 1}" if count else "0 or more"
                 raise ClassNotFound(f"there is no class {index}", f"the indices are {known}")

@@ -190,9 +190,17 @@ def test_options(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None
         open_model(make_model(simple), threads=threads).activations(ARRAY)
         options, _, fallback = seen[-1]
         assert options.intra_op_num_threads == (threads or len(os.sched_getaffinity(0)))
-        assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+        assert options.get_session_config_entry("session.force_spinning_stop") == "1"
         assert options.get_session_config_entry("optimization.constant_folding_max_output_size_in_bytes") == "67108864"
         assert fallback == 0
+
+
+def test_no_thread_spins_between_runs(make_model: MakeModel) -> None:
+    model = open_model(make_model(simple), threads=2)
+    model.activations(ARRAY)
+    before = time.process_time()
+    time.sleep(0.25)
+    assert time.process_time() - before < 0.1
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1025])

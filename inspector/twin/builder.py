@@ -43,8 +43,9 @@ def build_twin(
     inputs, for a part that reads the shape of an input it does not get (a cut head).
 
     A file that fixes its batch still takes others wherever the graph can be read that way: a constant Reshape target
-    (or Resize size) that starts with the fixed batch means the batch there is, if the data starts with it or if the
-    element count says so; a constant with one row (a class token) that is joined to the data is repeated.
+    (or Resize size) that starts with the fixed batch means the batch there is, if the element count says so or, with
+    a -1 in the target, if the data starts with the batch; a constant with one row (a class token) that is joined to
+    the data is repeated.
 
     Raises ModelError for a tensor that the graph does not have, or that is too large to be meant; TwinUnsupported (it
     lists the nodes and what they block); NotComputable where the part reads an input's shape that is not known.

@@ -86,7 +86,9 @@ class Twin(nn.Module):
         self._phantoms = tuple(phantoms)
         self._fixed = fixed
         self._file_dtypes: dict[str, str] = {}
-        self._sources: list[tuple[int, dict[str, Any], str]] = []
+        # Modules, not their dicts: torch.export puts other dicts into them and back.
+        self._parameter_sources: list[tuple[int, nn.Module, str]] = []
+        self._buffer_sources: list[tuple[int, nn.Module, str]] = []
         self.register_buffer("_anchor", torch.zeros((), dtype=dtype or torch.float32), persistent=False)
         for number, one in enumerate(stored):
             value = one.value
@@ -95,15 +97,15 @@ class Twin(nn.Module):
             value = value.contiguous()
             if one.role == "constant":
                 self.register_buffer(f"_constant_{number}", value, persistent=False)
-                self._sources.append((one.register, self._buffers, f"_constant_{number}"))
+                self._buffer_sources.append((one.register, self, f"_constant_{number}"))
                 continue
             owner, leaf = self._owner(keys[one.name])
             if one.role == "parameter":
                 owner.register_parameter(leaf, nn.Parameter(value, requires_grad=trainable))
+                self._parameter_sources.append((one.register, owner, leaf))
             else:
                 owner.register_buffer(leaf, value)
-            store = owner._parameters if one.role == "parameter" else owner._buffers
-            self._sources.append((one.register, store, leaf))
+                self._buffer_sources.append((one.register, owner, leaf))
             self.keys[one.name] = keys[one.name]
             self._file_dtypes[one.name] = one.dtype
 
@@ -158,8 +160,10 @@ class Twin(nn.Module):
                 f"the twin was given {len(inputs)} inputs and takes {len(self.inputs)}: {', '.join(self.inputs)}"
             )
         registers = self._program.registers()
-        for register, store, leaf in self._sources:
-            registers[register] = store[leaf]
+        for register, owner, leaf in self._parameter_sources:
+            registers[register] = owner._parameters[leaf]
+        for register, owner, leaf in self._buffer_sources:
+            registers[register] = owner._buffers[leaf]
         for register, value in zip(self._program.inputs, inputs, strict=True):
             registers[register] = value
         batch = inputs[0].shape[0] if inputs and inputs[0].dim() else 1
@@ -224,7 +228,8 @@ _OWN = (
     "_steps",
     "_phantoms",
     "_file_dtypes",
-    "_sources",
+    "_parameter_sources",
+    "_buffer_sources",
     "_fixed",
 )
 _RESERVED = frozenset((*dir(nn.Module()), *vars(Twin), *_OWN))

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from measure import DEFAULT_MODEL, PHOTO, clock, paired, report
+from measure import DEFAULT_MODEL, PHOTO, in_a_row, paired, report
 
 from inspector import open_model
 from inspector.cam import METHODS, prepare
@@ -127,15 +127,15 @@ def main() -> int:
     good = []
     bare = bare_run(model, x)
     mine = ours(model, "gradcam", "onnx", x, index)
-    a, b, ratio = paired(mine, bare, 60)
+    a, b, ratio = paired(mine, bare, 12, block=10)
     print(f"gradcam {a * 1e3:.1f} ms, bare run of the network {b * 1e3:.1f} ms")
     good.append(report("gradcam over a bare onnxruntime run", ratio, 1.3))
     theirs = grad_cam("gradcam", net, x, index)
-    a, b, ratio = paired(theirs, mine, 15)
+    a, b, ratio = paired(theirs, mine, 5, block=3)
     print(f"grad-cam {a * 1e3:.1f} ms, gradcam without torch {b * 1e3:.1f} ms")
     good.append(report("gradcam without torch is faster than grad-cam", ratio, 5, at_least=True))
     twin = ours(model, "gradcam", "twin", x, index)
-    a, b, ratio = paired(theirs, twin, 15)
+    a, b, ratio = paired(theirs, twin, 5, block=3)
     print(f"grad-cam {a * 1e3:.1f} ms, gradcam with the twin {b * 1e3:.1f} ms")
     good.append(report("gradcam with the twin is faster than grad-cam", ratio, 1.5, at_least=True))
     for name, limit in () if quick else (("scorecam", 1.3), ("ablationcam", 20)):
@@ -161,12 +161,10 @@ def table(model: Model, net: Any, x: np.ndarray, index: int, quick: bool) -> Non
             "twin": ours(model, name, "twin", x, index) if method.needs == "gradient" else None,
         }
         times: dict[str, list[float]] = {key: [] for key in calls}
-        for turn in range(1 if name in SLOW else 16):
+        for _ in range(1 if name in SLOW else 4):
             for key, call in calls.items():
                 if call is not None:
-                    seconds = clock(call)
-                    if turn or name in SLOW:  # the first warms up
-                        times[key].append(seconds)
+                    times[key].append(in_a_row(call, 1 if name in SLOW else 5))
         cells = [f"{statistics.median(t) * 1e3:,.1f}" if t else "–" for t in times.values()]
         print(f"| {method.title} | {' | '.join(cells)} |", flush=True)
 

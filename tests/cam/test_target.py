@@ -34,6 +34,9 @@ def test_the_top_classes_come_with_their_probabilities(labelled: Model, rng: np.
 def test_classes_by_label_or_index_in_the_order_given(labelled: Model, rng: np.random.Generator) -> None:
     found = class_activation_maps(labelled, picture(rng), classes=["owl", 0, "EMU", "4", "tabby"])
     assert [f.target.index for f in found] == [3, 0, 4, 4, 2]
+    [one] = class_activation_maps(labelled, picture(rng), classes="owl")
+    assert one.target.label == "owl"
+    assert len(class_activation_maps(labelled, picture(rng), classes=[], top=2)) == 2
 
 
 def test_unknown_classes_get_the_nearest_names(labelled: Model, rng: np.random.Generator) -> None:

@@ -183,3 +183,16 @@ def test_fine_tuning_moves_both_alike(tmp_path: Path) -> None:
         optimiser.step()
     for name, value in module.state_dict().items():
         assert torch.allclose(value, twin.state_dict()[name], atol=1e-5), name
+
+
+def test_a_twin_can_be_exported_again(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module: Any = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                                nn.Linear(4, 3))  # fmt: skip
+    x = torch.randn(2, 3, 12, 12)
+    graph = _export(module, x, tmp_path / "m.onnx", dynamo=False, opset_version=17)
+    twin = build_twin(graph, graph.outputs)
+    before = twin(x)[graph.outputs[0]]
+    again = _export(twin, x, tmp_path / "again.onnx", dynamo=True, external_data=False, verbose=False)
+    assert torch.equal(twin(x)[graph.outputs[0]], before)  # torch.export swaps the parameters and puts them back
+    _agree(module, build_twin(again, again.outputs), x)

@@ -56,16 +56,19 @@ def _filled(x: Tensor, target: Sequence[int], allow_zero: bool) -> list[int]:
 def _reshape_any_batch(target: list[int], declared: int, allow_zero: bool) -> Run:
     """A reshape whose constant target starts with the batch size of a file that fixes it.
 
-    With another batch, that number means the batch: when the data starts with the twin's batch, or when the element
-    count says so. Otherwise the target is taken at its word, and fails if it does not fit.
+    With another batch, that number means the batch: when the element count says so, or, with a -1 in the target, when
+    the data starts with the twin's batch. Otherwise the target is taken at its word, and fails if it does not fit.
     """
 
     def run(batch: int, x: Tensor, _: Tensor) -> Tensor:
         if batch == declared:
             return x.reshape(_filled(x, target, allow_zero))
         shape = _filled(x, target, allow_zero)
-        scaled = -1 not in shape and math.prod(shape) * batch == x.numel() * declared
-        if (x.dim() and x.shape[0] == batch) or scaled:
+        if -1 in shape:
+            means_batch = x.dim() > 0 and x.shape[0] == batch
+        else:
+            means_batch = math.prod(shape) * batch == x.numel() * declared
+        if means_batch:
             shape[0] = batch
         return x.reshape(shape)
 
