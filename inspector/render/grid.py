@@ -28,7 +28,7 @@ from inspector.render.scale import (
 )
 from inspector.render.text import digit_glyphs, draw_text, number, percent, shorten, text_width
 
-SMALLEST_TILE = 28
+SMALLEST_TILE = 21
 """Tiles are enlarged by a whole factor to at least this many pixels, and to twice that in a layer of few channels."""
 MAX_PIXELS = 40_000_000
 """A sheet has no more pixels than this; larger maps are reduced."""
@@ -110,7 +110,7 @@ def draw_grid(
     across = max(layout.columns * layout.cell_width - _GAP + 2 * _PAD, _MIN_WIDTH)
     header = _header(across, title, _facts(array.shape, scaled, layout), subtitle, scaled)
     sheet = np.full((header.shape[0] + layout.rows * layout.cell_height + _PAD, across), PAPER, np.uint8)
-    sheet[: header.shape[0]] = header
+    sheet[: header.shape[0], : header.shape[1]] = header
     _place_tiles(sheet[header.shape[0] :, _PAD:], scaled, layout, first_channel)
     image = Image.fromarray(sheet)
     image.putpalette(table)
@@ -133,7 +133,7 @@ def _layout(channels: int, height: int, width: int, columns: int | None, shrink:
     enlarge = 1
     if shrink == 1:
         least = SMALLEST_TILE if channels > _FEW or long == 1 else 2 * SMALLEST_TILE
-        # A strip of 3 x 500 keeps its length: enlarging it to 28 x 4667 would help nobody.
+        # A strip of 3 x 500 keeps its length: enlarging it to 21 x 3500 would help nobody.
         enlarge = max(-(-least // long), min(-(-least // short), 4 * least // long), 1)
     # But it is made thick enough to be seen.
     stretch = enlarge * -(-_THINNEST_TILE // (short * enlarge))
@@ -251,10 +251,12 @@ def _facts(shape: tuple[int, ...], scaled: Scaled, layout: Layout) -> str:
 
 
 def _header(width: int, title: str, facts: str, subtitle: str, scaled: Scaled) -> NDArray[np.uint8]:
-    """Title, facts, colour bar and key: palette indices (height, width)."""
+    """Title, facts, colour bar and key: palette indices (height, at most `width`)."""
     room = width - 2 * _PAD
     blocks = [(title, 17, _INK, 3), (facts, 12, _INK, 3), (subtitle, 12, _MUTED, 2)]
-    canvas = Image.new("L", (width, lines_height(room, blocks) + 120), 255)
+    # A sheet may be far wider than what is written above it. Bar and key take less than 900.
+    inked = max(900, *(text_width(text, size) + 2 * _PAD for text, size, _, _ in blocks))
+    canvas = Image.new("L", (min(width, inked), lines_height(room, blocks) + 120), 255)
     draw = ImageDraw.Draw(canvas)
     y = draw_lines(draw, _PAD, _PAD - 4, room, blocks) + 6
     bar_width, bar_height = min(256, room), 12

@@ -65,9 +65,10 @@ def test_every_channel_has_its_number(first, count, width):
 def test_numbering_can_start_anywhere():
     maps = random_maps((5, 14, 14))
     late = draw_grid(maps, title="t", first_channel=1000)
-    strips, _ = cells(late, plan_layout(5, 14, 14), 5)
+    layout = plan_layout(5, 14, 14)
+    strips, _ = cells(late, layout, 5)
     for n, strip in enumerate(strips):
-        number = _labels(1000, 5, 11, strip.shape[1])[n]
+        number = _labels(1000, 5, layout.label_size, strip.shape[1])[n]
         assert (strip[: len(number)] == number).all()
     assert late.tobytes() != draw_grid(maps, title="t").tobytes()
 
@@ -75,8 +76,9 @@ def test_numbering_can_start_anywhere():
 def test_the_palette_gives_back_the_ranks():
     values = np.linspace(-3, 5, LEVELS, dtype=np.float32).reshape(1, 14, 16)
     image = draw_grid(values, title="t", colormap="magma").convert("RGB")
-    _, tiles = cells(draw_grid(values, title="t", colormap="magma"), plan_layout(1, 14, 16), 1)
-    assert (tiles[0][::4, ::4].ravel() == np.arange(LEVELS)).all()
+    layout = plan_layout(1, 14, 16)
+    _, tiles = cells(draw_grid(values, title="t", colormap="magma"), layout, 1)
+    assert (tiles[0][:: layout.enlarge_y, :: layout.enlarge_x].ravel() == np.arange(LEVELS)).all()
     colors = {tuple(c) for c in np.asarray(image).reshape(-1, 3)}
     assert len(colors) >= LEVELS
 
@@ -95,9 +97,10 @@ def test_values_that_are_not_finite_stand_out():
     maps = random_maps((2, 14, 14))
     maps[0, 3, 4], maps[1, 0] = np.nan, np.inf
     image = draw_grid(maps, title="t")
-    _, tiles = cells(image, plan_layout(2, 14, 14), 2)
-    assert (tiles[0] == NAN_INDEX).sum() == 16
-    assert (tiles[1][:4] == NAN_INDEX).all()
+    layout = plan_layout(2, 14, 14)
+    _, tiles = cells(image, layout, 2)
+    assert (tiles[0] == NAN_INDEX).sum() == layout.enlarge_x * layout.enlarge_y
+    assert (tiles[1][: layout.enlarge_y] == NAN_INDEX).all()
     assert tuple(np.asarray(image.convert("RGB"))[np.asarray(image) == NAN_INDEX][0]) == NAN_COLOR
     assert np.array(draw_grid(random_maps((2, 14, 14)), title="t") != NAN_INDEX).all()
 
