@@ -156,25 +156,33 @@ def outcomes(cases: Iterable[Case], dtype: torch.dtype | None = None) -> list[Ou
     return results
 
 
-def table(results: Iterable[Outcome]) -> str:
-    """Markdown: operator -> cases passed of those that the onnx package has."""
+def table(results: Iterable[Outcome], across: int = 4) -> str:
+    """Markdown: operator and cases passed of those that the onnx package has, `across` operators in a row."""
     passed: dict[str, int] = {}
     total: dict[str, int] = {}
     for outcome in results:
         for name in outcome.operators:
             total[name] = total.get(name, 0) + 1
             passed[name] = passed.get(name, 0) + (not outcome.error)
-    lines = ["| operator | cases passed |", "|---|---|"]
-    lines += [f"| {name} | {passed[name]} of {total[name]} |" for name in sorted(total)]
+    cells = [f"{name} | {passed[name]} of {total[name]}" for name in sorted(total)]
+    cells += [" | "] * (-len(cells) % across)
+    lines = ["| operator | cases " * across + "|", "|---|---" * across + "|"]
+    lines += [f"| {' | '.join(cells[start : start + across])} |" for start in range(0, len(cells), across)]
     without = [name for name in supported_operators() if name not in total]
     lines += ["", f"Compared with onnxruntime instead, for want of cases: {', '.join(without)}."]
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    found = outcomes([*node_cases(), *disk_cases()])
-    print(table(found))
-    print(f"\n{sum(not o.error for o in found)} of {len(found)} cases. The others:\n")
+def summary(results: Iterable[Outcome]) -> str:
+    """The README's section: the table, the total, and what did not pass and why."""
+    found = list(results)
+    lines = [table(found), "", f"{sum(not o.error for o in found)} of {len(found)} cases pass. The others:", ""]
     for why in dict.fromkeys(IMPOSSIBLE.values()):
-        print(f"- {sum(bool(o.error) and o.reason == why for o in found)}: {why}")
-    sys.exit(any(o.error and not o.reason for o in found))
+        lines.append(f"- {sum(bool(o.error) and o.reason == why for o in found)}: {why}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    every = outcomes([*node_cases(), *disk_cases()])
+    print(summary(every))
+    sys.exit(any(o.error and not o.reason for o in every))

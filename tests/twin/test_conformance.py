@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import onnx
 import pytest
 
 from tests.conftest import require
@@ -10,7 +13,10 @@ torch = require("torch")
 
 from inspector.twin import supported_operators  # noqa: E402
 from tests.twin.compared import COMPARED  # noqa: E402
-from tests.twin.conformance import Case, Outcome, disk_cases, node_cases, outcomes, table  # noqa: E402
+from tests.twin.conformance import Case, Outcome, disk_cases, node_cases, outcomes, summary, table  # noqa: E402
+
+
+README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -47,4 +53,9 @@ def test_enough_cases_ran(own_types: list[Outcome]) -> None:
 
 
 def test_table_counts(own_types: list[Outcome]) -> None:
-    assert "| HardSwish | 1 of 1 |" in table(own_types)
+    assert "| HardSwish | 1 of 1 |" in table(own_types, across=1)
+
+
+@pytest.mark.skipif(not onnx.__version__.startswith("1.23."), reason="the README counts the cases of onnx 1.23")
+def test_the_readme_has_the_table(own_types: list[Outcome]) -> None:
+    assert summary(own_types) in README.read_text("utf-8")
