@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import statistics
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import onnxruntime
-from measure import DEFAULT_MODEL, PHOTO, in_a_row, paired, report
+from measure import DEFAULT_MODEL, PHOTO, in_a_row, paired, paired_processes, report
 
 from inspector import open_model
 from inspector.cam import METHODS, prepare
@@ -143,6 +144,12 @@ def main() -> int:
         print(f"grad-cam's {name} {a:.1f} s, ours {b:.3f} s")
         good.append(report(f"{name} is faster than grad-cam's", ratio, limit, at_least=True))
 
+    with tempfile.TemporaryDirectory() as folder:
+        inspector = [sys.executable, "-m", "inspector"]
+        pictures = ["cam", str(DEFAULT_MODEL), str(PHOTO), "-q", "-o", folder]
+        a, b, ratio = paired_processes([*inspector, *pictures], [*inspector, "predict", *pictures[1:4]])
+    print(f"whole process: cam with its pictures {a:.2f} s, predict {b:.2f} s")
+    good.append(report("`inspector cam` against `inspector predict`, which draws nothing", ratio, 1.5))
     table(model, net, x, index, quick)
     return 0 if all(good) else 1
 
