@@ -217,6 +217,22 @@ def test_a_folder_with_a_broken_picture(tmp_path: Path, capsys: pytest.CaptureFi
     assert json.loads(out)["error"]["kind"] == "image"
 
 
+def test_several_pictures_get_one_page_that_leads_to_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("a.jpg", "b c.jpg"):
+        (folder / name).write_bytes(PHOTO.read_bytes())
+    out = tmp_path / "out"
+    code, said, _ = call(capsys, "activations", MODEL, folder, "--layer", "fc", "-o", out)
+    assert code == 0
+    index = (out / "index.html").read_text("utf-8")
+    assert "2 pictures through efficientnet-lite0.onnx" in index
+    for page in ("a/index.html", "b_c/index.html"):
+        assert f'href="{page}"' in index
+        assert (out / page).exists()
+    assert "all: " in said
+
+
 def test_a_picture_on_stdin() -> None:
     done = run("predict", MODEL, "-", "--json", stdin=PHOTO.read_bytes())
     found = json.loads(done.stdout)

@@ -60,6 +60,7 @@ def activations(
     console = Console("activations", json, quiet)
     opened = console.open(model, provider, threads)
     taken: set[str] = set()
+    done: list[Any] = []
 
     def handle(picture: Picture) -> dict[str, Any]:
         folder = Path(out) / safe_name(picture.stem, taken)
@@ -67,9 +68,18 @@ def activations(
             opened, picture.source, folder, name=picture.name, layers=layer, channel=channel, scale=scale,
             colormap=colormap, size=size, save_arrays=save_arrays,
         )  # fmt: skip
+        done.append((picture.path, folder.name, [(p.label, p.probability) for p in drawn.top]))
         return document(picture.path, drawn)
 
-    console.each(opened, images, handle, show)
+    try:
+        console.each(opened, images, handle, show)
+    finally:
+        # One page for all of them, also for those that were done when something ended the run.
+        if len(done) > 1:
+            from inspector.render.page import IndexEntry, write_index
+
+            entries = [IndexEntry(path, f"{at}/index.html", f"{at}/picture.png", top) for path, at, top in done]
+            console.say(f"\nall: {relative(write_index(out, model=opened.path.name, entries=entries))}")
 
 
 def document(path: str, gallery: Any) -> dict[str, Any]:

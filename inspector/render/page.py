@@ -111,7 +111,7 @@ def write_overview(
         )
     body = "\n".join(
         [
-            _head(model, picture_name),
+            _head(f"{_text(picture_name)} through {_text(model)}"),
             _top(model, picture, picture_name, pictures.picture, predictions, len(layers), notes),
             _depth(pictures.chart, points),
             _table(layers),
@@ -120,6 +120,33 @@ def write_overview(
         ]
     )
     return write_text(target / "index.html", body)
+
+
+@dataclass(frozen=True)
+class IndexEntry:
+    """One picture of several. page, picture: files relative to the index. predictions: label and probability."""
+
+    name: str
+    page: str
+    picture: str
+    predictions: Sequence[tuple[str, float]]
+
+
+def write_index(folder: str | os.PathLike[str], *, model: str, entries: Sequence[IndexEntry]) -> Path:
+    """Write ``index.html`` into `folder`, which leads to the page of every picture; return its path.
+
+    Raises OutputError when it cannot be written.
+    """
+    cards = []
+    for entry in entries:
+        guesses = ", ".join(f"{_text(label)} {percent(min(max(p, 0.0), 1.0))}" for label, p in entry.predictions)
+        cards.append(
+            f'<a href="{_url(entry.page)}"><img loading="lazy" src="{_url(entry.picture)}" alt="">'
+            f"<b>{_text(entry.name)}</b><small>{guesses}</small></a>"
+        )
+    title = f"{len(entries)} pictures through {_text(model)}"
+    body = f'{_head(title)}\n<h1>{title}</h1>\n<div class="cards">\n{chr(10).join(cards)}\n</div>\n</body>\n</html>\n'
+    return write_text(output_folder(folder) / "index.html", body)
 
 
 def _text(value: str) -> str:
@@ -131,14 +158,14 @@ def _url(name: str) -> str:
     return escape(quote(name, safe="/", errors="replace"), quote=True)
 
 
-def _head(model: str, picture_name: str) -> str:
+def _head(title: str) -> str:
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{_text(picture_name)} through {_text(model)}</title>
+<title>{title}</title>
 <style>{_STYLE}</style>
 </head>
 <body>"""
@@ -279,6 +306,11 @@ tbody th { font-weight: 400; }
 .zero span:last-child { min-width: 3.6em; }
 .sheet { border-top: 1px solid var(--rule); margin-top: 28px; padding-top: 18px; scroll-margin-top: 8px; }
 .sheet .up { font-size: .8125rem; font-weight: 400; margin-left: .6em; white-space: nowrap; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: 24px; margin-top: 20px; }
+.cards a { display: block; color: var(--ink); text-decoration: none; overflow-wrap: anywhere; }
+.cards a:hover b { color: var(--accent); text-decoration: underline; }
+.cards img { width: 100%; height: 180px; object-fit: contain; object-position: left bottom; background: none; }
+.cards b, .cards small { display: block; font-size: .875rem; }
 footer { border-top: 1px solid var(--rule); margin-top: 40px; padding-top: 16px; font-size: .8125rem; }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 3px 16px; margin: 0; }
 dd { margin: 0; overflow-wrap: anywhere; }

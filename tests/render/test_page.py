@@ -7,7 +7,7 @@ import pytest
 from inspector.errors import OutputError
 from inspector.render import page
 from inspector.render.grid import draw_grid
-from inspector.render.page import PageLayer, write_overview
+from inspector.render.page import IndexEntry, PageLayer, write_index, write_overview
 from inspector.render.png import save_png
 from tests.render.pictures import gradient
 
@@ -146,3 +146,16 @@ def test_the_page_comes_last(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="disk is full"):
         written(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_index_leads_to_every_page(tmp_path):
+    entries = [
+        IndexEntry(f"{EVIL}{n}", f"a b{n}/index.html", f"a b{n}/picture.png", [("tabby", 0.5)]) for n in range(3)
+    ]
+    found = Reader(write_index(tmp_path, model="m.onnx", entries=entries).read_text(encoding="utf-8"))
+    assert [a["href"] for a in found.all("a")] == [f"a%20b{n}/index.html" for n in range(3)]
+    assert [a["src"] for a in found.all("img")] == [f"a%20b{n}/picture.png" for n in range(3)]
+    assert not found.all("script")
+    assert found.open == []
+    assert "3 pictures through m.onnx" in found.words
+    assert "tabby 50.0 %" in " ".join(found.words)
