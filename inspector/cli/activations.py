@@ -68,7 +68,7 @@ def activations(
             opened, picture.source, folder, name=picture.name, layers=layer, channel=channel, scale=scale,
             colormap=colormap, size=size, save_arrays=save_arrays,
         )  # fmt: skip
-        done.append((picture.path, folder.name, [(p.label, p.probability) for p in drawn.top]))
+        done.append((picture.name, folder.name, [(p.label, p.probability) for p in drawn.top]))
         return document(picture.path, drawn)
 
     try:
@@ -78,7 +78,7 @@ def activations(
         if len(done) > 1:
             from inspector.render.page import IndexEntry, write_index
 
-            entries = [IndexEntry(path, f"{at}/index.html", f"{at}/picture.png", top) for path, at, top in done]
+            entries = [IndexEntry(name, f"{at}/index.html", f"{at}/picture.png", top) for name, at, top in done]
             console.say(f"\nall: {relative(write_index(out, model=opened.path.name, entries=entries))}")
 
 
