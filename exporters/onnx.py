@@ -110,11 +110,11 @@ def export_onnx(
         _check_labels(origin.labels, answer.value)
         model, program = _traced(origin.module, batch, opset)
         check_deterministic(program)
-        finals = _keep_output(model, _output_names(program)[answer.index])
+        finals, end = _keep_output(model, _output_names(program)[answer.index])
         ir.save(model, temporary, format="protobuf")
         planned = _plan(read_graph(temporary), program, finals, rename, origin.aliases)
         metadata = _metadata(
-            origin, [p.layer for p in planned], opset, activation or _activation(answer.value), licence, training
+            origin, [p.layer for p in planned], opset, activation or end or _activation(answer.value), licence, training
         )
         tensors = {p.before: p.layer.tensor for p in planned} | finals
         _finish(model, planned, tensors, [x.tensor for x in _chosen(planned, expose)], metadata, rename)
@@ -218,8 +218,8 @@ def _output_names(program: torch.export.ExportedProgram) -> list[str | None]:
     ]
 
 
-def _keep_output(model: ir.Model, name: str | None) -> dict[str, str]:
-    """Makes the scores the first graph output and removes all others; returns output -> the name it will have.
+def _keep_output(model: ir.Model, name: str | None) -> tuple[dict[str, str], Activation | None]:
+    """Makes the scores the first graph output and removes all others: (output -> the name it will have, what follows).
 
     A softmax or sigmoid at the end stays, as the second output; the scores are what goes into it.
     """
@@ -229,17 +229,19 @@ def _keep_output(model: ir.Model, name: str | None) -> dict[str, str]:
         raise ExportError("the scores are not an output of the exported graph", "return a tensor that forward computes")
     finals = {name: LOGITS}
     kept = [value]
+    activation: Activation | None = None
     node = value.producer()
     if node is not None and node.op_type in _AFTER and value.shape is not None and len(value.shape) == 2:
         scores = node.inputs[0]
         if scores is not None and scores.name is not None and scores.producer() is not None:
             finals = {scores.name: LOGITS, name: _AFTER[node.op_type]}
             kept = [scores, value]
+            activation = "sigmoid" if node.op_type == "Sigmoid" else "softmax"
     graph.outputs[:] = kept
     from onnx_ir.passes.common import RemoveUnusedNodesPass
 
     RemoveUnusedNodesPass()(model)
-    return finals
+    return finals, activation
 
 
 def _activation(scores: torch.Tensor) -> Activation:

@@ -562,7 +562,10 @@ def _resolve(proto: ModelProto, path: Path, size: int) -> None:
             raise ModelError(f"{path}: the external data of tensor {tensor.name!r} is malformed", _NOT_ONNX) from None
         inside = reference.location == _SELF
         if inside:
-            next(e for e in tensor.external_data if e.key == "location").value = real.name
+            try:
+                next(e for e in tensor.external_data if e.key == "location").value = real.name
+            except ValueError:
+                raise ModelError(f"the name of {path} is not UTF-8, which an .onnx needs", "rename the file") from None
             available = size
         else:
             if reference.location not in checked:
@@ -773,6 +776,9 @@ def _with_bodies(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
                 yield from _with_bodies(body.node)
 
 
+_NOT_INFERRED = "not.inferred"
+
+
 def infer_types(proto: ModelProto) -> list[onnx.ValueInfoProto]:
     """Types and shapes of the tensors of a structure by onnx's shape inference; empty where it fails."""
     # onnx counts a Range out number by number, and 10^11 of them take a hundred bytes to ask for: not inferred.
@@ -781,7 +787,10 @@ def infer_types(proto: ModelProto) -> list[onnx.ValueInfoProto]:
         copy.CopyFrom(proto)
         for node in _with_bodies(copy.graph.node):
             if node.op_type == "Range":
-                node.domain = "not.inferred"
+                node.domain = _NOT_INFERRED
+        copy.opset_import.add(domain=_NOT_INFERRED, version=1)
+        for function in copy.functions:
+            function.opset_import.add(domain=_NOT_INFERRED, version=1)
         proto = copy
     try:
         inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)

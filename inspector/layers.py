@@ -446,6 +446,7 @@ _WRITTEN_OUT = (
     ("Tanh", "gelu"),
 )
 """Words for activations written out as x * f(x), by an operator in f."""
+_QUANTISED_END = re.compile(r"(?:_quantized|_zero_point|_scale|_(?:De)?[Qq]uantizeLinear(?:_(?:Output|Input))?)+$")
 _VALUE_END = re.compile(r"(?:__\d+|:\d+|_output_\d+|\.tmp_\d+)+$")
 
 
@@ -543,14 +544,15 @@ class _Namer:
         return self._parts(first.name) or self._of_weight(f, first) or self._of_value(last.output[0])
 
     def _of_weight(self, f: _Found, node: NodeProto) -> list[str]:
-        for name in node.input[1:3] if f.kind in ("conv", "linear", "norm") else ():
-            stem = _WEIGHT_END.sub("", name)
+        places = slice(3, 4) if node.op_type.startswith(("QLinear", "QGemm")) else slice(1, 3)
+        for name in node.input[places] if f.kind in ("conv", "linear", "norm") else ():
+            stem = _WEIGHT_END.sub("", _QUANTISED_END.sub("", name))
             if name not in self.finder.data and not _GENERIC_WEIGHT.match(stem) and not name.startswith("onnx::"):
                 return _split(stem)
         return []
 
     def _of_value(self, name: str) -> list[str]:
-        stem = _VALUE_END.sub("", name)
+        stem = _VALUE_END.sub("", _QUANTISED_END.sub("", name))
         # A tensor called after a node's path ("/conv1/Conv_output_0") tells nothing that the path did not.
         silent = not stem or _GENERIC.match(stem) or name.startswith("onnx::") or stem.startswith("/")
         return [] if silent else _split(stem)
@@ -635,8 +637,12 @@ def layout_of(shape: Sequence[Size] | None) -> str:
 
 
 def inferred_shapes(graph: Graph) -> dict[str, tuple[Size, ...] | None]:
-    """Shapes of all tensors by onnx's shape inference on the structure alone; empty where it fails."""
-    return {value.name: _nameless(shape_of(value)) for value in infer_types(graph.proto)}
+    """Shapes of all tensors by onnx's shape inference on the structure alone; where it fails, as declared."""
+    found = infer_types(graph.proto)
+    if not found:
+        declared = graph.proto.graph
+        found = [*declared.value_info, *declared.output, *declared.input]
+    return {value.name: _nameless(shape_of(value)) for value in found}
 
 
 def _nameless(shape: tuple[Size, ...] | None) -> tuple[Size, ...] | None:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.classifier import Classifier, find_classifier
 from inspector.errors import ClassNotFound, ModelError, NotComputable, UsageError, listing, nearest
 from inspector.graph import Graph, attributes, is_standard, read_graph
 from inspector.image import Layout, Preprocess, open_image
-from inspector.layers import Layer, find_layer, find_layers, inferred_shapes, layout_of
+from inspector.layers import Layer, find_layer, find_layers, layout_of
 from inspector.metadata import Activation, Metadata, read_metadata
 from inspector.runtime import Sessions
 
@@ -48,20 +49,6 @@ class ImageInput:
     batch: int | None
     channels: int
     size: tuple[int, int] | None
-
-
-@dataclass(frozen=True)
-class Classifier:
-    """Where a model says which class it sees.
-
-    scores: tensor with the raw scores, (N, K) or (N, K, 1, 1); a softmax or sigmoid at the graph's end is stepped over.
-    activation: what turns scores into probabilities. classes: K. in_graph: the graph itself ends in the activation.
-    """
-
-    scores: str
-    activation: Activation
-    classes: int | None
-    in_graph: bool
 
 
 @dataclass(frozen=True)
@@ -274,7 +261,7 @@ def open_model(
     image_input = _image_input(graph)
     assumed: list[str] = []
     preprocess = _preprocess(graph, document, image_input, assumed)
-    classifier = _find_classifier(graph, document)
+    classifier = find_classifier(graph, document, assumed)
     if classifier is not None and document.labels and classifier.classes not in (None, len(document.labels), 1):
         assumed.append(f"labels ignored: {len(document.labels)} of them for {classifier.classes} classes")
         document = document.with_(labels=None)
@@ -409,7 +396,10 @@ def _preprocess(graph: Graph, document: Metadata, given: ImageInput, assumed: li
                 f"size {given.size[0]}x{given.size[1]} as the graph fixes it, not {found.size[0]}x{found.size[1]}"
             )
             found = found.with_size(given.size)
-        return found if found.size or not given.size else found.with_size(given.size)
+        elif given.size and not found.size:
+            found = found.with_size(given.size)
+        # A conversion to float16 or to channels last keeps the document and changes the input: the graph knows.
+        return replace(found, dtype=given.dtype, layout=given.layout)
     size = given.size
     if size is None:
         declared = given.shape[1:3] if given.layout == "NHWC" else given.shape[2:]
@@ -424,63 +414,6 @@ def _preprocess(graph: Graph, document: Metadata, given: ImageInput, assumed: li
         name, why = "imagenet", "RGB, ImageNet mean and std"
     assumed.append(f"preprocess {name} ({why}; the picture stretched to {size[0]}x{size[1]})")
     return replace(Preprocess.named(name, size, given.channels, given.layout), dtype=given.dtype)
-
-
-# --- the classification output ----------------------------------------------------------------------------------------
-
-_PASSING = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Dropout"})
-_ENDS: dict[str, Activation] = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
-
-
-def _find_classifier(graph: Graph, document: Metadata) -> Classifier | None:
-    if document.output is not None and document.output in graph.producer_of:
-        outputs = [document.output]
-    else:
-        outputs = [name for name in graph.outputs if name in graph.producer_of]
-    shapes: dict[str, Any] = {}
-    candidates: list[tuple[int, Classifier]] = []
-    feature_maps = {entry.tensor for entry in document.layers}
-    for name in outputs:
-        if not shapes:
-            shapes = inferred_shapes(graph)
-        shape = shapes.get(name)
-        if name in feature_maps and document.output is not None and name != document.output:
-            continue
-        count = _class_count(shape)
-        if count is None and not (shape is None or (len(shape) == 2)):
-            continue
-        scores, end = _before_activation(graph, name)
-        activation = document.activation or _ENDS.get(end, "sigmoid" if count == 1 else "softmax")
-        if shape is None and not end:
-            continue  # nothing is known of this output: it may as well be a stack of maps
-        candidates.append((graph.producer_of[name], Classifier(scores, activation, count, bool(end))))
-    # Auxiliary heads and exposed linear layers come before the real output.
-    return max(candidates, key=lambda pair: pair[0])[1] if candidates else None
-
-
-def _class_count(shape: Sequence[Any] | None) -> int | None:
-    """K of (N, K), (N, K, 1, 1) or (K,) shapes; None for anything else."""
-    if shape is None or len(shape) < 2 or not isinstance(shape[1], int):
-        return None
-    return shape[1] if all(s == 1 for s in shape[2:]) else None
-
-
-def _before_activation(graph: Graph, name: str) -> tuple[str, str]:
-    """(tensor before a softmax or sigmoid that ends the graph, that operator), or (name, "") without one."""
-    tensor = name
-    for _ in range(16):
-        index = graph.producer_of.get(tensor)
-        if index is None:
-            return name, ""
-        node = graph.nodes[index]
-        if not is_standard(node):
-            return name, ""
-        if node.op_type in _ENDS:
-            return node.input[0], node.op_type
-        if node.op_type not in _PASSING:
-            return name, ""
-        tensor = node.input[0]
-    return name, ""
 
 
 def finite(value: float) -> float | None:

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ ARENA_BYTES = 2 * 1024**3
 
 FOLDING_LIMIT = 64 * 1024 * 1024
 """Constants that onnxruntime may compute ahead, in bytes; a 144-byte graph can ask for gigabytes."""
+
+KEPT_SESSIONS = 12
+"""Sessions that are kept for the next picture; asking for every layer in turn would otherwise fill the memory."""
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -143,7 +147,7 @@ def available_cores() -> int:
 
 @dataclass
 class Sessions:
-    """The sessions of one graph, made when first needed and kept by what is asked of them.
+    """The sessions of one graph, made when first needed; the last KEPT_SESSIONS are kept, by what is asked of them.
 
     provider: see :func:`choose_providers`. threads: for one operator; None takes all cores this process may use.
     warn: called with a line when an accelerator cannot be used after all.
@@ -154,7 +158,9 @@ class Sessions:
     threads: int | None = None
     warn: Callable[[str], None] = field(default=lambda line: None, repr=False)
     optimise: bool = True
-    _kept: dict[tuple[tuple[str, ...], tuple[str, ...] | None], Session] = field(default_factory=dict, repr=False)
+    _kept: OrderedDict[tuple[tuple[str, ...], tuple[str, ...] | None], Session] = field(
+        default_factory=OrderedDict, repr=False
+    )
     _judged: dict[tuple[tuple[str, ...], tuple[str, ...] | None], int] = field(default_factory=dict, repr=False)
 
     def run(self, feeds: Mapping[str, NDArray[Any]], tensors: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -180,6 +186,11 @@ class Sessions:
         elif elements > self._judged[key]:
             check_sizes(self.graph, self._kept[key].cut, {name: array.shape for name, array in feeds.items()})
         self._judged[key] = max(elements, self._judged.get(key, 0))
+        self._kept.move_to_end(key)
+        while len(self._kept) > KEPT_SESSIONS:
+            # Each holds its own packed copy of the weights.
+            oldest, _ = self._kept.popitem(last=False)
+            del self._judged[oldest]
         return self._kept[key]
 
     def _open(self, cut: Cut, feeds: Mapping[str, NDArray[Any]]) -> Session:

@@ -452,7 +452,9 @@ def _average_pool(step: Step, g: Array) -> Gradients:
     if step.get("count_include_pad", 0):
         declared = list(step.get("pads") or [0] * 2 * len(size))[len(size) :]
         reach = [b + n + p for b, n, p in zip(windows.before, size, declared, strict=True)]
-        inside[tuple(slice(0, r) for r in reach)] = 1
+        # With auto_pad nothing is declared: the padding is what the windows need.
+        same = step.get("auto_pad", "NOTSET").startswith("SAME")
+        inside[tuple(slice(0, None if same else r) for r in reach)] = 1
     count = sum(inside[windows.slices(at)] for at in windows.offsets())
     share = g / count
     out = windows.padded(g.shape[:2], g.dtype)

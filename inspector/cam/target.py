@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.classifier import ends_of
 from inspector.errors import ClassNotFound, NotComputable, UsageError, nearest
 from inspector.model import Model, Prediction
 
@@ -72,7 +73,7 @@ def find_output(model: Model, output: str | None) -> Explained:
         if model.classifier is None:
             raise NotComputable(
                 f"{model.path} has no classification output (its outputs: {', '.join(model.graph.outputs[:4])})",
-                f"say what to explain with output='NAME:INDEX', as in '{model.graph.outputs[0]}:0'",
+                f"say what to explain with --output NAME:INDEX, as in --output {model.graph.outputs[0]}:0 (output= in Python)",
             )
         return Explained(model.classifier.scores, None, True)
     name, element = output, None
@@ -95,9 +96,7 @@ def _ends(model: Model) -> tuple[str, ...]:
     """Outputs of the file that only turn the classifier's scores into probabilities."""
     if model.classifier is None or not model.classifier.in_graph:
         return ()
-    from inspector.model import _before_activation
-
-    return tuple(n for n in model.graph.outputs if _before_activation(model.graph, n)[0] == model.classifier.scores)
+    return ends_of(model.graph, model.classifier.scores)
 
 
 def choose_targets(

@@ -77,6 +77,8 @@ CASES: list[tuple[str, list[Any], dict[str, Any], int, tuple[int, ...]]] = [
     ("AveragePool", [], {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 1, 1]}, 18, SHAPE),
     ("AveragePool", [], {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1}, 18, SHAPE),
     ("AveragePool", [], {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}, 19, SHAPE),
+    ("AveragePool", [], {"kernel_shape": [3, 2], "auto_pad": "SAME_UPPER", "count_include_pad": 1}, 18, SHAPE),
+    ("AveragePool", [], {"kernel_shape": [3, 2], "auto_pad": "SAME_LOWER"}, 18, SHAPE),
     ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2]}, 18, SHAPE),
     ("MaxPool", [], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}, 18, SHAPE),
     ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}, 18, SHAPE),

@@ -71,6 +71,11 @@ def one_score() -> nn.Module:
     return lively(Tiny(classes=1, scores=torch.sigmoid))
 
 
+def many_labels() -> nn.Module:
+    torch.manual_seed(0)
+    return lively(Tiny(classes=4, scores=torch.sigmoid))
+
+
 def in_a_dict() -> nn.Module:
     torch.manual_seed(0)
     return lively(Tiny(scores=lambda x: {"features": x.exp(), "logits": x}))

@@ -173,6 +173,16 @@ def test_a_single_score_goes_with_a_sigmoid(make):
     assert outputs(made.path)[:2] == ["logits", "probabilities"]
 
 
+def test_many_labels_go_with_a_sigmoid(make):
+    made = make("tests.exporters.nets:many_labels")
+    assert made.exported.metadata.activation == "sigmoid"
+    picture = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    model = open_model(made.path)
+    given = model.run(model.tensor(picture), ["probabilities"])["probabilities"][0]
+    found = {p.index: p.probability for p in model.predict(picture, top=4)}
+    np.testing.assert_allclose([found[i] for i in range(4)], given, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("net", "note"),
     [
