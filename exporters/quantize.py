@@ -28,7 +28,7 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto
 
 from exporters.qdq import (
     WEIGHTED,
@@ -284,7 +284,7 @@ def _by_harm(trial: _Trial, plan: Plan, kept: tuple[str, ...]) -> list[str]:
 
 
 def _half(network: Network) -> onnx.ModelProto:
-    """The network in half precision, its inputs and outputs in single; onnxruntime's own converter."""
+    """The network in half precision, its input and scores in single; onnxruntime's own converter."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     proto = assembled(network, network.nodes, network.weights)
@@ -296,19 +296,22 @@ def _half(network: Network) -> onnx.ModelProto:
 
 
 def _sort(proto: onnx.ModelProto) -> None:
-    """Brings the nodes into an order in which each comes after what it reads; the converter appends its casts."""
-    waiting = list(proto.graph.node)
-    made = {value.name for value in proto.graph.input} | {tensor.name for tensor in proto.graph.initializer}
-    ordered: list[NodeProto] = []
-    while waiting:
-        ready = [node for node in waiting if all(name in made for name in node_inputs(node))]
-        if not ready:
-            raise QuantiseError("the converter made a graph with a circle in it", "use --to int8")
-        for node in ready:
-            made.update(node.output)
-        ordered += ready
-        waiting = [node for node in waiting if not all(name in made for name in node.output if name)]
-    copies = [NodeProto.FromString(node.SerializeToString()) for node in ordered]
+    """Brings each node behind what it reads, and leaves them as they are otherwise; the converter appends its casts."""
+    nodes = list(proto.graph.node)
+    maker = {name: i for i, node in enumerate(nodes) for name in node.output if name}
+    readings = sum(len(node.input) for node in nodes)
+    done: dict[int, None] = {}
+    for start in range(len(nodes)):
+        stack = [start]
+        while stack:
+            waiting = [maker[n] for n in node_inputs(nodes[stack[-1]]) if n in maker and maker[n] not in done]
+            if waiting:
+                stack += waiting
+            else:
+                done[stack.pop()] = None
+            if len(stack) > readings + 1:
+                raise QuantiseError("the converter made a graph with a circle in it", "use --to int8")
+    copies = [NodeProto.FromString(nodes[i].SerializeToString()) for i in done]
     del proto.graph.node[:]
     proto.graph.node.extend(copies)
 
@@ -325,7 +328,7 @@ def _finished(
     made = {name: node for node in final.graph.node for name in node.output}
     layers = [layer for layer in source.layers if layer.tensor in made]
     if to == "fp16":
-        _widen(final, source, [layer for layer in layers if layer.exposed and expose != "none"])
+        _expose(final, source, [x for x in layers if x.exposed and expose != "none"], TensorProto.FLOAT16)
     else:
         inner = {node.input[0] for node in final.graph.node if node.op_type in ("Relu", "Clip")}
         chosen = [x for x in layers if x.exposed and (expose == "all" or (expose == "free" and x.tensor not in inner))]
@@ -346,26 +349,13 @@ def _finished(
     return final
 
 
-def _expose(final: onnx.ModelProto, source: Model, layers: Sequence[Layer]) -> None:
+def _expose(final: onnx.ModelProto, source: Model, layers: Sequence[Layer], dtype: int = TensorProto.FLOAT) -> None:
     there = {value.name for value in final.graph.output}
     for layer in layers:
         if layer.tensor not in there:
-            final.graph.output.append(typed_output(source, layer.tensor))
-
-
-def _widen(final: onnx.ModelProto, source: Model, layers: Sequence[Layer]) -> None:
-    """Layers in half precision as outputs in the source's precision under their own name."""
-    there = {value.name for value in final.graph.output}
-    for layer in (layer for layer in layers if layer.tensor not in there):
-        inner = f"{layer.tensor}/half"
-        for node in final.graph.node:
-            for names in (node.input, node.output):
-                for k, name in enumerate(names):
-                    names[k] = inner if name == layer.tensor else name
-        final.graph.node.append(
-            helper.make_node("Cast", [inner], [layer.tensor], name=f"{layer.tensor}/single", to=TensorProto.FLOAT)
-        )
-        final.graph.output.append(typed_output(source, layer.tensor))
+            output = typed_output(source, layer.tensor)
+            output.type.tensor_type.elem_type = dtype
+            final.graph.output.append(output)
 
 
 # --- what it cost -----------------------------------------------------------------------------------------------------

@@ -108,9 +108,8 @@ def _unopened(path: Path, error: InspectorError, policy: Policy, seconds: float)
         else:
             result = _not_run(check, rule, policy, "the model cannot be opened")
         checks.append(result)
-    passed, verdict = conclude(checks, policy.fail_on)
     # Whatever the policy turned off: a model that is refused is not fit to ship.
-    verdict = verdict if not passed else f"not fit to ship: {error}"
+    verdict = f"not fit to ship: {error}"
     return Audit(path, _digest(path), tuple(checks), False, verdict, policy.source, 0, policy.seed, seconds)
 
 
@@ -187,11 +186,11 @@ class _Run:
             return
         model = self.subject.model
         scores = model.classifier is not None
-        for done, (index, entry, picture) in enumerate(_opened(entries)):
+        for done, (index, entry, picture) in enumerate(_opened(entries, model.sessions.threads != 1)):
             active = [(kind, probe) for kind, probe in self.probes.items() if kind not in self.broken]
             if not active:
                 return
-            layers = model.layers if any(kind.layers for kind, _ in active) else ()
+            layers = model.layers if any(probe.needs_layers(index) for _, probe in active) else ()
             try:
                 if isinstance(picture, ImageError):
                     raise picture
@@ -240,8 +239,8 @@ class _Run:
             return _broke(check, rule, policy, error, time.perf_counter() - begin)
 
 
-def _opened(entries: Sequence[Entry]) -> Iterator[tuple[int, Entry, Any]]:
-    """(index, entry, picture or ImageError), the next ones decoded while the current one is looked at."""
+def _opened(entries: Sequence[Entry], ahead: bool) -> Iterator[tuple[int, Entry, Any]]:
+    """(index, entry, picture or ImageError); ahead: the next ones are decoded while the current one is looked at."""
 
     def load(entry: Entry) -> Any:
         try:
@@ -249,12 +248,15 @@ def _opened(entries: Sequence[Entry]) -> Iterator[tuple[int, Entry, Any]]:
         except ImageError as error:
             return error
 
+    if not ahead:
+        yield from ((index, entry, load(entry)) for index, entry in enumerate(entries))
+        return
     with ThreadPoolExecutor(1) as pool:
-        ahead: list[Future[Any]] = []
+        waiting: list[Future[Any]] = []
         for index, entry in enumerate(entries):
-            while len(ahead) < 2 and index + len(ahead) < len(entries):
-                ahead.append(pool.submit(load, entries[index + len(ahead)]))
-            yield index, entry, ahead.pop(0).result()
+            while len(waiting) < 2 and index + len(waiting) < len(entries):
+                waiting.append(pool.submit(load, entries[index + len(waiting)]))
+            yield index, entry, waiting.pop(0).result()
 
 
 _COUNTS: Mapping[Counts, Status] = {"skip": "skipped", "warn": "warn", "fail": "fail"}

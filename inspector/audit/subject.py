@@ -224,6 +224,11 @@ def quantised(graph: Graph) -> bool:
     )
 
 
+def half(graph: Graph) -> bool:
+    """Whether the graph computes in half precision: it has weights of 16 bits."""
+    return any(tensor.data_type in (10, 16) for tensor in graph.initializers.values())
+
+
 def relative(path: str | os.PathLike[str]) -> str:
     """A path relative to the current folder, with forward slashes."""
     return os.path.relpath(path).replace(os.sep, "/")

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-_NAMES = ("layers", "predict", "activations", "cam", "export", "annotate", "doctor")
+_NAMES = (
+    "layers", "predict", "activations", "cam", "export", "quantize", "annotate", "audit", "report", "doctor",
+)  # fmt: skip
 
 
 def commands() -> Iterator[tuple[str, Callable[..., Any]]]:

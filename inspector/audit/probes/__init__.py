@@ -20,6 +20,10 @@ class Probe:
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
 
+    def needs_layers(self, index: int) -> bool:
+        """Whether it needs the layers' values of the picture with this place in the set."""
+        return self.layers
+
     def look(self, sight: Sight) -> None:
         """Take in one picture. The arrays of `sight` belong to the run and must not be kept."""
         raise NotImplementedError

@@ -67,6 +67,10 @@ class Comparison(Probe):
         self.common = [layer for layer in subject.model.layers if layer.name in same]
         self.own_classes: dict[str, int | None] = {}
 
+    def needs_layers(self, index: int) -> bool:
+        """Against a model only on the sample; which pictures a snapshot sampled, only their digests tell."""
+        return self.snapshot is not None or index in self.chosen
+
     def look(self, sight: Sight) -> None:
         """Take in one picture."""
         if self.snapshot is not None:

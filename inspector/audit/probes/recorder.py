@@ -52,6 +52,10 @@ class Recorder(Probe):
         self.samples: dict[str, list[NDArray[np.float32]]] = {}
         self.digests: list[str] = []
 
+    def needs_layers(self, index: int) -> bool:
+        """Only on the chosen pictures."""
+        return index in self.chosen
+
     def look(self, sight: Sight) -> None:
         """Take in one picture."""
         if sight.index not in self.chosen or sight.digest in self.digests:

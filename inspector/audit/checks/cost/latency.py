@@ -14,6 +14,8 @@ from inspector.audit.subject import Subject
 from inspector.audit.table import Limit, Limits, check
 from inspector.runtime import available_cores, load_runtime
 
+_ATTEMPTS = 3
+
 
 @check(
     "latency",
@@ -30,6 +32,7 @@ def latency(subject: Subject, limits: Limits) -> Verdict:
     """Median and 95th percentile of one picture's time, as ratios to a reference model run in turn with this one.
 
     Without a reference the other network is a yardstick, four 3x3 convolutions, which any machine can repeat.
+    What exceeds a limit is measured up to three times, and the smallest ratio counts.
     """
     model = subject.model
     subject.need_classifier()
@@ -43,15 +46,23 @@ def latency(subject: Subject, limits: Limits) -> Verdict:
     else:
         other = yardstick(model.sessions.threads or available_cores())
     rounds = max(5, int(limits["rounds"] or 20))
-    times = np.array([[_clock(lambda: model.scores(tensor)), _clock(other)] for _ in range(rounds + 3)])[3:]
-    (p50, other50), (p95, other95) = np.percentile(times, 50, axis=0), np.percentile(times, 95, axis=0)
     name = reference.path.name if reference is not None else "the yardstick"
-    ratios = {"p50": p50 / other50, "p95": p95 / other95}
     bounds = (
         {"p50": limits["max_p50"], "p95": limits["max_p95"]}
         if reference is not None
         else {"p50": limits["max_yardstick"], "p95": None}
     )
+    found, ratios = np.zeros((2, 2)), {"p50": np.inf, "p95": np.inf}
+    # Other work on the machine slows now one, now the other; a network that is slower is so each time.
+    for _ in range(_ATTEMPTS):
+        times = np.array([[_clock(lambda: model.scores(tensor)), _clock(other)] for _ in range(rounds + 3)])[3:]
+        percentiles = np.percentile(times, [50, 95], axis=0)
+        p50_ratio, p95_ratio = (percentiles[:, 0] / percentiles[:, 1]).tolist()
+        if p50_ratio + p95_ratio < sum(ratios.values()):
+            found, ratios = percentiles, {"p50": p50_ratio, "p95": p95_ratio}
+        if all(bound is None or ratios[key] <= bound for key, bound in bounds.items()):
+            break
+    (p50, other50), (p95, other95) = found.tolist()
     message = (
         f"p50 {p50 * 1e3:.1f} ms, p95 {p95 * 1e3:.1f} ms: {ratios['p50']:.2f} and {ratios['p95']:.2f} times {name}"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from inspector.audit.checks.drift.layers import integers
 from inspector.audit.probes.comparison import Comparison
 from inspector.audit.result import Finding, Verdict, Where, at_least
@@ -34,4 +36,7 @@ def channels(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
         for name, (c, db) in sorted(found.items(), key=lambda item: item[1][1]) if limit is not None and db < limit
     ]  # fmt: skip
     message = f"the worst channel is {channel} of {layer}, {worst:.1f} dB"
-    return at_least(worst, limit, message, where=Where(layer, channel), findings=findings, unit="dB")
+    return at_least(
+        worst, limit, message, where=Where(layer, channel), findings=findings, unit="dB",
+        details={"channels": {name: np.round(sums.channels_db(), 1).tolist() for name, sums in drift.sums.items()}},
+    )  # fmt: skip

@@ -16,8 +16,8 @@ from inspector.audit.table import Limit, Limits, check
     severity="warning",
     limits={
         "min": Limit(0.0, "smallest mean advantage over random maps, in area under the curve"),
-        "steps": Limit(12, "steps of the curve"),
-        "random": Limit(1, "random maps of the same grain per picture"),
+        "steps": Limit(8, "steps of the curve"),
+        "random": Limit(1, "random maps of the same grain per picture, each taken forwards and backwards"),
     },
     probes=(Deletion,),
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from inspector.audit.compare import LIMIT_DB, signal_to_noise
 from inspector.audit.result import Finding, NotChecked, Verdict, Where, at_least
-from inspector.audit.subject import Subject, quantised
+from inspector.audit.subject import Subject, half, quantised
 from inspector.audit.table import Limit, Limits, check
 from inspector.runtime import Sessions
 
@@ -20,6 +20,7 @@ from inspector.runtime import Sessions
         "min_db_quantised": Limit(
             15, "the same for a network with integer arithmetic, where kernels round differently"
         ),
+        "min_db_half": Limit(40, "the same for a network in half precision"),
         "pictures": Limit(2, "pictures compared"),
     },
 )
@@ -32,7 +33,9 @@ def optimised(subject: Subject, limits: Limits) -> Verdict:
     plain = replace(model, sessions=Sessions(own.graph, own.provider, own.threads, own.warn, optimise=False))
     worst, where = LIMIT_DB, Where()
     findings: list[Finding] = []
-    limit = limits["min_db_quantised" if quantised(subject.graph) else "min_db"]
+    limit = limits[
+        "min_db_quantised" if quantised(subject.graph) else "min_db_half" if half(subject.graph) else "min_db"
+    ]
     for name, tensor in subject.tensors(int(limits["pictures"] or 1)):
         before, scores_before = plain.layer_values(tensor, scores=True)
         after, _ = model.layer_values(tensor)

@@ -1,0 +1,110 @@
+"""`inspector quantize`: a smaller variant of a model, and what it costs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from inspector.cli.console import (
+    Console,
+    JsonOption,
+    ModelArgument,
+    ProviderOption,
+    QuietOption,
+    ThreadsOption,
+    relative,
+    table,
+)
+
+if TYPE_CHECKING:
+    from exporters.quantize import Quantised
+
+
+def quantize(
+    model: ModelArgument,
+    out: Annotated[str, typer.Option("-o", "--out", metavar="FILE.onnx", help="The file to write.")],
+    calibrate: Annotated[
+        str, typer.Option("--calibrate", metavar="DIR", help="Pictures like those the model is for; 50 to 200 do.")
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="int8|fp16", help="What to compute with.")] = "int8",
+    keep: Annotated[
+        list[str] | None, typer.Option("--keep", metavar="LAYER", help="A layer that stays in float; again for more.")
+    ] = None,
+    auto: Annotated[
+        bool, typer.Option("--auto", help="Keep more layers in float, the worst first, until --target is reached.")
+    ] = False,
+    target: Annotated[
+        float, typer.Option("--target", metavar="SHARE", help="Agreement of the top class that --auto reaches.")
+    ] = 0.95,
+    expose: Annotated[
+        str, typer.Option("--expose", metavar="free|all|none", help="Layers to expose; free: those that cost no speed.")
+    ] = "free",
+    reduce_range: Annotated[
+        bool, typer.Option("--reduce-range", help="7 bits for weights: for x86 machines without VNNI.")
+    ] = False,
+    pictures: Annotated[int, typer.Option("--pictures", metavar="N", min=1, help="Pictures used at most.")] = 200,
+    json: JsonOption = False,
+    provider: ProviderOption = "auto",
+    threads: ThreadsOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Write an int8 or fp16 variant of a model with its layer names and metadata, measured against the model.
+
+    int8 is static, with a scale per channel, calibrated on pictures. Every other command works on the result.
+    """
+    from exporters.quantize import quantise_model
+
+    console = Console("quantize", json, quiet)
+    opened = console.open(model, provider, threads)
+    made = quantise_model(
+        opened, out, calibrate, to=to, keep=keep or (), auto=auto, target=target, expose=expose,
+        reduce_range=reduce_range, pictures=pictures, provider=provider, threads=threads, note=console.note,
+    )  # fmt: skip
+    console.document(console.head(opened, **document(made)))
+    console.say(show(made))
+    if made.agreement is not None and made.agreement < target and not auto and to == "int8":
+        console.note(f"only {made.agreement:.1%} of the pictures keep their class; --auto keeps layers in float")
+
+
+def document(made: Quantised) -> dict[str, Any]:
+    """The keys of the JSON document."""
+    return {
+        "file": relative(made.path),
+        "sha256": made.sha256,
+        "to": made.to,
+        "bytes_before": made.bytes_before,
+        "bytes_after": made.bytes_after,
+        "drift": [
+            {
+                "layer": d.layer,
+                "sqnr_db": d.sqnr_db,
+                "worst_channel": d.worst_channel,
+                "worst_channel_db": d.worst_channel_db,
+            }
+            for d in made.drift
+        ],
+        "agreement": made.agreement,
+        "flipped": [relative(path) for path in made.flipped],
+        "kept": list(made.kept),
+        "pictures": made.pictures,
+        "latency_ratio": made.latency_ratio,
+        "exposed": made.exposed,
+    }
+
+
+def show(made: Quantised) -> str:
+    """The same for people."""
+    rows = [(d.layer, f"{d.sqnr_db:.1f}", d.worst_channel, f"{d.worst_channel_db:.1f}") for d in made.drift]
+    lines = [table(("layer", "dB", "worst channel", "its dB"), rows, right="dB"), ""]
+    agreement = ""
+    if made.agreement is not None:
+        agreement = f", top class agrees on {made.agreement:.1%} of {made.pictures} pictures"
+    worst = min(made.drift, key=lambda d: d.sqnr_db)
+    lines += [
+        f"{made.path}: {made.bytes_before / 1e6:.1f} MB became {made.bytes_after / 1e6:.1f} MB "
+        f"({made.bytes_before / made.bytes_after:.2f} times smaller){agreement}",
+        f"{made.latency_ratio:.2f} times the time; worst layer {worst.layer}, {worst.sqnr_db:.1f} dB; "
+        f"kept in float: {', '.join(made.kept) or 'none'}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,94 @@
+"""What other commands found, made ready for the report: audit verdicts, filter patterns and patches, training."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from inspector.errors import ImageError, UsageError
+from inspector.image import open_image
+
+PATTERN_SIDE = 160
+PATCH_SIDE = 96
+PATCHES = 3
+"""Patches of a channel that the page shows."""
+
+
+def audit_part(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The verdict and its reasons, from a file with what ``inspector audit --json`` said. Raises UsageError."""
+    document = _read(path, "inspector audit --json", lambda d: d.get("command") == "audit" and "checks" in d)
+    checks = document["checks"]
+    bad = [c for c in checks if c.get("status") in ("fail", "error", "warn")]
+    counts = {status: sum(c.get("status") == status for c in checks) for status in ("pass", "warn", "fail", "error")}
+    told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    return {
+        "verdict": "pass" if document.get("passed") else "fail",
+        "summary": f"{len(checks)} checks: {told}" if checks else "nothing was checked",
+        "model": (document.get("model") or {}).get("sha256"),
+        "findings": [f"{c['status']}: {c.get('message') or c.get('id')}" for c in bad[:20]],
+    }
+
+
+def filters_part(path: str | os.PathLike[str]) -> dict[str, dict[str, list[dict[str, str]]]]:
+    """Layer name -> channel -> pictures, from a file with what ``inspector filters --json`` said. Raises UsageError.
+
+    The pictures that it names must be where they were; they are relative to the current folder, as the command wrote
+    them. Stuck channels have none.
+    """
+    what = "inspector filters --json"
+    document = _read(path, what, lambda d: d.get("command") == "filters" and ("layers" in d or "channels" in d))
+    out: dict[str, dict[str, list[dict[str, str]]]] = {}
+    for entry in document.get("layers") or [document]:
+        shown: dict[str, list[dict[str, str]]] = {}
+        for channel in entry["channels"]:
+            pictures = []
+            if channel.get("image") and not channel.get("stuck"):
+                title = f"pattern, recipe {entry.get('recipe', '?')}, seed {entry.get('seed', '?')}"
+                pictures.append({"picture": _thumbnail(channel["image"], PATTERN_SIDE), "title": title})
+            for patch in (channel.get("patches") or [])[:PATCHES]:
+                address = _thumbnail(patch["image"], PATCH_SIDE, patch.get("box"))
+                pictures.append({"picture": address, "title": f"{Path(patch['image']).name}: {patch['value']:.3g}"})
+            if pictures:
+                shown[str(channel["channel"])] = pictures
+        out[entry["layer"]] = shown
+    return out
+
+
+def confusion_part(path: str | os.PathLike[str]) -> str:
+    """The confusion matrix that ``inspector finetune`` drew in its run folder, as a data address. Raises UsageError."""
+    picture = Path(path) / "confusion.png"
+    if not picture.is_file():
+        raise UsageError(f"{os.fspath(path)} holds no confusion.png", "give the folder that `inspector finetune` wrote")
+    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+
+
+def _thumbnail(path: str, side: int, box: Any = None) -> str:
+    from inspector.render.figure import fitted, resized
+
+    try:
+        picture = open_image(Path(path))
+    except ImageError as error:
+        raise UsageError(f"the document names {path}, which cannot be opened: {error.message}") from None
+    if box:
+        picture = picture.crop(tuple(round(v) for v in box))
+    small = resized(picture, fitted(picture.size, side)) if max(picture.size) > side else picture
+    small.info = {}
+    out = io.BytesIO()
+    small.convert("RGB").save(out, format="JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def _read(path: str | os.PathLike[str], what: str, good: Callable[[Mapping[str, Any]], bool]) -> Any:
+    hint = f"give a file with what `{what}` said"
+    try:
+        document = json.loads(Path(path).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{os.fspath(path)} cannot be read as JSON: {error}", hint) from None
+    if not isinstance(document, dict) or not good(document):
+        raise UsageError(f"{os.fspath(path)} is not a document of {what}", hint)
+    return document

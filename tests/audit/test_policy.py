@@ -1,0 +1,133 @@
+"""The policy: read word by word, defaults, places it is found in, and the file that --init writes."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inspector.audit import default_policy, find_policy, known_checks, load_policy, template
+from inspector.audit.policy import PolicyError, parse_policy
+from inspector.audit.table import FAMILIES
+
+
+def parsed(**document: Any) -> Any:
+    return parse_policy(document, Path("somewhere"), "test")
+
+
+def test_the_file_that_init_writes_is_the_built_in_policy(tmp_path: Path) -> None:
+    file = tmp_path / "audit.toml"
+    file.write_text(template(), "utf-8")
+    read, built_in = load_policy(file), default_policy()
+    assert {i: (r.on, r.severity, r.required, dict(r.limits)) for i, r in read.rules.items()} == {
+        i: (r.on, r.severity, r.required, dict(r.limits)) for i, r in built_in.rules.items()
+    }
+    assert (read.fail_on, read.could_not_run, read.broken, read.seed) == ("error", "skip", "fail", 0)
+    assert (read.images, read.regions, read.reference) == (built_in.images, built_in.regions, None)
+
+
+def test_every_setting_in_it_has_a_comment() -> None:
+    for line in template().splitlines():
+        name = line.split(" = ")[0]
+        if " = " in line and not line.startswith("#") and name not in ("on", "severity"):
+            assert "#" in line, line
+
+
+def test_every_check_has_a_file_a_family_and_a_sentence() -> None:
+    checks = known_checks()
+    assert len(checks) >= 50
+    modules = [check.run.__module__ for check in checks.values()]
+    assert len(set(modules)) == len(modules), "one file for each check"
+    for check in checks.values():
+        assert check.family in FAMILIES
+        assert check.help.endswith((".", ")")), check.id
+        assert not check.title.endswith(".")
+    assert [c.family for c in checks.values()] == sorted((c.family for c in checks.values()), key=FAMILIES.index)
+
+
+def test_values_arrive() -> None:
+    policy = parsed(
+        fail_on="warning", could_not_run="fail", broken="warn", seed=7, reference="old.onnx",
+        images={"data": "pictures", "max": 50, "sample": 3, "explain": 2, "labelled": "no"},
+        regions={"masks": "masks", "avoid": [0, 0.5, 1, 1]},
+        checks={"accuracy": {"min": 0.9, "required": True}, "twin": {"on": False}, "size": {"max_mb": "none"},
+                "custom-domains": {"allowed": ["com.microsoft"], "severity": "error"}},
+    )  # fmt: skip
+    assert (policy.fail_on, policy.could_not_run, policy.broken, policy.seed) == ("warning", "fail", "warn", 7)
+    assert policy.reference == Path("somewhere/old.onnx")
+    assert policy.images.data == Path("somewhere/pictures")
+    assert (policy.images.max, policy.images.sample, policy.images.explain) == (50, 3, 2)
+    assert policy.regions.masks == Path("somewhere/masks")
+    assert policy.regions.avoid == (0, 0.5, 1, 1)
+    assert policy.regions.objects
+    assert policy.rules["accuracy"].limits["min"] == 0.9
+    assert policy.rules["accuracy"].required
+    assert not policy.rules["twin"].on
+    assert policy.rules["size"].limits["max_mb"] is None
+    assert policy.rules["custom-domains"].limits["allowed"] == ["com.microsoft"]
+    assert policy.rules["custom-domains"].severity == "error"
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"fail_onn": "error"}, r"fail_onn is unknown \(nearest: fail_on,"),
+        ({"checks": {"acuracy": {}}}, r"checks.acuracy is unknown \(nearest: accuracy"),
+        ({"checks": {"accuracy": {"minimum": 1}}}, r"checks.accuracy.minimum is unknown \(nearest: min,"),
+        ({"checks": {"accuracy": {"min": "high"}}}, r'checks.accuracy.min = "high" is not a number or "none"'),
+        ({"checks": {"accuracy": {"min": True}}}, "is not a number"),
+        ({"checks": {"accuracy": {"min": float("nan")}}}, "is not a number"),
+        ({"checks": {"accuracy": {"severity": "fatal"}}}, "is none of error, warning"),
+        ({"checks": {"accuracy": {"on": 1}}}, "checks.accuracy.on = 1 is not true or false"),
+        ({"checks": {"accuracy": 3}}, "checks.accuracy is not a table"),
+        ({"checks": {"metadata-present": {"labels": "yes"}}}, "is not a truth value"),
+        ({"checks": {"custom-domains": {"allowed": "x"}}}, "is not a list"),
+        ({"seed": -1}, "seed = -1 is not a whole number from 0 up"),
+        ({"images": {"labelled": "maybe"}}, "is none of auto, yes, no"),
+        ({"images": {"data": 3}}, "images.data = 3 is not a path"),
+        ({"images": []}, "images is not a table"),
+        ({"regions": {"avoid": [0, 0, 0, 1]}}, "is not .left, top, right, bottom. as shares from 0 to 1"),
+        ({"regions": {"box": [0, 0, 400, 300]}}, "as shares from 0 to 1"),
+    ],
+)
+def test_every_mistake_is_named(document: dict[str, Any], message: str) -> None:
+    with pytest.raises(PolicyError, match=message) as caught:
+        parse_policy(document, Path(), "test")
+    assert "--init" in caught.value.hint
+
+
+def test_all_mistakes_are_said_at_once() -> None:
+    with pytest.raises(PolicyError, match=r"a is unknown.*b is unknown.* and 1 more"):
+        parsed(a=1, b=2, c=3, d=4, e=5, f=6)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"a = ", "is not TOML"), (b"\xff\xfe", "is not UTF-8"), (b"x" * 1_100_000, "larger than 1 MB")],
+)
+def test_a_file_that_is_no_policy(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "p.toml"
+    file.write_bytes(content)
+    with pytest.raises(PolicyError, match=message):
+        load_policy(file)
+    with pytest.raises(PolicyError, match="there is no policy"):
+        load_policy(tmp_path / "none.toml")
+
+
+def test_where_it_is_found(tmp_path: Path) -> None:
+    assert find_policy(folder=tmp_path).source == "built in"
+    project = tmp_path / "pyproject.toml"
+    project.write_text("[tool.other]\nx = 1\n")
+    assert find_policy(folder=tmp_path).source == "built in"
+    with pytest.raises(PolicyError, match=r"has no \[tool.inspector.audit\]"):
+        load_policy(project)
+    project.write_text("[tool.inspector.audit]\nseed = 5\n[tool.inspector.audit.checks.accuracy]\nmin = 0.25\n")
+    found = find_policy(folder=tmp_path)
+    assert (found.seed, found.rules["accuracy"].limits["min"]) == (5, 0.25)
+    assert found.source == "pyproject.toml [tool.inspector.audit]"
+    other = tmp_path / "other.toml"
+    other.write_text("seed = 6\n")
+    assert find_policy(other, tmp_path).seed == 6
+    assert tomllib.loads(template())["images"]["sample"] == 24

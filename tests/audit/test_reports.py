@@ -1,0 +1,263 @@
+"""Reports: valid against their formats, within the limits of those who read them, safe with names of strangers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from inspector.audit import Audit, CheckResult, Finding, Where, audit_model
+from inspector.audit.reports import (
+    audit_document,
+    junit_report,
+    markdown_report,
+    sarif_report,
+    table_report,
+    write_reports,
+)
+from inspector.audit.reports.words import number
+from inspector.audit.result import conclude
+from inspector.cli.console import dumps
+from inspector.errors import OutputError
+from tests.audit import broken
+from tests.audit.policies import policy
+from tests.conftest import require
+
+NASTY = 'blocks.<b>|`x`\x00\x1b[31m\ud800 & "quoted" ' + "é" * 40
+
+
+def result(id: str, status: Any, findings: int = 0, **more: Any) -> CheckResult:
+    found = tuple(
+        Finding(f"finding {i} in {NASTY}", i + 0.5, 0.25, Where(f"layer.{i}", i, f"{i}.jpg")) for i in range(findings)
+    )
+    settings: dict[str, Any] = {
+        "family": "file", "title": "A title", "severity": "error", "counts": status, "message": f"{id}: {NASTY}",
+        "value": 1.5, "limit": 1.0, "where": Where(NASTY, 3, "a.jpg"), "findings": found, "seconds": 0.5,
+    }  # fmt: skip
+    return CheckResult(id=id, status=status, **{**settings, **more})
+
+
+def audit(*checks: CheckResult) -> Audit:
+    passed, verdict = conclude(checks)
+    return Audit(Path("models/my model.onnx"), "0" * 64, checks, passed, verdict, "test", 7, 3, 1.25)
+
+
+MIXED = audit(
+    result("opset", "pass"),
+    result("size", "warn", 2, severity="warning"),
+    result("accuracy", "fail", 3, family="behaviour"),
+    result("twin", "skipped", counts="skipped", value=None, limit=None),
+    result("latency", "skipped", counts="fail", value=float("nan")),
+    result("memory", "error", counts="fail", value=float("inf")),
+)
+MANY = audit(*(result(f"check-{i}", "fail", 100) for i in range(120)))
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory, cats: Path) -> Audit:
+    """A real audit of a broken model."""
+    folder = tmp_path_factory.mktemp("real")
+    chosen = policy("file", "representation", "behaviour", "finite-on-images")
+    return audit_model(broken.not_a_number(folder / "nan model.onnx"), chosen, data=cats)
+
+
+# --- SARIF ------------------------------------------------------------------------------------------------------------
+
+
+def validated(text: str) -> dict[str, Any]:
+    """The document, valid against the schema."""
+    jsonschema = require("jsonschema")
+    schema = json.loads((Path(__file__).parent / "sarif-2.1.0-trimmed.json").read_text("utf-8"))
+    document: dict[str, Any] = json.loads(text)
+    jsonschema.Draft4Validator(schema).validate(document)
+    return document
+
+
+@pytest.mark.parametrize("given", [MIXED, audit(), audit(result("opset", "pass"))], ids=["mixed", "none", "pass"])
+def test_sarif_is_valid(given: Audit) -> None:
+    [run] = validated(sarif_report(given))["runs"]
+    rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
+    assert rules == [check.id for check in given.checks]
+    for found in run["results"]:
+        assert rules[found["ruleIndex"]] == found["ruleId"]
+        assert found["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].endswith("models/my%20model.onnx")
+
+
+def test_sarif_of_a_real_audit(real: Audit) -> None:
+    [run] = validated(sarif_report(real))["runs"]
+    nan = next(r for r in run["results"] if r["ruleId"] == "weights-finite")
+    assert nan["level"] == "error"
+    assert nan["locations"][0]["logicalLocations"][0]["name"] == "blocks.6.expand_conv"
+    assert nan["properties"] == {"value": 1, "limit": 0, "layer": "blocks.6.expand_conv", "channel": 7}
+
+
+def test_sarif_keeps_within_the_limits_of_github() -> None:
+    text = sarif_report(MANY)
+    document = json.loads(text)
+    [run] = document["runs"]
+    assert len(run["results"]) == 5000
+    validated(json.dumps({**document, "runs": [{**run, "results": run["results"][::50]}]}))
+    assert len(text.encode()) <= 10_000_000
+    for found in run["results"]:
+        assert len(found["message"]["text"]) <= 1000
+        assert len(found["locations"]) <= 100
+    for rule in run["tool"]["driver"]["rules"]:
+        assert len(rule["properties"]["tags"]) <= 10
+        assert all(len(rule[key]["text"]) <= 1024 for key in ("shortDescription", "fullDescription", "help"))
+    long = tuple(Finding("x" * 1000, where=Where("y" * 200, j, "z" * 300)) for j in range(100))
+    huge = audit(*(replace(MIXED.checks[2], id=f"check-{i}", findings=long) for i in range(60)))
+    assert len(sarif_report(huge).encode()) <= 10_000_000
+
+
+def test_fingerprints_are_stable_and_differ() -> None:
+    def marks(given: Audit) -> list[str]:
+        [run] = json.loads(sarif_report(given))["runs"]
+        return [r["partialFingerprints"]["primaryLocationLineHash"] for r in run["results"]]
+
+    first = marks(MIXED)
+    assert len(set(first)) == len(first)
+    changed = replace(
+        MIXED, seconds=9.0, seed=5, checks=tuple(replace(c, message="other", value=7.0) for c in MIXED.checks)
+    )
+    assert marks(changed)[:3] == first[:3]
+    assert all(mark.endswith(":1") for mark in first)
+
+
+def test_what_counts_is_what_is_shown() -> None:
+    [run] = json.loads(sarif_report(MIXED))["runs"]
+    assert [(r["ruleId"], r["level"]) for r in run["results"]] == (
+        [("accuracy", "error")] * 3 + [("latency", "error"), ("memory", "error")] + [("size", "warning")] * 2
+    )
+    assert run["invocations"][0]["executionSuccessful"] is False
+    notes = {n["associatedRule"]["id"] for n in run["invocations"][0]["toolExecutionNotifications"]}
+    assert notes == {"twin", "latency", "memory"}
+
+
+def test_an_audit_that_checked_nothing_shows_in_every_report() -> None:
+    nothing = audit(result("opset", "skipped"))
+    assert not nothing.passed
+    assert [r["message"]["text"] for r in json.loads(sarif_report(nothing))["runs"][0]["results"]] == [
+        "nothing was checked: 1 not run"
+    ]
+    root = ElementTree.fromstring(junit_report(nothing))
+    assert root.get("failures") == "1"
+    assert "nothing was checked" in markdown_report(nothing)
+    assert "nothing was checked" in table_report(nothing)
+
+
+# --- JUnit ------------------------------------------------------------------------------------------------------------
+
+
+def test_junit() -> None:
+    root = ElementTree.fromstring(junit_report(MIXED))
+    assert {key: root.get(key) for key in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "6", "failures": "2", "errors": "1", "skipped": "1",
+    }  # fmt: skip
+    assert [suite.get("name") for suite in root] == ["inspector.file", "inspector.behaviour"]
+    cases = {case.get("name"): case for case in root.iter("testcase")}
+    assert list(cases) == ["opset", "size", "twin", "latency", "memory", "accuracy"]
+    assert [cases[name][0].tag for name in cases] == [
+        "system-out",
+        "system-out",
+        "skipped",
+        "failure",
+        "error",
+        "failure",
+    ]
+    failure = cases["accuracy"][0]
+    assert failure.get("type") == "accuracy"
+    assert "finding 2" in (failure.text or "")
+    assert "value 1.5, limit 1" in (failure.text or "")
+    for suite in root:
+        assert int(suite.get("tests", "")) == len(suite)
+
+
+def test_junit_of_a_real_audit(real: Audit) -> None:
+    root = ElementTree.fromstring(junit_report(real))
+    assert int(root.get("failures", "0")) >= 2
+    assert sum(1 for _ in root.iter("testcase")) == len(real.checks)
+
+
+# --- Markdown ---------------------------------------------------------------------------------------------------------
+
+
+def test_markdown_shows_names_as_they_are() -> None:
+    text = markdown_report(MIXED)
+    assert "<b>" not in text
+    assert "&lt;b&gt;" in text
+    assert "\x1b" not in text
+    rows = [line for line in text.splitlines() if line.startswith(("| ❌", "| ✅"))]
+    unescaped = [row.replace(r"\|", "") for row in rows]
+    assert all(row.count("|") == 6 for row in unescaped), rows
+
+
+def test_markdown_keeps_within_a_megabyte() -> None:
+    huge = audit(*(replace(MIXED.checks[2], id=f"check-{i}", message="m" * 1000) for i in range(1500)))
+    text = markdown_report(huge)
+    assert 900_000 < len(text.encode()) <= 1_000_000
+    assert text.rstrip().endswith("*(cut: the report is too long)*")
+
+
+def test_the_summary_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    write_reports(MIXED, junit=tmp_path / "j.xml", sarif=tmp_path / "s.sarif", markdown=tmp_path / "m.md")
+    assert summary.read_text("utf-8") == "before\n" + (tmp_path / "m.md").read_text("utf-8") + "\n"
+    assert (tmp_path / "j.xml").exists()
+    assert (tmp_path / "s.sarif").exists()
+    summary.write_bytes(b"x" * 999_500)
+    write_reports(MIXED)
+    assert summary.stat().st_size <= 1_000_000
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "none" / "s.md"))
+    with pytest.raises(OutputError, match="GITHUB_STEP_SUMMARY"):
+        write_reports(MIXED)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY")
+    write_reports(MIXED)
+
+
+# --- JSON and the terminal --------------------------------------------------------------------------------------------
+
+
+def test_json_has_the_keys_that_scripts_depend_on(real: Audit) -> None:
+    for given in (MIXED, real):
+        document = json.loads(dumps(audit_document(given)))
+        assert document["passed"] is given.passed
+        for check in document["checks"]:
+            assert {"id", "status", "severity", "value", "limit", "message", "where"} <= check.keys()
+            assert set(check["where"]) == {"layer", "channel", "image"}
+            assert check["status"] in ("pass", "warn", "fail", "error", "skipped")
+
+
+def test_the_table(real: Audit) -> None:
+    text = table_report(MIXED, 120)
+    assert all(len(line) <= 120 for line in text.splitlines())
+    assert "FAIL   accuracy" in text
+    assert "BROKE  memory" in text
+    assert "FAIL   latency" in text.split("not run or not judged:")[1]
+    assert text.splitlines()[-1].startswith(
+        "not fit to ship: 1 passed, 1 warned, 1 failed, 1 broke, 2 not run over 7 pictures"
+    )
+    assert "FAIL   weights-finite" in table_report(real)
+    assert "and 15 more" in table_report(audit(result("x", "fail", 20)))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (0, "0"),
+        (12.0, "12"),
+        (0.12345, "0.123"),
+        (12345.6, "12346"),
+        (float("nan"), "NaN"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_numbers(value: float | None, text: str) -> None:
+    assert number(value) == text
+    assert number(value, "dB") == (f"{text} dB" if text not in ("", "NaN", "inf") else text)
