@@ -123,9 +123,12 @@ def _sources(
         return tuple(TwinGradient(head, model.input.name) for head in heads), "twin", "gradient by the torch twin"
     except MissingExtra:
         why = f"the gradient of {listing(unknown)}" if unknown else "torch, since backend twin was asked for"
+        other = (
+            _without_torch(model, method, layers) if unknown else f"backend auto computes {method.name} here in numpy"
+        )
         raise MissingExtra(
             f"{method.name} at {_joined(layers)} needs {why}, and torch is not installed",
-            f'pip install "inspector[torch]"; without it {_without_torch(model, method, layers)}',
+            f'pip install "inspector[torch]"; without it {other}',
         ) from None
 
 
@@ -183,21 +186,10 @@ class CamEngine:
 
     def maps(self, image: Any, classes: Classes | None = None, top: int = 1) -> list[CamResult]:
         """The maps of one picture; see :func:`class_activation_maps`. One run of the network serves them all."""
-        if top < 1:
-            raise UsageError(f"top {top} is less than 1")
-        wanted = [classes] if isinstance(classes, str | int) else list(classes) if classes is not None else []
-        tensor, size, box = self._tensor(image)
-        values = self.model.run(tensor, self._fetch)
-        values[self.model.input.name] = tensor
-        self._read_weights(tensor)
-        output = values[self.explained.tensor]
-        targets = choose_targets(self.model, self.explained, output, wanted, top)
         # A broken network may hold NaN and infinities: its map is then empty, which is said once and in order.
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            raws = [
-                self.method.maps(self._look(layer, head, source, targets, values))
-                for layer, head, source in zip(self.layers, self.heads, self.sources, strict=True)
-            ]
+            targets, looks, box, size = self._looks(image, classes, top)
+            raws = [self.method.maps(look) for look in looks]
         results = []
         for t, target in enumerate(targets):
             raw, heatmap, empty = fused([maps[t] for maps in raws])
@@ -218,6 +210,38 @@ class CamEngine:
                 )
             )
         return results
+
+    def relevance(self, image: Any, classes: Classes | None = None, top: int = 1) -> list[NDArray[np.float32]]:
+        """What every channel of the first layer adds to the score of each class: float32 (C,) for each.
+
+        The gradient times the activation, summed over the map; where the head is linear these add up to the score but
+        for its constant part. Raises NotComputable for a method that was prepared without gradients.
+        """
+        if self.sources[0] is None:
+            raise NotComputable(f"{self.method.name} works without gradients", "prepare gradcam or hirescam")
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            targets, (look, *_), _, _ = self._looks(image, classes, top)
+            found = [(look.gradient(target) * look.activation).sum(axis=(1, 2), dtype=np.float64) for target in targets]
+        return [values.astype(np.float32) for values in found]
+
+    def _looks(
+        self, image: Any, classes: Classes | None, top: int
+    ) -> tuple[list[Target], list[Look], Box, tuple[int, int]]:
+        """(what is explained, a look at each layer, the part of the picture that is seen, the picture's size)."""
+        if top < 1:
+            raise UsageError(f"top {top} is less than 1")
+        wanted = [classes] if isinstance(classes, str | int) else list(classes) if classes is not None else []
+        tensor, size, box = self._tensor(image)
+        values = self.model.run(tensor, self._fetch)
+        values[self.model.input.name] = tensor
+        self._read_weights(tensor)
+        output = values[self.explained.tensor]
+        targets = choose_targets(self.model, self.explained, output, wanted, top)
+        looks = [
+            self._look(layer, head, source, targets, values)
+            for layer, head, source in zip(self.layers, self.heads, self.sources, strict=True)
+        ]
+        return targets, looks, box, size
 
     def _tensor(self, image: Any) -> tuple[Array, tuple[int, int], Box]:
         """(input tensor, (width, height) of the picture, the part of it that the tensor covers)."""
