@@ -244,7 +244,8 @@ def _cuts(side: int, tile: int, random: torch.Generator | None) -> list[int]:
     if side <= tile + tile // 2:
         return [0, side]
     # Sixteen places for the seams are enough, and keep the number of different shapes small.
-    shift = int(torch.randint(0, 16, (1,), generator=random)) * (tile // 16) if random is not None else tile // 2
+    room = min(tile, side - tile)
+    shift = int(torch.randint(0, 16, (1,), generator=random)) * room // 16 if random is not None else room // 2
     cuts = [0, *range(tile // 2 + shift, side - tile // 2 + 1, tile)]
     return [*cuts, side]
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 SMALLEST, LARGEST = 16, 1024
 """Canvas sizes that may be asked for."""
 
-_FIRST, _LAST = 64, 160
+_FIRST, _LAST = 48, 160
 """Canvas of layers that see little, and of layers that see (nearly) everything."""
 
 _BUDGET = 1024**3
@@ -153,8 +153,9 @@ def draw_filters(
 
     channels: which, for all layers or by layer name; all unless given; those a layer does not have are left out.
     size: side of the square canvas; by the receptive field unless given. batch: pictures at once; by memory unless
-    given. It does not change the pictures. precision: float32, bfloat16, or auto. on_progress: picture-steps done and
-    in all.
+    given. It does not change the pictures, nor does it matter which other channels are drawn, as long as there are
+    others: a channel all alone is rounded in another way. precision: float32, bfloat16, or auto.
+    on_progress: picture-steps done and in all.
 
     Writes per channel ``<recipe>-0012.png``, then ``<recipe>-grid.png`` and ``<recipe>.json``; with several layers also
     ``filters.html`` and ``filters.png`` in `folder`. Stopped by Ctrl-C, it draws what is finished and returns with
@@ -199,7 +200,7 @@ def draw_filters(
 def canvas_size(model: Model, field: ReceptiveField) -> tuple[int, int]:
     """(H, W) of the canvas for a layer with this receptive field.
 
-    One and a half times what a unit sees, from 64 to 160 pixels, but not larger than the network's own input.
+    One and a half times what a unit sees, from 48 to 160 pixels, but not larger than the network's own input.
     """
     own = model.preprocess.size or (224, 224)
     seen = max(field.size) if field.size else max(own)
@@ -253,6 +254,7 @@ class _Job:
                 f"layer {layer.name!r} has none of the channels asked for", f"its channels are 0 to {count - 1}"
             )
         network.precision = choose_precision(network, layer, chosen, recipe, seed, precision, count)
+        fitted = _fitted(recipe, network, chosen)
         arguments = {
             "version": __version__,
             "torch": torch.__version__,
@@ -260,7 +262,7 @@ class _Job:
             "preprocess": model.preprocess.to_json(),
             "layer": layer.name,
             "tensor": layer.tensor,
-            "recipe": recipe.to_json(),
+            "recipe": fitted.to_json(),
             "size": list(chosen),
             "seed": seed,
             "precision": network.precision,
@@ -269,7 +271,7 @@ class _Job:
         }
         key = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()
         job = cls(
-            model, layer, folder, recipe, chosen, seed, wish, network.precision, seen, network, key, arguments, numbers
+            model, layer, folder, fitted, chosen, seed, wish, network.precision, seen, network, key, arguments, numbers,
         )  # fmt: skip
         job.finished = {c: found for c in numbers if (found := job.read(c)) is not None}
         job.todo = [c for c in numbers if c not in job.finished]
@@ -324,8 +326,7 @@ class _Job:
 
     def batch_size(self) -> int:
         """Pictures at once that fit into memory."""
-        whole = (self.size[0] + self.recipe.margin, self.size[1] + self.recipe.margin)
-        each = self.network.bytes_per_picture(whole)
+        each = self.network.bytes_per_picture(self.size) * (2 if self.wish.keep else 1)
         budget = min(_BUDGET, int(0.35 * free_memory()))
         return max(1, min(_BATCH, budget // max(each, 1)))
 
@@ -374,14 +375,26 @@ class _Job:
         self.finished[number] = self._picture(number, start, end, stuck, False)
 
     def ascend(self, rows: Sequence[tuple[int, int]], attempt: int, on_step: Callable[[int], None]) -> Result:
-        """One ascent; rows: (channel, variant) of each picture."""
+        """One ascent; rows: (channel, variant) of each picture.
+
+        An odd number of pictures gets a copy of the last one beside it. oneDNN rounds a picture the same in any even
+        batch, but not in an odd one, and many steps turn a last digit into another picture. Only a picture that is
+        the only one of its run is made alone, as the copy would double its time.
+        """
+        if len(rows) % 2 and len(self.order) * self.wish.variants > 1:
+            return _first(self._ascend([*rows, rows[-1]], len(rows), attempt, on_step), len(rows))
+        return self._ascend(rows, len(rows), attempt, on_step)
+
+    def _ascend(
+        self, rows: Sequence[tuple[int, int]], real: int, attempt: int, on_step: Callable[[int], None]
+    ) -> Result:
         recipe, network, wish = self.recipe, self.network, self.wish
         name = self.layer.name
         make = neuron if wish.unit else channel
         plain = make(name, [c for c, _ in rows])
         objective = -plain if wish.negative else plain
         if wish.variants > 1:
-            objective = objective + _spread(plain, name, [c for c, _ in rows])
+            objective = objective + _spread(plain, name, [c if k < real else -1 for k, (c, _) in enumerate(rows)])
         starts = [generator(self.seed, c, v, attempt, "start") for c, v in rows]
         reference = None
         if wish.start is not None:
@@ -469,6 +482,23 @@ def _settle(
     raise NotComputable(
         f"layer {layer.name!r} cannot be computed at {tries[0][1]}x{tries[0][0]}{fixed}", problem.message
     )
+
+
+def _fitted(recipe: Recipe, network: Network, size: tuple[int, int]) -> Recipe:
+    """The recipe for this canvas, or as it is where the network takes only pictures of the canvas's own size."""
+    fitted = recipe.for_canvas(size)
+    view = fitted.view()
+    if view is not None and fitted is not recipe:
+        try:
+            network.shapes(view.size((size[0] + fitted.margin, size[1] + fitted.margin)))
+        except NotComputable:
+            return recipe
+    return fitted
+
+
+def _first(result: Result, count: int) -> Result:
+    """The first `count` pictures of a result."""
+    return Result(result.pictures[:count], result.start[:count], result.end[:count], result.moved[:count])
 
 
 def _stuck(result: Result, negative: bool) -> list[bool]:

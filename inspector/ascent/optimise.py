@@ -49,12 +49,19 @@ class Ascent:
 
 
 class Adam:
-    """Adam (Kingma & Ba, 2015) uphill, on the unit gradient; with `steps` the rate falls to a tenth along a cosine."""
+    """Adam (Kingma & Ba, 2015) uphill, on the unit gradient; with `steps` the rate falls to a tenth along a cosine.
 
-    def __init__(self, rate: float, steps: int = 0, betas: tuple[float, float] = (0.9, 0.99)) -> None:
+    epsilon: what is added to the root of the second moment. The gradient has a root mean square of 1, so that a tenth
+    keeps coefficients still whose gradient is little but noise.
+    """
+
+    def __init__(
+        self, rate: float, steps: int = 0, betas: tuple[float, float] = (0.9, 0.99), epsilon: float = 1e-8
+    ) -> None:
         self.rate = rate
         self.steps = steps
         self.betas = betas
+        self.epsilon = epsilon
         self._count = 0
         self._mean: Tensor | None = None
         self._square: Tensor | None = None
@@ -75,4 +82,4 @@ class Adam:
             self._square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
             mean = self._mean / (1 - first**self._count)
             square = self._square / (1 - second**self._count)
-            parameter += rate * mean / (square.sqrt() + 1e-8)
+            parameter += rate * mean / (square.sqrt() + self.epsilon)

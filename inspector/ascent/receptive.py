@@ -33,15 +33,17 @@ class ReceptiveField:
     """What one position of a layer can see of the input.
 
     size: (h, w) in input pixels, or None where a position sees the whole picture.
-    jump: (y, x), input pixels from one position to the next. offset: (y, x), first input pixel that position (0, 0)
-    sees; negative where the network pads.
+    jump: (y, x), input pixels from one position to the next. first, last: (y, x), the input pixels between which
+    position (0, 0) sees; `first` is negative where the network pads, and both may lie between pixels behind a layer
+    that enlarges.
     everything: something at this position depends on the whole picture as well, as behind a squeeze-and-excitation
     gate or an instance norm; `size` is then that of the part that does not.
     """
 
     size: tuple[int, int] | None
     jump: tuple[float, float]
-    offset: tuple[float, float]
+    first: tuple[float, float]
+    last: tuple[float, float]
     everything: bool
 
     def box(self, position: tuple[int, int], picture: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -51,8 +53,10 @@ class ReceptiveField:
         """
         if self.size is None:
             return 0, 0, picture[1], picture[0]
-        top, left = (math.floor(j * p + o + 1e-9) for j, p, o in zip(self.jump, position, self.offset, strict=True))
-        return left, top, left + self.size[1], top + self.size[0]
+        moved = [j * p for j, p in zip(self.jump, position, strict=True)]
+        top, left = (math.ceil(m + f - 1e-6) for m, f in zip(moved, self.first, strict=True))
+        bottom, right = (math.floor(m + e + 1e-6) + 1 for m, e in zip(moved, self.last, strict=True))
+        return left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -116,10 +120,15 @@ def _public(pair: _Pair) -> ReceptiveField:
     everything = any(reach.everything for reach in pair)
     spans = [reach.span for reach in pair]
     if spans[0] is None or spans[1] is None:
-        return ReceptiveField(None, (0.0, 0.0), (0.0, 0.0), everything)
+        return ReceptiveField(None, (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), everything)
     y, x = spans[0], spans[1]
-    size = tuple(math.floor(s.high) - math.floor(s.low) + 1 for s in (y, x))
-    return ReceptiveField((size[0], size[1]), (float(y.jump), float(x.jump)), (float(y.low), float(x.low)), everything)
+    return ReceptiveField(
+        size=(math.floor(y.high - y.low) + 1, math.floor(x.high - x.low) + 1),
+        jump=(float(y.jump), float(x.jump)),
+        first=(float(y.low), float(x.low)),
+        last=(float(y.high), float(x.high)),
+        everything=everything,
+    )
 
 
 def _union(a: _Reach, b: _Reach) -> _Reach:

@@ -16,6 +16,7 @@ from inspector.ascent.transforms import View, compose, jitter, rotate, scale
 from inspector.errors import UsageError, listing
 
 PARAMETRISATIONS = ("pixels", "fourier", "phase")
+_SMALL = 64
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Recipe:
     """Everything about an ascent but the network and the objective.
 
     parametrisation: pixels, fourier or phase. steps, rate: how often and how far. optimiser: "ascent" (gradient over
-    its RMS) or "adam". margin: pixels of canvas around what is shown, so that edges lie outside.
+    its RMS) or "adam"; epsilon: Adam's. margin: pixels of canvas around what is shown, so that edges lie outside.
     jitter: pixels; zoom: factors; turn: degrees, see `transforms`. decay: of the Fourier scale. contrast: of phase.
     l2, variation: weights of penalties; blur: (sigma, every so many steps), pixels only.
     leaky: first steps in which stuck pictures get a gradient through dead units. clip: keep pixels in range.
@@ -46,6 +47,7 @@ class Recipe:
     blur: tuple[float, int] = (0.0, 0)
     leaky: int = 0
     clip: bool = True
+    epsilon: float = 1e-8
     display: Literal["lecture", "plain"] = "plain"
 
     def __post_init__(self) -> None:
@@ -63,6 +65,16 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """All settings."""
         return asdict(self)
+
+    def for_canvas(self, size: tuple[int, int]) -> Recipe:
+        """The recipe for what is shown at `size` (H, W): of a small canvas more stays outside, and it is smoother.
+
+        Where early layers see the zeros beyond the edge, they want another picture than elsewhere, and of a small
+        canvas that edge is a large part. Its pixels are large as well, so that a lattice of single ones shows.
+        """
+        if not self.margin or max(size) > _SMALL:
+            return self
+        return self.with_(margin=2 * self.margin, jitter=self.jitter // 2, decay=self.decay + 0.25)
 
     def canvas(
         self, size: tuple[int, int], channels: int, generators: Sequence[torch.Generator], strength: float = 1.0
@@ -96,7 +108,7 @@ class Recipe:
 
     def new_optimiser(self) -> Optimiser:
         """The optimiser, at its start."""
-        return Adam(self.rate, self.steps) if self.optimiser == "adam" else Ascent(self.rate)
+        return Adam(self.rate, self.steps, epsilon=self.epsilon) if self.optimiser == "adam" else Ascent(self.rate)
 
     def penalties(self) -> list[Penalty]:
         """The penalties with a weight."""
@@ -138,7 +150,7 @@ its display rule; in the network's own preprocessing, each picture normalised by
 
 CLEAR = Recipe(
     "clear", "fourier", steps=160, rate=0.2, optimiser="adam", margin=16, jitter=16, zoom=(0.9, 1.1), turn=10,
-    decay=1.25, leaky=16,
+    decay=1.25, leaky=16, epsilon=0.1,
 )  # fmt: skip
 """Fourier coefficients of decorrelated colours; jitter, zoom and turn drawn per picture; Adam with a falling rate; and
 lucid's rule that gets stuck pictures going."""

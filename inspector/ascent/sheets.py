@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = 8
 _MARGIN = 5
+_LEGIBLE = 96
 _SHEET_PIXELS = 30_000_000
 _WALK_TILE, _WALK_SHOWN = 56, 64
 
@@ -50,9 +51,10 @@ def draw_layer(
 ) -> Path:
     """``<recipe>-grid.png``: all finished channels in rows of eight, numbered."""
     tiles: list[Image.Image | None] = []
+    side = tile_size(max(size), sum(1 + len(p.variants) for p in pictures))
     for picture in pictures:
-        tiles.append(None if picture.stuck else load(picture.image))
-        tiles += [load(path) for path in picture.variants]
+        tiles.append(None if picture.stuck else scaled(load(picture.image), side))
+        tiles += [scaled(load(path), side) for path in picture.variants]
     names = [f"{p.channel} {p.label}".strip() for p in pictures for _ in range(1 + len(p.variants))]
     stuck = sum(p.stuck for p in pictures)
     note = [
@@ -68,7 +70,7 @@ def draw_layer(
         title=f"{layer.name}  ({layer.kind})",
         note="; ".join(note),
         subtitle=model.path.name,
-        tile_size=tile_size(max(size), len(tiles)),
+        tile_size=side,
         margin=_MARGIN,
         caption_lines=1,
     )
@@ -77,7 +79,7 @@ def draw_layer(
 
 def tile_size(side: int, count: int) -> int:
     """Side of a tile: the picture's own where there is room for all, enlarged by a whole factor where it is small."""
-    wanted = side * max(1, 64 // side) if side < 64 else side
+    wanted = side * max(1, round(_LEGIBLE / side))
     most = int(math.sqrt(_SHEET_PIXELS / max(count, 1))) - 24
     return max(24, min(wanted, most, 256))
 
@@ -90,6 +92,13 @@ def load(path: Path) -> Image.Image:
     return plain
 
 
+def scaled(picture: Image.Image, side: int) -> Image.Image:
+    """A picture with its longer side at `side`; smoothly, as unlike a map's, its single pixels mean nothing."""
+    longer = max(picture.size)
+    width, height = (max(1, round(n * side / longer)) for n in picture.size)
+    return picture.resize((width, height), Image.Resampling.BICUBIC if side > longer else Image.Resampling.LANCZOS)
+
+
 def mosaic(tiles: Sequence[Image.Image | None], tile: int, columns: int, gap: int) -> Image.Image:
     """Tiles side by side without numbers; None is hatched."""
     from inspector.render.scale import hatch, to_rgb
@@ -100,8 +109,7 @@ def mosaic(tiles: Sequence[Image.Image | None], tile: int, columns: int, gap: in
         if picture is None:
             shown = Image.fromarray(to_rgb(hatch(tile, tile)))
         else:
-            larger = tile >= 2 * picture.width
-            shown = picture.resize((tile, tile), Image.Resampling.NEAREST if larger else Image.Resampling.LANCZOS)
+            shown = scaled(picture, tile)
         sheet.paste(shown, (n % columns * (tile + gap), n // columns * (tile + gap)))
     return sheet
 
@@ -179,7 +187,7 @@ def draw_patch_sheet(
         note=(
             ("each channel's pattern, and beside it " if patterns else "for each channel ")
             + f"the {k} patches of {found.seen} pictures that excite it most, best first, with the activation of the "
-            f"first and the last; {field_text(found.field)}"
+            f"first and the last; {field_text(found.field)}; light grey lies outside the picture"
         ),
         subtitle=model.path.name,
         tile_size=width,

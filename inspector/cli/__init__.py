@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import Any
 
 _NAMES = (
-    "layers", "predict", "activations", "cam", "export", "quantize", "annotate", "audit", "report", "doctor",
+    "layers", "predict", "activations", "cam", "filters", "dream", "export", "quantize", "annotate",
+    "audit", "report", "doctor",
 )  # fmt: skip
 
 
