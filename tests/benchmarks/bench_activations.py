@@ -13,9 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
-from measure import DEFAULT_MODEL, PHOTO, paired, paired_processes, process, report
+from measure import DEFAULT_MODEL, PHOTO, in_a_row, paired, paired_processes, process, report
 
 from inspector import open_model
 
@@ -104,6 +105,13 @@ def main() -> None:
         )
         print(f"     in process: all layers {a * 1e3:.1f} ms, bare run {b * 1e3:.1f} ms")
         good.append(report("all layers against a bare run of the unexposed model", ratio, 1.25))
+        values = list(model.layer_values(tensor, model.layers)[0].values())
+        copies = [np.empty_like(value) for value in values]
+        c = in_a_row(lambda: [np.copyto(copy, value) for copy, value in zip(copies, values, strict=True)], 8)
+        size = sum(value.nbytes for value in values) / 1e6
+        print(
+            f"     the least that is left: copying these {size:.0f} MB once takes {c * 1e3:.1f} ms, {c / b:.2f}x a run"
+        )
 
         _, peak = process(command)
         good.append(report("peak memory on the default model", peak, 400, " MB"))
