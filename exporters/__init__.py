@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from exporters.checks import ExportError as ExportError
+    from exporters.finetuning.finish import export_run as export_run
+    from exporters.finetuning.run import finetune as finetune
+    from exporters.finetuning.run import plan_finetune as plan_finetune
     from exporters.onnx import Exported as Exported
     from exporters.onnx import export_onnx as export_onnx
     from exporters.parity import Parity as Parity
@@ -28,7 +31,10 @@ _HOME = {
     "SourceError": "exporters.sources",
     "WeightsError": "exporters.weights",
     "export_onnx": "exporters.onnx",
+    "export_run": "exporters.finetuning.finish",
+    "finetune": "exporters.finetuning.run",
     "load_source": "exporters.sources",
+    "plan_finetune": "exporters.finetuning.run",
 }
 
 __all__ = sorted(_HOME)

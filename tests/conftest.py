@@ -25,7 +25,8 @@ MakeModel = Callable[..., Path]
 
 
 # The exporters need torch from their first line on. Where torch was asked for, they are collected and fail without it.
-collect_ignore = [] if find_spec("torch") or os.environ.get("INSPECTOR_TESTS_TORCH") == "1" else ["exporters"]
+_WITH_TORCH = find_spec("torch") or os.environ.get("INSPECTOR_TESTS_TORCH") == "1"
+collect_ignore = [] if _WITH_TORCH else ["exporters", "finetune"]
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 _NAMES = (
-    "layers", "predict", "activations", "cam", "filters", "dream", "export", "quantize", "annotate",
+    "layers", "predict", "activations", "cam", "filters", "dream", "export", "finetune", "quantize", "annotate",
     "audit", "report", "doctor",
 )  # fmt: skip
 

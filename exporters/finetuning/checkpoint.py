@@ -1,0 +1,53 @@
+"""The state of a run in one safetensors file: tensors, and the rest as JSON in its header, so both are one write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from exporters._needs import torch
+from inspector.errors import InspectorError, MissingExtra
+from inspector.output import atomic_path, write_text
+
+_KEY = "inspector"
+
+
+class CheckpointError(InspectorError):
+    """A checkpoint that is missing or damaged."""
+
+    kind = "checkpoint"
+
+
+def save(path: Path, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+    """Write a checkpoint whole or not at all; its JSON is written beside it too, for people. Raises OutputError."""
+    with atomic_path(path) as temporary:
+        text = json.dumps(document, sort_keys=True)
+        _safetensors().save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, {_KEY: text})
+    write_text(path.with_suffix(".json"), json.dumps(document, indent=1, sort_keys=True) + "\n")
+
+
+def load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """(tensors by name, the document). Raises CheckpointError."""
+    from safetensors import SafetensorError, safe_open
+
+    _safetensors()
+    try:
+        with safe_open(path, "pt") as file:
+            document = json.loads((file.metadata() or {})[_KEY])
+            return {name: file.get_tensor(name) for name in file.keys()}, document  # noqa: SIM118
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no checkpoint {path}", "give a run folder of `inspector finetune`") from None
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} is not a whole checkpoint: {error}", "start the run again in a new folder"
+        ) from None
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.torch
+    except ImportError:
+        raise MissingExtra("checkpoints need safetensors", "pip install 'inspector[torch]'") from None
+    return safetensors.torch

@@ -1,0 +1,176 @@
+"""The best weights back in the .onnx, and the proof that the file is the network that was trained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import inspector
+from exporters._needs import torch
+from exporters.finetuning import checkpoint
+from exporters.finetuning.dataset import Dataset, Sample
+from exporters.finetuning.head import replace_weights
+from exporters.finetuning.network import file_digest
+from exporters.finetuning.options import Options
+from exporters.finetuning.train import HEAD, Phase, Standing, Trainer
+from exporters.parity import TOLERANCE, ParityError
+from inspector.graph import Graph
+from inspector.image import open_image
+from inspector.metadata import KEY
+from inspector.model import Model, open_model
+from inspector.output import atomic_path
+from inspector.twin import build_twin, verify_twin
+
+SHIPPED_TOLERANCE = 2e-2
+"""Largest difference of a score between training on float16 activations and the file, as a share of the largest."""
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """The .onnx of a run.
+
+    parity: (layer, largest difference between torch and onnxruntime on a picture, scale). trained: names of the
+    initializers that learned. frozen_unchanged: all others are bit for bit those of the base. agreement: largest
+    difference of a validation score between the training and the file, as a share of the largest score.
+    """
+
+    model: Model
+    parity: tuple[tuple[str, float, float], ...]
+    trained: tuple[str, ...]
+    frozen_unchanged: bool
+    agreement: float
+    notes: tuple[str, ...]
+
+    def scores(
+        self, samples: Sequence[Sample], progress: Callable[[str, int, int], None] = lambda what, done, total: None
+    ) -> NDArray[np.float32]:
+        """Scores of the file itself on pictures from their files: float32 (N, K)."""
+        found = []
+        for start in range(0, len(samples), 16):
+            piece = samples[start : start + 16]
+            tensors = [self.model.preprocess.tensor(open_image(s.path)) for s in piece]
+            found.append(self.model.scores(np.concatenate(tensors)))
+            progress("running model.onnx", start + len(piece), len(samples))
+        return np.concatenate(found)
+
+
+def ship(
+    start: Model,
+    phases: Sequence[Phase],
+    trainer: Trainer,
+    state: Standing,
+    dataset: Dataset,
+    options: Options,
+    base: str,
+    target: Path,
+    note: Callable[[str], None],
+) -> Shipped:
+    """Write the weights of the best epoch into the base's graph, and compare the file with the network.
+
+    Raises ParityError where they differ; nothing is written then.
+    """
+    weights, document = checkpoint.load(trainer.best)
+    phase = next(p for p in phases if p.name == document["phase"])
+    phase.network.load(weights)
+    arrays = phase.network.arrays()
+    notes = []
+    if document["phase"] == HEAD and len(phases) > 1:
+        notes.append("the joint phase did not beat the head alone: the head's model is the result")
+    with atomic_path(target) as temporary:
+        _write(start, temporary, arrays, document, dataset, options, base)
+        model = open_model(temporary)
+        parity = check_parity(model.graph, start, dataset)
+        agreement = _agreement(model, phase, trainer, dataset)
+        frozen = [n for n, t in model.graph.initializers.items() if n not in arrays]
+        unchanged = file_digest(start.graph, frozen) == file_digest(model.graph, frozen)
+    for line in notes:
+        note(line)
+    return Shipped(open_model(target), parity, tuple(arrays), unchanged, agreement, tuple(notes))
+
+
+def _write(
+    start: Model,
+    target: Path,
+    arrays: dict[str, NDArray[Any]],
+    best: dict[str, Any],
+    dataset: Dataset,
+    options: Options,
+    base: str,
+) -> None:
+    training = {
+        # A path says where somebody's files lie; the bare name of an .onnx, or a spec, does not.
+        "base": Path(base).name if base.lower().endswith(".onnx") else base,
+        "best": {key: best[key] for key in ("phase", "epoch", "accuracy", "balanced_accuracy", "loss")},
+        "classes": dict(zip(dataset.classes, dataset.counts()["train"], strict=True)),
+        "data": dataset.digest,
+        "options": options.to_json(),
+    }
+    document = start.metadata.with_(
+        training=training,
+        versions={**start.metadata.versions, "inspector": inspector.__version__, "torch": str(torch.__version__)},
+    )
+    replace_weights(start.graph, target, arrays, {KEY: document.dumps()})
+
+
+def check_parity(graph: Graph, model: Model, dataset: Dataset) -> tuple[tuple[str, float, float], ...]:
+    """(layer, largest difference, scale) of every output of the file on one validation picture, torch against
+    onnxruntime. Raises TwinMismatch."""
+    names = {layer.tensor: layer.name for layer in model.layers}
+    outputs = [name for name in graph.outputs if name in graph.producer_of]
+    tensor = model.preprocess.tensor(open_image(dataset.val[0].path))
+    batch = model.input.batch or 1
+    found = verify_twin(
+        build_twin(graph, outputs, shapes={model.input.name: tensor.shape}),
+        graph,
+        {model.input.name: np.repeat(tensor, batch, axis=0)},
+        tolerance=TOLERANCE,
+    )
+    return tuple((names.get(a.tensor, a.tensor), a.max_abs, a.scale) for a in found)
+
+
+def _agreement(model: Model, phase: Phase, trainer: Trainer, dataset: Dataset) -> float:
+    """Between the scores of the training, on stored activations, and of the file, on pictures from their files."""
+    samples = dataset.val[:32]
+    tensors = [model.preprocess.tensor(open_image(s.path)) for s in samples]
+    theirs = np.concatenate([model.scores(t) for t in tensors])
+    ours = trainer.scores(phase.network.to(trainer.device), phase.val)[: len(samples)]
+    worst = float(np.abs(ours - theirs).max() / max(float(np.abs(ours).max()), 1e-12))
+    if not worst <= SHIPPED_TOLERANCE:
+        raise ParityError(
+            f"the scores of the written file differ from those of the training by {worst:.1%} of the largest",
+            "this should not happen: please report it with the base",
+        )
+    return worst
+
+
+def export_run(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Model:
+    """Write the .onnx of a run folder (its best epoch), or of one checkpoint in it, to `target`, and open it.
+
+    Raises CheckpointError, OutputError.
+    """
+    given = Path(source)
+    path = given / "checkpoints" / "best.safetensors" if given.is_dir() else given
+    folder = path.resolve().parent.parent
+    tensors, document = checkpoint.load(path)
+    if not (folder / "base.onnx").is_file():
+        raise checkpoint.CheckpointError(
+            f"{path} does not lie in the checkpoints of a run", "give the run folder, which holds base.onnx"
+        )
+    prefix = "weights." if "history" in document else ""
+    start = open_model(folder / "base.onnx")
+    arrays = {
+        key.removeprefix(prefix): value.numpy().astype(start.graph.weight(key.removeprefix(prefix)).dtype)
+        for key, value in tensors.items()
+        if key.startswith(prefix)
+    }
+    done = folder / "model.onnx"
+    metadata = open_model(done).metadata if done.is_file() and not prefix else start.metadata
+    with atomic_path(target) as temporary:
+        replace_weights(start.graph, temporary, arrays, {KEY: metadata.dumps()})
+    return open_model(target)

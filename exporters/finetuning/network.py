@@ -1,0 +1,128 @@
+"""The part of a network that is trained: what follows the boundary, and the head, as torch modules of the .onnx."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporters._needs import nn, torch
+from exporters.finetuning.boundary import Boundary, float_initializers
+from exporters.finetuning.head import Head
+from inspector.errors import NotComputable, listing
+from inspector.graph import Graph
+from inspector.twin import Twin, build_twin, write_back
+
+State = dict[str, torch.Tensor]
+
+LAYOUT = torch.channels_last
+"""Convolutions train in two thirds of the time with the channels innermost in memory; shapes stay (N, C, H, W)."""
+
+
+class Network(nn.Module):
+    """From the boundary's activations, or from the features where there is no trunk, to the scores.
+
+    The weights go by the names of the file's initializers. Norms keep their statistics, whatever is trained.
+    """
+
+    def __init__(self, trunk: Twin | None, head: Twin, features: str, scores: str, dropout: float) -> None:
+        super().__init__()
+        self.trunk, self.head = trunk, head
+        self.features, self.scores, self.dropout = features, scores, dropout
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        """Scores (N, K)."""
+        tensors = tuple(t.contiguous(memory_format=LAYOUT) if t.ndim == 4 else t for t in tensors)
+        values = tensors[0] if self.trunk is None else self.trunk(*tensors)[self.features]
+        if self.dropout and self.training:
+            values = nn.functional.dropout(values, self.dropout)
+        scores: torch.Tensor = self.head(values)[self.scores]
+        return scores.reshape(len(scores), -1)
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Initializer name -> parameter, of those that learn, in the order of the graph."""
+        found: dict[str, nn.Parameter] = {}
+        for twin in (self.trunk, self.head):
+            if twin is not None:
+                own = dict(twin.named_parameters())
+                found |= {n: own[k] for n, k in twin.keys.items() if k in own and own[k].requires_grad}
+        return found
+
+    def state(self) -> State:
+        """A copy of the weights that learn."""
+        return {name: p.detach().clone() for name, p in self.trained().items()}
+
+    def load(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Takes over weights by name; others stay."""
+        with torch.no_grad():
+            for name, parameter in self.trained().items():
+                if name in state:
+                    parameter.copy_(state[name])
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """The weights that learn, as the file would hold them."""
+        names = self.trained().keys()
+        found: dict[str, NDArray[np.float32]] = {}
+        for twin in (self.trunk, self.head):
+            if twin is not None:
+                found |= {n: a for n, a in write_back(twin).items() if n in names}
+        return found
+
+    def frozen_digest(self) -> str:
+        """SHA-256 of everything in the module that does not learn, the statistics of norms included."""
+        learns = {id(p) for p in self.trained().values()}
+        digest = hashlib.sha256()
+        for name, value in (*self.named_parameters(), *self.named_buffers()):
+            if id(value) not in learns:
+                digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def build_network(graph: Graph, head: Head, boundary: Boundary | None, shape: Sequence[int], dropout: float) -> Network:
+    """The trained part of `graph`: from the boundary, or from the features alone where it is None.
+
+    shape: of the network's input, for parts that read it. Weights that the frozen part reads too stay frozen.
+    Raises TwinUnsupported, NotComputable for quantised weights.
+    """
+    shapes = {graph.inputs[0].name: tuple(shape)}
+    top = build_twin(graph, [head.scores], [head.features], trainable=True, shapes=shapes)
+    trunk = None
+    if boundary is not None:
+        trunk = build_twin(graph, [head.features], boundary.tensors, trainable=True, shapes=shapes)
+        # In place, an activation has to copy its input for the backward pass; out of place it keeps what is there.
+        trunk._steps = tuple(s if s.bodies else replace(s, run=s.plain) for s in trunk._steps)
+        below = float_initializers(graph, range(boundary.start))
+        own = dict(trunk.named_parameters())
+        for name, key in trunk.keys.items():
+            if name in below and key in own:
+                own[key].requires_grad_(False)
+    network = Network(trunk, top, head.features, head.scores, dropout)
+    made = [n for twin in (trunk, top) if twin is not None for n in twin.made_by_nodes]
+    if made:
+        raise NotComputable(
+            f"{listing(made)} are not weights of the file but computed from them: the base is quantised",
+            "fine-tune the float model, then `inspector quantize` the result",
+        )
+    return network.to(memory_format=LAYOUT)
+
+
+def relative_sizes(network: Network) -> dict[str, float]:
+    """How large a step of rate 1 is for each trained tensor: its root mean square, a tenth of that for a bias.
+
+    Not below 1e-3, or what starts at zero would stay there. The tenth is for what a bias does to a whole map.
+    """
+    return {
+        name: max(float(p.detach().double().square().mean().sqrt()), 1e-3) * (1.0 if p.ndim > 1 else 0.1)
+        for name, p in network.trained().items()
+    }
+
+
+def file_digest(graph: Graph, names: Sequence[str]) -> str:
+    """SHA-256 of these initializers as the file holds them, name by name."""
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        digest.update(name.encode() + np.ascontiguousarray(graph.weight(name)).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,184 @@
+"""What a run is going to do, layer by layer: the five steps made visible before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from exporters.finetuning.boundary import Boundary, first_node, float_initializers
+from exporters.finetuning.dataset import Dataset
+from exporters.finetuning.head import Head
+from exporters.finetuning.options import Options
+from inspector.graph import Graph, node_inputs
+from inspector.layers import Layer
+from inspector.model import Model
+
+
+@dataclass(frozen=True)
+class PlannedLayer:
+    """One layer with weights. head, joint: peak learning rate in each phase; None where it is frozen.
+
+    joint: relative to the size of the weights.
+    """
+
+    name: str
+    kind: str
+    parameters: int
+    head: float | None
+    joint: float | None
+    weights: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole plan.
+
+    boundary: first layer that the joint phase trains, None without one. kept: tensors whose activations are stored.
+    norms: what becomes of batch norms. counts: pictures per class of each split.
+    """
+
+    base: str
+    classes: tuple[str, ...]
+    layers: tuple[PlannedLayer, ...]
+    boundary: str | None
+    kept: tuple[str, ...]
+    norms: str
+    counts: dict[str, list[int]]
+    preprocess: dict[str, Any]
+    options: dict[str, Any]
+
+    def rates(self) -> dict[str, float]:
+        """Share of the joint phase's peak rate by initializer name."""
+        top = self.options["joint_rate"]
+        return {name: layer.joint / top for layer in self.layers if layer.joint is not None for name in layer.weights}
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for plan.json."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """Everything, for people."""
+        return _text(self)
+
+
+def make_plan(
+    base: str, model: Model, head: Head, boundary: Boundary | None, dataset: Dataset, options: Options
+) -> Plan:
+    """The plan of a run. model: the base with its new head, as it is written into the run folder."""
+    graph = model.graph
+    starts = {layer.name: first_node(graph, layer) for layer in model.layers}
+    owned = _owned(graph, model.layers)
+    frozen_too = float_initializers(graph, range(boundary.start if boundary else head.node))
+    unfrozen = [x.name for x in model.layers if boundary and starts[x.name] >= boundary.start and owned[x.name]]
+    rows = []
+    for layer in model.layers:
+        weights = owned[layer.name]
+        is_head = head.weight in weights
+        if not weights:
+            continue
+        joint = None
+        if boundary is not None and (is_head or layer.name in unfrozen):
+            depth = unfrozen.index(layer.name) / max(1, len(unfrozen) - 1) if layer.name in unfrozen else 1.0
+            joint = options.joint_rate * options.lowest_rate ** (1 - depth)
+        own = tuple(name for name in weights if is_head or joint is None or name not in frozen_too)
+        rows.append(
+            PlannedLayer(
+                layer.name, layer.kind, sum(weights.values()), options.head_rate if is_head else None, joint, own
+            )
+        )
+    named = {name for weights in owned.values() for name in weights}
+    trained = float_initializers(graph, range(boundary.start, len(graph.nodes))) if boundary else {}
+    between = {n: c for n, c in trained.items() if n not in named | frozen_too.keys() and graph.initializers[n].dims}
+    if between:
+        rows.append(PlannedLayer("between layers", "", sum(between.values()), None, options.joint_rate, tuple(between)))
+    norms = sum(node.op_type == "BatchNormalization" for node in graph.nodes)
+    return Plan(
+        base,
+        dataset.classes,
+        tuple(rows),
+        boundary.first.name if boundary else None,
+        (*(boundary.tensors if boundary else ()), head.features),
+        f"{norms} batch norms, all in inference mode in both phases: their statistics stay"
+        if norms
+        else "none in the graph: they are folded into the convolutions, so their statistics stay",
+        dataset.counts(),
+        model.preprocess.to_json(),
+        options.to_json(),
+    )
+
+
+def _owned(graph: Graph, layers: Sequence[Layer]) -> dict[str, dict[str, int]]:
+    """The weights of each layer: those read on the way from the layers before it, each counted once."""
+    ends = {layer.tensor for layer in layers}
+    taken: set[int] = set()
+    named: set[str] = set()
+    found: dict[str, dict[str, int]] = {}
+    for layer in layers:
+        stack, nodes = [layer.tensor], []
+        while stack:
+            index = graph.producer_of.get(stack.pop())
+            if index is None or index in taken:
+                continue
+            taken.add(index)
+            nodes.append(index)
+            stack += [n for n in node_inputs(graph.nodes[index]) if n not in ends]
+        weights = float_initializers(graph, sorted(nodes))
+        found[layer.name] = {n: c for n, c in weights.items() if n not in named and graph.initializers[n].dims}
+        named.update(weights)
+    return found
+
+
+def _text(plan: Plan) -> str:
+    options = plan.options
+    total = sum(x.parameters for x in plan.layers)
+    in_head = sum(x.parameters for x in plan.layers if x.head is not None)
+    in_joint = sum(x.parameters for x in plan.layers if x.joint is not None)
+    width = max(24, *(len(x.name) for x in plan.layers))
+    lines = [f"base        {plan.base}, {total:,} parameters"]
+    lines.append(f"classes     {len(plan.classes)}: {_some(plan.classes)}")
+    for split, counts in plan.counts.items():
+        if sum(counts):
+            lines.append(f"{split:<11} {sum(counts):,} pictures: {_some(list(map(str, counts)), 12)}")
+    size = plan.preprocess["size"]
+    lines.append(
+        f"preprocess  {size[0]}x{size[1]}, {plan.preprocess['resize']} {plan.preprocess['filter']}, "
+        f"{plan.preprocess['colour']}, scale {plan.preprocess['scale']:.6g}, mean {_numbers(plan.preprocess['mean'])}, "
+        f"std {_numbers(plan.preprocess['std'])}"
+    )
+    lines.append(
+        f"versions    {options['versions']} of each training picture: {', '.join(options['augment']) or 'none'}"
+    )
+    lines.append(f"batch norms {plan.norms}")
+    lines += [
+        "",
+        f"1 new head           {next((x.name for x in plan.layers if x.head is not None), 'head')} for "
+        f"{len(plan.classes)} classes, {in_head:,} parameters",
+        f"2 base frozen        {total - in_head:,} parameters; its features are computed once",
+        f"3 head trained       {options['head_epochs']} epochs at most, rate {options['head_rate']:g}, "
+        f"{options['schedule']}",
+    ]
+    lowest = options["joint_rate"] * options["lowest_rate"]
+    if plan.boundary is None:
+        lines += ["4 nothing unfrozen", "5 no joint training"]
+    else:
+        lines += [
+            f"4 unfrozen           from {plan.boundary} on, {in_joint:,} parameters with the head; what comes before "
+            "is computed once",
+            f"5 joint training     {options['joint_epochs']} epochs at most, {options['schedule']}, rate relative to "
+            f"each weight: {options['joint_rate']:g} at the head to {lowest:g} at {plan.boundary}",
+        ]
+    lines += ["", f"{'layer':<{width}}  {'kind':<10}  {'parameters':>10}  {'head phase':>10}  {'joint phase':>11}"]
+    lines.append("-" * len(lines[-1]))
+    for x in plan.layers:
+        rates = ["frozen" if r is None else f"{r:.2g}" for r in (x.head, x.joint)]
+        lines.append(f"{x.name:<{width}}  {x.kind:<10}  {x.parameters:>10,}  {rates[0]:>10}  {rates[1]:>11}")
+    return "\n".join(lines)
+
+
+def _some(names: Sequence[str], limit: int = 8) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return "/".join(f"{v:.3g}" for v in values)

@@ -1,0 +1,466 @@
+"""Fine-tuning, the five steps from labelled pictures to a checked .onnx, in one folder that can be gone on from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import inspector
+from exporters._needs import torch
+from exporters.finetuning import cache as caching
+from exporters.finetuning.augment import distinct_versions
+from exporters.finetuning.boundary import Boundary, place_boundary
+from exporters.finetuning.dataset import SPLITS, Dataset, read_dataset
+from exporters.finetuning.features import fill, stored, weights_digest
+from exporters.finetuning.finish import Shipped, ship
+from exporters.finetuning.head import Head, find_head, write_with_head
+from exporters.finetuning.metrics import measure
+from exporters.finetuning.network import Network, build_network, relative_sizes
+from exporters.finetuning.options import Options
+from exporters.finetuning.plan import Plan, make_plan
+from exporters.finetuning.train import HEAD, JOINT, Phase, Standing, Trainer
+from inspector.errors import InspectorError, OutputError, UsageError, listing
+from inspector.model import Model, open_model
+from inspector.output import output_folder, write_text
+
+CONFIG, RESULT, BASE, MODEL = "config.json", "result.json", "base.onnx", "model.onnx"
+
+Note = Callable[[str], None]
+Advance = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    run: the folder. plan: what was planned. best: the best epoch on the validation pictures: `phase`, `epoch`,
+    `accuracy`, `balanced_accuracy`, `loss`, `recall`. test: figures of model.onnx on the test pictures, where there are
+    any. frozen_unchanged: everything that was frozen is bit for bit what it was. model: the .onnx; sha256: its digest.
+    seconds: of each phase, and of the cache. parity: (layer, largest difference between torch and onnxruntime, scale).
+    """
+
+    run: Path
+    plan: Plan
+    best: Mapping[str, Any]
+    test: Mapping[str, Any] | None
+    frozen_unchanged: bool
+    model: Path
+    sha256: str
+    seconds: Mapping[str, float]
+    parity: tuple[tuple[str, float, float], ...]
+    notes: tuple[str, ...]
+
+
+def finetune(
+    data: str | os.PathLike[str],
+    base: str | os.PathLike[str],
+    run: str | os.PathLike[str],
+    *,
+    weights: str | None = None,
+    pretrained: bool = False,
+    resume: bool = False,
+    cache: str | os.PathLike[str] | None = None,
+    cache_limit: float = caching.DEFAULT_LIMIT,
+    tensorboard: bool = False,
+    note: Note = lambda line: None,
+    progress: Advance = lambda what, done, total: None,
+    **settings: Any,
+) -> Result:
+    """Fine-tune `base` on `data` into the folder `run`.
+
+    data: a folder of class folders, with or without train/val/test above them, or a CSV of path,label[,split].
+    base: any .onnx classifier, or a SOURCE of :func:`exporters.load_source`; weights, pretrained: its, as there.
+    resume: go on with a run that was stopped. cache: folder of stored activations. settings: fields of
+    :class:`exporters.finetuning.options.Options`.
+    note: called with remarks. progress: called with (what, done, all).
+
+    Raises UsageError (options, a run folder that is taken, a resume with other arguments), DataError, SourceError,
+    ModelError, NotComputable, LayerNotFound, TrainingError, OutputError, MissingExtra.
+    """
+    options = Options.from_json(settings)
+    folder = Path(run)
+    resume = _check_folder(folder, resume)
+    if resume and (folder / RESULT).exists():
+        _check_same(folder, options, str(base), None)
+        return load_result(folder)
+    with _prepared(data, base, options, weights, pretrained, folder if resume else None, note, progress) as made:
+        if resume:
+            _check_same(folder, options, str(base), made.dataset)
+        else:
+            made = made.moved(folder)
+            _write_start(folder, made)
+        return _trained(made, folder, resume, cache, cache_limit, tensorboard, note, progress)
+
+
+def plan_finetune(
+    data: str | os.PathLike[str],
+    base: str | os.PathLike[str],
+    *,
+    weights: str | None = None,
+    pretrained: bool = False,
+    note: Note = lambda line: None,
+    progress: Advance = lambda what, done, total: None,
+    **settings: Any,
+) -> tuple[Plan, Dataset]:
+    """What :func:`finetune` would do with these arguments, and the pictures as they would be split; trains nothing."""
+    options = Options.from_json(settings)
+    with _prepared(data, base, options, weights, pretrained, None, note, progress) as made:
+        return made.plan, made.dataset
+
+
+# --- before the training ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is known before the first step. model: the base with its new head."""
+
+    base: str
+    model: Model
+    dataset: Dataset
+    head: Head
+    boundary: Boundary | None
+    plan: Plan
+    options: Options
+
+    def moved(self, folder: Path) -> Prepared:
+        """With the base copied into the run folder."""
+        output_folder(folder)
+        target = folder / BASE
+        with _written(target) as temporary:
+            temporary.write_bytes(self.model.path.read_bytes())
+        return replace(self, model=open_model(target))
+
+
+@contextmanager
+def _written(target: Path) -> Iterator[Path]:
+    from inspector.output import atomic_path
+
+    with atomic_path(target) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _prepared(
+    data: str | os.PathLike[str],
+    base: str | os.PathLike[str],
+    options: Options,
+    weights: str | None,
+    pretrained: bool,
+    resumed: Path | None,
+    note: Note,
+    progress: Advance,
+) -> Iterator[Prepared]:
+    spec = str(base)
+    options = replace(options, versions=distinct_versions(options.augment, options.versions))
+    with tempfile.TemporaryDirectory() as temporary:
+        original = (
+            None if resumed is not None else _open_base(spec, Path(temporary), weights, pretrained, options, note)
+        )
+        if original is not None:
+            find_head(original)  # before the pictures are read, which takes longer
+        dataset = read_dataset(
+            data,
+            val=options.val,
+            test=options.test,
+            seed=options.seed,
+            progress=lambda done, total: progress("reading pictures", done, total),
+        )
+        for line in dataset.notes:
+            note(line)
+        if original is None:
+            assert resumed is not None
+            path = resumed / BASE
+        else:
+            path = Path(temporary) / BASE
+            write_with_head(original, path, dataset.classes, options.seed, options.size)
+        model = open_model(path)
+        if model.classes != len(dataset.classes):
+            raise UsageError(
+                f"the run was made for {model.classes} classes and the data now has {len(dataset.classes)}",
+                "give the data it was started with",
+            )
+        head = find_head(model)
+        boundary = (
+            place_boundary(model, head, options.unfreeze_from, options.unfreeze_last) if options.joint_epochs else None
+        )
+        plan = make_plan(spec, model, head, boundary, dataset, options)
+        yield Prepared(spec, model, dataset, head, boundary, plan, options)
+
+
+def _open_base(
+    spec: str, temporary: Path, weights: str | None, pretrained: bool, options: Options, note: Note
+) -> Model:
+    if spec.lower().endswith(".onnx") or Path(spec).is_file():
+        if weights is not None or pretrained:
+            raise UsageError("an .onnx has its weights inside", "leave out --weights and --pretrained")
+        model = open_model(spec)
+        if model.assumed:
+            note(f"{spec} does not say everything; assumed: {'; '.join(model.assumed)}")
+        return model
+    from exporters.onnx import export_onnx
+    from exporters.sources import load_source
+
+    source = load_source(spec, weights=weights, pretrained=pretrained, size=options.size)
+    for line in source.notes:
+        note(line)
+    return open_model(export_onnx(source, temporary / "exported.onnx").path)
+
+
+_FIRST = frozenset({BASE, "classes.txt", "plan.txt", "plan.json", "skipped.json", "splits.csv"})
+"""What is written before the mark that makes a folder a run."""
+
+
+def _check_folder(folder: Path, resume: bool) -> bool:
+    """Whether there is a run to go on with. Raises UsageError, OutputError."""
+    held = {f.name for f in folder.iterdir() if not f.name.endswith(f".part{f.suffix}")} if folder.is_dir() else set()
+    started = CONFIG in held
+    # Killed before the mark was written: nothing was trained, so that it is begun again.
+    hardly = bool(held) and held <= _FIRST
+    if resume and not started and not hardly:
+        raise UsageError(f"there is no run in {folder} to resume", "leave out --resume to start one")
+    if not resume and (held or folder.is_file()):
+        what = "holds a run already" if started or hardly else "is not empty" if held else "is a file"
+        raise OutputError(f"{folder} {what}", "--resume goes on with it" if started or hardly else "give a new folder")
+    return resume and started
+
+
+def _write_start(folder: Path, made: Prepared) -> None:
+    dataset = made.dataset
+    write_text(folder / "classes.txt", "\n".join(dataset.classes) + "\n")
+    write_text(folder / "plan.txt", made.plan.text() + "\n")
+    _write_json(folder / "plan.json", made.plan.to_json())
+    _write_json(folder / "skipped.json", [{"name": s.name, "reason": s.reason} for s in dataset.skipped])
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["path", "label", "split"])
+    writer.writerows((s.name, dataset.classes[s.label], split) for split in SPLITS for s in getattr(dataset, split))
+    write_text(folder / "splits.csv", table.getvalue())
+    # Last, since it marks the folder as a run that can be gone on with.
+    _write_json(folder / CONFIG, _config(made.options, made.base, dataset) | _versions(made))
+
+
+def _versions(made: Prepared) -> dict[str, Any]:
+    return {
+        "start": made.model.sha256,
+        "versions": {"inspector": inspector.__version__, "torch": torch.__version__, "numpy": np.__version__},
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _config(options: Options, base: str, dataset: Dataset | None) -> dict[str, Any]:
+    document: dict[str, Any] = {"schema": 1, "base": base, "options": options.to_json()}
+    return document if dataset is None else {**document, "data": dataset.digest}
+
+
+def _check_same(folder: Path, options: Options, base: str, dataset: Dataset | None) -> None:
+    """Raises UsageError where a run is resumed with other arguments or other pictures."""
+    try:
+        before = json.loads((folder / CONFIG).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder / CONFIG} cannot be read: {error}", "start the run again in a new folder") from None
+    options = replace(options, versions=distinct_versions(options.augment, options.versions))
+    now = json.loads(json.dumps(_config(options, base, dataset)))
+    changed = [
+        f"{name} {now['options'][name]} instead of {old}"
+        for name, old in before["options"].items()
+        if now["options"].get(name) != old
+    ]
+    if before["base"] != base:
+        changed.append(f"base {base} instead of {before['base']}")
+    if dataset is not None and before["data"] != dataset.digest:
+        changed.append("other pictures, labels or splits")
+    if changed:
+        raise UsageError(
+            f"{folder} was started with other arguments: {listing(changed)}",
+            "give the same ones to resume, or another folder for a new run",
+        )
+
+
+# --- the training -----------------------------------------------------------------------------------------------------
+
+
+def _trained(
+    made: Prepared,
+    folder: Path,
+    resume: bool,
+    cache: str | os.PathLike[str] | None,
+    cache_limit: float,
+    tensorboard: bool,
+    note: Note,
+    progress: Advance,
+) -> Result:
+    options, dataset = made.options, made.dataset
+    started = time.perf_counter()
+    entry, sample = _filled(made, Path(cache) if cache else caching.default_folder(), cache_limit, note, progress)
+    stored_in = time.perf_counter() - started
+    phases = make_phases(made, entry, sample)
+    frozen_before = [phase.network.frozen_digest() for phase in phases]
+    from exporters.finetuning.report import Reporter
+
+    reporter = Reporter(folder, options, dataset, tensorboard, note)
+
+    def on_epoch(state: Standing) -> None:
+        reporter.epoch(state.history)
+        progress(
+            f"{state.history[-1]['phase']} {options.select} {state.history[-1][options.select]:.3f}",
+            state.epoch,
+            phases[state.phase].epochs,
+        )
+
+    trainer = Trainer(phases, len(dataset.classes), options, output_folder(folder / "checkpoints"), on_epoch)
+    if options.devices == 1:
+        state = trainer.run(resume)
+    else:
+        from exporters.finetuning.devices import train_on_devices
+
+        train_on_devices(replace(made, model=None), entry, sample, folder, resume)  # type: ignore[arg-type]
+        state = trainer.run(resume=True)
+    reporter.epoch(state.history)
+    frozen_same = frozen_before == [phase.network.cpu().frozen_digest() for phase in phases]
+    shipped = ship(made.model, phases, trainer, state, dataset, options, made.base, folder / MODEL, note)
+    judged = dataset.test or dataset.val
+    scores = shipped.scores(judged, progress)
+    figures = measure(scores, np.array([s.label for s in judged]))
+    test = figures if dataset.test else None
+    reporter.finish(shipped.model, state, judged, scores, figures)
+    best = {k: state.best[k] for k in state.best if k not in ("best", "seconds")} if state.best else {}
+    result = Result(
+        folder,
+        made.plan,
+        best,
+        test.to_json() if test is not None else None,
+        frozen_same and shipped.frozen_unchanged,
+        folder / MODEL,
+        shipped.model.sha256,
+        {"cache": round(stored_in, 2), **{k: round(v, 2) for k, v in state.seconds.items()},
+         "all": round(time.perf_counter() - started, 2)},
+        shipped.parity,
+        (*dataset.notes, *shipped.notes),
+    )  # fmt: skip
+    _write_json(folder / RESULT, _result_json(result))
+    return result
+
+
+def _filled(
+    made: Prepared, root: Path, limit: float, note: Note, progress: Advance
+) -> tuple[caching.Entry, tuple[int, ...]]:
+    """The cache with every row this run needs, and the shape of the network's input."""
+    model, dataset, options = made.model, made.dataset, made.options
+    tensors = list(dict.fromkeys((*(made.boundary.tensors if made.boundary else ()), made.head.features)))
+    from inspector.image import open_image
+
+    probe = model.preprocess.tensor(open_image(dataset.train[0].path))
+    values = model.run(probe, tensors)
+    key = {
+        "weights": weights_digest(model.graph, tensors),
+        "preprocess": model.preprocess.to_json(),
+        "augment": list(options.augment),
+        "seed": options.augment_seed,
+        "schema": 1,
+    }
+    rows = len(dataset.train) * options.versions + len(dataset.val)
+    kinds = dict.fromkeys(tensors, options.cache_dtype) | {made.head.features: "float32"}
+    for _ in range(2):
+        columns = [caching.Column(t, tuple(values[t].shape[1:]), kinds[t]) for t in tensors]
+        try:
+            with caching.open_entry(root, key, columns, rows, limit, note) as entry:
+                fill(
+                    entry, model, dataset.train, dataset.val, options.versions, options,
+                    lambda done, total: progress("computing what is frozen", done, total),
+                )  # fmt: skip
+                note(
+                    f"{rows} rows of {caching.needed_gigabytes(columns, 1) * 1e6:.0f} kB "
+                    f"({caching.needed_gigabytes(columns, rows):.2f} GB); {entry.computed} computed, "
+                    f"{rows - entry.computed} were there"
+                )
+                return entry, tuple(probe.shape)
+        except OverflowError as error:
+            note(f"{error} goes beyond what float16 holds: stored as float32")
+            kinds = dict.fromkeys(tensors, "float32")
+    raise InspectorError("the activations cannot be stored")
+
+
+def make_phases(made: Prepared, entry: caching.Entry, shape: tuple[int, ...]) -> list[Phase]:
+    options, dataset, head = made.options, made.dataset, made.head
+
+    def phase(name: str, epochs: int, rate: float, boundary: Boundary | None, tensors: Sequence[str]) -> Phase:
+        network: Network = build_network(made.model.graph, head, boundary, shape, options.dropout)
+        shares = made.plan.rates()
+        sizes = {} if boundary is None else {n: s * shares.get(n, 1.0) for n, s in relative_sizes(network).items()}
+        return Phase(
+            name,
+            epochs,
+            rate,
+            options.patience or max(5, epochs // 2),
+            network,
+            stored(entry, tensors, dataset.train, options.versions),
+            stored(entry, tensors, dataset.val, 1),
+            sizes,
+        )
+
+    phases = [phase(HEAD, options.head_epochs, options.head_rate, None, [head.features])]
+    if made.boundary is not None:
+        phases.append(phase(JOINT, options.joint_epochs, options.joint_rate, made.boundary, made.boundary.tensors))
+    return phases
+
+
+# --- the result -------------------------------------------------------------------------------------------------------
+
+
+def _result_json(result: Result) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "best": dict(result.best),
+        "test": result.test,
+        "frozen_unchanged": result.frozen_unchanged,
+        "model": result.model.name,
+        "sha256": result.sha256,
+        "seconds": dict(result.seconds),
+        "parity": [list(row) for row in result.parity],
+        "notes": list(result.notes),
+    }
+
+
+def load_result(folder: str | os.PathLike[str]) -> Result:
+    """The result of a finished run from its folder. Raises UsageError where there is none."""
+    run = Path(folder)
+    try:
+        document = json.loads((run / RESULT).read_text("utf-8"))
+        planned = json.loads((run / "plan.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{run} holds no finished run: {error}", "finish it with --resume") from None
+    from exporters.finetuning.plan import PlannedLayer
+
+    planned["layers"] = tuple(PlannedLayer(**{**x, "weights": tuple(x["weights"])}) for x in planned["layers"])
+    planned["classes"], planned["kept"] = tuple(planned["classes"]), tuple(planned["kept"])
+    return Result(
+        run,
+        Plan(**planned),
+        document["best"],
+        document["test"],
+        document["frozen_unchanged"],
+        run / document["model"],
+        document["sha256"],
+        document["seconds"],
+        tuple((str(a), float(b), float(c)) for a, b, c in document["parity"]),
+        tuple(document["notes"]),
+    )
+
+
+def _write_json(path: Path, document: Any) -> None:
+    write_text(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+__all__ = ["Result", "Shipped", "finetune", "load_result", "plan_finetune"]

@@ -1,0 +1,146 @@
+"""Folders and CSVs of labelled pictures: what is taken, what is left out and said, what is refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from exporters.finetuning.dataset import DataError, read_dataset, stratified
+
+
+def picture(path: Path, seed: int, size: tuple[int, int] = (12, 9), mode: str = "RGB", **save: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    Image.fromarray(pixels).convert(mode).save(path, **save)
+    return path
+
+
+def folder_of(root: Path, start: int = 0, /, **classes: int) -> Path:
+    for k, (name, count) in enumerate(classes.items()):
+        for n in range(count):
+            picture(root / name / f"{n}.png", start + 1000 * k + n)
+    return root
+
+
+def test_splits_are_stratified_and_cover_everything_once(tmp_path: Path) -> None:
+    found = read_dataset(folder_of(tmp_path, cat=20, dog=10, eel=5), val=0.2, test=0.2, seed=3)
+    assert found.classes == ("cat", "dog", "eel")
+    assert found.counts() == {"train": [13, 6, 3], "val": [3, 2, 1], "test": [4, 2, 1]}
+    names = [s.name for split in (found.train, found.val, found.test) for s in split]
+    assert len(names) == len(set(names)) == 35
+    again = read_dataset(tmp_path, val=0.2, test=0.2, seed=3)
+    assert again == found
+    assert read_dataset(tmp_path, val=0.2, test=0.2, seed=4).val != found.val
+
+
+def test_stratified_holds_out_of_every_class_and_never_all() -> None:
+    labels = [0] * 50 + [1] * 3 + [2]
+    held = stratified(labels, 0.2, 0)
+    assert Counter(k for k, out in zip(labels, held, strict=True) if out) == {0: 10, 1: 1}
+    assert not any(stratified(labels, 0.0, 0))
+    assert Counter(k for k, out in zip(labels, stratified([1, 1], 0.9, 0), strict=False) if out)[0] == 1
+
+
+def test_given_splits_are_kept_and_classes_come_from_training(tmp_path: Path) -> None:
+    folder_of(tmp_path / "train", a=3, b=3)
+    picture(tmp_path / "Validation" / "a" / "x.png", 50)
+    picture(tmp_path / "test" / "b" / "x.png", 51)
+    picture(tmp_path / "test" / "c" / "x.png", 52)
+    found = read_dataset(tmp_path)
+    assert found.counts() == {"train": [3, 3], "val": [1, 0], "test": [0, 1]}
+    assert [(s.name, s.reason) for s in found.skipped] == [("test/c/x.png", "no training picture has its class 'c'")]
+
+
+def test_numbers_are_in_order_of_their_value(tmp_path: Path) -> None:
+    assert read_dataset(folder_of(tmp_path, **{"10": 3, "9": 3, "x": 3})).classes == ("9", "10", "x")
+
+
+def test_what_cannot_be_used_is_listed(tmp_path: Path) -> None:
+    folder_of(tmp_path, a=6, b=6, empty=0, lonely=1)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a" / "broken.png").write_bytes((tmp_path / "a" / "0.png").read_bytes()[:60])
+    (tmp_path / "a" / "nothing.jpg").write_bytes(b"")
+    (tmp_path / "a" / "text.png").write_text("not a picture")
+    picture(tmp_path / "a" / "tiny.png", 90, (2, 2))
+    picture(tmp_path / "b" / "grey.png", 91, mode="L")
+    (tmp_path / "b" / "again.png").write_bytes((tmp_path / "b" / "0.png").read_bytes())
+    (tmp_path / "b" / "both.png").write_bytes((tmp_path / "a" / "1.png").read_bytes())
+    picture(tmp_path / ".hidden" / "x.png", 92)
+    picture(tmp_path / "a" / ".thumbs" / "x.png", 93)
+    found = read_dataset(tmp_path)
+    assert found.classes == ("a", "b", "lonely")
+    reasons = {s.name: s.reason for s in found.skipped}
+    assert set(reasons) == {
+        "empty", "a/broken.png", "a/nothing.jpg", "a/text.png", "a/tiny.png", "b/again.png", "b/both.png", "a/1.png",
+    }  # fmt: skip
+    assert reasons["b/again.png"] == "it repeats b/0.png"
+    assert "no pictures" in reasons["empty"]
+    assert "2 x 2 pixels" in reasons["a/tiny.png"]
+    assert reasons["b/both.png"] == reasons["a/1.png"] == "the same picture is in the classes a, b"
+    assert any("lonely: one picture only" in line for line in found.notes)
+    assert [n[2] for n in found.counts().values()] == [1, 0, 0]
+
+
+def test_a_picture_in_two_splits_is_not_trained_on(tmp_path: Path) -> None:
+    folder_of(tmp_path / "train", a=3, b=3)
+    folder_of(tmp_path / "val", 100, a=2, b=3)
+    (tmp_path / "val" / "b" / "1.png").write_bytes((tmp_path / "train" / "b" / "0.png").read_bytes())
+    found = read_dataset(tmp_path)
+    assert "val/b/1.png" in [s.name for s in found.val]
+    assert "train/b/0.png" in [s.name for s in found.skipped]
+
+
+def test_a_rotated_picture_is_opened_upright_like_everywhere(tmp_path: Path) -> None:
+    folder_of(tmp_path, a=3, b=3)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(tmp_path / "a" / "turned.jpg", 7, (12, 9), exif=exif)
+    assert not read_dataset(tmp_path).skipped
+
+
+def test_csv_with_and_without_splits(tmp_path: Path) -> None:
+    folder_of(tmp_path / "p", x=8)
+    rows = [f"p/x/{n}.png,{'ab'[n % 2]}" for n in range(8)]
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(["Path, Label", *rows, "p/x/missing.png,a"]))
+    found = read_dataset(table, val=0.25)
+    assert found.counts()["train"] == [3, 3]
+    assert [(s.name, s.reason) for s in found.skipped] == [("p/x/missing.png", "there is no such file")]
+    splits = ["train"] * 4 + ["val"] * 2 + ["test"] * 2
+    table.write_text("\n".join(["path,label,split", *(f"{r},{s}" for r, s in zip(rows, splits, strict=True))]))
+    assert read_dataset(table).counts() == {"train": [2, 2], "val": [1, 1], "test": [1, 1]}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no columns path and label"),
+        ("file,class\na,b", "no columns path and label"),
+        ("path,label\np/x/0.png,", "line 2: the label is missing"),
+        ("path,label,split\np/x/0.png,a,elsewhere", "line 2: there is no split 'elsewhere'"),
+        ("path,label,split\np/x/0.png,a,val", "no picture for training"),
+        ("path,label,split\np/x/0.png,a,train\np/x/1.png,b,", "a split for some pictures only"),
+        ("path,label\nnone.png,a\nneither.png,b", "holds no labelled pictures; 2 were left out"),
+        ("path,label\np/x/0.png,a\np/x/1.png,a", "only the class 'a'"),
+        ("path,label\np/x/0.png,a\np/x/1.png,b", "no picture to validate on"),
+        ("\udcff".encode("utf-8", "surrogateescape").decode("latin-1"), "no columns"),
+    ],
+)
+def test_a_csv_that_cannot_be_used_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    folder_of(tmp_path / "p", x=2)
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=said):
+        read_dataset(tmp_path / "t.csv")
+
+
+def test_no_data(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no folder or CSV"):
+        read_dataset(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="holds no labelled pictures"):
+        read_dataset(tmp_path)
+    with pytest.raises(DataError, match="only the class 'a'"):
+        read_dataset(folder_of(tmp_path, a=4))
