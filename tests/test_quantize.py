@@ -137,17 +137,20 @@ def cats(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pictures.cats(tmp_path_factory.mktemp("cats"))
 
 
-@pytest.mark.timeout(600)  # a minute of a free core
-def test_agreement_over_200_crops_and_flips(default_model: Path, tmp_path: Path) -> None:
-    """The promise: at least 3.5 times smaller, at least 95 % the same top class, on photographs of many things."""
+def test_agreement_over_crops_and_flips(default_model: Path, tmp_path: Path) -> None:
+    """The promise: at least 3.5 times smaller, at least 95 % the same top class, on photographs of many things.
+
+    tests/benchmarks/bench_edge.py holds it to the same over 200.
+    """
+    count = 60
     rng = np.random.default_rng(5)
-    photographs = pictures.write(tmp_path / "p", pictures.crops(pictures.science(pictures.OTHERS), 200, rng, 0.5))
+    photographs = pictures.write(tmp_path / "p", pictures.crops(pictures.science(pictures.OTHERS), count, rng, 0.5))
     made = quantise_model(default_model, tmp_path / "auto.onnx", photographs, auto=True, target=0.95)
-    assert made.pictures == 200
+    assert made.pictures == count
     assert made.agreement is not None
     assert made.agreement >= 0.95
     assert made.bytes_before / made.bytes_after >= 3.5
-    assert len(made.flipped) == round(200 * (1 - made.agreement))
+    assert len(made.flipped) == round(count * (1 - made.agreement))
 
 
 def test_fp16(default_model: Path, photos: Path, tmp_path: Path, photo: Path) -> None:
