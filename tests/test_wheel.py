@@ -37,6 +37,11 @@ def test_every_module_is_in_it_and_nothing_else(installed: Path) -> None:
     for package in ("inspector", "exporters"):
         ours = {path.relative_to(ROOT) for path in (ROOT / package).rglob("*.py")}
         assert ours == {path.relative_to(installed) for path in (installed / package).rglob("*.py")}
+    for package in ("inspector", "exporters"):
+        other = {
+            p.relative_to(ROOT) for p in (ROOT / package).rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")
+        }
+        assert all((installed / path).is_file() for path in other), "data that code reads has to travel with it"
     tops = {path.name.split("-")[0] for path in installed.iterdir()}
     assert tops == {"inspector", "exporters"}
 
