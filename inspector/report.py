@@ -57,6 +57,11 @@ class PicturePart:
     sprites: tuple[str, ...]
     channels: str
 
+    @property
+    def size(self) -> int:
+        """Bytes that it adds to the page, but for the photograph and the maps of evidence."""
+        return sum(map(len, self.sprites)) + len(self.channels)
+
 
 def write_report(
     model: Model,
@@ -75,8 +80,8 @@ def write_report(
     the reason on the page. top: classes per picture. parts: what was computed before, see
     :mod:`inspector.render.report.parts`. on_picture: called after each picture.
 
-    The maps are kept as 64 levels of each channel's range and, where they are large, reduced by area so that the page
-    stays below BUDGET; statistics are always of the full maps.
+    The maps are kept as LEVELS levels of each channel's range and, where they are large, reduced by area so that the
+    page keeps to BUDGET; statistics are always of the full maps.
     Raises ImageError, LayerNotFound, UsageError, ModelError, OutputError.
     """
     from inspector.render.report import write_page
@@ -88,15 +93,20 @@ def write_report(
     if not given:
         raise UsageError("a report needs at least one picture")
     maps = _Maps(model, methods, top)
-    sides: tuple[int, int] | None = None
+    choices: Sequence[tuple[int, int]] = ()
     made: list[PicturePart] = []
     for name, source in given:
         picture = open_image(source)
         values, scores = model.layer_values(model.preprocess.tensor(picture), chosen, scores=True)
-        if sides is None:
-            sides = _sides([values[x.name].shape for x in chosen], len(given))
+        choices = choices or _sides([values[x.name].shape for x in chosen], len(given))
         best = tuple(vars(p) for p in model.top(scores[0], top)) if scores is not None else ()
-        made.append(_picture_part(model, name, source, picture, chosen, values, best, maps, sides))
+        while True:
+            part = _picture_part(model, name, source, picture, chosen, values, best, maps, choices[0])
+            # How well the first picture's maps compress tells whether all of them will fit.
+            if made or part.size * len(given) <= BUDGET or len(choices) == 1:
+                break
+            choices = choices[1:]
+        made.append(part)
         on_picture()
     document = {
         "version": __version__,
@@ -162,9 +172,9 @@ class _Maps:
         return None
 
 
-def _sides(shapes: Sequence[tuple[int, ...]], pictures: int) -> tuple[int, int]:
-    """(longest side of a map in layers of few channels, in others) that keep the page below BUDGET."""
-    for sides in _SIDES:
+def _sides(shapes: Sequence[tuple[int, ...]], pictures: int) -> Sequence[tuple[int, int]]:
+    """(longest side of a map in layers of few channels, in others), from those that should keep within BUDGET."""
+    for n, sides in enumerate(_SIDES):
         elements = 0
         for shape in shapes:
             side = sides[0] if shape[1] <= _FEW else sides[1]
@@ -173,8 +183,8 @@ def _sides(shapes: Sequence[tuple[int, ...]], pictures: int) -> tuple[int, int]:
         # Measured: an element takes 0.52 bytes of PNG, base64 a third more; a channel's numbers take 14 bytes.
         size = elements * 0.7 + sum(shape[1] for shape in shapes) * 19
         if size * pictures <= BUDGET:
-            return sides
-    return _SIDES[-1]
+            return _SIDES[n:]
+    return _SIDES[-1:]
 
 
 def _picture_part(
