@@ -1,4 +1,4 @@
-"""A torch network by name: torchvision:NAME, timm:NAME, package.module:factory, or an .onnx file."""
+"""A torch network by name: torchvision:NAME, timm:NAME or package.module:factory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from inspector.errors import InspectorError, MissingExtra, UsageError, nearest, 
 from inspector.image import NAMED, Preprocess, Resize
 from inspector.metadata import parse_labels
 
-_FORMS = "SOURCE is torchvision:NAME, timm:NAME, package.module:factory or an .onnx file"
+_FORMS = "SOURCE is torchvision:NAME, timm:NAME or package.module:factory"
 _DEFAULT_SIZE = (224, 224)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from inspector.errors import MetadataError, ModelError, UsageError
+from inspector.errors import MetadataError, ModelError, NotComputable, UsageError, listing
 from inspector.graph import copy_with_metadata
 from inspector.image import NAMED, Preprocess
 from inspector.layers import Layer
@@ -28,14 +29,19 @@ def annotate_model(
     labels: str | os.PathLike[str] | Sequence[str] | None = None,
     cam_layer: str | None = None,
     size: str | tuple[int, int] | None = None,
+    provider: str = "auto",
+    threads: int | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Model:
     """Write a copy of a model with its metadata completed, and open it.
 
     preprocess: a name, a JSON file or a Preprocess. labels: a file or the names themselves. size: (H, W) or "HxW".
     What is not given is kept from the file's metadata, or written as it was assumed. Graph and weights are copied
-    byte for byte. Raises MetadataError, ModelError, LayerNotFound, UsageError or OutputError, and writes nothing then.
+    byte for byte. provider, threads, warn: as for open_model. Raises MetadataError, ModelError, LayerNotFound,
+    NotComputable (a `cam_layer` without maps), UsageError or OutputError, and writes nothing then.
     """
-    opened = model if isinstance(model, Model) else _open(model)
+    options: dict[str, Any] = {"provider": provider, "threads": threads, "warn": warn}
+    opened = model if isinstance(model, Model) else _open(model, options)
     document = opened.metadata
     chosen = _preprocess(preprocess, opened) if preprocess is not None else opened.preprocess
     if size is not None:
@@ -54,22 +60,33 @@ def annotate_model(
         preprocess=chosen,
         labels=names,
         layers=tuple(_entry(layer) for layer in opened.layers),
-        cam_layer=opened.layer(cam_layer).name if cam_layer else document.cam_layer,
+        cam_layer=_cam_layer(opened, cam_layer) if cam_layer else document.cam_layer,
         output=document.output or _output(opened),
         activation=document.activation or (opened.classifier.activation if opened.classifier else None),
     )
     _refuse_stranded_data(opened, Path(target))
     with atomic_path(target) as temporary:
         copy_with_metadata(opened.graph, temporary, {KEY: complete.dumps()})
-    return open_model(target)
+    return open_model(target, **options)
 
 
-def _open(path: str | os.PathLike[str]) -> Model:
+def _open(path: str | os.PathLike[str], options: Mapping[str, Any]) -> Model:
     try:
-        return open_model(path)
+        return open_model(path, **options)
     except MetadataError:
         # A document that cannot be read is what this is called for.
-        return open_model(path, metadata=False)
+        return open_model(path, metadata=False, **options)
+
+
+def _cam_layer(opened: Model, name: str) -> str:
+    layer = opened.layer(name)
+    if layer.shape is not None and not (len(layer.shape) == 4 and layer.spatial):
+        known = [x.name for x in reversed(opened.layers) if x.shape is not None and len(x.shape) == 4 and x.spatial]
+        raise NotComputable(
+            f"layer {layer.name!r} has no maps that a class activation map could weigh",
+            f"layers with maps: {listing(known)}",
+        )
+    return layer.name
 
 
 def _entry(layer: Layer) -> LayerEntry:

@@ -25,17 +25,22 @@ _PACKAGES = (
 )
 
 
-def examine() -> dict[str, Any]:
-    """The document of `inspector doctor`: python, platform, cores, packages, providers, chosen, works, advice."""
+def examine(provider: str = "auto", threads: int | None = None) -> dict[str, Any]:
+    """The document of `inspector doctor`: python, platform, cores, packages, providers, chosen, works, advice.
+
+    provider, threads: what a command would be given. Raises UsageError for a provider that cannot be had.
+    """
     packages = [{"name": name, "version": _version(name), "for": purpose} for name, purpose in _PACKAGES]
     advice: list[str] = []
     available: list[str] = []
     chosen: list[str] = []
     try:
         available = load_runtime().get_available_providers()
-        chosen = choose_providers("auto")
+        chosen = choose_providers(provider)
         names = {v: k for k, v in PROVIDERS.items()}
-        advice.append(f"--provider auto runs on: {', '.join(names.get(c, c) for c in chosen)}")
+        on = ", ".join(names.get(c, c) for c in chosen)
+        count = threads or available_cores()
+        advice.append(f"--provider {provider} runs on: {on} ({count} thread{'s' * (count != 1)})")
         if PROVIDERS["cuda"] in available and not has_device("cuda"):
             advice.append("this onnxruntime has CUDA, but no CUDA device was found")
     except MissingExtra as error:

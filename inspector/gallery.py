@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +17,11 @@ from numpy.typing import NDArray
 
 from inspector import __version__
 from inspector.activations import LayerStatistics, statistics
-from inspector.errors import ModelError, UsageError
+from inspector.errors import ModelError, OutputError, UsageError, one_line
 from inspector.image import image_digest, open_image
 from inspector.layers import Layer
 from inspector.model import Model, Prediction
-from inspector.output import atomic_path, output_folder, safe_name, write_npy
+from inspector.output import atomic_path, output_folder, safe_name, write_npy, write_text
 from inspector.runtime import available_cores
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from inspector.render.page import PageLayer, PagePictures
 
 SCALES = ("channel", "layer", "lecture")
+_RECORD = ".inspector.json"
+"""Names the files of the run that wrote a folder, so that the next one takes them away and nothing else."""
+_OURS = re.compile(r"\d{3,}-[\w.-]+\.(png|npy)|(index\.html|picture\.png|depth\.png|channels\.npz)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -77,11 +82,11 @@ def draw_gallery(
     name: how the image is called in titles. layers: names or unique endings; None takes all. channel: draw only this
     one, enlarged to `size` pixels, beside the input. scale: every channel by its own range, or all channels of a layer
     by one, or the lecture's rule.
-    The page is written last, so a folder with index.html is complete.
+    What an earlier run drew into `folder` is removed first, its page before all else, and the new page is written
+    last: a folder with index.html is complete, and of one run. Files of other origin stay.
     Raises ImageError, LayerNotFound, UsageError (no such channel or scale), ModelError, OutputError.
     """
-    if scale not in SCALES:
-        raise UsageError(f"there is no scale {scale!r}", f"known: {', '.join(SCALES)}")
+    _check_drawing(scale, colormap, size if channel is not None else None)
     chosen = list(model.layers) if layers is None else list(dict.fromkeys(model.layer(x) for x in layers))
     picture = open_image(image)
     shown = name or (os.fspath(image) if isinstance(image, str | os.PathLike) else "image")
@@ -92,9 +97,13 @@ def draw_gallery(
         _check_channel(values, channel, layers is not None)
         if channel is not None:
             chosen = [x for x in chosen if values[x.name].shape[1] > channel]
+        for x in chosen:
+            if values[x.name].size == 0:
+                raise ModelError(f"layer {x.name!r} is empty on this picture: shape {values[x.name].shape}")
         target = output_folder(folder)
         names: set[str] = set()
         files = {x.name: target / f"{i:03d}-{safe_name(x.name, names)}" for i, x in enumerate(chosen)}
+        _start_folder(target, model, _planned(files.values(), channel, save_arrays))
         # Large layers first, so that no thread is left with one at the end.
         by_size = sorted(chosen, key=lambda layer: -values[layer.name].size)
         found = dict(zip(by_size, pool.map(lambda x: statistics(values[x.name][0]), by_size), strict=True))
@@ -117,6 +126,76 @@ def draw_gallery(
     overview = _write_page(target, model, shown, picture, best, drawn, marks, page_pictures)
     chart = target / "depth.png" if page_pictures.chart else None
     return Gallery(target, overview, chart, channels, best, drawn)
+
+
+def _check_drawing(scale: str, colormap: str, size: int | None) -> None:
+    """Raise UsageError for what could not be drawn, before anything is run or written."""
+    from inspector.render.channel import LARGEST, SMALLEST
+    from inspector.render.colormap import color_table
+
+    if scale not in SCALES:
+        raise UsageError(f"there is no scale {scale!r}", f"known: {', '.join(SCALES)}")
+    color_table(colormap)
+    if size is not None and not SMALLEST <= size <= LARGEST:
+        raise UsageError(f"the size must be {SMALLEST} to {LARGEST} pixels, not {size}")
+
+
+def _sheet(stem: Path, channel: int | None) -> Path:
+    return stem.with_name(f"{stem.name}.png" if channel is None else f"{stem.name}-channel-{channel}.png")
+
+
+def _planned(stems: Iterable[Path], channel: int | None, arrays: bool) -> set[str]:
+    """The names of all files that a run writes beside its record."""
+    names = {"index.html", "picture.png", "depth.png", "channels.npz"}
+    for stem in stems:
+        names.add(_sheet(stem, channel).name)
+        if arrays:
+            names.add(f"{stem.name}.npy")
+    return names
+
+
+def _start_folder(folder: Path, model: Model, planned: set[str]) -> None:
+    """Take away what an earlier run left in `folder`, the page first, and record what this one is going to write."""
+    record = _read_record(folder / _RECORD)
+    left = {name for name in record["files"] if _OURS.fullmatch(name)}
+    for name in sorted(left, key=lambda name: name != "index.html"):
+        # What is written anew is replaced whole at its time; only the page must not stand beside it before.
+        if name == "index.html" or name not in planned:
+            try:
+                (folder / name).unlink(missing_ok=True)
+            except OSError as error:
+                raise OutputError(
+                    f"cannot remove {folder / name} of an earlier run: {error.strerror}", "choose another folder"
+                ) from error
+    if left and record["sha256"] != model.sha256:
+        name = one_line(record["model"], 80)
+        model.sessions.warn(f"results of {name}, of an earlier run into the same folder, were replaced")
+    written = {"software": f"inspector {__version__}", "model": model.path.name, "sha256": model.sha256}
+    write_text(folder / _RECORD, json.dumps({**written, "files": sorted(planned)}, indent=1) + "\n")
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """The record of an earlier run; without files where there is none, or none that can be read."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        files = [str(name) for name in found["files"]]
+        return {"files": files, "model": str(found["model"]), "sha256": str(found["sha256"])}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {"files": [], "model": "", "sha256": ""}
+
+
+def _limits(maps: NDArray[np.float32], colormap: str) -> tuple[float, float] | None:
+    """The range of the layer's finite values, centred on 0 for a diverging map; None where they are all alike."""
+    from inspector.render.colormap import is_diverging
+
+    finite = maps[np.isfinite(maps)]
+    if not finite.size:
+        return None
+    low, high = float(finite.min()), float(finite.max())
+    if is_diverging(colormap):
+        high = max(abs(low), abs(high))
+        low = -high
+    return (low, high) if low < high else None
 
 
 def _run(
@@ -162,31 +241,27 @@ def _draw_layer(
     from inspector.render.grid import draw_grid
     from inspector.render.png import save_png
 
-    one = array[0]
-    maps = as_maps(one)
-    if maps.size == 0:
-        raise ModelError(f"layer {layer.name!r} is empty on this picture: shape {array.shape}")
+    maps = as_maps(array[0])
     # Maps of one element have no range of their own; only side by side do they say something.
     by = "layer" if maps[0].size == 1 and scale == "channel" else scale
     title, subtitle = f"{layer.name}  ({layer.kind})", f"{model.path.name} on {shown}"
     text = {**marks, "Layer": layer.name, "Scale": by}
     if channel is None:
         drawing = draw_grid(maps, title=title, subtitle=subtitle, scale=by, colormap=colormap)
-        path = save_png(drawing, stem.with_name(f"{stem.name}.png"), text)
+        path = save_png(drawing, _sheet(stem, None), text)
     else:
-        limits = (float(np.nanmin(maps)), float(np.nanmax(maps))) if by == "layer" else None
+        limits = _limits(maps, colormap) if by == "layer" else None
         drawing = draw_channel(
             maps[channel],
             title=f"{title}, channel {channel}",
             subtitle=subtitle,
             picture=view,
             size=size,
-            scale="fixed" if limits else by,
+            scale="fixed" if limits else "lecture" if by == "lecture" else "channel",
             limits=limits,
             colormap=colormap,
         )
-        name = f"{stem.name}-channel-{channel}.png"
-        path = save_png(drawing, stem.with_name(name), {**text, "Channel": str(channel)})
+        path = save_png(drawing, _sheet(stem, channel), {**text, "Channel": str(channel)})
     arrays = write_npy(stem.with_name(f"{stem.name}.npy"), array) if save_arrays else None
     return DrawnLayer(layer, array.shape, found, path, drawing.size, arrays)
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,8 @@ def open_image(source: Any, max_pixels: int = MAX_PIXELS) -> Image:
         data, name = _read(Path(source)), str(source)
     if not data:
         raise ImageError(f"{name} is empty (0 bytes)")
+    if len(data) > MAX_FILE_BYTES:
+        raise _too_long(name)
     try:
         with warnings.catch_warnings():
             # Pillow warns about size and about odd but harmless tags; the size is judged below, by our own limit.
@@ -111,8 +113,9 @@ def _read(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
-            raise ImageError(f"{path} has {size / 1e6:.0f} MB; pictures may have {MAX_FILE_BYTES / 1e6:.0f}")
-        return path.read_bytes()
+            raise _too_long(path)
+        with path.open("rb") as stream:
+            data = read_limited(stream)
     except FileNotFoundError:
         raise ImageError(f"there is no file {path}", "give the path of a picture or a folder") from None
     except IsADirectoryError:
@@ -121,6 +124,22 @@ def _read(path: Path) -> bytes:
         raise ImageError(f"{path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         raise ImageError(f"{str(path)!r} is not a path: {error}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise _too_long(path)
+    return data
+
+
+def read_limited(stream: BinaryIO) -> bytes:
+    """What is in `stream`, up to MAX_FILE_BYTES + 1 bytes: devices and pipes tell no size, and some have no end."""
+    parts, left = [], MAX_FILE_BYTES + 1
+    while left and (part := stream.read(min(left, 1 << 20))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def _too_long(name: object) -> ImageError:
+    return ImageError(f"{name} has more than {MAX_FILE_BYTES / 1e6:.0f} MB, the limit for a picture's file")
 
 
 def _too_large(name: str, size: str, limit: int) -> ImageError:

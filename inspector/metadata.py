@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
@@ -14,6 +15,7 @@ KEY = "inspector"
 SCHEMA = 1
 MAX_BYTES = 16 * 1024 * 1024
 Activation = Literal["softmax", "sigmoid", "none"]
+_SYNSET = re.compile(r"n\d{8}[\s:,]+(?=\S)")
 _AGAIN = "write it again with `inspector annotate`"
 
 
@@ -112,6 +114,8 @@ def read_metadata(properties: Mapping[str, str]) -> Metadata:
 def parse_labels(text: str) -> tuple[str, ...]:
     """Class names from a file's text: a JSON list, a JSON object index -> name, or one name a line.
 
+    Where a WordNet id begins every entry (``n02123045 tabby, tabby cat``), it is left out.
+
     Raises MetadataError when there is none.
     """
     stripped = text.lstrip("\ufeff").strip()
@@ -134,7 +138,8 @@ def parse_labels(text: str) -> tuple[str, ...]:
     labels = _labels(document)
     if not labels:
         raise MetadataError("the labels are empty", "give one class name a line, or a JSON list")
-    return labels
+    plain = [_SYNSET.sub("", label) for label in labels]
+    return tuple(plain) if all(map(_SYNSET.match, labels)) else labels
 
 
 def _labels(value: Any) -> tuple[str, ...] | None:

@@ -99,7 +99,7 @@ def output_folder(path: str | os.PathLike[str]) -> Path:
     except FileExistsError as error:
         raise OutputError(f"cannot make the folder {folder}: a file has that name", "choose another name") from error
     except OSError as error:
-        reason, hint = _reason(error)
+        reason, hint = _reason(error, folder)
         raise OutputError(f"cannot make the folder {folder}: {reason}", hint) from error
     return folder
 
@@ -128,11 +128,15 @@ def safe_name(text: str, taken: set[str] | None = None, limit: int = 80) -> str:
     return unique
 
 
-def _reason(error: OSError) -> tuple[str, str]:
+def _reason(error: OSError, path: Path) -> tuple[str, str]:
+    where = Path(error.filename) if isinstance(error.filename, str) else path
+    if error.errno == errno.ENOENT and where.parent.is_dir():
+        # The folder is there, but its file system makes no files: /proc, /sys.
+        return "nothing can be made in its folder", "choose another folder"
     known = _REASONS.get(error.errno) if error.errno is not None else None
     return known or (error.strerror or str(error) or type(error).__name__, "")
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:
-    reason, hint = _reason(error)
+    reason, hint = _reason(error, path)
     return OutputError(f"cannot write {path}: {reason}", hint)

@@ -37,20 +37,22 @@ def draw_maps(
     name: str,
     classes: Sequence[str] | None = None,
     top: int = 1,
-    opacity: float = 0.4,
+    opacity: float | None = None,
     colormap: str | None = None,
     negative: bool = False,
 ) -> tuple[tuple[DrawnMap, ...], Path | None]:
     """Make the maps of one picture and write them into `folder`: (the maps, a sheet of all when there are several).
 
-    name: how the picture is called in titles. classes, top: as for CamEngine.maps. negative: draw evidence against the
-    class too, with a diverging colour map. Raises what CamEngine.maps raises, UsageError, OutputError.
+    name: how the picture is called in titles. classes, top: as for CamEngine.maps; a method that does not depend on the
+    class gives one map all the same. opacity: as for render.draw_cam. negative: draw evidence against the class too,
+    with a diverging colour map. Raises what CamEngine.maps raises, UsageError, OutputError.
     """
     from inspector.render.cam import CamMap, draw_cam, draw_cam_sheet
     from inspector.render.png import save_png
 
     picture = open_image(image)
-    results = engine.maps(image, classes, top)
+    alone = engine.method.class_independent
+    results = engine.maps(image, classes, top)[: 1 if alone else None]
     target = output_folder(folder)
     model = engine.model
     subtitle = f"{model.path.name} on {name}"
@@ -58,7 +60,8 @@ def draw_maps(
     taken: set[str] = set()
     drawn = []
     for found in results:
-        stem = safe_name(f"{found.method.replace('+', 'p')}-{found.target.index}-{found.target.label}", taken)
+        about = "" if alone else f"-{found.target.index}-{found.target.label}"
+        stem = safe_name(found.method.replace("+", "p") + about, taken)
         figure = draw_cam(
             picture,
             found.raw if negative else found.heatmap,
@@ -73,8 +76,11 @@ def draw_maps(
             colormap=colormap,
             signed=negative,
             empty=found.empty and not negative,
+            class_independent=alone,
         )
-        text = {**marks, "Method": found.method, "Layer": found.layer, "Class": found.target.label}
+        text = {**marks, "Method": found.method, "Layer": found.layer}
+        if not alone:
+            text["Class"] = found.target.label
         drawn.append(
             DrawnMap(
                 found,

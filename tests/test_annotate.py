@@ -13,7 +13,15 @@ import pytest
 
 from inspector import open_model
 from inspector.annotate import annotate_model
-from inspector.errors import InspectorError, LayerNotFound, MetadataError, ModelError, OutputError, UsageError
+from inspector.errors import (
+    InspectorError,
+    LayerNotFound,
+    MetadataError,
+    ModelError,
+    NotComputable,
+    OutputError,
+    UsageError,
+)
 from inspector.image import Preprocess
 from inspector.metadata import KEY
 from tests.conftest import MakeModel
@@ -130,6 +138,7 @@ def test_external_data_stays_beside_the_copy(make_model: MakeModel, tmp_path: Pa
         ({"labels": "EMPTY"}, MetadataError, "the labels are empty"),
         ({"labels": "BINARY"}, MetadataError, "is not UTF-8 text"),
         ({"cam_layer": "conv9"}, LayerNotFound, "there is no layer 'conv9'; nearest: conv1, relu_conv1"),
+        ({"cam_layer": "LAST"}, NotComputable, "has no maps that a class activation map could weigh; layers with"),
         ({"size": "big"}, UsageError, "size 'big' is not like 224 or 224x320 (height x width)"),
         ({"size": "32"}, UsageError, "fixes its input size to 16x16"),
         ({"size": "0"}, InspectorError, "size"),
@@ -148,6 +157,8 @@ def test_refused(
     (files / "FOLDER").mkdir()
     given = {k: str(files / v) if isinstance(v, str) and v.isupper() else v for k, v in options.items()}
     path = make_model(BUILDERS["caffe"]())
+    if options.get("cam_layer") == "LAST":
+        given["cam_layer"] = next(x.name for x in open_model(path).layers if x.shape is not None and len(x.shape) == 2)
     target = tmp_path / "o.onnx"
     target.write_bytes(b"was here")
     with pytest.raises(error) as caught:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from inspector import doctor
-from inspector.errors import MissingExtra
+from inspector.errors import MissingExtra, UsageError
 
 
 def test_here() -> None:
@@ -49,3 +49,10 @@ def test_cuda_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "this onnxruntime has CUDA, but no CUDA device was found" in found["advice"]
     cuda = next(p for p in found["providers"] if p["name"] == "cuda")
     assert cuda == {"name": "cuda", "built_in": True, "device": False}
+
+
+def test_the_provider_and_threads_asked_for() -> None:
+    found = doctor.examine("cpu", 3)
+    assert found["advice"][0] == "--provider cpu runs on: cpu (3 threads)"
+    with pytest.raises(UsageError, match="there is no provider 'quantum'"):
+        doctor.examine("quantum")

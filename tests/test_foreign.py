@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from inspector import open_model, statistics
 from inspector.model import Model
-from tests.conftest import LIGHT, MakeModel
+from tests.conftest import LIGHT, MakeModel, require
 from tests.foreign import pixels
 from tests.foreign.converters import BUILDERS
 from tests.foreign.oracle import oracle
@@ -363,7 +363,7 @@ def test_both_exporters_of_torch(torch: Any, dynamo: bool, tmp_path: Path, capfd
     net, path = torch_net(torch), tmp_path / "net.onnx"
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     if dynamo:
-        pytest.importorskip("onnxscript")
+        require("onnxscript")
         shapes = ({0: torch.export.Dim("batch")},)
         torch.onnx.export(net, (x,), path, dynamo=True, dynamic_shapes=shapes, external_data=False, verbose=False)
     else:

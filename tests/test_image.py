@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from inspector import image as image_module
 from inspector.errors import ImageError
 from inspector.image import Preprocess, find_images, image_digest, open_image
 
@@ -339,3 +340,16 @@ def test_nothing_stays_open(tmp_path: Path, no_descriptor_leak: None) -> None:
         path.write_bytes(saved(COLOURS, form))
         kept = [open_image(path) for _ in range(5)]
         assert ImageOps.mirror(kept[-1]).size == COLOURS.size
+
+
+def test_what_has_no_end_is_not_read_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved(COLOURS, "PNG")
+    monkeypatch.setattr(image_module, "MAX_FILE_BYTES", len(data))
+    (tmp_path / "a.png").write_bytes(data)
+    assert open_image(tmp_path / "a.png").size == COLOURS.size
+    (tmp_path / "b.png").write_bytes(data + b"0")
+    for source in (tmp_path / "b.png", data + b"0", "/dev/zero"):
+        with pytest.raises(ImageError, match=r"has more than .* MB, the limit for a picture's file"):
+            open_image(source)
+    with pytest.raises(ImageError, match="the limit"):
+        image_digest("/dev/zero")

@@ -147,3 +147,10 @@ def test_labels_refused(text: str, message: str) -> None:
 def test_control_characters_in_labels_are_not_kept() -> None:
     assert parse_labels("c\x1b[31mat\ndog") == ("c [31mat", "dog")
     assert read_metadata({KEY: '{"schema":1,"labels":["a\\u001b[2Jb"]}'}).labels == ("a [2Jb",)
+
+
+def test_wordnet_ids_before_every_label_are_left_out() -> None:
+    text = "n02123045 tabby, tabby cat\nn02124075\tEgyptian cat, Egyptian mau"
+    assert parse_labels(text) == ("tabby, tabby cat", "Egyptian cat, Egyptian mau")
+    assert parse_labels("n02123045 tabby\ncat") == ("n02123045 tabby", "cat")
+    assert parse_labels("n02123045\nn02124075") == ("n02123045", "n02124075")

@@ -169,6 +169,25 @@ class Region:
     box: tuple[float, float, float, float] | None = None
     mask: NDArray[np.bool_] | None = None
 
+    def check(self, size: tuple[int, int]) -> None:
+        """Raise UsageError unless the region fits a picture of `size` (width, height)."""
+        shown = f"{size[0]} x {size[1]} pixels"
+        if self.box is not None:
+            left, top, width, height = self.box
+            # A box may have been rounded outwards.
+            if min(left, top) < -1 or left + width > size[0] + 1 or top + height > size[1] + 1:
+                box = ",".join(f"{side:g}" for side in self.box)
+                raise UsageError(
+                    f"the region {box} reaches out of the picture, which has {shown}", "give X,Y,W,H in its pixels"
+                )
+        if self.mask is not None:
+            height, width = self.mask.shape
+            # The same shape up to the rounding of one side.
+            if abs(width - height * size[0] / size[1]) > 1 and abs(height - width * size[1] / size[0]) > 1:
+                raise UsageError(
+                    f"the mask has {width} x {height} pixels, and the picture {shown}", "give a mask of the same shape"
+                )
+
     def holds(self, x: Array, y: Array, size: tuple[int, int]) -> NDArray[np.bool_]:
         """Whether pixels at x, y (in pixels, centres at .5) of a picture of `size` (width, height) are inside."""
         inside = (x >= 0) & (y >= 0) & (x < size[0]) & (y < size[1])
@@ -230,10 +249,26 @@ def energy_inside(found: CamResult, region: Region) -> float:
     return float(heat[region.holds(x, y, found.size)].sum(dtype=np.float64)) / total if total else 0.0
 
 
+BETTER = {
+    "deletion": "less",
+    "insertion": "more",
+    "drop": "less",
+    "increase": "more",
+    "pointing_game": "more",
+    "energy_inside": "more",
+}
+"""Which of two values of a figure speaks for the map."""
+
+
 def judge_map(
     model: Model, image: Any, found: CamResult, region: Region | None = None, steps: int = STEPS
 ) -> dict[str, float]:
-    """Every figure about one map: deletion, insertion, drop, increase; with a region pointing_game, energy_inside."""
+    """Every figure about one map: deletion, insertion, drop, increase; with a region pointing_game, energy_inside.
+
+    Raises UsageError for a region that does not fit the picture.
+    """
+    if region is not None:
+        region.check(found.size)
     drop, rise = change_in_confidence(model, image, found)
     figures = {
         "deletion": deletion(model, image, found, steps=steps).area,

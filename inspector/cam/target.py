@@ -73,7 +73,7 @@ def find_output(model: Model, output: str | None) -> Explained:
         if model.classifier is None:
             raise NotComputable(
                 f"{model.path} has no classification output (its outputs: {', '.join(model.graph.outputs[:4])})",
-                f"say what to explain with --output NAME:INDEX, as in --output {model.graph.outputs[0]}:0 (output= in Python)",
+                f"say what to explain with --output NAME:INDEX (in Python output=), as in {model.graph.outputs[0]}:0",
             )
         return Explained(model.classifier.scores, None, True)
     name, element = output, None

@@ -41,10 +41,10 @@ def activations(
         ),
     ] = "channel",
     colormap: Annotated[
-        str, typer.Option("--colormap", metavar="NAME", help="viridis, magma, inferno, grey.")
+        str, typer.Option("--colormap", metavar="NAME", help="viridis, magma, inferno, turbo, grey, diverging.")
     ] = "viridis",
     size: Annotated[
-        int, typer.Option("--size", metavar="PX", min=16, max=4096, help="Size of a single channel.")
+        int, typer.Option("--size", metavar="PX", min=64, max=4096, help="Size of a single channel.")
     ] = 448,
     save_arrays: Annotated[bool, typer.Option("--save-arrays", help="Write each layer as .npy, float32.")] = False,
     out: OutOption = "inspector-out",
@@ -59,6 +59,7 @@ def activations(
 
     console = Console("activations", json, quiet)
     opened = console.open(model, provider, threads)
+    console.layers(opened, layer)
     taken: set[str] = set()
     done: list[Any] = []
 
@@ -119,6 +120,6 @@ def show(entry: Any) -> str:
         )
         for x in entry["layers"]
     ]  # fmt: skip
-    headers = ("layer", "kind", "shape", "min", "max", "mean", "std", "zero", "blank")
+    headers = ("layer", "kind", "shape", "min", "max", "mean", "std", "zero", "constant")
     lines = [entry["path"] + (f": {top_line(entry['top'])}" if entry["top"] else ""), ""]
-    return "\n".join([*lines, table(headers, rows, "min max mean std zero blank"), "", f"open {entry['overview']}"])
+    return "\n".join([*lines, table(headers, rows, "min max mean std zero constant"), "", f"open {entry['overview']}"])

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from inspector.cli.console import Console, JsonOption, ModelArgument, QuietOption, relative
+from inspector.cli.console import (
+    Console,
+    JsonOption,
+    ModelArgument,
+    ProviderOption,
+    QuietOption,
+    ThreadsOption,
+    relative,
+)
+
+_LABELS = (
+    "Class names: one a line, or JSON. A WordNet id before the name is left out; "
+    "of several names, as in tabby, tabby cat, --class takes any."
+)
 
 
 def annotate(
@@ -20,9 +33,7 @@ def annotate(
             help="imagenet, unit, signed, caffe, raw, or a JSON file with its keys.",
         ),
     ] = None,
-    labels: Annotated[
-        str | None, typer.Option("--labels", metavar="FILE", help="Class names: one a line, or JSON.")
-    ] = None,
+    labels: Annotated[str | None, typer.Option("--labels", metavar="FILE", help=_LABELS)] = None,
     cam_layer: Annotated[
         str | None, typer.Option("--cam-layer", metavar="NAME", help="The layer that class activation maps look at.")
     ] = None,
@@ -30,6 +41,8 @@ def annotate(
         str | None, typer.Option("--size", metavar="HxW", help="Input size, for a model that leaves it open.")
     ] = None,
     json: JsonOption = False,
+    provider: ProviderOption = "auto",
+    threads: ThreadsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Write preprocess, labels and layer names into a copy of a model; the network itself stays byte for byte.
@@ -39,7 +52,10 @@ def annotate(
     from inspector.annotate import annotate_model
 
     console = Console("annotate", json, quiet)
-    written = annotate_model(model, out, preprocess=preprocess, labels=labels, cam_layer=cam_layer, size=size)
+    written = annotate_model(
+        model, out, preprocess=preprocess, labels=labels, cam_layer=cam_layer, size=size,
+        provider=provider, threads=threads, warn=console.note,
+    )  # fmt: skip
     console.document(
         console.head(
             written,
@@ -50,7 +66,7 @@ def annotate(
         )
     )
     console.say(
-        f"{out}: {len(written.layers)} layers, {len(written.labels or ())} labels, "
+        f"{out}: {len(written.layers)} layers, {len(written.labels or ()) or 'no'} labels, "
         f"{written.preprocess.resize} to {written.preprocess.size}, mean {written.preprocess.mean}, "
         f"std {written.preprocess.std}, {written.preprocess.colour}"
     )

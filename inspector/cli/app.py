@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from inspector import __version__
-from inspector.cli.console import Stopped, error_document
-from inspector.errors import InspectorError, UsageError, one_line
+from inspector.cli.console import Interrupted, Stopped, as_error, error_document, wants_traceback
+from inspector.errors import InspectorError, UsageError, nearest
 
 app = typer.Typer(
     name="inspector",
@@ -54,7 +55,13 @@ def register() -> typer.Typer:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 the audit found something, 2 bad input or usage, 130 interrupted."""
     given = sys.argv[1:] if arguments is None else arguments
-    sys.exit(guarded(lambda: register()(args=given, prog_name="inspector", standalone_mode=False), "--json" in given))
+    sys.exit(run(given))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line: the exit code. Without arguments the help, as --help gives it."""
+    given = list(arguments) or ["--help"]
+    return guarded(lambda: register()(args=given, prog_name="inspector", standalone_mode=False), "--json" in given)
 
 
 def guarded(call: Callable[[], Any], json: bool) -> int:
@@ -62,6 +69,8 @@ def guarded(call: Callable[[], Any], json: bool) -> int:
     try:
         code = call()
         sys.stdout.flush()
+        if code == 130:  # typer keeps a KeyboardInterrupt to itself and returns this
+            return _interrupted(json)
         return code if isinstance(code, int) else 0
     except Stopped as stop:  # already reported
         return stop.code
@@ -70,25 +79,36 @@ def guarded(call: Callable[[], Any], json: bool) -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print("inspector: interrupted", file=sys.stderr)
-        return 130
+        return _interrupted(json)
     except BrokenPipeError:
         # The reader of our output (head, less) has seen enough. Python would complain once more when it shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except MemoryError:
-        return _report(InspectorError("there is not enough memory", "use a smaller picture or fewer layers"), json)
     except _ClickError as error:
-        text = error.format_message().rstrip(".") if hasattr(error, "format_message") else str(error)
-        return _report(UsageError(text, "see `inspector --help`, or --help of the command"), json)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _report(InspectorError(f"{where}{error.strerror or error}"), json)
+        return _report(_usage(error), json)
     except Exception as error:
-        if os.environ.get("INSPECTOR_DEBUG"):
+        if wants_traceback(error):
             raise
-        text = f"internal error, {type(error).__name__}: {one_line(str(error), 200)}"
-        return _report(InspectorError(text, "this is a bug; INSPECTOR_DEBUG=1 shows where"), json)
+        return _report(as_error(error), json)
+
+
+def _usage(error: Exception) -> UsageError:
+    """What typer found wrong, with the command whose help has the answer."""
+    text = error.format_message().rstrip(".") if hasattr(error, "format_message") else str(error)
+    context = getattr(error, "ctx", None)
+    path = getattr(context, "command_path", "") or "inspector"
+    unknown = re.match(r"No such command '(.*?)'", text)
+    if unknown is not None:
+        known = nearest(unknown[1], [command.name or "" for command in app.registered_commands])
+        return UsageError(f"{unknown[0]}; nearest: {', '.join(known)}", f"see `{path} --help`")
+    return UsageError(text, f"see `{path} --help`")
+
+
+def _interrupted(json: bool) -> int:
+    if json:
+        print(error_document(Interrupted("interrupted")), flush=True)
+    print("inspector: interrupted", file=sys.stderr)
+    return 130
 
 
 def _report(error: InspectorError, json: bool) -> int:

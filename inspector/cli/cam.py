@@ -45,7 +45,10 @@ def cam(
     output: Annotated[
         str | None, typer.Option("--output", metavar="NAME[:INDEX]", help="Output of a detector or segmenter.")
     ] = None,
-    opacity: Annotated[float, typer.Option("--opacity", min=0, max=1, help="Of the map on the picture.")] = 0.4,
+    opacity: Annotated[
+        float | None,
+        typer.Option("--opacity", min=0, max=1, help="Of the map on the picture; 0.4, with --negative 0.8 at most."),
+    ] = None,
     colormap: Annotated[
         str | None, typer.Option("--colormap", metavar="NAME", help="viridis, magma, inferno, turbo, grey, diverging.")
     ] = None,
@@ -55,7 +58,7 @@ def cam(
     ] = False,
     region: Annotated[
         str | None,
-        typer.Option("--region", metavar="X,Y,W,H", help="With --score: is the evidence inside this box? In pixels."),
+        typer.Option("--region", metavar="X,Y,W,H", help="Score too, and: is the evidence inside this box? In pixels."),
     ] = None,
     mask: Annotated[
         str | None, typer.Option("--mask", metavar="FILE", help="The same for a mask picture: bright is inside.")
@@ -73,34 +76,44 @@ def cam(
 
     console = Console("cam", json, quiet)
     opened = console.open(model, provider, threads)
+    console.layers(opened, layer)
     engine = prepare(opened, method, layer, backend, output)
     console.note(f"at {' + '.join(x.name for x in engine.layers)}: {engine.reason}")
-    judge = _judge(engine, score, region, mask)
+    if engine.method.class_independent and (classes or top > 1):
+        console.note(f"{engine.method.name} does not depend on the class: one map for all")
+    check, judge = _judge(engine, score, region, mask)
     taken: set[str] = set()
 
     def handle(picture: Picture) -> dict[str, Any]:
+        check(picture.source)
         folder = Path(out) / safe_name(picture.stem, taken)
         maps, sheet = draw_maps(
             engine, picture.source, folder, name=picture.name, classes=classes, top=top, opacity=opacity,
             colormap=colormap, negative=negative,
         )  # fmt: skip
-        entries = [{**_entry(drawn), **judge(picture.source, drawn.result)} for drawn in maps]
+        entries = [
+            {**_entry(drawn, engine.method.class_independent), **judge(picture.source, drawn.result)} for drawn in maps
+        ]
         return {"path": picture.path, "maps": entries, "sheet": relative(sheet) if sheet else None}
 
     console.each(opened, images, handle, _show)
 
 
-def _judge(engine: Any, score: bool, region: str | None, mask: str | None) -> Any:
-    """A function (image, map) -> keys about its faithfulness; none without --score, --region or --mask."""
+def _judge(engine: Any, score: bool, region: str | None, mask: str | None) -> tuple[Any, Any]:
+    """(image -> whether the region fits it, (image, map) -> keys about its faithfulness); nothing unless asked for."""
     if not (score or region or mask):
-        return lambda image, found: {}
+        return lambda image: None, lambda image, found: {}
     from inspector.cam.faithfulness import judge_map, parse_region
+    from inspector.image import open_image
 
     area = parse_region(region, mask)
-    return lambda image, found: {"score": judge_map(engine.model, image, found, region=area)}
+    return (
+        lambda image: area.check(open_image(image).size) if area else None,
+        lambda image, found: {"score": judge_map(engine.model, image, found, region=area)},
+    )
 
 
-def _entry(drawn: Any) -> dict[str, Any]:
+def _entry(drawn: Any, class_independent: bool) -> dict[str, Any]:
     found = drawn.result
     return {
         "class": {
@@ -119,16 +132,28 @@ def _entry(drawn: Any) -> dict[str, Any]:
         "raw": relative(drawn.raw),
         "overlay": relative(drawn.overlay),
         "reason": found.reason,
+        "class_independent": class_independent,
     }
 
 
 def _show(entry: Any) -> str:
+    from inspector.cam.faithfulness import BETTER
+
     lines = [f"{entry['path']}:"]
     for found in entry["maps"]:
         about = found["class"]
         sure = "" if about["probability"] is None else f" {about['probability']:.1%}".replace("%", " %")
-        where = "no positive evidence" if found["empty"] else "peak at {}, {}".format(*found["peak"])
-        lines.append(f"  {about['label']}{sure}: {where} ({found['method']} at {found['layer']}, {found['backend']})")
-        lines += [f"    {key.replace('_', ' ')} {value:.3f}" for key, value in found.get("score", {}).items()]
+        where = "peak at {}, {}".format(*found["peak"])
+        made = f"({found['method']} at {found['layer']}, {found['backend']})"
+        if found["class_independent"]:
+            where = "no pattern" if found["empty"] else where
+            lines.append(f"  the strongest pattern, whatever the class: {where} {made}")
+            if "score" in found:
+                lines.append(f"    its figures are those of {about['label']}{sure}")
+        else:
+            where = "no positive evidence" if found["empty"] else where
+            lines.append(f"  {about['label']}{sure}: {where} {made}")
+        for key, value in found.get("score", {}).items():
+            lines.append(f"    {key.replace('_', ' ')} {value:.3f} ({BETTER[key]} is better)")
         lines.append(f"    {found['overlay']}")
     return "\n".join(lines + ([f"  all: {entry['sheet']}"] if entry["sheet"] else []))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,17 +15,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from inspector import __version__
-from inspector.errors import ImageError, InspectorError
+from inspector.errors import (
+    ClassNotFound,
+    ImageError,
+    InspectorError,
+    LayerNotFound,
+    MissingExtra,
+    OutputError,
+    UsageError,
+    one_line,
+)
 
 if TYPE_CHECKING:
+    from inspector.layers import Layer
     from inspector.model import Model, Prediction
 
 SCHEMA = 1
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx file, from any exporter.")]
-ImagesArgument = Annotated[
-    list[str], typer.Argument(metavar="IMAGE...", help="Pictures, folders of pictures, or - for one on stdin.")
-]
+_IMAGES = "Pictures, folders of pictures, or - for one on stdin. One that fails is skipped; exit 2 only if all do."
+ImagesArgument = Annotated[list[str], typer.Argument(metavar="IMAGE...", help=_IMAGES)]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
 ProviderOption = Annotated[
     str, typer.Option("--provider", metavar="NAME", help="auto, cpu, cuda, ...; see `inspector doctor`.")
@@ -32,7 +42,7 @@ ProviderOption = Annotated[
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", metavar="N", min=1, help="Threads of onnxruntime; default: all cores.")
 ]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes on stderr.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr; only errors.")]
 OutOption = Annotated[str, typer.Option("-o", "--out", metavar="DIR", help="Folder for what is written.")]
 
 
@@ -42,6 +52,16 @@ class Stopped(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
+
+
+class Interrupted(InspectorError):
+    """Ctrl-C, as a document tells it."""
+
+    kind = "interrupted"
+
+
+_FATAL = (UsageError, OutputError, LayerNotFound, ClassNotFound, MissingExtra)
+"""Errors that the next picture would meet again; any other that a picture causes is that picture's own."""
 
 
 @dataclass
@@ -54,12 +74,12 @@ class Picture:
     @property
     def name(self) -> str:
         """What it is called in titles."""
-        return "the picture on stdin" if isinstance(self.source, bytes) else self.source.name
+        return "the picture on stdin" if self.path == "-" else Path(self.path).name
 
     @property
     def stem(self) -> str:
         """A name for files made from it."""
-        return "stdin" if isinstance(self.source, bytes) else self.source.stem
+        return "stdin" if self.path == "-" else Path(self.path).stem
 
 
 @dataclass
@@ -73,7 +93,12 @@ class Console:
 
     def note(self, line: str) -> None:
         """A remark on stderr, once."""
-        if not self.quiet and line not in self._said:
+        if not self.quiet:
+            self.warn(line)
+
+    def warn(self, line: str) -> None:
+        """What went wrong, on stderr, once; --quiet does not keep it back."""
+        if line not in self._said:
             self._said.add(line)
             print(f"inspector: {line}", file=sys.stderr)
 
@@ -93,6 +118,17 @@ class Console:
                 "`inspector annotate` writes the right values into the file"
             )
         return model
+
+    def layers(self, model: Model, names: Sequence[str] | None) -> list[Layer]:
+        """The layers that --layer names; says which one was taken where the name is only a part of another."""
+        found = []
+        for name in names or ():
+            layer = model.layer(name)
+            exact = name.strip() in (layer.name, layer.tensor, *layer.aliases)
+            if not exact and not layer.name.lower().endswith(name.strip().lower()):
+                self.note(f"--layer {name}: taken for {layer.name}, the only one with that in its name")
+            found.append(layer)
+        return found
 
     def head(self, model: Model | None, /, **more: Any) -> dict[str, Any]:
         """The keys that every document begins with."""
@@ -116,8 +152,9 @@ class Console:
     ) -> None:
         """Call `handle` for every picture and give out what it returns: as lines, or as `images` of one document.
 
-        Entries are given out as they come, so memory does not grow with their number. A picture that cannot be read
-        is reported, skipped and listed under `skipped`; when none could be read, that is the error.
+        Entries are given out as they come, so memory does not grow with their number. A picture that cannot be read,
+        or that the network does not take, is reported, skipped and listed under `skipped`; when none worked, that is
+        the error. Whatever else ends the loop, the document is closed and holds the error.
         """
         skipped: list[dict[str, str]] = []
         done = 0
@@ -129,7 +166,9 @@ class Console:
                     if isinstance(picture, ImageError):
                         raise picture
                     entry = handle(picture)
-                except ImageError as error:
+                except _FATAL:
+                    raise
+                except InspectorError as error:
                     problem = problem or error
                     shown = picture.path if isinstance(picture, Picture) else ""
                     skipped.append({"path": shown, "error": error.message})
@@ -145,27 +184,33 @@ class Console:
                     print(show(entry))
                 done += 1
                 waiting = self._tell(waiting)
-        except BaseException as error:
-            if self.json and done:
-                known = error if isinstance(error, InspectorError) else InspectorError(type(error).__name__)
-                print(f"], {dumps({'skipped': skipped, **error_fields(known)})[1:]}")
-                if isinstance(error, InspectorError):
-                    raise Stopped(2) from error
-                if isinstance(error, KeyboardInterrupt):
-                    raise Stopped(130) from error
+        except BrokenPipeError:  # nobody reads the document any more
             raise
+        except (Exception, KeyboardInterrupt) as error:
+            self._tell(waiting)
+            if not (self.json and done):
+                raise
+            print(f"], {dumps({'skipped': skipped, **error_fields(as_error(error))})[1:]}", flush=True)
+            if isinstance(error, KeyboardInterrupt):
+                print("inspector: interrupted", file=sys.stderr)
+                raise Stopped(130) from error
+            if wants_traceback(error):
+                raise
+            raise Stopped(2) from error
         if not done:
+            problem = problem or ImageError("no pictures were given")
             if len(skipped) > 1:
-                raise ImageError(f"none of {len(skipped)} pictures could be read; the first: {problem}")
-            raise problem or ImageError("no pictures were given")
+                verb = "read" if isinstance(problem, ImageError) else "used"
+                raise type(problem)(f"none of {len(skipped)} pictures could be {verb}; the first: {problem}")
+            raise problem
         if self.json:
             print(f"], {dumps({'skipped': skipped})[1:]}")
-        elif skipped and not self.quiet:
+        elif skipped:
             self.note(f"{done} pictures done, {len(skipped)} skipped")
 
     def _tell(self, lines: list[str]) -> list[str]:
         for line in lines:
-            self.note(line)
+            self.warn(line)
         return []
 
     def _progress(self, pictures: Iterator[Picture | ImageError]) -> Iterator[Picture | ImageError]:
@@ -200,18 +245,29 @@ def find_pictures(images: Sequence[str]) -> Iterator[Picture | ImageError]:
 
     An empty folder is given as the ImageError that it is, so that the others still get their turn.
     """
-    from inspector.image import find_images
+    from inspector.image import find_images, read_limited
 
     for given in images:
         if given == "-":
-            yield Picture("-", sys.stdin.buffer.read())
+            yield Picture("-", read_limited(sys.stdin.buffer))
         elif os.path.isdir(given):  # noqa: PTH112  a Path of "" would be the current folder
             found = find_images(Path(given))
             yield from (Picture(relative(path), path) for path in found)
             if not found:
                 yield ImageError(f"the folder {given} holds no pictures", "known: JPEG, PNG, WebP, BMP, TIFF")
+        elif _is_pipe(given):
+            # A pipe, as of <(command), can be read only once.
+            with Path(given).open("rb") as stream:
+                yield Picture(given, read_limited(stream))
         else:
             yield Picture(relative(Path(given)), Path(given))
+
+
+def _is_pipe(given: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(given).st_mode)  # noqa: PTH116
+    except (OSError, ValueError):
+        return False
 
 
 def relative(path: str | Path) -> str:
@@ -244,6 +300,27 @@ def error_fields(error: InspectorError) -> dict[str, Any]:
     return {"error": {"kind": error.kind, "message": error.message, "hint": error.hint}}
 
 
+def as_error(error: BaseException) -> InspectorError:
+    """Any exception as the error that people and documents are told."""
+    if isinstance(error, InspectorError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted("interrupted")
+    if isinstance(error, MemoryError):
+        return InspectorError("there is not enough memory", "use a smaller picture or fewer layers")
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return InspectorError(f"{where}{error.strerror or error}")
+    text = f"internal error, {type(error).__name__}: {one_line(str(error), 200)}"
+    return InspectorError(text, "this is a bug; INSPECTOR_DEBUG=1 shows where")
+
+
+def wants_traceback(error: BaseException) -> bool:
+    """Whether this is a bug that somebody is looking for."""
+    expected = isinstance(error, InspectorError | MemoryError | OSError | KeyboardInterrupt)
+    return not expected and bool(os.environ.get("INSPECTOR_DEBUG"))
+
+
 def error_document(error: InspectorError) -> str:
     """The document of a command that failed."""
     return dumps(error_fields(error))
@@ -267,8 +344,9 @@ def top_document(top: Sequence[Prediction]) -> list[dict[str, Any]]:
 
 
 def top_line(top: Sequence[Mapping[str, Any]]) -> str:
-    """`Egyptian cat 76.1 %, tabby 10.3 %`."""
-    return ", ".join(f"{p['label']} {p['probability']:.1%}".replace("%", " %") for p in top)
+    """`Egyptian cat 76.1 %, tabby 10.3 %`; with semicolons between labels that hold commas themselves."""
+    between = "; " if any("," in p["label"] for p in top) else ", "
+    return between.join(f"{p['label']} {p['probability']:.1%}".replace("%", " %") for p in top)
 
 
 def shape_text(shape: Sequence[Any] | None) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from inspector.cli.console import Console, JsonOption, QuietOption, table
+from inspector.cli.console import Console, JsonOption, ProviderOption, QuietOption, ThreadsOption, table
 
 
-def doctor(json: JsonOption = False, quiet: QuietOption = False) -> None:
+def doctor(
+    json: JsonOption = False,
+    provider: ProviderOption = "auto",
+    threads: ThreadsOption = None,
+    quiet: QuietOption = False,
+) -> None:
     """Say what is installed, what is missing, and what would run where."""
     from inspector.doctor import examine
 
     console = Console("doctor", json, quiet)
-    found = examine()
+    found = examine(provider, threads)
     console.document(console.head(None, model=None, **found))
     console.say(f"inspector on Python {found['python']} ({found['platform']}), {found['cores']} cores")
     console.say("")
@@ -18,9 +23,8 @@ def doctor(json: JsonOption = False, quiet: QuietOption = False) -> None:
         table(("package", "version", "for"), [(p["name"], p["version"] or "-", p["for"]) for p in found["packages"]])
     )
     console.say("")
-    console.say(
-        table(("provider", "built in", "device"), [(p["name"], p["built_in"], p["device"]) for p in found["providers"]])
-    )
+    rows = [(p["name"], *("yes" if p[key] else "no" for key in ("built_in", "device"))) for p in found["providers"]]
+    console.say(table(("provider", "built in", "device"), rows))
     console.say("")
     for line in found["advice"]:
         console.say(line)

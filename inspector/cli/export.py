@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from inspector.cli.console import Console, JsonOption, QuietOption, relative, table
+from inspector.cli.console import (
+    Console,
+    JsonOption,
+    ProviderOption,
+    QuietOption,
+    ThreadsOption,
+    relative,
+    table,
+)
 
 
 def export(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="torchvision:NAME, timm:NAME or package.module:factory.")
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="torchvision:NAME, timm:NAME, package.module:factory, or a run of finetune."
+        ),
     ],
     out: Annotated[str, typer.Option("-o", "--out", metavar="FILE.onnx", help="The file to write.")],
     weights: Annotated[
@@ -32,10 +44,13 @@ def export(
     ] = "features",
     opset: Annotated[int | None, typer.Option("--opset", metavar="N", help="Version of the operator set.")] = None,
     json: JsonOption = False,
+    provider: ProviderOption = "auto",
+    threads: ThreadsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Export a torch network to one .onnx file: named layers, preprocess and labels inside, every layer checked.
 
+    A run folder of `inspector finetune`, or one of its checkpoints, gives its .onnx again.
     Without --weights or --pretrained the weights are random. Every exposed layer is compared between torch and
     onnxruntime on a photograph; a difference above 1e-3 of the layer's scale fails the export and writes nothing.
     """
@@ -43,6 +58,10 @@ def export(
 
     exporters = need_exporters()
     console = Console("export", json, quiet)
+    _prepare(console, provider, threads)
+    if Path(source).is_dir() or source.endswith(".safetensors"):
+        _export_run(console, exporters, source, out)
+        return
     loaded = exporters.load_source(
         source, weights=weights, pretrained=pretrained, preprocess=preprocess, labels=labels,
         size=(size, size) if size else None,
@@ -63,3 +82,23 @@ def export(
         f"torch and onnxruntime on {written.picture}; the largest difference is "
         f"{worst.max_abs / (worst.scale or 1):.1e} of the scale of {worst.layer}"
     )
+
+
+def _prepare(console: Console, provider: str, threads: int | None) -> None:
+    """torch's threads; and the provider, which only has to exist: the reference of the comparison is the CPU."""
+    from inspector.runtime import choose_providers
+
+    if len(choose_providers(provider)) > 1 and provider != "auto":
+        console.note(f"--provider {provider}: an export is compared with torch on the CPU all the same")
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _export_run(console: Console, exporters: Any, source: str, out: str) -> None:
+    """A run folder or a checkpoint: its weights in the graph that it was trained from."""
+    model = exporters.export_run(source, out)
+    names = [layer.name for layer in model.layers]
+    console.document(console.head(model, file=relative(out), layers=names, parity=[], notes=[]))
+    console.say(f"{out}: {model.graph.size / 1e6:.1f} MB, {len(names)} layers, classes {', '.join(model.labels or ())}")

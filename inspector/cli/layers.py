@@ -6,14 +6,22 @@ from inspector.cli.console import (
     Console,
     JsonOption,
     ModelArgument,
+    ProviderOption,
     QuietOption,
+    ThreadsOption,
     relative,
     shape_text,
     table,
 )
 
 
-def layers(model: ModelArgument, json: JsonOption = False, quiet: QuietOption = False) -> None:
+def layers(
+    model: ModelArgument,
+    json: JsonOption = False,
+    provider: ProviderOption = "auto",
+    threads: ThreadsOption = None,
+    quiet: QuietOption = False,
+) -> None:
     """List the layers of a model: name, kind, shape, and whether the file exposes it.
 
     A layer is given to other commands by its name or any unique ending of it.
@@ -21,7 +29,7 @@ def layers(model: ModelArgument, json: JsonOption = False, quiet: QuietOption = 
     from inspector.model import describe
 
     console = Console("layers", json, quiet)
-    opened = console.open(model)
+    opened = console.open(model, provider, threads)
     entries = [
         {
             "name": layer.name,

@@ -30,6 +30,8 @@ from inspector.render.figure import (
 from inspector.render.text import draw_text, line_height, percent, wrap
 
 OPACITY = 0.4
+SIGNED_OPACITY = 0.8
+"""Of the strongest evidence in a signed map; weaker evidence is more transparent, and none leaves the picture."""
 SMALLEST, LARGEST = 64, 2048
 
 # Pixels interpolated at a time, so that a picture of 24 megapixels needs little more memory than itself.
@@ -62,10 +64,11 @@ def draw_cam(
     backend: str = "",
     subtitle: str = "",
     box: Box | None = None,
-    opacity: float = OPACITY,
+    opacity: float | None = None,
     colormap: str | None = None,
     signed: bool = False,
     empty: bool = False,
+    class_independent: bool = False,
     size: int = 448,
 ) -> Image.Image:
     """The picture, and beside it the picture under the heatmap of one class.
@@ -73,8 +76,10 @@ def draw_cam(
     heatmap, label, probability, empty: see CamMap. layer, method, backend: what made the map, named in the title.
     subtitle: the model and the picture.
     box: the part of the picture that the network saw, in picture pixels; the rest is dimmed. None for all of it.
-    opacity: of the heatmap, 0 to 1. colormap: viridis, or diverging if `signed`, unless given.
+    opacity: of the heatmap, 0 to 1; OPACITY, or SIGNED_OPACITY if `signed`, unless given.
+    colormap: viridis, or diverging if `signed`, unless given.
     signed: the heatmap has negative values, for what speaks against the class.
+    class_independent: the map is not of a class, which title and key say; `label` and `probability` are not shown.
     size: longer side of each of the two pictures, 64 to 2048.
 
     Returns an RGB image. Raises UsageError for a heatmap that is not (h, w) and finite, an opacity or size out of
@@ -92,35 +97,44 @@ def draw_cam(
         if part
     )
     entry = CamMap(heatmap, label, probability, empty)
-    title = f"Where the network sees “{label}”{chance}"
-    return _figure(picture, [entry], title, made, subtitle, box, opacity, colormap, signed, size, False)
+    if class_independent:
+        title = f"The strongest pattern{' at ' + layer if layer else ''}; it does not depend on the class"
+    elif signed:
+        title = f"What speaks for and against “{label}”{chance}"
+    else:
+        title = f"Where the network sees “{label}”{chance}"
+    words = _words(1, signed, class_independent)
+    return _figure(picture, [entry], title, made, subtitle, box, opacity, colormap, signed, size, False, words)
 
 
 def draw_cam_sheet(
     picture: Image.Image,
     maps: Sequence[CamMap],
     *,
-    title: str = "Where the network sees its first guesses",
+    title: str = "",
     layer: str = "",
     method: str = "",
     backend: str = "",
     subtitle: str = "",
     box: Box | None = None,
-    opacity: float = OPACITY,
+    opacity: float | None = None,
     colormap: str | None = None,
     signed: bool = False,
     size: int = 320,
 ) -> Image.Image:
     """The picture, then the picture under the heatmap of each class of `maps`, each with its label and probability.
 
-    All as in `draw_cam`; raises UsageError for the same reasons, or if there are no maps.
+    title: what the maps are, unless given. All as in `draw_cam`; raises UsageError for the same reasons, or if there
+    are no maps.
     """
     if not maps:
         raise UsageError("there are no class activation maps to draw")
     made = " · ".join(
         part for part in (method, f"at {layer}" if layer else "", f"computed with {backend}" if backend else "") if part
     )
-    return _figure(picture, maps, title, made, subtitle, box, opacity, colormap, signed, size, True)
+    usual = "What speaks for and against its first guesses" if signed else "Where the network sees its first guesses"
+    words = _words(len(maps), signed, False)
+    return _figure(picture, maps, title or usual, made, subtitle, box, opacity, colormap, signed, size, True, words)
 
 
 def draw_overlay(
@@ -128,7 +142,7 @@ def draw_overlay(
     heatmap: NDArray[Any],
     box: Box | None = None,
     *,
-    opacity: float = OPACITY,
+    opacity: float | None = None,
     colormap: str | None = None,
     signed: bool = False,
     limit: float | None = None,
@@ -137,11 +151,14 @@ def draw_overlay(
 
     heatmap: float (h, w); [0, 1], or signed. It is enlarged bilinearly, each element covering its share of the box.
     limit: the value that has the last colour; 1, or the largest magnitude of a signed map, unless given.
+    A signed map is the more transparent the nearer it is to zero, so that its pale middle hides nothing.
     Other parameters as in `draw_cam`. A heatmap that is zero everywhere leaves the picture as it is.
 
     Returns a new RGB image. Raises UsageError as `draw_cam` does.
     """
     values = _checked(heatmap)
+    if opacity is None:
+        opacity = SIGNED_OPACITY if signed else OPACITY
     if not 0 <= opacity <= 1:
         raise UsageError(f"the opacity must be 0 to 1, not {opacity:g}")
     table = color_table(colormap or ("diverging" if signed else "viridis"), 256)
@@ -168,7 +185,12 @@ def draw_overlay(
     colored.putpalette(table.tobytes())
     out = rgb.copy()
     region = (left, top, right, bottom)
-    out.paste(Image.blend(rgb.crop(region), colored.convert("RGB"), opacity), region)
+    if signed:
+        strength = (np.abs(np.arange(256) - 127.5) - 0.5) / 127 * 255 * opacity
+        mask = Image.fromarray(np.rint(strength).astype(np.uint8)[index])
+        out.paste(colored.convert("RGB"), region, mask)
+    else:
+        out.paste(Image.blend(rgb.crop(region), colored.convert("RGB"), opacity), region)
     return out
 
 
@@ -210,12 +232,14 @@ def _figure(
     made: str,
     subtitle: str,
     box: Box | None,
-    opacity: float,
+    opacity: float | None,
     colormap: str | None,
     signed: bool,
     size: int,
     captions: bool,
+    words: tuple[str, str],
 ) -> Image.Image:
+    """words: what stands beside the colour bar, and on a map that is empty."""
     if not SMALLEST <= size <= LARGEST:
         raise UsageError(f"the size must be {SMALLEST} to {LARGEST} pixels, not {size}")
     colors = colormap or ("diverging" if signed else "viridis")
@@ -229,7 +253,7 @@ def _figure(
         blank = entry.empty or not np.asarray(entry.heatmap).any()
         empty.append(blank)
         if blank:
-            panel = _with_words(mark_box(small, exact), f"no positive evidence for “{entry.label}”")
+            panel = _with_words(mark_box(small, exact), words[1].format(entry.label))
         else:
             over = draw_overlay(
                 small, entry.heatmap, exact, opacity=opacity, colormap=colors, signed=signed, limit=limit
@@ -267,16 +291,21 @@ def _figure(
         bar_width = min(256, room)
         y = height - 52
         paste_bar(canvas, (PAD, y, PAD + bar_width, y + 12), -limit if signed else 0, limit, colors)
-        note = wrap(_note(maps, signed), 12, room - bar_width - 14, 2)
+        note = wrap(words[0], 12, room - bar_width - 14, 2)
         for k, line in enumerate(note):
             draw_text(draw, (PAD + bar_width + 14, y - 2 + k * line_height(12)), line, 12, INK)
     return canvas
 
 
-def _note(maps: Sequence[CamMap], signed: bool) -> str:
+def _words(count: int, signed: bool, class_independent: bool) -> tuple[str, str]:
+    """(what the colours mean, what an empty map says, with a place for the label)."""
+    if class_independent:
+        ends = "-: the opposite of the pattern; +: the pattern" if signed else "0: not there; 1: where it is strongest"
+        return ends, "no pattern at this layer"
     if signed:
-        return "below 0 speaks against the class, above 0 for it"
-    return "0: no evidence; 1: the strongest evidence in " + ("each map" if len(maps) > 1 else "this map")
+        return "below 0 speaks against the class, above 0 for it", "no evidence for or against “{}”"
+    which = "each map" if count > 1 else "this map"
+    return f"0: no evidence; 1: the strongest evidence in {which}", "no positive evidence for “{}”"
 
 
 def _with_words(picture: Image.Image, words: str) -> Image.Image:

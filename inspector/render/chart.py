@@ -16,6 +16,8 @@ from inspector.render.text import draw_text, draw_text_up, percent, shorten, tex
 ACTIVATION: Color = (68, 57, 154)
 OTHER: Color = (214, 116, 20)
 _FINE = 3
+_PITCH = 13
+"""Names read upwards, and each has the height of a line."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,7 @@ def draw_depth_chart(
     top, left = legend_top + 28, PAD + 66
     plot_width, plot_height = width - left - PAD - 6, 260
     step = plot_width / len(points)
-    # Names read upwards, one in so many that each has the height of a line.
-    every = max(1, math.ceil(13 / step))
-    named = range(0, len(points), every)
+    named = _named(points, max(1, math.ceil(_PITCH / step)))
     names = {n: shorten(points[n].name, 11, 150, middle=True) for n in named}
     names_height = max(text_width(name, 11) for name in names.values())
     bottom = top + plot_height
@@ -63,7 +63,7 @@ def draw_depth_chart(
 
     centres = [(left + (n + 0.5) * step, bottom - point.zero_fraction * plot_height) for n, point in enumerate(points)]
     fine = Image.new("RGB", (width * _FINE, height * _FINE), PAPER)
-    _shapes(ImageDraw.Draw(fine), points, centres, (left, top, left + plot_width, bottom), every, legend_top)
+    _shapes(ImageDraw.Draw(fine), points, centres, (left, top, left + plot_width, bottom), named, legend_top)
     canvas = fine.reduce(_FINE)
 
     draw = ImageDraw.Draw(canvas)
@@ -79,8 +79,8 @@ def draw_depth_chart(
     for n, name in names.items():
         draw_text_up(draw, (centres[n][0], bottom + 8), name, 11, MUTED)
     below = "layers in the order of the network, the first on the left"
-    if every > 1:
-        below += f"; every {every}{_ordinal(every)} is named"
+    if len(named) < len(points):
+        below += f"; {len(named)} of {len(points)} are named"
     draw_text(draw, (left + plot_width / 2, bottom + 8 + names_height + 8), below, 12, MUTED, "middle")
     return canvas
 
@@ -137,7 +137,7 @@ def _shapes(
     points: Sequence[DepthPoint],
     centres: Sequence[tuple[float, float]],
     plot: tuple[int, int, float, int],
-    every: int,
+    named: Sequence[int],
     legend_top: int,
 ) -> None:
     """Everything but the words, at _FINE times the size."""
@@ -146,7 +146,7 @@ def _shapes(
     for value in range(0, 101, 20):
         level = round(bottom - value / 100 * (bottom - top)) * f
         draw.rectangle((left * f, level, right * f, level + f - 1), fill=MUTED if value == 0 else RULE)
-    for x, _ in centres[::every]:
+    for x, _ in (centres[n] for n in named):
         draw.rectangle((x * f, bottom * f, x * f + f - 1, (bottom + 4) * f), fill=MUTED)
     line = [(x * f, y * f) for (x, y), point in zip(centres, points, strict=True) if point.activation]
     if len(line) > 1:
@@ -176,7 +176,18 @@ def _marker(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, activa
         draw.polygon(corners, fill=PAPER, outline=OTHER, width=round(1.4 * f))
 
 
-def _ordinal(number: int) -> str:
-    if number % 100 in (11, 12, 13):
-        return "th"
-    return {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+def _named(points: Sequence[DepthPoint], apart: int) -> list[int]:
+    """The positions of the points that get a name, in order, any two at least `apart` from each other.
+
+    First the activation layer (or else the layer) with the most zeros, then the ends, then other activation layers,
+    then what there is room for.
+    """
+    count = len(points)
+    active = [n for n in range(count) if points[n].activation]
+    main = active or list(range(count))
+    most = max(main, key=lambda n: points[n].zero_fraction)
+    chosen: set[int] = set()
+    for n in (most, main[0], main[-1], *active, *range(count)):
+        if not chosen.intersection(range(n - apart + 1, n + apart)):
+            chosen.add(n)
+    return sorted(chosen)

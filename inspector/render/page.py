@@ -217,18 +217,20 @@ def _table(layers: Sequence[PageLayer]) -> str:
         blank = "" if layer.blank is None else str(layer.blank)
         zero = layer.zero_fraction
         rows.append(
-            f'<tr><th scope="row"><a href="#layer-{n}">{_text(layer.name)}</a></th><td>{_text(layer.kind)}</td>'
-            f'<td>{_shape(layer.shape)}</td><td><div class="zero"><span class="bar">'
-            f'<i style="width:{zero * 100:.1f}%"></i></span><span>{percent(zero)}</span></div></td><td>{blank}</td>'
+            f'<tr><th scope="row"><a href="#layer-{n}">{_text(layer.name)}</a></th>'
+            f'<td><div class="zero"><span class="bar"><i style="width:{zero * 100:.1f}%"></i></span>'
+            f"<span>{percent(zero)}</span></div></td><td>{blank}</td>"
+            f'<td class="kind">{_text(layer.kind)}</td><td>{_shape(layer.shape)}</td>'
             + "".join(f"<td>{number(v)}</td>" for v in (layer.low, layer.high, layer.mean, layer.std))
             + "</tr>"
         )
     return f"""<section id="layers">
 <h2>Layers</h2>
 <div class="wide"><table>
-<thead><tr><th scope="col">layer</th><th scope="col">kind</th><th scope="col">shape</th>
+<thead><tr><th scope="col">layer</th>
 <th scope="col" title="share of the values that are exactly 0">zeros</th>
 <th scope="col" title="channels whose map is constant on this picture">constant</th>
+<th scope="col" class="kind">kind</th><th scope="col">shape</th>
 <th scope="col">min</th><th scope="col">max</th><th scope="col">mean</th><th scope="col">std</th></tr></thead>
 <tbody>
 {chr(10).join(rows)}
@@ -244,8 +246,8 @@ def _sheets(layers: Sequence[PageLayer]) -> str:
         else:
             width, height = layer.grid_size
             sheet = (
-                f'<a href="{_url(layer.grid)}"><img loading="lazy" src="{_url(layer.grid)}" width="{width}" '
-                f'height="{height}" alt="Every channel of {_text(layer.name)}"></a>'
+                f'<a class="wide" href="{_url(layer.grid)}"><img loading="lazy" src="{_url(layer.grid)}" '
+                f'width="{width}" height="{height}" alt="Every channel of {_text(layer.name)}"></a>'
             )
         out.append(
             f'<section class="sheet" id="layer-{n}"><h3>{_text(layer.name)} '
@@ -291,20 +293,21 @@ figcaption { font-size: .875rem; margin-top: 6px; overflow-wrap: anywhere; }
 .guesses .bar { grid-column: 1 / -1; }
 .bar { display: block; height: 8px; border-radius: 4px; background: var(--soft); overflow: hidden; }
 .bar i { display: block; height: 100%; background: var(--accent); }
-.wide { overflow-x: auto; }
+.wide { display: block; overflow-x: auto; }
 .depth { margin-top: 32px; }
 .narrow { display: none; }
 .chart { max-width: none; width: 100%; min-width: 820px; }
 table { border-collapse: collapse; font-size: .875rem; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 12px 5px 0; border-bottom: 1px solid var(--rule); text-align: right; white-space: nowrap; }
-th:first-child, td:nth-child(2) { text-align: left; }
+th:first-child, .kind { text-align: left; }
 thead th { color: var(--muted); font-weight: 500; }
-thead th:nth-child(2) { text-align: left; }
 tbody th { font-weight: 400; }
 .zero { display: flex; align-items: center; justify-content: flex-end; gap: 8px; }
 .zero .bar { width: 90px; flex: none; }
 .zero span:last-child { min-width: 3.6em; }
 .sheet { border-top: 1px solid var(--rule); margin-top: 28px; padding-top: 18px; scroll-margin-top: 8px; }
+/* On a small screen a sheet scrolls, as the chart does, before its tiles get too small to see. */
+.sheet img { max-width: max(100%, 820px); }
 .sheet .up { font-size: .8125rem; font-weight: 400; margin-left: .6em; white-space: nowrap; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: 24px; margin-top: 20px; }
 .cards a { display: block; color: var(--ink); text-decoration: none; overflow-wrap: anywhere; }
@@ -319,6 +322,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
   .top { grid-template-columns: minmax(0, 1fr); gap: 20px; }
   .narrow { display: block; margin: 28px 0 -16px; }
   .zero .bar { display: none; }
+  tbody th { white-space: normal; overflow-wrap: anywhere; min-width: 9em; }
 }
 @media print { .sheet { break-inside: avoid; } }
 """

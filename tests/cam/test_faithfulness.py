@@ -234,3 +234,18 @@ def test_rank_correlation_with_ties() -> None:
 
     b = np.array([[0.5, 2, 0.5], [1, 9, 0]])
     assert rank_correlation(a, b) == pytest.approx(spearmanr(a.ravel(), b.ravel()).statistic)
+
+
+@pytest.mark.parametrize(
+    ("region", "message"),
+    [
+        (Region(box=(0, 0, 14, 5)), "the region 0,0,14,5 reaches out of the picture, which has 12 x 12 pixels"),
+        (Region(box=(50, 50, 5, 5)), "reaches out of the picture"),
+        (Region(mask=np.ones((30, 50), np.bool_)), "the mask has 50 x 30 pixels, and the picture 12 x 12 pixels"),
+    ],
+)
+def test_a_region_that_does_not_fit_the_picture(corner: Model, region: Region, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        judge_map(corner, bright(), map_of(corner, RIGHT), region, steps=2)
+    Region(box=(0, 0, 12.5, 12)).check((12, 12))
+    Region(mask=np.ones((13, 25), np.bool_)).check((451, 240))

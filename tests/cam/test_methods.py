@@ -128,3 +128,10 @@ def test_every_method_has_its_paper_and_its_formula() -> None:
     for method in METHODS.values():
         assert method.paper
         assert "=" in (method.formula.__doc__ or "").splitlines()[0], method.name
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_eigencam_of_values_that_are_not_finite_is_empty(bad: float) -> None:
+    activation = np.ones((4, 3, 3), np.float32)
+    activation[1, 2, 0] = bad
+    assert not METHODS["eigencam"].formula(activation).any()  # type: ignore[attr-defined]

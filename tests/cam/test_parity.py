@@ -20,9 +20,10 @@ from inspector import open_model
 from inspector.cam import prepare
 from inspector.model import Model
 from tests.cam.nets import Array
+from tests.conftest import require
 
-torch = pytest.importorskip("torch")
-torchvision = pytest.importorskip("torchvision")
+torch = require("torch")
+torchvision = require("torchvision")
 
 SIDES = {"resnet18": 96, "vgg16": 64, "mobilenet_v3_small": 96, "densenet121": 96}
 

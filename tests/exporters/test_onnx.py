@@ -177,6 +177,8 @@ def test_many_labels_go_with_a_sigmoid(make):
     made = make("tests.exporters.nets:many_labels")
     assert made.exported.metadata.activation == "sigmoid"
     picture = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    from inspector import open_model
+
     model = open_model(made.path)
     given = model.run(model.tensor(picture), ["probabilities"])["probabilities"][0]
     found = {p.index: p.probability for p in model.predict(picture, top=4)}

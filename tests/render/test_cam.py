@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from inspector.errors import UsageError
-from inspector.render import cam
+from inspector.render import cam, figure
 from inspector.render.cam import CamMap, draw_cam, draw_cam_sheet, draw_overlay
 from inspector.render.colormap import color_table
 from tests.render.pictures import AWKWARD, LONG, assert_margin, find, gradient, record
@@ -68,13 +68,29 @@ def test_nothing_to_see_changes_nothing():
         assert out is not picture
 
 
-def test_zero_of_a_signed_map_is_the_neutral_colour():
+def test_zero_of_a_signed_map_leaves_the_picture_and_its_ends_have_the_colours():
     values = np.array([[-2.0, 0.0, 4.0]])
     out = np.asarray(draw_overlay(Image.new("RGB", (300, 10)), values, signed=True, opacity=1)).astype(int)
     table = color_table("diverging").astype(int)
-    assert np.abs(out[5, 150] - table[127]).max() <= 3
+    assert out[5, 150].max() <= 3  # black, as the picture is
     assert np.abs(out[5, 299] - table[255]).max() <= 1
-    assert np.abs(out[5, 0] - table[64]).max() <= 4
+    assert np.abs(out[5, 0] - table[64] / 2).max() <= 4  # half of the largest magnitude: half transparent
+
+
+@pytest.mark.parametrize(
+    ("options", "title"),
+    [
+        ({"signed": True}, "What speaks for and against “tabby”, 50.0 %"),
+        ({"class_independent": True}, "The strongest pattern at conv; it does not depend on the class"),
+        ({}, "Where the network sees “tabby”, 50.0 %"),
+    ],
+)
+def test_the_title_says_what_the_map_is(monkeypatch, options, title):
+    said = record(monkeypatch, figure)
+    draw_cam(gradient(80, 60), heat(), label="tabby", probability=0.5, layer="conv", **options)
+    assert said[0] == title
+    draw_cam_sheet(gradient(80, 60), [CamMap(heat(), "a"), CamMap(heat(), "b")], signed=True)
+    assert "What speaks for and against its first guesses" in said
 
 
 @pytest.mark.parametrize("size", [(30, 20), (20, 30), (1, 1), (1, 900), (2000, 3), (451, 300), (1200, 1600)])

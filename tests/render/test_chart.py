@@ -105,3 +105,22 @@ def test_what_cannot_be_drawn_is_refused():
         draw_depth_chart(points([0.5]), width=100)
     with pytest.raises(UsageError, match=r"in \[0, 1\]"):
         draw_depth_chart(points([float("nan")]))
+
+
+def test_activation_layers_and_the_extreme_are_named_first(monkeypatch):
+    said = record_up(monkeypatch)
+    rows = [
+        DepthPoint(f"relu{n}" if n % 3 == 1 else f"conv{n}", 0.97 if n == 61 else 0.3, n % 3 == 1) for n in range(180)
+    ]
+    draw_depth_chart(rows, width=700)
+    assert {"relu61", "relu1", "relu178"} <= set(said)
+    assert sum(name.startswith("relu") for name in said) > 0.9 * sum(name[:4] in ("relu", "conv") for name in said)
+
+
+def record_up(monkeypatch):
+    """A list that gets every text that the chart draws upwards."""
+    said, real = [], chart.draw_text_up
+    monkeypatch.setattr(
+        chart, "draw_text_up", lambda draw, xy, text, *rest: (said.append(text), real(draw, xy, text, *rest))
+    )
+    return said

@@ -2,6 +2,7 @@ import os
 import resource
 import stat
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,6 +111,10 @@ def test_places_that_cannot_be_written(tmp_path):
         tmp_path / ("n" * 250): None,
         tmp_path / ("n" * 300): "the name is too long",
     }
+    if sys.platform == "linux":
+        cases[Path("/proc/a")] = "nothing can be made in its folder; choose another folder"
+        with pytest.raises(OutputError, match="nothing can be made in its folder"):
+            output_folder("/proc/a/b")
     for path, reason in cases.items():
         if reason is None:
             write_text(path, "x")

@@ -159,3 +159,13 @@ def test_the_index_leads_to_every_page(tmp_path):
     assert found.open == []
     assert "3 pictures through m.onnx" in found.words
     assert "tabby 50.0 %" in " ".join(found.words)
+
+
+def test_on_a_phone_the_zeros_come_first_and_sheets_keep_a_width_to_scroll(tmp_path):
+    text, found = written(tmp_path, layers=[layer(grid="000-features.0.png", grid_size=(1900, 800))])
+    heads = [w for w in found.words if w in ("layer", "zeros", "constant", "kind", "shape")]
+    assert heads == ["layer", "zeros", "constant", "kind", "shape"]
+    assert ".sheet img { max-width: max(100%, 820px); }" in text
+    [link] = [a for a in found.all("a") if a["href"] == "000-features.0.png"]
+    assert link["class"] == "wide"  # which scrolls
+    assert re.search(r"\.wide \{[^}]*overflow-x: auto", text)

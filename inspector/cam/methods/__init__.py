@@ -41,6 +41,11 @@ class Method:
     linear_head: bool = False
     whole_network: bool = False
 
+    @property
+    def class_independent(self) -> bool:
+        """Whether it makes one map whatever the class."""
+        return self.needs == "activation"
+
     def maps(self, look: Look) -> Sequence[Array]:
         """The raw maps, float32 (h, w), one for each of the look's targets."""
         if self.needs == "activation":

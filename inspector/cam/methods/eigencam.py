@@ -14,9 +14,12 @@ def eigencam(activation: Array) -> Array:
     grad-cam. It does not look at the class. The sign of a singular vector is arbitrary: here the map agrees with the
     mean of the channels' maps (and has its larger extreme positive where it is unrelated to that).
 
-    activation: float32 (C, h, w) -> float32 (h, w); zeros where all places are alike.
+    activation: float32 (C, h, w) -> float32 (h, w); zeros where all places are alike, or where values
+    are not finite.
     """
     channels, height, width = activation.shape
+    if not np.isfinite(activation).all():
+        return np.zeros((height, width), np.float32)
     rows = activation.reshape(channels, -1).T.astype(np.float64)
     centred = rows - rows.mean(axis=0)
     # The eigenvectors of the smaller of the two Gram matrices give the same as a full decomposition.
