@@ -104,5 +104,5 @@ def _readable(console: Console, images: list[str]) -> tuple[list[Picture], list[
             problem if len(bad) == 1 else ImageError(f"none of {len(bad)} pictures could be read; the first: {problem}")
         )
     for entry in bad:
-        console.note(f"skipped: {entry['error']}")
+        console.warn(f"skipped: {entry['error']}")
     return good, bad
