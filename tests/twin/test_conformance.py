@@ -15,7 +15,6 @@ from inspector.twin import supported_operators  # noqa: E402
 from tests.twin.compared import COMPARED  # noqa: E402
 from tests.twin.conformance import Case, Outcome, disk_cases, node_cases, outcomes, summary, table  # noqa: E402
 
-
 README = Path(__file__).resolve().parents[2] / "README.md"
 
 
