@@ -74,8 +74,9 @@ def statistics(values: NDArray[np.float32]) -> LayerStatistics:
     overall_mean = float(mean.mean(dtype=np.float64))
     spread = variance.mean() + np.square(mean.astype(np.float64) - overall_mean).mean()
     return LayerStatistics(
-        minimum=float(low.min()),
-        maximum=float(high.max()),
+        # Plus zero: a minimum of -0.0 is 0.0.
+        minimum=float(low.min()) + 0.0,
+        maximum=float(high.max()) + 0.0,
         mean=overall_mean,
         std=float(np.sqrt(spread)),
         zero_fraction=float(zeros.sum() / maps.size),
@@ -103,8 +104,8 @@ def _partial(maps: NDArray[np.float32], finite: NDArray[np.bool_], bad: int) -> 
     every = maps[finite].astype(np.float64)
     some = every.size > 0
     return LayerStatistics(
-        minimum=float(every.min()) if some else float("nan"),
-        maximum=float(every.max()) if some else float("nan"),
+        minimum=float(every.min()) + 0.0 if some else float("nan"),
+        maximum=float(every.max()) + 0.0 if some else float("nan"),
         mean=float(every.mean()) if some else float("nan"),
         std=float(every.std()) if some else float("nan"),
         zero_fraction=float(zeros.sum() / maps.size),

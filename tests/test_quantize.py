@@ -142,7 +142,7 @@ def test_agreement_over_crops_and_flips(default_model: Path, tmp_path: Path) -> 
 
     tests/benchmarks/bench_edge.py holds it to the same over 200.
     """
-    count = 60
+    count = 30
     rng = np.random.default_rng(5)
     photographs = pictures.write(tmp_path / "p", pictures.crops(pictures.science(pictures.OTHERS), count, rng, 0.5))
     made = quantise_model(default_model, tmp_path / "auto.onnx", photographs, auto=True, target=0.95)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,8 +86,6 @@ def test_memory_does_not_grow_with_the_pictures(model: Model) -> None:
     def stream(count: int) -> Iterator[tuple[str, np.ndarray]]:
         rng = np.random.default_rng(0)
         for n in range(count):
-            if n % 50 == 0:
-                gc.collect()  # what waits for the collector is not what is kept
             yield f"a long name of a picture in a deep folder {n:060d}", rng.integers(0, 256, (32, 32, 3), np.uint8)
 
     def peak(count: int) -> int:
