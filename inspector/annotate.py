@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from inspector.classifier import ends_of
 from inspector.errors import MetadataError, ModelError, NotComputable, UsageError, listing
 from inspector.graph import copy_with_metadata
 from inspector.image import NAMED, Preprocess
 from inspector.layers import Layer
-from inspector.metadata import KEY, LayerEntry, parse_labels
+from inspector.metadata import ACTIVATIONS, KEY, LayerEntry, parse_labels
 from inspector.model import Model, open_model
 from inspector.output import atomic_path
 
@@ -29,6 +30,7 @@ def annotate_model(
     labels: str | os.PathLike[str] | Sequence[str] | None = None,
     cam_layer: str | None = None,
     size: str | tuple[int, int] | None = None,
+    activation: str | None = None,
     provider: str = "auto",
     threads: int | None = None,
     warn: Callable[[str], None] | None = None,
@@ -36,6 +38,7 @@ def annotate_model(
     """Write a copy of a model with its metadata completed, and open it.
 
     preprocess: a name, a JSON file or a Preprocess. labels: a file or the names themselves. size: (H, W) or "HxW".
+    activation: softmax, sigmoid or none, what turns the scores into probabilities where the graph does not do it.
     What is not given is kept from the file's metadata, or written as it was assumed. Graph and weights are copied
     byte for byte. provider, threads, warn: as for open_model. Raises MetadataError, ModelError, LayerNotFound,
     NotComputable (a `cam_layer` without maps), UsageError or OutputError, and writes nothing then.
@@ -64,6 +67,10 @@ def annotate_model(
         output=document.output or _output(opened),
         activation=document.activation or (opened.classifier.activation if opened.classifier else None),
     )
+    if activation is not None:
+        if activation not in ACTIVATIONS:
+            raise UsageError(f"there is no activation {activation!r}", f"known: {', '.join(ACTIVATIONS)}")
+        complete = replace(complete, activation=activation)
     _refuse_stranded_data(opened, Path(target))
     with atomic_path(target) as temporary:
         copy_with_metadata(opened.graph, temporary, {KEY: complete.dumps()})
@@ -97,8 +104,7 @@ def _output(opened: Model) -> str | None:
     """The graph output that the classification was read from, so that it need not be looked for again."""
     if opened.classifier is None:
         return None
-    scores = opened.classifier.scores
-    return next((o for o in opened.graph.outputs if o == scores), None)
+    return next(iter(ends_of(opened.graph, opened.classifier.scores)), None)
 
 
 def _refuse_stranded_data(opened: Model, target: Path) -> None:

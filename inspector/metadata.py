@@ -15,6 +15,7 @@ KEY = "inspector"
 SCHEMA = 1
 MAX_BYTES = 16 * 1024 * 1024
 Activation = Literal["softmax", "sigmoid", "none"]
+ACTIVATIONS: tuple[Activation, ...] = ("softmax", "sigmoid", "none")
 _SYNSET = re.compile(r"n\d{8}[\s:,]+(?=\S)")
 _AGAIN = "write it again with `inspector annotate`"
 

@@ -10,6 +10,8 @@ import onnx
 import pytest
 
 from inspector import Metadata, open_model
+from inspector.annotate import annotate_model
+from inspector.errors import UsageError
 from inspector.image import Preprocess
 from inspector.metadata import KEY
 from tests.conftest import MakeModel
@@ -159,3 +161,22 @@ def test_asking_for_every_layer_in_turn_keeps_few_sessions(make_model: MakeModel
         model.activations(ARRAY, [layer])
     assert len(model.sessions._kept) == len(model.sessions._judged) == KEPT_SESSIONS
     np.testing.assert_array_equal(model.activations(ARRAY, [start])[start.name], first)
+
+
+def test_annotate_keeps_the_choice_and_takes_another_activation(make_model: MakeModel, tmp_path: Path) -> None:
+    def build(n: Net, x: str) -> tuple[str, ...]:
+        y = scores(n, x)
+        return n("Softmax", y, axis=1, out="p"), n("Gemm", y, n.weight((4, K)), transB=1, out="box")
+
+    before = open_model(make_model(build))
+    after = annotate_model(before, tmp_path / "a.onnx")
+    assert after.classifier == before.classifier
+    assert after.assumed == ()
+    plain = make_model(lambda n, x: scores(n, x), name="plain.onnx")
+    many = annotate_model(plain, tmp_path / "b.onnx", activation="sigmoid")
+    found = {p.index: p for p in many.predict(ARRAY, top=K)}
+    for p in found.values():
+        assert p.probability == pytest.approx(1 / (1 + np.exp(-p.score)), rel=1e-5)
+    with pytest.raises(UsageError, match="there is no activation 'tanh'"):
+        annotate_model(plain, tmp_path / "c.onnx", activation="tanh")
+    assert not (tmp_path / "c.onnx").exists()

@@ -40,6 +40,10 @@ def annotate(
     size: Annotated[
         str | None, typer.Option("--size", metavar="HxW", help="Input size, for a model that leaves it open.")
     ] = None,
+    activation: Annotated[
+        str | None,
+        typer.Option("--activation", metavar="NAME", help="Of the scores: softmax, sigmoid (many labels) or none."),
+    ] = None,
     json: JsonOption = False,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
@@ -54,7 +58,7 @@ def annotate(
     console = Console("annotate", json, quiet)
     written = annotate_model(
         model, out, preprocess=preprocess, labels=labels, cam_layer=cam_layer, size=size,
-        provider=provider, threads=threads, warn=console.note,
+        activation=activation, provider=provider, threads=threads, warn=console.note,
     )  # fmt: skip
     console.document(
         console.head(

@@ -42,6 +42,10 @@ def export(
     expose: Annotated[
         str, typer.Option("--expose", metavar="features|all|NAME,...", help="Layers that become graph outputs.")
     ] = "features",
+    activation: Annotated[
+        str | None,
+        typer.Option("--activation", metavar="NAME", help="softmax, sigmoid or none, if forward ends in none."),
+    ] = None,
     opset: Annotated[int | None, typer.Option("--opset", metavar="N", help="Version of the operator set.")] = None,
     json: JsonOption = False,
     provider: ProviderOption = "auto",
@@ -55,6 +59,8 @@ def export(
     onnxruntime on a photograph; a difference above 1e-3 of the layer's scale fails the export and writes nothing.
     """
     from inspector.cli.extras import need_exporters
+    from inspector.errors import UsageError
+    from inspector.metadata import ACTIVATIONS
 
     exporters = need_exporters()
     console = Console("export", json, quiet)
@@ -66,7 +72,9 @@ def export(
         source, weights=weights, pretrained=pretrained, preprocess=preprocess, labels=labels,
         size=(size, size) if size else None,
     )  # fmt: skip
-    options = {} if opset is None else {"opset": opset}
+    if activation is not None and activation not in ACTIVATIONS:
+        raise UsageError(f"there is no activation {activation!r}", f"known: {', '.join(ACTIVATIONS)}")
+    options = {key: value for key, value in (("opset", opset), ("activation", activation)) if value is not None}
     written = exporters.export_onnx(loaded, out, expose=expose, **options)
     for line in written.notes:
         console.note(line)
