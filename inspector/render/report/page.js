@@ -8,7 +8,11 @@ const state = { image: 0, layer: 0, channel: 0, sort: "number", cls: 0, show: "a
   low: 0, high: 6, colormap: "viridis", method: "", opacity: 55, limit: PAGE };
 const guess = images.map(() => 0); // the class whose map each picture shows
 
-const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+const bytes = (text) => {
+  const raw = atob(text), out = new Uint8Array(raw.length);
+  for (let n = 0; n < raw.length; n++) out[n] = raw.charCodeAt(n);
+  return out;
+};
 const tables = Object.fromEntries(Object.entries(data.colormaps).map(([k, v]) => [k, bytes(v)]));
 const theme = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
