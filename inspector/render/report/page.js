@@ -16,7 +16,7 @@ const bytes = (text) => {
 const tables = Object.fromEntries(Object.entries(data.colormaps).map(([k, v]) => [k, bytes(v)]));
 const theme = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-const percent = (x) => x === 0 ? "0 %" : x === 1 ? "100 %" : x < 0.0005 ? "< 0.1 %" : x >= 0.9995 ? "> 99.9 %" : (100 * x).toFixed(1) + " %";
+const percent = (x) => x === null ? "not finite" : x === 0 ? "0 %" : x === 1 ? "100 %" : x < 0.0005 ? "< 0.1 %" : x >= 0.9995 ? "> 99.9 %" : (100 * x).toFixed(1) + " %";
 const number = (x) => x === null || !isFinite(x) ? "not finite" : x === 0 ? "0" : Math.abs(x) >= 1e5 || Math.abs(x) < 1e-3 ? x.toExponential(2) : String(Number(x.toPrecision(4)));
 const element = (tag, attributes = {}, ...children) => {
   const node = document.createElement(tag);
@@ -260,7 +260,7 @@ async function drawSides(turn) {
   const made = [];
   for (let i = 0; i < images.length; i++) {
     const entry = images[i].layers[l], table = channelTables[i][l];
-    if (!entry || c >= table.count || entry.tile[0] * entry.tile[1] < 2) continue;
+    if (!entry || c >= table.count || entry.shape.length !== 3 || entry.tile[0] * entry.tile[1] < 2) continue;
     const sheet = await sprite(i, l);
     await photos[i].decode();
     if (turn !== drawDetail.turn) return;
