@@ -139,11 +139,11 @@ class _Maps:
             except (NotComputable, MissingExtra) as error:
                 self.notes.append(f"No {method}: {error.message}.")
 
-    def of(self, source: Any) -> list[dict[str, Any]]:
+    def of(self, picture: Any) -> list[dict[str, Any]]:
         """One entry a method and class."""
         found = []
         for method, engine in self.engines.items():
-            for result in engine.maps(source, top=self.top):
+            for result in engine.maps(picture, top=self.top):
                 found.append(
                     {
                         "method": method,
@@ -160,11 +160,11 @@ class _Maps:
                 )
         return found
 
-    def relevance(self, source: Any) -> dict[str, Any] | None:
+    def relevance(self, picture: Any) -> dict[str, Any] | None:
         """What each channel of the layer looked at adds to each class, where a gradient is known."""
         for engine in self.engines.values():
             if engine.method.needs == "gradient":
-                values = engine.relevance(source, top=self.top)
+                values = engine.relevance(picture, top=self.top)
                 return {
                     "layer": engine.layers[0].name,
                     "values": [[round(float(v), 5) for v in np.nan_to_num(row)] for row in values],
@@ -198,6 +198,8 @@ def _picture_part(
     maps: _Maps,
     sides: tuple[int, int],
 ) -> PicturePart:
+    from inspector.render.report.parts import jpeg_address
+
     def part(layer: Layer) -> tuple[dict[str, Any], str, bytes]:
         one = values[layer.name][0]
         found = statistics(one)
@@ -206,10 +208,10 @@ def _picture_part(
         entry = {
             "shape": list(values[layer.name].shape[1:]),
             "tile": list(tile),
-            "min": _number(found.minimum),
-            "max": _number(found.maximum),
-            "mean": _number(found.mean),
-            "std": _number(found.std),
+            "min": found.minimum,
+            "max": found.maximum,
+            "mean": found.mean,
+            "std": found.std,
             "zero": found.zero_fraction,
             "blank": len(found.blank_channels),
             "bad": found.non_finite,
@@ -224,10 +226,10 @@ def _picture_part(
         "sha256": image_digest(source),
         "size": list(picture.size),
         "box": list(model.preprocess.box(picture.size)),
-        "picture": _photo(picture),
+        "picture": jpeg_address(picture, _PICTURE_SIDE, 88),
         "top": list(best),
-        "cams": maps.of(source),
-        "relevance": maps.relevance(source),
+        "cams": maps.of(picture),
+        "relevance": maps.relevance(picture),
         "layers": list(entries),
     }
     return PicturePart(name, best, document, tuple(sprites), base64.b64encode(b"".join(tables)).decode())
@@ -287,22 +289,6 @@ def _channel_table(found: LayerStatistics) -> bytes:
         share(found.channel_zero_fraction),
     )
     return b"".join(parts)
-
-
-def _photo(picture: Any) -> str:
-    """The picture as a data address, at most _PICTURE_SIDE pixels a side."""
-    from inspector.render.figure import fitted, resized
-
-    size = fitted(picture.size, _PICTURE_SIDE) if max(picture.size) > _PICTURE_SIDE else picture.size
-    out = io.BytesIO()
-    plain = resized(picture, size).convert("RGB")
-    plain.info = {}
-    plain.save(out, format="JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def _model_document(model: Model) -> dict[str, Any]:

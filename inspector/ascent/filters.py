@@ -28,7 +28,7 @@ from inspector.ascent.recipes import CLEAR, Recipe
 from inspector.errors import NotComputable, UsageError
 from inspector.image import image_digest, open_image
 from inspector.layers import Layer
-from inspector.model import Model
+from inspector.model import Model, finite
 from inspector.output import output_folder, safe_name, write_text
 
 if TYPE_CHECKING:
@@ -447,8 +447,8 @@ class _Job:
             "channels": [
                 {
                     "channel": p.channel,
-                    "activation_start": _finite(p.activation_start),
-                    "activation": _finite(p.activation),
+                    "activation_start": finite(p.activation_start),
+                    "activation": finite(p.activation),
                     "image": p.image.name,
                     "stuck": p.stuck,
                 }
@@ -595,7 +595,3 @@ def hatched(size: tuple[int, int]) -> Image:
     from inspector.render.scale import hatch, to_rgb
 
     return images.fromarray(to_rgb(hatch(*size)))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -8,10 +8,13 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inspector.errors import ImageError, UsageError
 from inspector.image import open_image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 PATTERN_SIDE = 160
 PATCH_SIDE = 96
@@ -68,18 +71,24 @@ def confusion_part(path: str | os.PathLike[str]) -> str:
 
 
 def _thumbnail(path: str, side: int, box: Any = None) -> str:
-    from inspector.render.figure import fitted, resized
-
     try:
         picture = open_image(Path(path))
     except ImageError as error:
         raise UsageError(f"the document names {path}, which cannot be opened: {error.message}") from None
     if box:
         picture = picture.crop(tuple(round(v) for v in box))
+    return jpeg_address(picture, side, 82)
+
+
+def jpeg_address(picture: Image, side: int, quality: int) -> str:
+    """The picture as a data address, at most `side` pixels a side, without its profile and EXIF data."""
+    from inspector.render.figure import fitted, resized
+
     small = resized(picture, fitted(picture.size, side)) if max(picture.size) > side else picture
-    small.info = {}
+    plain = small.convert("RGB")
+    plain.info = {}
     out = io.BytesIO()
-    small.convert("RGB").save(out, format="JPEG", quality=82)
+    plain.save(out, format="JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
 
 

@@ -6,10 +6,11 @@ import math
 
 import onnx
 
-from inspector.audit.result import NotChecked, Verdict, at_most
+from inspector.audit.checks.cost._budget import within_budget
+from inspector.audit.result import NotChecked, Verdict
 from inspector.audit.subject import Subject
 from inspector.audit.table import Limit, Limits, check
-from inspector.graph import shape_of
+from inspector.graph import infer_types, shape_of
 from inspector.model import Model
 
 _KERNELS = frozenset({"Conv", "ConvInteger", "QLinearConv", "FusedConv"})
@@ -27,15 +28,7 @@ _PRODUCTS = frozenset({"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "QGem
 )
 def multiply_adds(subject: Subject, limits: Limits) -> Verdict:
     """Multiply-adds of convolutions and matrix products for one picture, from the shapes in the graph."""
-    found = count(subject.model) / 1e6
-    message = f"{found:,.1f} million multiply-adds"
-    if subject.reference is not None and limits["max_ratio"] is not None:
-        before = count(subject.reference) / 1e6
-        message += f", the reference has {before:,.1f} million"
-        details = {"millions": found, "reference_millions": before}
-        if limits["max_millions"] is None or found / before > limits["max_ratio"]:
-            return at_most(found / before, limits["max_ratio"], message, details=details)
-    return at_most(found, limits["max_millions"], message, unit="million", details={"millions": found})
+    return within_budget(subject, limits, count, "multiply-adds", 1)
 
 
 def count(model: Model) -> int:
@@ -52,11 +45,7 @@ def count(model: Model) -> int:
                 value.type.tensor_type.shape.dim.add().dim_value = length
     # Declared shapes may be symbolic or wrong; without them everything is inferred from the input.
     del proto.graph.output[:], proto.graph.value_info[:]
-    try:
-        inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
-    except Exception as error:  # a C++ error type of the onnx package
-        raise NotChecked(f"the shapes cannot be worked out: {error}") from None
-    shapes = {v.name: shape_of(v) for v in (*inferred.graph.value_info, *inferred.graph.output, *inferred.graph.input)}
+    shapes = {value.name: shape_of(value) for value in infer_types(proto)}
     shapes.update({name: tuple(tensor.dims) for name, tensor in graph.initializers.items()})
     needed, _ = graph.needed(graph.outputs)
     total, seen = 0, 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from inspector.audit.result import NotChecked, Verdict, at_most
+from inspector.audit.checks.cost._budget import within_budget
+from inspector.audit.result import NotChecked, Verdict
 from inspector.audit.subject import Subject
 from inspector.audit.table import Limit, Limits, check
 from inspector.model import Model
@@ -24,15 +25,7 @@ _WEIGHTS = frozenset({1, 2, 3, 4, 5, 10, 11, 16, 17, 18, 19, 20, 21, 22, 23})
 )
 def parameters(subject: Subject, limits: Limits) -> Verdict:
     """Elements of all weight tensors, whatever their width; scales and zero points of quantisation left out."""
-    found = count(subject.model) / 1e6
-    message = f"{found:,.2f} million weights"
-    if subject.reference is not None and limits["max_ratio"] is not None:
-        before = count(subject.reference) / 1e6
-        message += f", the reference has {before:,.2f} million"
-        details = {"millions": found, "reference_millions": before}
-        if before and (limits["max_millions"] is None or found / before > limits["max_ratio"]):
-            return at_most(found / before, limits["max_ratio"], message, details=details)
-    return at_most(found, limits["max_millions"], message, unit="million", details={"millions": found})
+    return within_budget(subject, limits, count, "weights", 2)
 
 
 def count(model: Model) -> int:

@@ -6,7 +6,13 @@ import numpy as np
 
 from inspector.audit.probes.maps import Deletion, Insertion
 from inspector.audit.result import Finding, Verdict, Where, at_least
-from inspector.audit.table import Limits
+from inspector.audit.table import Limit, Limits
+
+LIMITS = {
+    "min": Limit(0.0, "smallest mean advantage over random maps, in area under the curve"),
+    "steps": Limit(8, "steps of the curve"),
+    "random": Limit(1, "random maps of the same grain per picture, each taken forwards and backwards"),
+}
 
 
 def faithful(limits: Limits, curves: Deletion | Insertion, sign: int) -> Verdict:

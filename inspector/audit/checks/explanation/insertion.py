@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from inspector.audit.checks.explanation._curves import faithful
+from inspector.audit.checks.explanation._curves import LIMITS, faithful
 from inspector.audit.probes.maps import Insertion
 from inspector.audit.result import Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
+from inspector.audit.table import Limits, check
 
 
 @check(
@@ -14,11 +14,7 @@ from inspector.audit.table import Limit, Limits, check
     family="explanation",
     title="Inserting what the map shows helps more than inserting at random",
     severity="warning",
-    limits={
-        "min": Limit(0.0, "smallest mean advantage over random maps, in area under the curve"),
-        "steps": Limit(8, "steps of the curve"),
-        "random": Limit(1, "random maps of the same grain per picture, each taken forwards and backwards"),
-    },
+    limits=LIMITS,
     probes=(Insertion,),
 )
 def insertion(subject: Subject, limits: Limits, curves: Insertion) -> Verdict:
