@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from inspector import __version__
 from inspector.activations import LayerStatistics, statistics
-from inspector.errors import MissingExtra, NotComputable, UsageError
+from inspector.errors import ImageError, MissingExtra, NotComputable, UsageError
 from inspector.gallery import as_maps
 from inspector.image import image_digest, open_image
 from inspector.layers import Layer
@@ -73,12 +73,14 @@ def write_report(
     top: int = 3,
     parts: Mapping[str, Any] | None = None,
     on_picture: Callable[[], None] = lambda: None,
+    on_unreadable: Callable[[int, ImageError], None] | None = None,
 ) -> Report:
     """Write one self-contained page about `model` and `pictures`, (name, what open_image takes) each.
 
     layers: names; None takes all. methods: of class activation maps; one that this model cannot have is left out, with
     the reason on the page. top: classes per picture. parts: what was computed before, see
-    :mod:`inspector.render.report.parts`. on_picture: called after each picture.
+    :mod:`inspector.render.report.parts`. on_picture: called after each picture. on_unreadable: called with the place
+    in `pictures` of one that cannot be opened, and why; it is then left out. Without it, that is the error.
 
     The maps are kept as LEVELS levels of each channel's range and, where they are large, reduced by area so that the
     page keeps to BUDGET; statistics are always of the full maps.
@@ -87,6 +89,8 @@ def write_report(
     from inspector.render.report import write_page
 
     chosen = list(model.layers) if layers is None else list(dict.fromkeys(model.layer(x) for x in layers))
+    if not chosen:
+        raise UsageError(f"{model.path.name} has no layers to show")
     if top < 1:
         raise UsageError(f"top {top} is less than 1")
     given = list(pictures)
@@ -95,8 +99,16 @@ def write_report(
     maps = _Maps(model, methods, top)
     choices: Sequence[tuple[int, int]] = ()
     made: list[PicturePart] = []
-    for name, source in given:
-        picture = open_image(source)
+    problem: ImageError | None = None
+    for place, (name, source) in enumerate(given):
+        try:
+            picture = open_image(source)
+        except ImageError as error:
+            if on_unreadable is None or len(given) == 1:
+                raise
+            on_unreadable(place, error)
+            problem = problem or error
+            continue
         values, scores = model.layer_values(model.preprocess.tensor(picture), chosen, scores=True)
         choices = choices or _sides([values[x.name].shape for x in chosen], len(given))
         best = tuple(vars(p) for p in model.top(scores[0], top)) if scores is not None else ()
@@ -108,6 +120,8 @@ def write_report(
             choices = choices[1:]
         made.append(part)
         on_picture()
+    if not made:
+        raise ImageError(f"none of {len(given)} pictures could be read; the first: {problem}")
     document = {
         "version": __version__,
         "model": _model_document(model),
@@ -213,7 +227,7 @@ def _picture_part(
             "mean": found.mean,
             "std": found.std,
             "zero": found.zero_fraction,
-            "blank": len(found.blank_channels),
+            "blank": list(found.blank_channels),
             "bad": found.non_finite,
         }
         return entry, sprite, _channel_table(found)
@@ -271,9 +285,10 @@ def make_sprite(maps: NDArray[np.float32], found: LayerStatistics, side: int) ->
 
 def _channel_table(found: LayerStatistics) -> bytes:
     """The numbers of every channel, little endian: float32 minimum (C) and maximum (C), then uint16, in 1/65535, the
-    mean within that range (C), the standard deviation as a share of it (C), and the zero fraction (C).
+    mean within that range (C), the standard deviation as a share of it (C), and the zero fraction (C). A channel
+    without finite elements has NaN as its minimum and maximum.
     """
-    low, high = np.nan_to_num(found.channel_minimum), np.nan_to_num(found.channel_maximum)
+    low, high = found.channel_minimum, found.channel_maximum
     span = high.astype(np.float64) - low
     safe = np.where(span > 0, span, 1)
 
@@ -284,8 +299,8 @@ def _channel_table(found: LayerStatistics) -> bytes:
     parts = (
         low.astype("<f4").tobytes(),
         high.astype("<f4").tobytes(),
-        share((np.nan_to_num(found.channel_mean) - low) / safe),
-        share(np.nan_to_num(found.channel_std) / safe),
+        share((found.channel_mean - low) / safe),
+        share(found.channel_std / safe),
         share(found.channel_zero_fraction),
     )
     return b"".join(parts)

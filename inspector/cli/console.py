@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -346,7 +347,9 @@ def top_document(top: Sequence[Prediction]) -> list[dict[str, Any]]:
 def top_line(top: Sequence[Mapping[str, Any]]) -> str:
     """`Egyptian cat 76.1 %, tabby 10.3 %`; with semicolons between labels that hold commas themselves."""
     between = "; " if any("," in p["label"] for p in top) else ", "
-    return between.join(f"{p['label']} {p['probability']:.1%}".replace("%", " %") for p in top)
+    # A broken network's probabilities are NaN.
+    told = (f"{p['probability']:.1%}".replace("%", " %") if isfinite(p["probability"]) else "not finite" for p in top)
+    return between.join(f"{p['label']} {share}" for p, share in zip(top, told, strict=True))
 
 
 def shape_text(shape: Sequence[Any] | None) -> str:

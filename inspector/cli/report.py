@@ -61,18 +61,29 @@ def report(
     from inspector.report import METHODS, write_report
 
     console = Console("report", json, quiet)
-    asked = {"audit": (audit, audit_part), "filters": (filters, filters_part), "confusion": (run, confusion_part)}
-    parts = {key: read(path) for key, (path, read) in asked.items() if path}
     opened = console.open(model, provider, threads)
-    pictures, skipped = _readable(console, images)
+    parts: dict[str, Any] = {}
+    if audit:
+        parts["audit"] = audit_part(audit, opened.sha256)
+    if filters:
+        parts["filters"] = filters_part(filters, opened.sha256)
+    if run:
+        parts["confusion"] = confusion_part(run)
+    pictures, empty = _found(images)
+    broken: dict[int, ImageError] = {}
     with progress(len(pictures), "report", quiet) as advance:
         page = write_report(
             opened, [(p.name, p.source) for p in pictures], out, layers=layer, methods=method or METHODS, top=top,
-            parts=parts, on_picture=advance,
+            parts=parts, on_picture=advance, on_unreadable=broken.__setitem__,
         )  # fmt: skip
+    problems = [("", error) for error in empty] + [(pictures[place].path, error) for place, error in broken.items()]
+    for _, error in problems:
+        console.warn(f"skipped: {error}")
+    skipped = [{"path": path, "error": error.message} for path, error in problems]
+    shown = [picture for place, picture in enumerate(pictures) if place not in broken]
     entries: list[dict[str, Any]] = [
         {"path": picture.path, "top": [dict(x) for x in part.top]}
-        for picture, part in zip(pictures, page.pictures, strict=True)
+        for picture, part in zip(shown, page.pictures, strict=True)
     ]
     console.document(console.head(opened, report=relative(page.path), bytes=page.size, images=entries, skipped=skipped))
     for entry in entries:
@@ -80,29 +91,17 @@ def report(
     console.say(f"open {relative(page.path)} ({page.size / 1e6:.1f} MB)")
 
 
-def _readable(console: Console, images: list[str]) -> tuple[list[Picture], list[dict[str, str]]]:
-    """The pictures that can be opened, and those that cannot. Raises ImageError when none can."""
-    from inspector.image import open_image
-
+def _found(images: list[str]) -> tuple[list[Picture], list[ImageError]]:
+    """The pictures that arguments name, and the folders that hold none. Raises UsageError for too many."""
     good: list[Picture] = []
-    bad: list[dict[str, str]] = []
+    empty: list[ImageError] = []
     for picture in find_pictures(images):
-        try:
-            if isinstance(picture, ImageError):
-                raise picture
-            open_image(picture.source)
-        except ImageError as error:
-            shown = picture.path if isinstance(picture, Picture) else ""
-            bad.append({"path": shown, "error": error.message})
-            problem = error
+        if isinstance(picture, ImageError):
+            empty.append(picture)
             continue
         good.append(picture)
         if len(good) > MOST:
             raise UsageError(f"a report shows at most {MOST} pictures side by side", "choose some of them")
     if not good:
-        raise (
-            problem if len(bad) == 1 else ImageError(f"none of {len(bad)} pictures could be read; the first: {problem}")
-        )
-    for entry in bad:
-        console.warn(f"skipped: {entry['error']}")
-    return good, bad
+        raise empty[0]
+    return good, empty

@@ -19,12 +19,13 @@ def page(tmp_path_factory: pytest.TempPathFactory, default_model: Path, photo: P
     folder = tmp_path_factory.mktemp("report")
     with Image.open(photo) as picture:
         picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).resize((300, 400)).save(folder / "mirrored.png")
+    model = open_model(default_model)
     parts = {
-        "audit": audit_part(write_audit(folder)),
-        "filters": filters_part(write_filters(folder, "blocks.5.swish", photo)),
+        "audit": audit_part(write_audit(folder, model.sha256), model.sha256),
+        "filters": filters_part(write_filters(folder, model.sha256, "blocks.5.swish", photo), model.sha256),
     }
     pictures = [("chelsea.jpg", photo), ("mirrored.png", folder / "mirrored.png")]
-    return write_report(open_model(default_model), pictures, folder / "report.html", parts=parts)
+    return write_report(model, pictures, folder / "report.html", parts=parts)
 
 
 @pytest.fixture(scope="session")

@@ -156,6 +156,12 @@ def test_a_layer_and_a_channel_by_pointer(tab: Tab) -> None:
     tab.drawn(layer, 2)
     assert "channel 2" in tab.text("#h-detail")
     assert "mean" in tab.text("#numbers")
+    share = re.search(r"zero fraction\s+(\S+ %)", tab.text("#numbers"))
+    assert share
+    assert f"{share[1]} exactly zero" in tab.text("#bars")
+    assert "bars count" not in tab.text("#bars")
+    tab.page.evaluate("location.hash = '#layer=conv_stem&channel=0'")
+    tab.until("document.getElementById('bars').textContent.includes('bars count the map as drawn, ')")
     tab.page.fill("#search", "")
     assert len(tab.page.locator("#layers li:visible").all()) == 93
 
@@ -188,9 +194,29 @@ def test_the_address_leads_back(browser: Any, page: Report) -> None:
     assert tab.page.input_value("#sort") == "mean"
     tab.page.evaluate("location.hash = '#layer=conv_stem&channel=3&picture=0'")
     tab.drawn(0, 3, 0)
+    assert tab.page.input_value("#scale") == "channel", "what an address leaves out is as on a fresh page"
+    assert tab.page.input_value("#sort") == "number"
+    tab.page.evaluate("location.hash = '#panes'")
+    tab.page.wait_for_timeout(100)
+    assert tab.text("#h-detail") == "conv_stem, channel 3", "the skip link is no address"
     assert tab.complaints == []
     tab.page.context.close()
-    tab = opened(browser, page, "#layer=none&channel=99999&picture=7&scale=bogus")
+    asked = "#layer=swish_1&channel=5&scale=fixed&low=1&high=4.5&class=2&method=eigencam&evidence=0,1&sort=relevance"
+    tab = opened(browser, page, asked)
+    tab.page.wait_for_selector('#picture-1[data-drawn="1-eigencam-55"]')
+    assert (tab.page.input_value("#low"), tab.page.input_value("#high")) == ("1", "4.5")
+    assert tab.page.input_value("#class") == "2"
+    assert tab.page.locator("input[name=guess-1]").nth(1).is_checked()
+    assert "adds to tiger cat" in tab.text("#numbers")
+    tab.page.select_option("#scale", "layer")
+    tab.until("location.hash.includes('scale=layer')")
+    address = tab.page.evaluate("location.hash")
+    for part in ("layer=swish_1", "channel=5", "picture=0", "class=2", "method=eigencam", "evidence=0%2C1"):
+        assert part in address
+    assert "low=" not in address
+    assert tab.complaints == []
+    tab.page.context.close()
+    tab = opened(browser, page, "#layer=none&channel=99999&picture=7&scale=bogus&evidence=9,x&class=-1&low=abc")
     assert tab.complaints == []
     tab.page.context.close()
 
@@ -320,6 +346,13 @@ def test_the_depth_chart_leads_to_layers(tab: Tab) -> None:
     assert dots.count() == 93
     dots.nth(5).click(force=True)
     tab.drawn(5, 0)
+    assert tab.page.locator("#depth circle[tabindex='0']").count() == 1, "one stop for the Tab key"
+    tab.page.locator("#depth circle[tabindex='0']").focus()
+    tab.page.keyboard.press("ArrowRight")
+    tab.drawn(6, 0)
+    assert tab.page.evaluate("document.activeElement.dataset.layer") == "6"
+    tab.page.keyboard.press("End")
+    tab.drawn(92, 0)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

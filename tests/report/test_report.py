@@ -182,7 +182,10 @@ def test_many_pictures_are_drawn_smaller(
     assert embedded(many.path.read_text("utf-8"))["layers"][0]["tile"][0] < 28
 
 
-def test_bad_asks(default_model: Path, photo: Path, tmp_path: Path) -> None:
+def test_bad_asks(default_model: Path, photo: Path, tmp_path: Path, make_model: MakeModel) -> None:
+    bare = open_model(make_model(lambda n, x: n("Neg", x, out="n")))
+    with pytest.raises(UsageError, match="has no layers to show"):
+        write_report(bare, [("a", photo)], tmp_path / "r.html")
     model = open_model(default_model)
     with pytest.raises(UsageError, match="at least one picture"):
         write_report(model, [], tmp_path / "r.html")
@@ -196,21 +199,61 @@ def test_bad_asks(default_model: Path, photo: Path, tmp_path: Path) -> None:
 
 
 def test_parts_of_other_commands(tmp_path: Path, photo: Path) -> None:
-    found = audit_part(write_audit(tmp_path))
+    found = audit_part(write_audit(tmp_path, "ab"), "ab")
     assert found["verdict"] == "fail"
     assert found["summary"] == "2 checks: 1 pass, 1 fail"
     assert found["findings"] == ["fail: 3 <dead> channels"]
-    assert audit_part(write_audit(tmp_path, passed=True))["verdict"] == "pass"
-    patterns = filters_part(write_filters(tmp_path, "l", photo))
+    assert audit_part(write_audit(tmp_path, "ab", passed=True), "ab")["verdict"] == "pass"
+    patterns = filters_part(write_filters(tmp_path, "ab", "l", photo), "ab")
     assert set(patterns["l"]) == {"17"}, "a stuck channel has no pattern"
     assert len(patterns["l"]["17"]) == 4
     (tmp_path / "no.json").write_text("[1]")
     with pytest.raises(UsageError, match="is not a document of inspector audit --json"):
-        audit_part(tmp_path / "no.json")
+        audit_part(tmp_path / "no.json", "ab")
     with pytest.raises(UsageError, match="cannot be read as JSON"):
-        filters_part(tmp_path / "missing.json")
+        filters_part(tmp_path / "missing.json", "ab")
     with pytest.raises(UsageError, match=r"holds no confusion\.png"):
         confusion_part(tmp_path)
+
+
+def test_documents_of_another_model_are_refused(tmp_path: Path, photo: Path) -> None:
+    with pytest.raises(UsageError, match=r"audit\.json is about another model, SHA-256 ab…; this one is cd…"):
+        audit_part(write_audit(tmp_path, "ab"), "cd")
+    with pytest.raises(UsageError, match=r"filters\.json is about another model.*run `inspector filters` on this"):
+        filters_part(write_filters(tmp_path, "ab", "l", photo), "cd")
+
+
+@pytest.mark.parametrize("lost", ["channels", "layer", "model", "channel", "value", "image"])
+def test_documents_that_lack_something_are_refused(lost: str, tmp_path: Path, photo: Path) -> None:
+    path = write_filters(tmp_path, "ab", "l", photo)
+    document = json.loads(path.read_text("utf-8"))
+    [first, _] = document["channels"]
+    for holder in (document, first, first["patches"][0]):
+        if lost in holder and not (lost == "image" and holder is first):
+            del holder[lost]
+    path.write_text(json.dumps(document), "utf-8")
+    with pytest.raises(UsageError, match=f"is not as inspector filters --json writes it: KeyError '{lost}'"):
+        filters_part(path, "ab")
+    document["channels"] = 7
+    path.write_text(json.dumps(document), "utf-8")
+    with pytest.raises(UsageError, match="is not as inspector filters --json writes it"):
+        filters_part(path, "ab")
+
+
+def test_a_channel_without_finite_elements_is_not_constant(
+    make_model: MakeModel, tmp_path: Path, plain: np.ndarray
+) -> None:
+    def build(n: Net, x: str) -> str:
+        weights = np.array([1, np.nan, 0], np.float32).reshape(3, 1, 1, 1) * np.ones((1, 3, 1, 1), np.float32)
+        return n("Conv", x, n.const(weights), out="c")
+
+    made = write_report(open_model(make_model(build)), [("a", plain)], tmp_path / "r.html")
+    [entry] = embedded(made.path.read_text("utf-8"))["images"][0]["layers"]
+    assert entry["blank"] == [2]
+    low, high = np.frombuffer(base64.b64decode(made.pictures[0].channels), "<f4", 6).reshape(2, 3)
+    assert np.isnan(low[1])
+    assert np.isnan(high[1])
+    assert np.isfinite(low[[0, 2]]).all()
 
 
 def test_the_command(
@@ -223,7 +266,9 @@ def test_the_command(
     (tmp_path / "broken.jpg").write_bytes(photo.read_bytes()[:500])
     out = tmp_path / "page.html"
     arguments = ["report", default_model, photo, tmp_path / "broken.jpg", "--layer", "fc", "-o", out]
-    code, said, err = call(capsys, *arguments, "--audit", write_audit(tmp_path), "--json")
+    code, said, err = call(
+        capsys, *arguments, "--audit", write_audit(tmp_path, open_model(default_model).sha256), "--json"
+    )
     assert code == 0, err
     found = json.loads(said)
     assert found["bytes"] == out.stat().st_size
@@ -233,6 +278,19 @@ def test_the_command(
     code, _, err = call(capsys, "report", default_model, tmp_path / "broken.jpg", "-o", tmp_path / "none.html")
     assert code == 2
     assert err.count("\n") == 1
+    assert not (tmp_path / "none.html").exists()
+    code, _, err = call(capsys, "report", default_model, *[tmp_path / "broken.jpg"] * 2, "-o", tmp_path / "none.html")
+    assert code == 2
+    assert "none of 2 pictures could be read; the first: " in err
+    (tmp_path / "empty").mkdir()
+    code, _, err = call(capsys, "report", default_model, tmp_path / "empty", "-o", tmp_path / "none.html")
+    assert code == 2
+    assert "holds no pictures" in err
+    code, _, err = call(
+        capsys, "report", default_model, photo, "--audit", write_audit(tmp_path, "ab"), "-o", tmp_path / "none.html"
+    )
+    assert code == 2
+    assert "about another model" in err
     assert not (tmp_path / "none.html").exists()
     code, _, err = call(capsys, "report", default_model, *[photo] * 25, "-o", tmp_path / "none.html")
     assert code == 2

@@ -7,6 +7,7 @@ const PAGE = 2048; // channels drawn before "more" is asked for
 const state = { image: 0, layer: 0, channel: 0, sort: "number", cls: 0, show: "all", scale: "channel",
   low: 0, high: 6, colormap: "viridis", method: "", opacity: 55, limit: PAGE };
 const guess = images.map(() => 0); // the class whose map each picture shows
+const methods = [...new Set(images.flatMap((image) => image.cams.map((cam) => cam.method)))];
 
 const bytes = (text) => {
   const raw = atob(text), out = new Uint8Array(raw.length);
@@ -34,13 +35,13 @@ const channelTables = images.map((image, i) => {
     const take = (Type, size) => { const out = new Type(raw.slice(at, at + size * count)); at += size * count; return out; };
     const min = take(Float32Array, 4), max = take(Float32Array, 4);
     const mean = take(Uint16Array, 2), std = take(Uint16Array, 2), zero = take(Uint16Array, 2);
-    const single = entry.tile[0] * entry.tile[1] === 1;
+    const single = entry.tile[0] * entry.tile[1] === 1, constant = new Set(entry.blank);
     return { count, min, max, single,
       span: (c) => max[c] - min[c],
       mean: (c) => min[c] + mean[c] / 65535 * (max[c] - min[c]),
       std: (c) => std[c] / 65535 * (max[c] - min[c]),
       zero: (c) => zero[c] / 65535,
-      blank: (c) => !single && min[c] === max[c] };
+      blank: (c) => constant.has(c) };
   });
 });
 
@@ -128,7 +129,8 @@ function order() {
   const adds = relevance();
   const keys = { mean: table.mean, max: (c) => table.max[c], zero: table.zero, relevance: adds ? (c) => adds[c] : null };
   const key = keys[state.sort];
-  return key ? list.sort((a, b) => key(b) - key(a) || a - b) : list;
+  const rank = (c) => Number.isNaN(key(c)) ? -Infinity : key(c); // a broken channel comes last
+  return key ? list.sort((a, b) => rank(b) - rank(a) || a - b) : list;
 }
 
 // --- the grid -------------------------------------------------------------------------------------------------------
@@ -192,8 +194,8 @@ async function drawDetail() {
   if (table.blank(c)) hatch(context, 0, 0, canvas.width, canvas.height);
   else paint(context, levels, w, h, palette(i, l, c, rgb(theme("--zero"))), 0, 0, canvas.width, canvas.height, false);
   canvas.setAttribute("aria-label", `Activation of ${title} on ${images[i].name}`);
-  histogram(levels, table, c);
-  const shape = images[i].layers[l].shape.slice(1), reduced = shape.length === 2 && (shape[0] !== h || shape[1] !== w);
+  const shape = images[i].layers[l].shape.slice(1), reduced = shape.reduce((a, b) => a * b, 1) !== h * w;
+  histogram(levels, table, c, reduced ? `${h} × ${w}` : "");
   const adds = relevance();
   const rows = [["minimum", number(table.min[c])], ["maximum", number(table.max[c])], ["mean", number(table.mean(c))],
     ["standard deviation", number(table.std(c))], ["zero fraction", percent(table.zero(c))]];
@@ -216,7 +218,7 @@ function paint(context, levels, w, h, colours, x, y, width, height, smooth) {
   context.drawImage(small, x, y, width, height);
 }
 
-function histogram(levels, table, c) {
+function histogram(levels, table, c, reduced) {
   const canvas = $("histogram"), width = canvas.clientWidth || 300, height = 96, ratio = devicePixelRatio;
   canvas.width = width * ratio; canvas.height = height * ratio;
   const context = canvas.getContext("2d");
@@ -244,11 +246,13 @@ function histogram(levels, table, c) {
   context.fillStyle = theme("--ink"); context.font = "11px system-ui, sans-serif";
   context.textAlign = "left"; context.fillText(number(low), 0, base + 24);
   context.textAlign = "right"; context.fillText(number(high), width, base + 24);
-  const parts = [`${zeros} of ${levels.length} elements exactly zero, not in the bars`];
+  const parts = [`${percent(table.zero(c))} exactly zero, not in the bars`]; // of the full map, as in the numbers below
   if (outside) parts.push(`${outside} outside the range`);
   if (bad) parts.push(`${bad} not finite`);
+  if (reduced) parts.push(`bars count the map as drawn, ${reduced}`);
   context.textAlign = "center"; context.fillStyle = theme("--muted");
-  if (zeros || bad || outside) context.fillText(parts.filter((_, n) => n || zeros).join("; "), width / 2, base + 24, Math.max(60, width - 110));
+  const told = parts.filter((_, n) => n || zeros).join("; ");
+  $("bars").textContent = told;
   canvas.setAttribute("aria-label", `Histogram from ${number(low)} to ${number(high)}; ${parts.join("; ")}`);
 }
 
@@ -349,10 +353,10 @@ async function drawPicture(i) {
 function buildPictures() {
   images.forEach((image, i) => {
     const canvas = element("canvas", { id: `picture-${i}`, role: "img" }), caption = element("figcaption", { id: `caption-${i}` });
-    const set = element("fieldset", {}, element("legend", {}, "Evidence for"));
+    const set = image.top.length ? element("fieldset", {}, element("legend", {}, "Evidence for")) : element("div");
     image.top.forEach((top, n) => {
-      const radio = element("input", { type: "radio", name: `guess-${i}`, value: n, checked: n === 0 });
-      radio.addEventListener("change", () => { guess[i] = n; drawPicture(i); });
+      const radio = element("input", { type: "radio", id: `guess-${i}-${n}`, name: `guess-${i}`, value: n, checked: n === 0 });
+      radio.addEventListener("change", () => go({ guess: guess.map((old, j) => j === i ? n : old) }));
       const fill = element("i");
       fill.style.width = 100 * Math.max(0, Math.min(1, top.probability || 0)) + "%";
       set.append(element("label", { class: "guess" }, radio, element("span", { class: "name" }, top.label),
@@ -368,7 +372,6 @@ function buildPictures() {
     });
     canvas.addEventListener("pointerleave", () => { caption.textContent = canvas.told; });
   });
-  const methods = [...new Set(images.flatMap((image) => image.cams.map((cam) => cam.method)))];
   state.method = methods[0] || "";
   fill($("method"), methods.map((m) => [m, m]));
   $("cam-controls").hidden = !methods.length;
@@ -449,12 +452,12 @@ function depth() {
   layers.forEach((layer, l) => {
     const zero = images[state.image].layers[l].zero;
     const dot = make("circle", { cx: at(l), cy: up(zero), r: 4.5, class: layer.kind === "activation" ? "" : "other", "data-layer": l,
-      "aria-current": String(l === state.layer), role: "button", tabindex: "-1", "aria-label": `${layer.name}: ${percent(zero)} zero` });
+      "aria-current": String(l === state.layer), role: "button", tabindex: l === state.layer ? 0 : -1, "aria-label": `${layer.name}: ${percent(zero)} zero` });
     dot.append(make("title", {}, `${layer.name}: ${percent(zero)}`));
     dot.addEventListener("click", () => go({ layer: l, channel: 0 }));
     svg.append(dot);
   });
-  $("depth-hint").textContent = `Share of the values that are exactly zero, on ${images[state.image].name}. Filled: activation layers. Click a point to go there.`;
+  $("depth-hint").textContent = `Share of the values that are exactly zero, on ${images[state.image].name}. Filled: activation layers. Click a point to go there, or walk with the arrow keys.`;
 }
 
 // --- going somewhere ------------------------------------------------------------------------------------------------
@@ -462,44 +465,57 @@ function fill(select, pairs) {
   select.replaceChildren(...pairs.map(([value, text]) => element("option", { value }, text)));
 }
 
+const USUAL = { sort: "number", show: "all", scale: "channel", colormap: "viridis" };
+
 function address() {
   const parts = new URLSearchParams({ layer: layers[state.layer].name, channel: state.channel });
   if (images.length > 1) parts.set("picture", state.image);
-  for (const [key, usual] of Object.entries({ sort: "number", show: "all", scale: "channel", colormap: "viridis" }))
-    if (state[key] !== usual) parts.set(key, state[key]);
+  for (const [key, usual] of Object.entries(USUAL)) if (state[key] !== usual) parts.set(key, state[key]);
+  if (state.scale === "fixed") for (const key of ["low", "high"]) parts.set(key, state[key]);
+  if (state.cls) parts.set("class", state.cls);
+  if (state.method !== methods[0]) parts.set("method", state.method);
+  if (guess.some(Boolean)) parts.set("evidence", guess.join(","));
   return "#" + parts;
 }
 
+// What an address asks for; keys that it leaves out are as on a fresh page. Nothing where it is no address of ours.
 function fromAddress() {
-  const parts = new URLSearchParams(location.hash.slice(1)), to = {};
+  const parts = new URLSearchParams(location.hash.slice(1)), whole = (text, end) => /^\d+$/.test(text ?? "") && Number(text) < end;
+  if (!["layer", "channel", "picture"].some((key) => parts.has(key))) return {};
+  const to = { image: 0, channel: 0, cls: 0, method: methods[0] || "", low: 0, high: 6, ...USUAL };
   const l = layers.findIndex((layer) => layer.name === parts.get("layer"));
   if (l >= 0) to.layer = l;
-  const i = Number(parts.get("picture"));
-  if (Number.isInteger(i) && i >= 0 && i < images.length) to.image = i;
-  const count = channelTables[to.image ?? state.image][to.layer ?? state.layer].count, c = Number(parts.get("channel"));
-  if (Number.isInteger(c) && c >= 0 && c < count) to.channel = c;
-  for (const key of ["sort", "show", "scale", "colormap"]) {
+  if (whole(parts.get("picture"), images.length)) to.image = Number(parts.get("picture"));
+  if (whole(parts.get("channel"), channelTables[to.image][to.layer ?? state.layer].count)) to.channel = Number(parts.get("channel"));
+  for (const key of Object.keys(USUAL)) {
     const value = parts.get(key);
     if (value && [...$(key).options].some((option) => option.value === value)) to[key] = value;
   }
+  for (const key of ["low", "high"]) if (parts.get(key) && isFinite(parts.get(key))) to[key] = Number(parts.get(key));
+  if (whole(parts.get("class"), images[to.image].top.length)) to.cls = Number(parts.get("class"));
+  if (methods.includes(parts.get("method"))) to.method = parts.get("method");
+  const asked = (parts.get("evidence") || "").split(",");
+  to.guess = images.map((image, i) => whole(asked[i], image.top.length) ? Number(asked[i]) : 0);
   return to;
 }
 
 async function go(to, keepAddress = false) {
-  const before = { ...state };
-  Object.assign(state, to);
+  const before = { ...state }, { guess: asked = guess, ...rest } = to, seen = guess.join();
+  Object.assign(state, rest);
+  asked.forEach((n, i) => { guess[i] = n; const radio = $(`guess-${i}-${n}`); if (radio) radio.checked = true; });
   const table = channelTables[state.image][state.layer];
   if (state.channel >= table.count) state.channel = 0;
   if (state.layer !== before.layer || state.image !== before.image) state.limit = PAGE;
-  for (const key of ["image", "sort", "show", "scale", "colormap"]) $(key).value = state[key];
+  for (const key of ["image", "sort", "show", "scale", "colormap", "low", "high", "method"]) $(key).value = state[key];
   $("fixed-range").hidden = state.scale !== "fixed";
   const entry = images[state.image].layers[state.layer], layer = layers[state.layer];
   $("h-grid").textContent = layer.name;
   $("layer-facts").textContent = `${layer.kind}, ${entry.shape.join(" × ")}; ${number(entry.min)} to ${number(entry.max)}, mean ${number(entry.mean)}, ` +
-    `standard deviation ${number(entry.std)}; ${percent(entry.zero)} zero; ${entry.blank} constant channel${entry.blank === 1 ? "" : "s"}` +
+    `standard deviation ${number(entry.std)}; ${percent(entry.zero)} zero; ${entry.blank.length} constant channel${entry.blank.length === 1 ? "" : "s"}` +
     (entry.bad ? `; ${entry.bad} values not finite` : "") + ` (${images[state.image].name})`;
   $("grid-range").textContent = state.scale === "fixed" ? `${number(state.low)} to ${number(state.high)}` : state.scale === "layer" || table.single ?
     `${number(entry.min)} to ${number(entry.max)}, all channels` : "each channel from its lowest to its highest value";
+  $("bad-key").hidden = !entry.bad;
   $("sort").querySelector("[value=relevance]").disabled = !relevance();
   $("class-label").hidden = !relevance();
   layers.forEach((_, l) => $(`layer-${l}`).setAttribute("aria-selected", String(l === state.layer)));
@@ -507,9 +523,15 @@ async function go(to, keepAddress = false) {
   const list = $("layers"), item = $(`layer-${state.layer}`); // scrolled within the list alone, so that the page stays
   if (item.offsetTop < list.scrollTop) list.scrollTop = item.offsetTop - 8;
   else if (item.offsetTop + item.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = item.offsetTop + item.offsetHeight + 8 - list.clientHeight;
-  for (const dot of $("depth").querySelectorAll("circle")) dot.setAttribute("aria-current", String(Number(dot.dataset.layer) === state.layer));
-  if (state.colormap !== before.colormap || !go.drawn) { bar($("grid-bar")); bar($("cam-bar")); images.forEach((_, i) => drawPicture(i)); }
+  for (const dot of $("depth").querySelectorAll("circle")) {
+    const here = Number(dot.dataset.layer) === state.layer;
+    dot.setAttribute("aria-current", String(here));
+    dot.setAttribute("tabindex", here ? 0 : -1);
+  }
+  if (state.colormap !== before.colormap || !go.drawn) { bar($("grid-bar")); bar($("cam-bar")); }
+  if (state.colormap !== before.colormap || state.method !== before.method || guess.join() !== seen || !go.drawn) images.forEach((_, i) => drawPicture(i));
   if (state.image !== before.image || !go.drawn) { showZeros(); classes(); }
+  $("class").value = state.cls;
   go.drawn = true;
   if (!keepAddress) history.replaceState(null, "", address());
   const same = ["image", "layer", "sort", "cls", "show", "scale", "low", "high", "colormap", "limit"].every((key) => state[key] === before[key]);
@@ -550,6 +572,13 @@ function listen() {
     event.preventDefault();
     stepLayer(moves[event.key]);
   });
+  $("depth").addEventListener("keydown", (event) => {
+    const moves = { ArrowLeft: -1, ArrowRight: 1, Home: -1e9, End: 1e9 };
+    if (!(event.key in moves)) return;
+    event.preventDefault();
+    go({ layer: Math.max(0, Math.min(layers.length - 1, state.layer + moves[event.key])), channel: 0 });
+    $("depth").querySelector('[aria-current="true"]').focus();
+  });
   $("search").addEventListener("input", search);
   $("search").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && shown().length) go({ layer: shown()[0], channel: 0 });
@@ -559,7 +588,7 @@ function listen() {
   $("class").addEventListener("change", () => go({ cls: Number($("class").value) }));
   for (const key of ["low", "high"]) $(key).addEventListener("change", () => { const value = Number($(key).value); if (isFinite(value)) go({ [key]: value }); });
   $("more").addEventListener("click", () => go({ limit: state.limit + PAGE }));
-  $("method").addEventListener("change", () => { state.method = $("method").value; images.forEach((_, i) => drawPicture(i)); });
+  $("method").addEventListener("change", () => go({ method: $("method").value }));
   $("opacity").addEventListener("input", () => { state.opacity = Number($("opacity").value); images.forEach((_, i) => drawPicture(i)); });
   $("save").addEventListener("click", () => store([$("big"), $("histogram"), ...$("sides").querySelectorAll("canvas")], $("made").textContent,
     `${layers[state.layer].name}-channel-${state.channel}`));

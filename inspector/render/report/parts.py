@@ -6,11 +6,12 @@ import base64
 import io
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inspector.errors import ImageError, UsageError
+from inspector.errors import ImageError, UsageError, one_line
 from inspector.image import open_image
 
 if TYPE_CHECKING:
@@ -22,9 +23,16 @@ PATCHES = 3
 """Patches of a channel that the page shows."""
 
 
-def audit_part(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The verdict and its reasons, from a file with what ``inspector audit --json`` said. Raises UsageError."""
-    document = _read(path, "inspector audit --json", lambda d: d.get("command") == "audit" and "checks" in d)
+def audit_part(path: str | os.PathLike[str], sha256: str) -> dict[str, Any]:
+    """The verdict and its reasons, from a file with what ``inspector audit --json`` said.
+
+    sha256: of the model that the page is about. Raises UsageError: no such document, or one of another model.
+    """
+    with _document(path, "audit", sha256) as document:
+        return _audit(document)
+
+
+def _audit(document: Mapping[str, Any]) -> dict[str, Any]:
     checks = document["checks"]
     bad = [c for c in checks if c.get("status") in ("fail", "error", "warn")]
     counts = {status: sum(c.get("status") == status for c in checks) for status in ("pass", "warn", "fail", "error")}
@@ -32,19 +40,22 @@ def audit_part(path: str | os.PathLike[str]) -> dict[str, Any]:
     return {
         "verdict": "pass" if document.get("passed") else "fail",
         "summary": f"{len(checks)} checks: {told}" if checks else "nothing was checked",
-        "model": (document.get("model") or {}).get("sha256"),
-        "findings": [f"{c['status']}: {c.get('message') or c.get('id')}" for c in bad[:20]],
+        "findings": [f"{c['status']}: {c.get('message') or c['id']}" for c in bad[:20]],
     }
 
 
-def filters_part(path: str | os.PathLike[str]) -> dict[str, dict[str, list[dict[str, str]]]]:
-    """Layer name -> channel -> pictures, from a file with what ``inspector filters --json`` said. Raises UsageError.
+def filters_part(path: str | os.PathLike[str], sha256: str) -> dict[str, dict[str, list[dict[str, str]]]]:
+    """Layer name -> channel -> pictures, from a file with what ``inspector filters --json`` said.
 
-    The pictures that it names must be where they were; they are relative to the current folder, as the command wrote
-    them. Stuck channels have none.
+    sha256: of the model that the page is about. The pictures that the file names must be where they were; they are
+    relative to the current folder, as the command wrote them. Stuck channels have none.
+    Raises UsageError: no such document, one of another model, or a picture that cannot be opened.
     """
-    what = "inspector filters --json"
-    document = _read(path, what, lambda d: d.get("command") == "filters" and ("layers" in d or "channels" in d))
+    with _document(path, "filters", sha256) as document:
+        return _filters(document)
+
+
+def _filters(document: Mapping[str, Any]) -> dict[str, dict[str, list[dict[str, str]]]]:
     out: dict[str, dict[str, list[dict[str, str]]]] = {}
     for entry in document.get("layers") or [document]:
         shown: dict[str, list[dict[str, str]]] = {}
@@ -92,12 +103,28 @@ def jpeg_address(picture: Image, side: int, quality: int) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
 
 
-def _read(path: str | os.PathLike[str], what: str, good: Callable[[Mapping[str, Any]], bool]) -> Any:
-    hint = f"give a file with what `{what}` said"
+@contextmanager
+def _document(path: str | os.PathLike[str], command: str, sha256: str) -> Iterator[Mapping[str, Any]]:
+    """The JSON document of a command about the model of that digest; UsageError for any other, and for what in it
+    turns out not to be as that command writes it.
+    """
+    name, hint = os.fspath(path), f"give a file with what `inspector {command} MODEL --json` said"
     try:
         document = json.loads(Path(path).read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"{os.fspath(path)} cannot be read as JSON: {error}", hint) from None
-    if not isinstance(document, dict) or not good(document):
-        raise UsageError(f"{os.fspath(path)} is not a document of {what}", hint)
-    return document
+        raise UsageError(f"{name} cannot be read as JSON: {one_line(str(error))}", hint) from None
+    if not isinstance(document, dict) or document.get("command") != command or "error" in document:
+        raise UsageError(f"{name} is not a document of inspector {command} --json", hint)
+    try:
+        of = document["model"]["sha256"]
+        if of != sha256:
+            raise UsageError(
+                f"{name} is about another model, SHA-256 {of[:16]}…; this one is {sha256[:16]}…",
+                f"run `inspector {command}` on this model",
+            )
+        yield document
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UsageError(
+            f"{name} is not as inspector {command} --json writes it: {type(error).__name__} {one_line(str(error))}",
+            hint,
+        ) from None
