@@ -20,18 +20,20 @@ if TYPE_CHECKING:
     from exporters.finetuning.run import Prepared
 
 
-def train_on_devices(made: Prepared, entry: Entry, shape: tuple[int, ...], folder: Path, resume: bool) -> None:
+def train_on_devices(
+    made: Prepared, entry: Entry, shape: tuple[int, ...], folder: Path, resume: bool, device: str
+) -> None:
     """Runs the phases in `made.options.devices` processes; the state is in the run folder's checkpoints afterwards.
 
     Every process reads the stored activations itself and takes its share of every batch. made: without its model,
-    which each process opens from the run folder. Raises MissingExtra, UsageError.
+    which each process opens from the run folder. device: "cuda" or "cpu". Raises MissingExtra, UsageError.
     """
     try:
         from lightning_fabric import Fabric
     except ImportError:
         raise MissingExtra("--devices needs lightning-fabric", "pip install 'inspector[fabric]'") from None
     count = made.options.devices
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = torch.cuda.device_count() if device == "cuda" else 0
     if gpus and count > gpus:
         raise UsageError(f"{count} devices were asked for and there are {gpus}", f"give --devices {gpus} at most")
     fabric = Fabric(accelerator="cuda" if gpus else "cpu", devices=count, strategy="ddp_spawn")

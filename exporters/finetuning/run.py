@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,17 @@ from exporters.finetuning.network import Network, build_network, relative_sizes
 from exporters.finetuning.options import Options
 from exporters.finetuning.plan import Plan, make_plan
 from exporters.finetuning.train import HEAD, JOINT, Phase, Standing, Trainer
+from inspector.ascent.network import choose_device
 from inspector.errors import InspectorError, OutputError, UsageError, listing
 from inspector.model import Model, open_model
 from inspector.output import output_folder, write_text
+from inspector.runtime import choose_providers
 
 CONFIG, RESULT, BASE, MODEL = "config.json", "result.json", "base.onnx", "model.onnx"
 
 Note = Callable[[str], None]
 Advance = Callable[[str, int, int], None]
+Opener = Callable[[Path], Model]
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ def finetune(
     cache: str | os.PathLike[str] | None = None,
     cache_limit: float = caching.DEFAULT_LIMIT,
     tensorboard: bool = False,
+    provider: str = "auto",
+    threads: int | None = None,
     note: Note = lambda line: None,
     progress: Advance = lambda what, done, total: None,
     **settings: Any,
@@ -81,8 +87,9 @@ def finetune(
 
     data: a folder of class folders, with or without train/val/test above them, or a CSV of path,label[,split].
     base: any .onnx classifier, or a SOURCE of :func:`exporters.load_source`; weights, pretrained: its, as there.
-    resume: go on with a run that was stopped. cache: folder of stored activations. settings: fields of
-    :class:`exporters.finetuning.options.Options`.
+    resume: go on with a run that was stopped. cache: folder of stored activations. provider, threads: what computes, of
+    onnxruntime and of torch, see :func:`inspector.open_model`; no part of the run, so that it may be gone on with on
+    another machine. settings: fields of :class:`exporters.finetuning.options.Options`.
     note: called with remarks. progress: called with (what, done, all).
 
     Raises UsageError (options, a run folder that is taken, a resume with other arguments), DataError, SourceError,
@@ -94,13 +101,20 @@ def finetune(
     if resume and (folder / RESULT).exists():
         _check_same(folder, options, str(base), None)
         return load_result(folder)
-    with _prepared(data, base, options, weights, pretrained, folder if resume else None, note, progress) as made:
+    device = choose_device(provider)
+    choose_providers(provider)  # what is not there is said before anything is written
+    opener = partial(open_model, provider=provider, threads=threads)
+    resumed = folder if resume else None
+    with (
+        _torch_threads(threads),
+        _prepared(data, base, options, weights, pretrained, resumed, opener, note, progress) as made,
+    ):
         if resume:
             _check_same(folder, options, str(base), made.dataset)
         else:
-            made = made.moved(folder)
+            made = made.moved(folder, opener)
             _write_start(folder, made)
-        return _trained(made, folder, resume, cache, cache_limit, tensorboard, note, progress)
+        return _trained(made, folder, resume, device, cache, cache_limit, tensorboard, note, progress)
 
 
 def plan_finetune(
@@ -115,8 +129,18 @@ def plan_finetune(
 ) -> tuple[Plan, Dataset]:
     """What :func:`finetune` would do with these arguments, and the pictures as they would be split; trains nothing."""
     options = Options.from_json(settings)
-    with _prepared(data, base, options, weights, pretrained, None, note, progress) as made:
+    with _prepared(data, base, options, weights, pretrained, None, open_model, note, progress) as made:
         return made.plan, made.dataset
+
+
+@contextmanager
+def _torch_threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 # --- before the training ----------------------------------------------------------------------------------------------
@@ -134,13 +158,13 @@ class Prepared:
     plan: Plan
     options: Options
 
-    def moved(self, folder: Path) -> Prepared:
+    def moved(self, folder: Path, opener: Opener) -> Prepared:
         """With the base copied into the run folder."""
         output_folder(folder)
         target = folder / BASE
         with _written(target) as temporary:
             temporary.write_bytes(self.model.path.read_bytes())
-        return replace(self, model=open_model(target))
+        return replace(self, model=opener(target))
 
 
 @contextmanager
@@ -159,6 +183,7 @@ def _prepared(
     weights: str | None,
     pretrained: bool,
     resumed: Path | None,
+    opener: Opener,
     note: Note,
     progress: Advance,
 ) -> Iterator[Prepared]:
@@ -185,7 +210,7 @@ def _prepared(
         else:
             path = Path(temporary) / BASE
             write_with_head(original, path, dataset.classes, options.seed, options.size)
-        model = open_model(path)
+        model = opener(path)
         if model.classes != len(dataset.classes):
             raise UsageError(
                 f"the run was made for {model.classes} classes and the data now has {len(dataset.classes)}",
@@ -295,6 +320,7 @@ def _trained(
     made: Prepared,
     folder: Path,
     resume: bool,
+    device: str,
     cache: str | os.PathLike[str] | None,
     cache_limit: float,
     tensorboard: bool,
@@ -319,13 +345,15 @@ def _trained(
             phases[state.phase].epochs,
         )
 
-    trainer = Trainer(phases, len(dataset.classes), options, output_folder(folder / "checkpoints"), on_epoch)
+    trainer = Trainer(
+        phases, len(dataset.classes), options, output_folder(folder / "checkpoints"), on_epoch, device=device
+    )
     if options.devices == 1:
         state = trainer.run(resume)
     else:
         from exporters.finetuning.devices import train_on_devices
 
-        train_on_devices(replace(made, model=None), entry, sample, folder, resume)  # type: ignore[arg-type]
+        train_on_devices(replace(made, model=None), entry, sample, folder, resume, device)  # type: ignore[arg-type]
         state = trainer.run(resume=True)
     reporter.epoch(state.history)
     frozen_same = frozen_before == [phase.network.cpu().frozen_digest() for phase in phases]

@@ -112,6 +112,7 @@ class Trainer:
 
     folder: of the checkpoints. on_epoch: called with the whole history after each epoch.
     fabric: a launched `lightning.fabric.Fabric`; every batch and every evaluation is then shared by its processes.
+    device: of torch, where there is no fabric.
     """
 
     def __init__(
@@ -122,10 +123,11 @@ class Trainer:
         folder: Path,
         on_epoch: Callable[[Standing], None] = lambda state: None,
         fabric: Any = None,
+        device: str = "cpu",
     ) -> None:
         self.phases, self.classes, self.options, self.folder, self.on_epoch = phases, classes, options, folder, on_epoch
         self.fabric = fabric
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if fabric is None else fabric.device
+        self.device = torch.device(device) if fabric is None else fabric.device
         self.rank: int = 0 if fabric is None else fabric.global_rank
         self.world: int = 1 if fabric is None else fabric.world_size
         self.state = Standing()

@@ -17,7 +17,8 @@ from inspector.cli.console import (
     find_pictures,
     relative,
 )
-from inspector.cli.filters import Precision, ready_torch, shares, weighted_layer
+from inspector.cli.extras import ready_torch
+from inspector.cli.filters import Precision, shares, weighted_layer
 from inspector.errors import ImageError, UsageError
 
 

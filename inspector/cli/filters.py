@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -25,7 +24,8 @@ from inspector.cli.console import (
     relative,
     table,
 )
-from inspector.errors import ImageError, MissingExtra, NotComputable, UsageError
+from inspector.cli.extras import ready_torch
+from inspector.errors import ImageError, NotComputable, UsageError
 
 if TYPE_CHECKING:
     from inspector.ascent.filters import FilterRun, FilterSheet, Wish
@@ -133,23 +133,6 @@ def wants_patterns(console: Console, from_images: str | None) -> bool:
         return True
     console.note("torch is not installed: patches only, no patterns")
     return False
-
-
-def ready_torch(threads: int | None) -> None:
-    """torch's threads: as many as asked for, and none that spins while another process has the core.
-
-    Raises MissingExtra where torch is not installed.
-    """
-    if find_spec("torch") is None:
-        raise MissingExtra(
-            "gradient ascent needs torch, which is not installed", 'install the extra: pip install "inspector[torch]"'
-        )
-    # Read when OpenMP is loaded. Spinning threads made an ascent nine times slower on a busy machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
 
 
 def choose_layers(

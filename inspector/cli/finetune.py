@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from inspector.cli.console import Console, JsonOption, QuietOption, relative
+from inspector.cli.console import Console, JsonOption, ProviderOption, QuietOption, ThreadsOption, relative
 
 
 def finetune(
@@ -83,6 +83,8 @@ def finetune(
     ] = 1,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Event files too; needs that extra.")] = False,
     json: JsonOption = False,
+    provider: ProviderOption = "auto",
+    threads: ThreadsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Fine-tune a base on labelled pictures: new head, base frozen, head trained, layers unfrozen, joint training.
@@ -112,8 +114,8 @@ def finetune(
         console.say(plan.text())
         return
     made = exporters.finetune(
-        data, base, out, resume=resume, cache=cache, cache_limit=cache_limit, tensorboard=tensorboard, **shared,
-        **settings,
+        data, base, out, resume=resume, cache=cache, cache_limit=cache_limit, tensorboard=tensorboard,
+        provider=provider, threads=threads, **shared, **settings,
     )  # fmt: skip
     console.document(document(console, made))
     console.say(show(made))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from inspector import open_model
 from inspector.cli.app import guarded, register
@@ -41,8 +42,11 @@ def test_digits_from_end_to_end(
 ) -> None:
     run = tmp_path / "run"
     command = ("finetune", ten, "--base", default_model, "-o", run, "--cache", cache, *QUICK)
-    code, out, err = call(capsys, *command, "--json")
+    threads = torch.get_num_threads()
+    code, out, err = call(capsys, *command, "--threads", "1", "--provider", "cpu", "--json")
     assert code == 0, err
+    assert json.loads((run / "config.json").read_text("utf-8"))["threads"] == 1
+    assert torch.get_num_threads() == threads
     found: dict[str, Any] = json.loads(out)
     assert found["command"] == "finetune"
     assert set(found) >= {"schema", "version", "model", "run", "best", "frozen_unchanged", "seconds", "parity", "file"}
@@ -101,6 +105,12 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
         (("--balance", "some"), "there is no balance 'some'; known: weights, sampling, none"),
         (("--base", "torchvision:resnet"), "torchvision has no classification network 'resnet'"),
         (("--resume",), "to resume"),
+        pytest.param(
+            ("--provider", "cuda"),
+            "torch finds no CUDA device here",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one"),
+        ),
+        (("--provider", "gpu"), "gpu"),
     ],
 )
 def test_errors_are_one_line(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -66,6 +68,10 @@ def test_what_cannot_be_used_is_listed(tmp_path: Path) -> None:
     (tmp_path / "a" / "nothing.jpg").write_bytes(b"")
     (tmp_path / "a" / "text.png").write_text("not a picture")
     picture(tmp_path / "a" / "tiny.png", 90, (2, 2))
+    huge = bytearray((tmp_path / "a" / "0.png").read_bytes())
+    huge[16:24] = struct.pack(">II", 40_000, 40_000)
+    huge[29:33] = struct.pack(">I", zlib.crc32(huge[12:29]))
+    (tmp_path / "a" / "huge.png").write_bytes(huge)
     picture(tmp_path / "b" / "grey.png", 91, mode="L")
     (tmp_path / "b" / "again.png").write_bytes((tmp_path / "b" / "0.png").read_bytes())
     (tmp_path / "b" / "both.png").write_bytes((tmp_path / "a" / "1.png").read_bytes())
@@ -75,11 +81,13 @@ def test_what_cannot_be_used_is_listed(tmp_path: Path) -> None:
     assert found.classes == ("a", "b", "lonely")
     reasons = {s.name: s.reason for s in found.skipped}
     assert set(reasons) == {
-        "empty", "a/broken.png", "a/nothing.jpg", "a/text.png", "a/tiny.png", "b/again.png", "b/both.png", "a/1.png",
+        "empty", "a/huge.png", "a/broken.png",
+        "a/nothing.jpg", "a/text.png", "a/tiny.png", "b/again.png", "b/both.png", "a/1.png",
     }  # fmt: skip
     assert reasons["b/again.png"] == "it repeats b/0.png"
     assert "no pictures" in reasons["empty"]
     assert "2 x 2 pixels" in reasons["a/tiny.png"]
+    assert "1600 megapixels; the limit is 100" in reasons["a/huge.png"]
     assert reasons["b/both.png"] == reasons["a/1.png"] == "the same picture is in the classes a, b"
     assert any("lonely: one picture only" in line for line in found.notes)
     assert [n[2] for n in found.counts().values()] == [1, 0, 0]
