@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inspector.audit.compare import SignalToNoise
 from inspector.audit.pictures import class_of
@@ -96,11 +97,12 @@ class Comparison(Probe):
                 self.common = [layer for layer in self.common if layer.name != name]
         pairs = [pair for pair in pairs if pair[1].shape == pair[2].shape]
         sums = [self.sums.setdefault(name, SignalToNoise()) for name, _, _ in pairs]
-        list(
-            self.subject.pool.map(
-                lambda s, p: s.add(p[1].reshape(len(p[1]), -1), p[2].reshape(len(p[2]), -1)), sums, pairs
-            )
-        )
+
+        def add(work: tuple[SignalToNoise, tuple[str, NDArray[np.float32], NDArray[np.float32]]]) -> None:
+            own, (_, before, after) = work
+            own.add(before.reshape(len(before), -1), after.reshape(len(after), -1))
+
+        self.subject.spread(add, list(zip(sums, pairs, strict=True)), [before.size for _, before, _ in pairs])
         if theirs is None or sight.scores is None:
             return
         best = reference.top(theirs[0], 1)[0]

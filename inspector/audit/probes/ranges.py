@@ -35,7 +35,8 @@ class Ranges(Probe):
     def look(self, sight: Sight) -> None:
         """Take in one picture."""
         self.pictures += 1
-        list(self.subject.pool.map(_measure, sight.layers.values()))
+        layers = list(sight.layers.values())
+        self.subject.spread(_measure, layers, [layer.values.size for layer in layers])
         for name, layer in sight.layers.items():
             low, high = layer.low, layer.high
             varied = low != high

@@ -31,7 +31,8 @@ class Zeros(Probe):
     def look(self, sight: Sight) -> None:
         """Take in one picture."""
         seen = [sight.layers[name] for name in self.names]
-        for name, layer, count in zip(self.names, seen, self.subject.pool.map(_zeros, seen), strict=True):
+        counts = self.subject.spread(_zeros, seen, [layer.values.size for layer in seen])
+        for name, layer, count in zip(self.names, seen, counts, strict=True):
             self.zeros[name] += count
             self.sizes[name] += layer.values.size
 
@@ -61,7 +62,8 @@ class Saturation(Probe):
     def look(self, sight: Sight) -> None:
         """Take in one picture."""
         seen = [(sight.layers[name], bound) for name, bound in self.bounds.items()]
-        for (layer, _), count in zip(seen, self.subject.pool.map(_saturated, seen), strict=True):
+        counts = self.subject.spread(_saturated, seen, [layer.values.size for layer, _ in seen])
+        for (layer, _), count in zip(seen, counts, strict=True):
             self.counts[layer.layer.name] += count
             self.sizes[layer.layer.name] += layer.values.size
 
