@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -34,12 +35,16 @@ class DataError(InspectorError):
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture. name: its path as the data gives it. label: index of its class. digest: SHA-256 of the file."""
+    """One picture. name: its path as the data gives it. label: index of its class. digest: SHA-256 of the file.
+
+    weight: how much it counts in the loss, beside 1 for others.
+    """
 
     path: Path
     name: str
     label: int
     digest: str
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,12 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the classes and of every picture with its label and split; not of where they lie."""
-        lines = [f"{split} {s.digest} {s.label}" for split in SPLITS for s in getattr(self, split)]
+        """SHA-256 of the classes and of every picture with its label, split and weight; not of where they lie."""
+        lines = [
+            f"{split} {s.digest} {s.label}" + (f" {s.weight!r}" if s.weight != 1 else "")
+            for split in SPLITS
+            for s in getattr(self, split)
+        ]
         return hashlib.sha256("\n".join([*self.classes, *lines]).encode()).hexdigest()
 
     def counts(self) -> dict[str, list[int]]:
@@ -82,6 +91,7 @@ class _Entry:
     name: str
     label: str
     split: str | None
+    weight: float = 1.0
     digest: str = ""
 
 
@@ -94,7 +104,7 @@ def read_dataset(
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """The pictures of a folder of class folders (with or without train/val/test above them), or of a CSV of
-    path,label[,split] with paths relative to it.
+    path,label[,split][,weight] with paths relative to it.
 
     Every picture is decoded once: what cannot be read, is smaller than 4 pixels, or repeats another is left out and
     listed. Equal files in several splits stay in the most held-out one; equal files with different labels are left out.
@@ -174,7 +184,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _from_csv(path: Path) -> tuple[list[_Entry], list[Skipped]]:
-    hint = "its first line is path,label or path,label,split"
+    hint = "its first line is path,label or path,label,split, and may have a weight"
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
@@ -194,7 +204,8 @@ def _from_csv(path: Path) -> tuple[list[_Entry], list[Skipped]]:
             raise DataError(f"{path}, line {number}: the {'label' if name else 'path'} is missing", hint)
         if split and split.lower() not in _SPLIT_NAMES:
             raise DataError(f"{path}, line {number}: there is no split {split!r}", "known: train, val, test")
-        entry = _Entry(path.parent / name, name, label, _SPLIT_NAMES[split.lower()] if split else None)
+        weight = _weight((row.get("weight") or "").strip(), f"{path}, line {number}")
+        entry = _Entry(path.parent / name, name, label, _SPLIT_NAMES[split.lower()] if split else None, weight)
         if entry.path.is_file():
             entries.append(entry)
         else:
@@ -204,6 +215,16 @@ def _from_csv(path: Path) -> tuple[list[_Entry], list[Skipped]]:
     if entries and entries[0].split and not any(e.split == "train" for e in entries):
         raise DataError(f"{path} names no picture for training", "give some the split train")
     return entries, skipped
+
+
+def _weight(text: str, where: str) -> float:
+    try:
+        weight = float(text or 1)
+    except ValueError:
+        weight = math.nan
+    if not 0 < weight <= 1e6:
+        raise DataError(f"{where}: the weight {text!r} is not a number above 0", "1 is what a picture without one has")
+    return weight
 
 
 # --- what of it can be used -------------------------------------------------------------------------------------------
@@ -265,7 +286,7 @@ def _in_splits(entries: Sequence[_Entry], skipped: list[Skipped], val: float, te
     parts: dict[str, list[Sample]] = {split: [] for split in SPLITS}
     for e in sorted(entries, key=lambda e: e.name):
         if e.label in index:
-            parts[e.split or "train"].append(Sample(e.path, e.name, index[e.label], e.digest))
+            parts[e.split or "train"].append(Sample(e.path, e.name, index[e.label], e.digest, e.weight))
     for split, share, salt in (("test", test, 1), ("val", val, 0)):
         if split in given or share <= 0:
             continue
@@ -276,6 +297,8 @@ def _in_splits(entries: Sequence[_Entry], skipped: list[Skipped], val: float, te
     single = [classes[k] for k, n in enumerate(_count(parts, len(classes))) if n == 1]
     if single:
         notes.append(f"{listing(single)}: one picture only, which is trained on; nothing validates this class")
+    if weighted := sum(s.weight != 1 for s in parts["train"]):
+        notes.append(f"{weighted} of {len(parts['train'])} training pictures have a weight other than 1")
     if skipped:
         notes.append(f"{len(skipped)} were left out; the first: {skipped[0].name}, because {skipped[0].reason}")
     return Dataset(

@@ -102,12 +102,13 @@ class Stored:
     """Activations of some pictures, read from the cache batch by batch.
 
     maps: one array (rows, *shape) for each tensor that the network goes on from. rows: int (pictures, versions).
-    labels: int64 (pictures,).
+    labels: int64 (pictures,). weights: float32 (pictures,), in the loss.
     """
 
     maps: tuple[NDArray[np.float32], ...]
     rows: NDArray[np.int64]
     labels: torch.Tensor
+    weights: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -130,4 +131,5 @@ def stored(entry: Entry, tensors: Sequence[str], samples: Sequence[Sample], vers
         tuple(entry.map(t) for t in tensors),
         np.array(rows, np.int64).reshape(len(samples), versions),
         torch.tensor([s.label for s in samples], dtype=torch.int64),
+        torch.tensor([s.weight for s in samples], dtype=torch.float32),
     )

@@ -85,7 +85,7 @@ def finetune(
 ) -> Result:
     """Fine-tune `base` on `data` into the folder `run`.
 
-    data: a folder of class folders, with or without train/val/test above them, or a CSV of path,label[,split].
+    data: a folder of class folders, with or without train/val/test above them, or a CSV of path,label[,split][,weight].
     base: any .onnx classifier, or a SOURCE of :func:`exporters.load_source`; weights, pretrained: its, as there.
     resume: go on with a run that was stopped. cache: folder of stored activations. provider, threads: what computes, of
     onnxruntime and of torch, see :func:`inspector.open_model`; no part of the run, so that it may be gone on with on
@@ -269,8 +269,10 @@ def _write_start(folder: Path, made: Prepared) -> None:
     _write_json(folder / "skipped.json", [{"name": s.name, "reason": s.reason} for s in dataset.skipped])
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["path", "label", "split"])
-    writer.writerows((s.name, dataset.classes[s.label], split) for split in SPLITS for s in getattr(dataset, split))
+    writer.writerow(["path", "label", "split", "weight"])
+    writer.writerows(
+        (s.name, dataset.classes[s.label], split, f"{s.weight:g}") for split in SPLITS for s in getattr(dataset, split)
+    )
     write_text(folder / "splits.csv", table.getvalue())
     # Last, since it marks the folder as a run that can be gone on with.
     _write_json(folder / CONFIG, _config(made.options, made.base, dataset) | _versions(made))

@@ -239,14 +239,18 @@ class Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = rate * group["share"]
             # The mean over the whole batch is what one process would have: DDP averages, so a share counts world times.
-            whole = float(len(index) if weight is None else weight[data.labels[torch.from_numpy(index)]].sum())
+            counts = data.weights[torch.from_numpy(index)].to(self.device)
+            if weight is not None:
+                counts = counts * weight[data.labels[torch.from_numpy(index)]]
+            whole = float(counts.sum())
             if self.world > 1 and len(index) >= self.world:
                 index, version = index[self.rank :: self.world], version[self.rank :: self.world]
                 whole /= self.world
             tensors = tuple(t.to(self.device) for t in data.batch(index, version))
             target = data.labels[torch.from_numpy(index)].to(self.device)
+            own = data.weights[torch.from_numpy(index)].to(self.device)
             optimiser.zero_grad(set_to_none=True)
-            loss = self._loss(call, tensors, target, weight, rng if phase.name == JOINT else None) / whole
+            loss = self._loss(call, tensors, target, own, weight, rng if phase.name == JOINT else None) / whole
             value = self._mean(loss.detach())
             if not math.isfinite(value):
                 raise TrainingError(
@@ -268,15 +272,20 @@ class Trainer:
         network: nn.Module,
         tensors: tuple[torch.Tensor, ...],
         target: torch.Tensor,
+        own: torch.Tensor,
         weight: torch.Tensor | None,
         rng: np.random.Generator | None,
     ) -> torch.Tensor:
-        """Sum of the cross-entropies with label smoothing and class weights, of mixed pairs where mixup is on."""
+        """Sum of the cross-entropies with label smoothing, of mixed pairs where mixup is on.
 
-        def of(scores: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-            return nn.functional.cross_entropy(
-                scores.float(), wanted, weight=weight, label_smoothing=self.options.label_smoothing, reduction="sum"
+        own: weights of the pictures. weight: of the classes.
+        """
+
+        def of(scores: torch.Tensor, wanted: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+            each = nn.functional.cross_entropy(
+                scores.float(), wanted, weight=weight, label_smoothing=self.options.label_smoothing, reduction="none"
             )
+            return (counts * each).sum()
 
         share = 1.0
         if rng is not None and self.options.mixup > 0:
@@ -286,8 +295,8 @@ class Trainer:
         with self._precision():
             scores = network(*tensors)
         if share == 1.0:
-            return of(scores, target)
-        return share * of(scores, target) + (1 - share) * of(scores, target[other])
+            return of(scores, target, own)
+        return share * of(scores, target, own) + (1 - share) * of(scores, target[other], own[other])
 
     def _precision(self) -> Any:
         low = self.options.precision == "bfloat16" or (

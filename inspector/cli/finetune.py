@@ -13,7 +13,7 @@ from inspector.cli.console import Console, JsonOption, ProviderOption, QuietOpti
 
 def finetune(
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="A folder of class folders, or a CSV of path,label[,split].")
+        str, typer.Argument(metavar="DATA", help="A folder of class folders, or a CSV of path,label[,split][,weight].")
     ],
     base: Annotated[str, typer.Option("--base", metavar="SOURCE|FILE.onnx", help="The pretrained network.")],
     out: Annotated[str, typer.Option("-o", "--out", metavar="RUN", help="The run folder.")],

@@ -123,9 +123,25 @@ def test_csv_with_and_without_splits(tmp_path: Path) -> None:
     assert read_dataset(table).counts() == {"train": [2, 2], "val": [1, 1], "test": [1, 1]}
 
 
+def test_csv_with_weights(tmp_path: Path) -> None:
+    folder_of(tmp_path / "p", x=8)
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(["path,label,weight", *(f"p/x/{n}.png,{'ab'[n % 2]},{n or ''}" for n in range(8))]))
+    found = read_dataset(table, val=0.25)
+    for sample in (*found.train, *found.val):
+        assert sample.weight == (int(Path(sample.name).stem) or 1)
+    assert any("training pictures have a weight other than 1" in line for line in found.notes)
+    table.write_text("\n".join(["path,label", *(f"p/x/{n}.png,{'ab'[n % 2]}" for n in range(8))]))
+    plain = read_dataset(table, val=0.25)
+    assert [s.name for s in plain.val] == [s.name for s in found.val]
+    assert plain.digest != found.digest
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("path,label,weight\np/x/0.png,a,much", "line 2: the weight 'much' is not a number above 0"),
+        ("path,label,weight\np/x/0.png,a,0", "line 2: the weight '0' is not a number above 0"),
         ("", "no columns path and label"),
         ("file,class\na,b", "no columns path and label"),
         ("path,label\np/x/0.png,", "line 2: the label is missing"),

@@ -135,7 +135,7 @@ def test_cached_training_is_training_through_the_base(
 
     def through(entry: Any, tensors: Any, samples: Any, versions: int) -> Any:
         plain = real(entry, tensors, samples, versions)
-        other = ThroughTheBase(plain.maps, plain.rows, plain.labels)
+        other = ThroughTheBase(plain.maps, plain.rows, plain.labels, plain.weights)
         model = open_model(tmp_path / "run" / "base.onnx")
         vars(other).update(
             samples=samples, tensors=tensors, prepare=model.preprocess, kinds=Options().augment,
@@ -326,6 +326,29 @@ def test_every_choice_learns(digits: Path, base: Path, cache: Path, tmp_path: Pa
     made = tune(digits, base, tmp_path / "run", cache, **more)
     assert made.best["accuracy"] > 0.7
     assert made.frozen_unchanged
+
+
+@pytest.mark.parametrize("more", [{}, {"mixup": 0.4}])
+def test_weights_of_pictures(digits: Path, base: Path, cache: Path, tmp_path: Path, more: dict[str, Any]) -> None:
+    """Twice the weight for all is no change; none to speak of for one class, and it is not learned."""
+    files = sorted(digits.rglob("*.png"))
+
+    def table(name: str, weight: Any) -> Path:
+        rows = [f"{f},{f.parent.name},{weight(f.parent.name)}" for f in files]
+        (tmp_path / name).write_text("\n".join(["path,label,weight", *rows]), "utf-8")
+        return tmp_path / name
+
+    settings = {"balance": "none", "val": 0.3, **more}
+    once, twice, without = (
+        tune(table(f"{k}.csv", weight), base, tmp_path / str(k), cache, **settings)
+        for k, weight in enumerate((lambda c: 1, lambda c: 2, lambda c: 1e-4 if c == "1" else 1))
+    )
+    assert metrics(tmp_path / "0") == metrics(tmp_path / "1")
+    for before, after in zip(weights(once.model).values(), weights(twice.model).values(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    place = once.plan.classes.index("1")
+    assert once.best["recall"][place] > 0.5
+    assert without.best["recall"][place] < 0.2
 
 
 @pytest.mark.parametrize(
