@@ -44,7 +44,7 @@ from exporters.qdq import (
 from inspector import __version__
 from inspector.audit.compare import SignalToNoise, signal_to_noise
 from inspector.errors import ImageError, UsageError, listing
-from inspector.graph import node_inputs
+from inspector.graph import infer_types, node_inputs
 from inspector.image import find_images, open_image
 from inspector.layers import Layer
 from inspector.metadata import KEY, LayerEntry
@@ -288,8 +288,10 @@ def _half(network: Network) -> onnx.ModelProto:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     proto = assembled(network, network.nodes, network.weights)
-    inferred = onnx.shape_inference.infer_shapes(proto)
-    converted: onnx.ModelProto = convert_float_to_float16(inferred, keep_io_types=True, disable_shape_infer=True)
+    named = {value.name for value in (*proto.graph.input, *proto.graph.output)}
+    del proto.graph.value_info[:]
+    proto.graph.value_info.extend({v.name: v for v in infer_types(proto) if v.name not in named}.values())
+    converted: onnx.ModelProto = convert_float_to_float16(proto, keep_io_types=True, disable_shape_infer=True)
     del converted.graph.value_info[:]
     _sort(converted)
     return converted

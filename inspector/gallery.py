@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -339,7 +340,11 @@ def _write_page(
         predictions=[(p.label, p.probability) for p in best],
         layers=[_page_layer(x) for x in drawn],
         box=found.box(picture.size),
-        facts={**marks, "Preprocess": f"{seen}, mean {found.mean}, std {found.std}, {found.colour}"},
+        facts={
+            **marks,
+            "Preprocess": f"{seen}, mean {found.mean}, std {found.std}, {found.colour}",
+            "To walk through every channel": f"inspector report {quote(model.path.name)} IMAGE -o report.html",
+        },
         text=marks,
         notes=[f"The file does not say everything; assumed: {'; '.join(model.assumed)}."] if model.assumed else (),
         pictures=pictures,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -165,6 +166,8 @@ def show(made: Any) -> str:
         f"{worst[1] / (worst[2] or 1):.1e} of the scale of {worst[0]}"
     )
     lines.append("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in made.seconds.items()))
+    model, run = quote(relative(made.model)), quote(relative(made.run))
+    lines.append(f"to walk through it: inspector report {model} IMAGE --run {run} -o report.html")
     return "\n".join(lines)
 
 

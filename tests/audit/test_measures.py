@@ -238,6 +238,21 @@ def test_multiply_adds_and_parameters(make_model: MakeModel) -> None:
     assert parameters.count(model) == 8 * 27 + 8 + 72 + 128 + 20 + 36
 
 
+def test_multiply_adds_behind_a_shape_that_the_graph_computes(make_model: MakeModel) -> None:
+    def net(net: Net, x: str) -> str:
+        y = net.conv(x, 3, 8, 3, bias=False)  # 8 x 6 x 6 outputs of 27 products
+        # The length of the last axis comes from the data's own shape, through what shape inference does not follow.
+        total = net("Cast", net("ReduceProd", net("Cast", net("Shape", y), to=1), keepdims=1), to=7)
+        rows = net(
+            "Concat", net.const(np.array([1], np.int64)), net("Div", total, net.const(np.array([1], np.int64))), axis=0
+        )
+        y = net("Reshape", y, rows)
+        return net("MatMul", y, net.weight((288, 5)))
+
+    model = open_model(make_model(net, shape=("N", 3, 6, 6)))
+    assert multiply_adds.count(model) == 288 * 27 + 288 * 5
+
+
 def test_the_default_model_has_its_published_size(default_model: Path) -> None:
     """EfficientNet-Lite0: 407 million multiply-adds and 4.7 million parameters with the norms, by its authors."""
     model = open_model(default_model)

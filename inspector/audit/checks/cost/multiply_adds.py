@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import onnx
 
 from inspector.audit.checks.cost._budget import within_budget
 from inspector.audit.result import NotChecked, Verdict
 from inspector.audit.subject import Subject
 from inspector.audit.table import Limit, Limits, check
+from inspector.errors import ModelError
 from inspector.graph import infer_types, shape_of
 from inspector.model import Model
 
 _KERNELS = frozenset({"Conv", "ConvInteger", "QLinearConv", "FusedConv"})
+_TRANSPOSED = frozenset({"ConvTranspose"})
 _PRODUCTS = frozenset({"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "QGemm", "FusedGemm"})
 
 
@@ -32,7 +36,7 @@ def multiply_adds(subject: Subject, limits: Limits) -> Verdict:
 
 
 def count(model: Model) -> int:
-    """Multiply-adds for one picture. Raises NotChecked where a shape is not known."""
+    """Multiply-adds for one picture. Raises NotChecked where a shape is known neither to the graph nor by a run."""
     graph = model.graph
     size = model.preprocess.size or (224, 224)
     proto = onnx.ModelProto()
@@ -48,12 +52,12 @@ def count(model: Model) -> int:
     shapes = {value.name: shape_of(value) for value in infer_types(proto)}
     shapes.update({name: tuple(tensor.dims) for name, tensor in graph.initializers.items()})
     needed, _ = graph.needed(graph.outputs)
-    total, seen = 0, 0
-    for i in sorted(needed):
-        node = graph.nodes[i]
-        if node.op_type not in _KERNELS | _PRODUCTS and node.op_type != "ConvTranspose":
-            continue
-        seen += 1
+    nodes = [graph.nodes[i] for i in sorted(needed) if graph.nodes[i].op_type in _KERNELS | _PRODUCTS | _TRANSPOSED]
+    if not nodes:
+        raise NotChecked("the model has no convolution or matrix product", applies=False)
+    shapes.update(_measured(model, size, [n for node in nodes for n in (*node.input, *node.output) if n], shapes))
+    total = 0
+    for node in nodes:
         weight = node.input[3 if node.op_type in ("QLinearConv", "QLinearMatMul", "QGemm") else 1]
         if node.op_type in _PRODUCTS:
             # Every output element is a sum over the inner length, the last axis of the first operand.
@@ -63,13 +67,29 @@ def count(model: Model) -> int:
             ):
                 inner = _sizes(shapes, node.input[0])[0]
             total += math.prod(_sizes(shapes, node.output[0])) * inner
-        elif node.op_type == "ConvTranspose":
+        elif node.op_type in _TRANSPOSED:
             total += math.prod(_sizes(shapes, node.input[0])) * math.prod(_sizes(shapes, weight)[1:])
         else:
             total += math.prod(_sizes(shapes, node.output[0])) * math.prod(_sizes(shapes, weight)[1:])
-    if not seen:
-        raise NotChecked("the model has no convolution or matrix product", applies=False)
     return total
+
+
+def _measured(
+    model: Model, size: tuple[int, int], names: Sequence[str], shapes: Mapping[str, Sequence[int | str | None] | None]
+) -> dict[str, tuple[int, ...]]:
+    """The shapes that a run has where the graph computes them, as in a Reshape by what Shape said."""
+    unknown = [
+        name
+        for name in dict.fromkeys(names)
+        if (shape := shapes.get(name)) is None or not all(isinstance(length, int) for length in shape)
+    ]
+    if not unknown:
+        return {}
+    try:
+        values = model.run(model.tensor(np.zeros((*size, 3), np.uint8)), unknown)
+    except ModelError as error:
+        raise NotChecked(f"the shape of {unknown[0]!r} cannot be worked out: {error.message}") from None
+    return {name: value.shape for name, value in values.items()}
 
 
 def _sizes(shapes: dict[str, tuple[int | str | None, ...] | None], name: str) -> tuple[int, ...]:
