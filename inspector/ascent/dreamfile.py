@@ -25,6 +25,8 @@ def check_target(path: Path, frames: str | None) -> None:
         raise UsageError(f"{path} is not a picture's name", f"known endings: {', '.join(_FORMATS)}")
     if frames is not None and Path(frames).suffix.lower() not in _FRAMES:
         raise UsageError(f"{frames} is not a name for frames", f"known endings: {', '.join(_FRAMES)}")
+    if frames is not None and Path(frames).resolve() == path.resolve():
+        raise UsageError(f"the dream and its frames are both to be {path}", "give two names")
 
 
 def save_dream(made: Dream, path: Path, model: Model, source: Any, seed: int, caricature: bool) -> Path:
@@ -59,8 +61,6 @@ def save_dream(made: Dream, path: Path, model: Model, source: Any, seed: int, ca
 def save_frames(made: Dream, path: Path) -> Path:
     """Write the frames as GIF or WebP, the last one shown longest."""
     output_folder(path.parent)
-    if not made.frames:
-        raise UsageError("there are no frames", "take more steps")
     first, *others = made.frames
     durations = [_MILLISECONDS] * len(others) + [_LAST]
     with atomic_path(path) as temporary:

@@ -35,6 +35,7 @@ TILE = 512
 """Side of a tile; a picture up to half as large again is one tile."""
 
 _MOST_OCTAVES = 12
+_MOST_FRAMES = 100
 Piece = tuple[int, int, int, int]
 
 
@@ -90,16 +91,21 @@ def dream(
     unless given; ratio: from one to the next. steps: per octave, of `rate` (of the range of pixels) times the gradient
     over its mean magnitude. jitter: pixels that the picture is moved by at each step. tile: side of the pieces that
     large pictures are worked on in. caricature: follow the photograph's own activation instead of its square.
-    frames_every: keep a picture of at most `frame_size` pixels after so many steps.
+    frames_every: keep a picture of at most `frame_size` pixels after so many steps, or after more where these would
+    be above a hundred; the last is the dream.
 
     Raises ImageError, UsageError, NotComputable, TwinUnsupported.
     """
     if not layers:
         raise UsageError("no layer was given to dream of", "see `inspector layers MODEL`")
-    if steps < 1 or not ratio > 1 or (octaves is not None and not 1 <= octaves <= _MOST_OCTAVES) or tile < 64:
+    if not 0 < rate <= 1:
+        raise UsageError(f"a step of {rate * 255:g} is out of range", "give a rate above 0 and up to 255")
+    if not any(weight for _, weight in layers):
+        raise UsageError("the weights of all layers are 0", "give one of them another weight")
+    if steps < 1 or not 1 < ratio <= 10 or (octaves is not None and not 1 <= octaves <= _MOST_OCTAVES) or tile < 64:
         raise UsageError(
             f"{steps} steps, {octaves} octaves at a ratio of {ratio:g} in tiles of {tile}",
-            f"steps are 1 or more, octaves 1 to {_MOST_OCTAVES}, the ratio is above 1, a tile 64 or more",
+            f"steps are 1 or more, octaves 1 to {_MOST_OCTAVES}, the ratio is above 1 and up to 10, a tile 64 or more",
         )
     photograph = to_tensor(open_image(image), model.preprocess.channels)
     network = Network(model, [layer for layer, _ in layers], device=choose_device(provider))
@@ -113,6 +119,7 @@ def dream(
     start = worker.measure(photograph)
     frames: list[Image] = []
     total, done = len(sizes) * steps, 0
+    frames_every = max(frames_every, -(-total // _MOST_FRAMES)) if frames_every else 0
     picture = small = resized(photograph, sizes[0])
     for number, size in enumerate(sizes):
         if number:
@@ -123,7 +130,7 @@ def dream(
         for step in range(steps):
             worker.step(picture, small, number, step, rate)
             done += 1
-            if frames_every and done % frames_every == 0:
+            if frames_every and (done % frames_every == 0 or done == total):
                 frames.append(_frame(picture, frame_size, photograph))
             if on_progress is not None:
                 on_progress(done, total)

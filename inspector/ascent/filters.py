@@ -116,8 +116,28 @@ class Wish:
             "negative": self.negative,
             "variants": self.variants,
             "start": image_digest(self.start) if self.start is not None else None,
-            "keep": [self.keep[0].tensor, self.keep[1]] if self.keep else None,
+            "keep": [self.keep[0].name, self.keep[1]] if self.keep else None,
         }
+
+    def sentence(self) -> str:
+        """What the pictures show and how they were made, for people."""
+        what = "what silences" if self.negative else "what excites"
+        whom = "the unit in the middle of each channel" if self.unit else "each channel"
+        start = "from noise" if self.start is None else "from a picture"
+        kept = f", staying the same to {self.keep[0].name} (weight {self.keep[1]:g})" if self.keep else ""
+        return f"{what} {whom} most: gradient {'descent' if self.negative else 'ascent'} {start}{kept}"
+
+    def text(self) -> dict[str, str]:
+        """The same for the text chunks of a file."""
+        found = {
+            "Method": f"gradient {'descent' if self.negative else 'ascent'}",
+            "Objective": "unit in the middle" if self.unit else "channel mean",
+        }
+        if self.start is not None:
+            found["Image"] = image_digest(self.start)
+        if self.keep:
+            found["Kept"] = f"{self.keep[0].name}:{self.keep[1]:g}"
+        return found
 
 
 @dataclass
@@ -193,7 +213,7 @@ def draw_filters(
         return FilterRun(sheets, interrupted)
     from inspector.ascent.sheets import write_walk
 
-    overview, walk = write_walk(target, model, sheets, recipe)
+    overview, walk = write_walk(target, model, sheets, recipe, asked.sentence())
     return FilterRun(sheets, interrupted, overview, walk)
 
 
@@ -221,7 +241,7 @@ class _Job:
     wish: Wish
     precision: str
     sees: ReceptiveField
-    network: Network
+    device: str
     key: str
     arguments: dict[str, Any]
     order: list[int]
@@ -244,8 +264,7 @@ class _Job:
     ) -> _Job:
         """Builds the network, settles the canvas, and finds what an earlier run has left."""
         seen = receptive_field(model, layer.tensor)
-        parts = [layer, *([wish.keep[0]] if wish.keep else [])]
-        network = Network(model, parts, device=device)
+        network = Network(model, cls._parts(layer, wish), device=device)
         chosen, count = _settle(model, network, layer, seen, size, recipe)
         wanted = channels.get(layer.name) if isinstance(channels, Mapping) else channels
         numbers = list(range(count)) if wanted is None else [c for c in dict.fromkeys(wanted) if 0 <= c < count]
@@ -268,10 +287,12 @@ class _Job:
             "precision": network.precision,
             "device": device,
             "wish": wish.to_json(),
+            # The only picture of a run is rounded in another way, see `ascend`.
+            "alone": len(numbers) * wish.variants == 1,
         }
         key = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()
         job = cls(
-            model, layer, folder, fitted, chosen, seed, wish, network.precision, seen, network, key, arguments, numbers,
+            model, layer, folder, fitted, chosen, seed, wish, network.precision, seen, device, key, arguments, numbers,
         )  # fmt: skip
         job.finished = {c: found for c in numbers if (found := job.read(c)) is not None}
         job.todo = [c for c in numbers if c not in job.finished]
@@ -286,22 +307,22 @@ class _Job:
         """A channel that an earlier run has finished with the same key, or None."""
         from PIL import Image as images
 
-        found: dict[str, str] = {}
-        for variant in reversed(range(self.wish.variants)):
+        variants = []
+        for variant in range(self.wish.variants):
             try:
                 with images.open(self.path(number, variant), formats=("PNG",)) as image:
                     found = dict(getattr(image, "text", {}))
-            except (OSError, ValueError, SyntaxError):
+                if found.get("Key") != self.key or found.get("Channel") != str(number):
+                    return None
+                start, end = float(found["Activation start"]), float(found["Activation"])
+            except (OSError, ValueError, SyntaxError, KeyError):
                 return None
-            if found.get("Key") != self.key or found.get("Channel") != str(number):
-                return None
-        try:
-            values = float(found["Activation start"]), float(found["Activation"])
-        except (KeyError, ValueError):
-            return None
-        return self._picture(number, values[0], values[1], found.get("Stuck") == "yes", True)
+            variants.append((start, end, found.get("Stuck") == "yes"))
+        return self._picture(number, variants, True)
 
-    def _picture(self, number: int, start: float, end: float, stuck: bool, reused: bool) -> FilterPicture:
+    def _picture(self, number: int, variants: Sequence[tuple[float, float, bool]], reused: bool) -> FilterPicture:
+        """variants: activation at start and end, and whether it is stuck, of each."""
+        start, end, stuck = next((v for v in variants if not v[2]), variants[0])
         scores = self.model.classifier and self.layer.tensor == self.model.classifier.scores
         return FilterPicture(
             channel=number,
@@ -319,47 +340,74 @@ class _Job:
         if not self.todo:
             return
         output_folder(self.folder)
-        count = batch or self.batch_size()
-        group = max(1, count // self.wish.variants)
-        for at in range(0, len(self.todo), group):
-            self._batch(self.todo[at : at + group], progress)
+        # Built for the run alone: the networks of a hundred layers would hold the weights a hundred times.
+        network = Network(self.model, self._parts(self.layer, self.wish), device=self.device, precision=self.precision)
+        group = min(len(self.todo), max(1, (batch or self.batch_size(network)) // self.wish.variants))
+        at = 0
+        while at < len(self.todo):
+            try:
+                self._batch(network, self.todo[at : at + group], progress)
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if batch is not None or group == 1:
+                    pictures = min(group, len(self.todo) - at) * self.wish.variants
+                    raise NotComputable(
+                        f"there is not enough memory for {pictures} pictures of {self.size[1]}x{self.size[0]} "
+                        f"at layer {self.layer.name!r} at once",
+                        "give a smaller --size, --batch or --variants",
+                    ) from None
+                group //= 2
+                continue
+            at += group
 
-    def batch_size(self) -> int:
+    @staticmethod
+    def _parts(layer: Layer, wish: Wish) -> list[Layer]:
+        return [layer, *([wish.keep[0]] if wish.keep else [])]
+
+    def batch_size(self, network: Network) -> int:
         """Pictures at once that fit into memory."""
-        each = self.network.bytes_per_picture(self.size) * (2 if self.wish.keep else 1)
+        whole = (self.size[0] + self.recipe.margin, self.size[1] + self.recipe.margin)
+        view = self.recipe.view() if self.wish.start is None else None
+        each = network.bytes_per_picture(view.size(whole) if view is not None else self.size)
+        each *= 2 if self.wish.keep else 1
+        if self.wish.variants > 1:
+            channels = network.shapes(self.size)[self.layer.name][0]
+            each += 3 * 4 * channels**2  # correlations between channels, and what their gradient needs
         budget = min(_BUDGET, int(0.35 * free_memory()))
         return max(1, min(_BATCH, budget // max(each, 1)))
 
-    def _batch(self, numbers: list[int], progress: Progress) -> None:
+    def _batch(self, network: Network, numbers: list[int], progress: Progress) -> None:
         rows = [(c, v) for c in numbers for v in range(self.wish.variants)]
-        first = self.ascend(rows, 0, lambda step: progress.add(len(rows)))
+        first = self.ascend(network, rows, 0, lambda step: progress.add(len(rows)))
         shown = self.recipe.shown(first.pictures).cpu()
-        start, end, stuck = first.start.tolist(), first.end.tolist(), _stuck(first, self.wish.negative)
+        start, end, stuck = first.start.tolist(), first.end.tolist(), _stuck(first, self.wish)
         again = [k for k, bad in enumerate(stuck) if bad]
         if again:
             # Another start: stronger noise of another seed. A group is retried as one, its pictures depend on another.
             whole = sorted({k // self.wish.variants for k in again})
             places = [g * self.wish.variants + v for g in whole for v in range(self.wish.variants)]
-            second = self.ascend([rows[k] for k in places], 1, lambda step: None)
-            pictures, bad = self.recipe.shown(second.pictures).cpu(), _stuck(second, self.wish.negative)
+            second = self.ascend(network, [rows[k] for k in places], 1, lambda step: None)
+            pictures, bad = self.recipe.shown(second.pictures).cpu(), _stuck(second, self.wish)
             for n, k in enumerate(places):
                 if stuck[k] and not bad[n]:
                     shown[k], stuck[k] = pictures[n], False
                     start[k], end[k] = float(second.start[n]), float(second.end[n])
         for g, number in enumerate(numbers):
-            k = g * self.wish.variants
-            self._write(number, shown[k : k + self.wish.variants], start[k], end[k], stuck[k])
+            own = slice(g * self.wish.variants, (g + 1) * self.wish.variants)
+            self._write(number, shown[own], list(zip(start[own], end[own], stuck[own], strict=True)))
 
-    def _write(self, number: int, shown: Tensor, start: float, end: float, stuck: bool) -> None:
+    def _write(self, number: int, shown: Tensor, values: Sequence[tuple[float, float, bool]]) -> None:
+        """The pictures of a channel, and of each its activation at start and end, and whether it is stuck."""
         from inspector.render.png import save_png
 
-        for variant, picture in enumerate(shown):
+        for variant, (picture, (start, end, stuck)) in enumerate(zip(shown, values, strict=True)):
             text = {
                 "Software": f"inspector {__version__}",
                 "Model": self.model.sha256,
                 "Layer": self.layer.name,
                 "Channel": str(number),
-                "Method": "gradient ascent",
+                **self.wish.text(),
                 "Recipe": self.recipe.name,
                 "Steps": str(self.recipe.steps),
                 "Seed": str(self.seed),
@@ -372,9 +420,11 @@ class _Job:
             }
             image = hatched(self.size) if stuck else to_image(picture)
             save_png(image, self.path(number, variant), text, level=6)
-        self.finished[number] = self._picture(number, start, end, stuck, False)
+        self.finished[number] = self._picture(number, values, False)
 
-    def ascend(self, rows: Sequence[tuple[int, int]], attempt: int, on_step: Callable[[int], None]) -> Result:
+    def ascend(
+        self, network: Network, rows: Sequence[tuple[int, int]], attempt: int, on_step: Callable[[int], None]
+    ) -> Result:
         """One ascent; rows: (channel, variant) of each picture.
 
         An odd number of pictures gets a copy of the last one beside it. oneDNN rounds a picture the same in any even
@@ -382,13 +432,18 @@ class _Job:
         the only one of its run is made alone, as the copy would double its time.
         """
         if len(rows) % 2 and len(self.order) * self.wish.variants > 1:
-            return _first(self._ascend([*rows, rows[-1]], len(rows), attempt, on_step), len(rows))
-        return self._ascend(rows, len(rows), attempt, on_step)
+            return _first(self._ascend(network, [*rows, rows[-1]], len(rows), attempt, on_step), len(rows))
+        return self._ascend(network, rows, len(rows), attempt, on_step)
 
     def _ascend(
-        self, rows: Sequence[tuple[int, int]], real: int, attempt: int, on_step: Callable[[int], None]
+        self,
+        network: Network,
+        rows: Sequence[tuple[int, int]],
+        real: int,
+        attempt: int,
+        on_step: Callable[[int], None],
     ) -> Result:
-        recipe, network, wish = self.recipe, self.network, self.wish
+        recipe, wish = self.recipe, self.wish
         name = self.layer.name
         make = neuron if wish.unit else channel
         plain = make(name, [c for c, _ in rows])
@@ -405,7 +460,9 @@ class _Job:
             canvas = recipe.canvas_of(_noisy(picture, starts, attempt))
             view, crop = recipe.view(crop=False), None
         else:
-            canvas = recipe.canvas(self.size, network.channels, starts, 1.0 if attempt == 0 else 20.0)
+            # The second try stays within what a picture can hold: whatever fires only beyond that is stuck.
+            tried = recipe if attempt == 0 else recipe.with_(clip=True)
+            canvas = tried.canvas(self.size, network.channels, starts, 1.0 if attempt == 0 else 20.0)
             view, crop = recipe.view(), recipe.crop if recipe.margin else None
         if network.device.type != "cpu":
             canvas = canvas.to(network.device)
@@ -426,16 +483,20 @@ class _Job:
         pictures = tuple(self.finished[c] for c in self.order if c in self.finished)
         grid = None
         if pictures:
-            grid = draw_layer(self.model, self.layer, self.sees, self.recipe, self.size, pictures, self.folder, {
+            text = {
                 "Software": f"inspector {__version__}",
                 "Model": self.model.sha256,
                 "Layer": self.layer.name,
-                "Method": "gradient ascent",
+                **self.wish.text(),
                 "Recipe": self.recipe.name,
                 "Steps": str(self.recipe.steps),
                 "Seed": str(self.seed),
                 "Key": self.key,
-            })  # fmt: skip
+            }
+            grid = draw_layer(
+                self.model, self.layer, self.sees, self.recipe, self.wish.sentence(), self.size, pictures, self.folder,
+                text,
+            )  # fmt: skip
             self._manifest(pictures)
         return FilterSheet(self.layer, self.size, pictures, grid, self.folder, self.precision, self.sees)
 
@@ -501,16 +562,26 @@ def _first(result: Result, count: int) -> Result:
     return Result(result.pictures[:count], result.start[:count], result.end[:count], result.moved[:count])
 
 
-def _stuck(result: Result, negative: bool) -> list[bool]:
-    """No gradient at all, or a picture that is no better than the noise it began as."""
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch has a class for the GPU's memory, and only words for the processor's."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def _stuck(result: Result, wish: Wish) -> list[bool]:
+    """No gradient at all, or a picture that is no better than the noise it began as.
+
+    A picture that must stay the same to some layer may have to give up what it gains.
+    """
+    if wish.keep is not None:
+        return (~result.moved).tolist()
     gain = result.end - result.start
-    gain = -gain if negative else gain
+    gain = -gain if wish.negative else gain
     enough = gain > 1e-6 * result.start.abs().clamp_min(1e-3)
     return (~(result.moved & enough)).tolist()
 
 
 def _spread(plain: Objective, name: str, groups: Sequence[int]) -> Objective:
-    """Diversity that weighs a tenth of what the channel itself is worth, whatever its scale."""
+    """Diversity that weighs half of what the channel itself is worth, whatever its scale."""
     apart = diversity(name, groups)
 
     def score(values: Mapping[str, Tensor]) -> Tensor:

@@ -48,9 +48,12 @@ class Pixels:
         cls, size: tuple[int, int], channels: int, generators: Sequence[torch.Generator], strength: float = 1.0,
         clip: bool = True,
     ) -> Pixels:  # fmt: skip
-        """Grey with small noise: 128 to 148 of 255, uniform, as the lecture starts. One generator a picture."""
+        """Grey with small noise: 128 to 148 of 255, uniform, as the lecture starts. One generator a picture.
+
+        strength: multiplies the noise, which stays within [0, 1].
+        """
         noise = torch.stack([torch.rand(channels, *size, generator=g) for g in generators])
-        return cls((128 + 20 * (0.5 + strength * (noise - 0.5))) / 255, clip)
+        return cls(((128 + 20 * (0.5 + strength * (noise - 0.5))) / 255).clamp(0, 1), clip)
 
     def pictures(self) -> Tensor:
         """The parameter."""

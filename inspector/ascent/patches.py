@@ -58,35 +58,42 @@ class TopPatches:
 
 @dataclass
 class _Best:
-    """The k best of each channel so far: value, picture's number and position, sorted, best first."""
+    """The k best of each channel so far: value, picture's number and position, sorted, best first.
+
+    rows, columns: of the position in the picture's own map; maps of pictures of different sizes differ.
+    """
 
     values: NDArray[np.float32]
     images: NDArray[np.int64]
-    positions: NDArray[np.int64]
-    width: int = 1
-    shape: tuple[int, int] = (1, 1)
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
 
     @classmethod
     def empty(cls, channels: int, k: int) -> _Best:
         shape = (channels, k)
-        return cls(np.full(shape, -np.inf, np.float32), np.full(shape, -1), np.zeros(shape, np.int64))
+        zeros = np.zeros(shape, np.int64)
+        return cls(np.full(shape, -np.inf, np.float32), np.full(shape, -1), zeros, zeros.copy())
 
-    def add(self, maps: NDArray[np.float32], number: int) -> None:
-        """One picture's maps (C, positions): each channel's largest value, unless the channel is constant here."""
+    def add(self, maps: NDArray[np.float32], width: int, number: int) -> None:
+        """One picture's maps (C, positions): each channel's largest value, unless the channel is constant here.
+
+        width: of a row of positions.
+        """
         flat = np.where(np.isnan(maps), np.float32(-np.inf), maps)
         at = flat.argmax(axis=1)
         value = flat[np.arange(len(flat)), at]
         better = value > self.values[:, -1]
         if flat.shape[1] > 1:
             better &= value > flat.min(axis=1)
-        rows = np.flatnonzero(better)
-        if not rows.size:
+        own = np.flatnonzero(better)
+        if not own.size:
             return
-        self.values[rows, -1], self.images[rows, -1], self.positions[rows, -1] = value[rows], number, at[rows]
+        self.values[own, -1], self.images[own, -1] = value[own], number
+        self.rows[own, -1], self.columns[own, -1] = np.divmod(at[own], width)
         # Stable, so that of equal values the picture that came first stays first.
-        order = np.argsort(-self.values[rows], axis=1, kind="stable")
-        for array in (self.values, self.images, self.positions):
-            array[rows] = np.take_along_axis(array[rows], order, axis=1)
+        order = np.argsort(-self.values[own], axis=1, kind="stable")
+        for array in (self.values, self.images, self.rows, self.columns):
+            array[own] = np.take_along_axis(array[own], order, axis=1)
 
 
 def find_patches(
@@ -102,14 +109,14 @@ def find_patches(
 
     images: (name, source) of each picture, sources as `open_image` takes them; read once, one after the other.
     channels: those to keep, where a layer has them; all unless given. A layer without maps gives whole pictures.
-    Pictures that cannot be read are skipped and listed. Raises UsageError for k < 1, ImageError when no picture can be
-    read, ModelError.
+    Pictures that cannot be read are skipped and listed. Raises UsageError for k < 1 and for a layer that has none of
+    the channels, ImageError when no picture can be read, ModelError.
     """
     if k < 1:
         raise UsageError(f"{k} patches a channel are too few", "give 1 or more")
     best: dict[str, _Best] = {}
     chosen: dict[str, list[int]] = {}
-    names: dict[int, str] = {}
+    names: dict[int, tuple[str, tuple[int, int]]] = {}
     skipped: list[tuple[str, str]] = []
     number = 0
     for name, tensor in _tensors(model, images):
@@ -123,18 +130,22 @@ def find_patches(
             value = values[layer.name][0]
             maps = value.reshape(len(value), -1)
             if layer.name not in best:
-                chosen[layer.name] = [c for c in (range(len(maps)) if channels is None else channels) if c < len(maps)]
+                own = [c for c in (range(len(maps)) if channels is None else channels) if c < len(maps)]
+                if not own:
+                    raise UsageError(
+                        f"layer {layer.name!r} has none of the channels asked for",
+                        f"its channels are 0 to {len(maps) - 1}",
+                    )
+                chosen[layer.name] = own
                 best[layer.name] = _Best.empty(len(chosen[layer.name]), k)
             if channels is not None:
                 maps = maps[np.asarray(chosen[layer.name], np.int64)]
-            found = best[layer.name]
-            found.add(maps, number)
-            found.shape = (value.shape[-2], value.shape[-1]) if value.ndim >= 3 else (1, 1)
-        names[number] = name
+            best[layer.name].add(maps, value.shape[-1] if value.ndim >= 3 else 1, number)
+        names[number] = name, _seen_size(model, tensor)
         number += 1
         if number % 512 == 0:
             used = {int(i) for b in best.values() for i in np.unique(b.images)}
-            names = {i: text for i, text in names.items() if i in used}
+            names = {i: known for i, known in names.items() if i in used}
     if not number:
         raise ImageError(
             f"none of {len(skipped)} pictures could be read; the first: {skipped[0][1]}"
@@ -152,13 +163,18 @@ def find_patches(
                 chosen[layer.name],
                 fields[layer.tensor],
                 names,
-                model.preprocess.size or (0, 0),
             ),
             number,
             tuple(skipped),
         )
         for layer in layers
     }
+
+
+def _seen_size(model: Model, tensor: NDArray[Any]) -> tuple[int, int]:
+    """(H, W) of a picture as the network sees it."""
+    height, width = tensor.shape[1:3] if model.preprocess.layout == "NHWC" else tensor.shape[2:4]
+    return int(height), int(width)
 
 
 def _tensors(model: Model, images: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, NDArray[Any] | ImageError]]:
@@ -185,17 +201,18 @@ def _as_patches(
     best: _Best,
     channels: Sequence[int],
     field: ReceptiveField,
-    names: Mapping[int, str],
-    picture: tuple[int, int],
+    names: Mapping[int, tuple[str, tuple[int, int]]],
 ) -> dict[int, tuple[Patch, ...]]:
     made = {}
     for row, channel in enumerate(channels):
         patches = []
-        for value, image, position in zip(best.values[row], best.images[row], best.positions[row], strict=True):
+        for value, image, y, x in zip(
+            best.values[row], best.images[row], best.rows[row].tolist(), best.columns[row].tolist(), strict=True
+        ):
             if image < 0:
                 break
-            y, x = divmod(int(position), best.shape[1])
-            patches.append(Patch(float(value), names[int(image)], (y, x), field.box((y, x), picture)))
+            name, picture = names[int(image)]
+            patches.append(Patch(float(value), name, (y, x), field.box((y, x), picture)))
         made[channel] = tuple(patches)
     return made
 

@@ -44,12 +44,13 @@ def draw_layer(
     layer: Layer,
     field: ReceptiveField,
     recipe: Recipe,
+    sentence: str,
     size: tuple[int, int],
     pictures: Sequence[FilterPicture],
     folder: Path,
     text: Mapping[str, str],
 ) -> Path:
-    """``<recipe>-grid.png``: all finished channels in rows of eight, numbered."""
+    """``<recipe>-grid.png``: all finished channels in rows of eight, numbered. sentence: what the pictures show."""
     tiles: list[Image.Image | None] = []
     side = tile_size(max(size), sum(1 + len(p.variants) for p in pictures))
     for picture in pictures:
@@ -57,12 +58,9 @@ def draw_layer(
         tiles += [scaled(load(path), side) for path in picture.variants]
     names = [f"{p.channel} {p.label}".strip() for p in pictures for _ in range(1 + len(p.variants))]
     stuck = sum(p.stuck for p in pictures)
-    note = [
-        f"what excites each channel most: gradient ascent from noise, recipe {recipe.name}, {recipe.steps} steps at "
-        f"{size[1]} x {size[0]}; {field_text(field)}"
-    ]
+    note = [f"{sentence}, recipe {recipe.name}, {recipe.steps} steps at {size[1]} x {size[0]}; {field_text(field)}"]
     if stuck:
-        note.append(f"{stuck} {'channels are' if stuck > 1 else 'channel is'} stuck: no start gave a gradient")
+        note.append(f"{stuck} {'channels are' if stuck > 1 else 'channel is'} stuck: no start led anywhere")
     sheet = draw_sheet(
         tiles,
         names,
@@ -114,8 +112,12 @@ def mosaic(tiles: Sequence[Image.Image | None], tile: int, columns: int, gap: in
     return sheet
 
 
-def write_walk(folder: Path, model: Model, sheets: Sequence[FilterSheet], recipe: Recipe) -> tuple[Path, Path | None]:
-    """``filters.html`` and ``filters.png``: all layers side by side, first to last."""
+def write_walk(
+    folder: Path, model: Model, sheets: Sequence[FilterSheet], recipe: Recipe, sentence: str
+) -> tuple[Path, Path | None]:
+    """``filters.html`` and ``filters.png``: all layers side by side, first to last. sentence: what pictures show."""
+    depth = {layer.name: k for k, layer in enumerate(model.layers)}
+    sheets = sorted(sheets, key=lambda sheet: depth.get(sheet.layer.name, len(depth)))
     panels: list[Image.Image | None] = []
     captions = []
     for sheet in sheets:
@@ -140,7 +142,7 @@ def write_walk(folder: Path, model: Model, sheets: Sequence[FilterSheet], recipe
             caption_lines=3,
         )
         walk = save_png(drawn, folder / "filters.png", text, level=6)
-    return write_text(folder / "filters.html", _page(folder, model, sheets, recipe)), walk
+    return write_text(folder / "filters.html", _page(folder, model, sheets, recipe, sentence)), walk
 
 
 def draw_patch_sheet(
@@ -153,7 +155,7 @@ def draw_patch_sheet(
 ) -> Path:
     """For each channel its pattern, if there is one, and beside it the patches that excite it most.
 
-    patterns: channel -> its picture; None where it is stuck; a channel that is missing has only patches.
+    patterns: channel -> its picture; None where it is stuck. Where there are any, a missing one is hatched too.
     """
     k = max((len(p) for p in found.patches.values()), default=1)
     columns = max(1, math.ceil(math.sqrt(k)))
@@ -204,7 +206,7 @@ def draw_patch_sheet(
     return save_png(sheet, path, text, level=6)
 
 
-def _page(folder: Path, model: Model, sheets: Sequence[FilterSheet], recipe: Recipe) -> str:
+def _page(folder: Path, model: Model, sheets: Sequence[FilterSheet], recipe: Recipe, sentence: str) -> str:
     def relative(path: Path) -> str:
         return escape(quote(path.relative_to(folder).as_posix(), safe="/"), quote=True)
 
@@ -238,7 +240,7 @@ img {{ width: 100%; height: auto; border: 1px solid #ddd; }}
 </head>
 <body>
 <h1>What the channels of {plain(model.path.name)} respond to, first layer to last</h1>
-<p>Pictures made by gradient ascent from noise so that one channel responds as much as it can.
+<p>The pictures show {plain(sentence)}.
 Recipe {plain(recipe.name)}, {recipe.steps} steps. inspector {plain(__version__)}, model {plain(model.sha256)}.</p>
 <main>
 {chr(10).join(parts)}

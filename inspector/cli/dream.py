@@ -58,6 +58,8 @@ def dream(
     console = Console("dream", json, quiet)
     opened = console.open(model, provider, threads)
     chosen = [weighted_layer(console, opened, text) for text in layer]
+    if Path(image).is_dir():
+        raise UsageError(f"{image} is a folder", "a dream is made of one picture")
     picture = next(find_pictures([image]))
     if isinstance(picture, ImageError):
         raise picture
@@ -67,8 +69,6 @@ def dream(
     from inspector.ascent.dreamfile import check_target, save_dream, save_frames
 
     check_target(target, frames)
-    if not rate > 0:
-        raise UsageError(f"the rate must be above 0, not {rate:g}")
     with shares("dream", quiet) as tell:
         made = run(
             opened, picture.source, chosen, octaves=octaves, ratio=ratio, steps=steps, rate=rate / 255, jitter=jitter,

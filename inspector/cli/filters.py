@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,7 +25,7 @@ from inspector.cli.console import (
     table,
 )
 from inspector.cli.extras import ready_torch
-from inspector.errors import ImageError, NotComputable, UsageError
+from inspector.errors import ImageError, LayerNotFound, NotComputable, UsageError
 
 if TYPE_CHECKING:
     from inspector.ascent.filters import FilterRun, FilterSheet, Wish
@@ -106,16 +106,23 @@ def filters(
         chosen = choose_recipe(recipe, steps, parametrisation)
         settings["steps"] = chosen.steps
         wish = make_wish(console, opened, neuron, negative, variants, start, keep)
+        settings |= {"parametrisation": chosen.parametrisation, "objective": wish.to_json()}
         run = draw(
             console, opened, out, layers, channels=numbers, recipe=chosen, size=size, seed=seed, batch=batch,
             precision=precision, provider=provider, wish=wish,
         )  # fmt: skip
     patches = {}
-    if from_images and not (run and run.interrupted):
-        patches = draw_patches(console, opened, out, layers, numbers, from_images, top, run)
+    interrupted = run is not None and run.interrupted
+    if from_images and not interrupted:
+        try:
+            patches = draw_patches(console, opened, out, layers, numbers, from_images, top, run)
+        except KeyboardInterrupt:
+            if run is None:
+                raise
+            interrupted = True
     entries = [document(x, run, patches.get(x.name), settings) for x in layers]
     entries = [x for x in entries if x["channels"]] or entries[:1]
-    more: dict[str, Any] = {"interrupted": run is not None and run.interrupted}
+    more: dict[str, Any] = {"interrupted": interrupted}
     if run is not None and run.overview is not None:
         more |= {"overview": relative(run.overview), "walk": relative(run.walk) if run.walk else None}
     if len(layers) > 1:
@@ -181,7 +188,9 @@ def make_wish(
 
 
 def weighted_layer(console: Console, model: Model, text: str) -> tuple[Layer, float]:
-    """`NAME` or `NAME:WEIGHT`; the weight is 1 unless given."""
+    """`NAME` or `NAME:WEIGHT`; the weight is 1 unless given. TensorFlow's tensors have a colon in their names."""
+    with suppress(LayerNotFound):
+        return model.layer(text), 1.0
     name, colon, number = text.rpartition(":")
     try:
         weight = float(number) if colon else 1.0

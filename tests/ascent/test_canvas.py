@@ -218,3 +218,16 @@ def test_adam_is_adam() -> None:
         other += 0.1 * (mean / (1 - 0.9**n)) / (np.sqrt(square / (1 - 0.99**n)) + 0.5)
     assert found[0].tolist() == pytest.approx(place.tolist(), abs=1e-5)
     assert calm[0].tolist() == pytest.approx(other.tolist(), abs=1e-5)
+
+
+def test_the_rate_of_adam_falls_to_a_tenth_along_a_cosine() -> None:
+    """A gradient that never changes makes steps of the length of the rate."""
+    found, optimiser = torch.zeros(1, 4), Adam(0.1, steps=20)
+    steps = []
+    for _ in range(21):
+        before = float(found[0, 0])
+        optimiser.step(found, torch.ones(1, 4))
+        steps.append(float(found[0, 0]) - before)
+    wanted = [0.1 * (0.55 + 0.45 * np.cos(np.pi * n / 20)) for n in range(21)]
+    assert steps == pytest.approx(wanted, rel=1e-4)
+    assert steps[-1] == pytest.approx(0.01, rel=1e-4)

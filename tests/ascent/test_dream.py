@@ -16,8 +16,9 @@ from PIL import Image
 from inspector import open_image, open_model
 from inspector.errors import UsageError
 from inspector.model import Model
-from tests.ascent.nets import pixels, small
+from tests.ascent.nets import pixels, save, small
 from tests.conftest import PHOTO, ROOT, require
+from tests.foreign import Net
 
 torch = require("torch")
 
@@ -169,7 +170,11 @@ def test_the_document_and_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     [
         (["-o", "dream.txt"], "dream.txt is not a picture's name"),
         (["--frames", "a.mp4"], "a.mp4 is not a name for frames"),
-        (["--rate", "0"], "the rate must be above 0"),
+        (["--rate", "0"], "a step of 0 is out of range"),
+        (["--rate", "inf"], "a step of inf is out of range"),
+        (["--ratio", "1e200"], "the ratio is above 1 and up to 10"),
+        (["--ratio", "nan"], "the ratio is above 1 and up to 10"),
+        (["-o", "a.webp", "--frames", "a.webp"], "both to be a.webp"),
         (["--octaves", "99"], "octaves 1 to 12"),
     ],
 )
@@ -182,6 +187,32 @@ def test_mistakes_are_one_line(
     assert message in capsys.readouterr().err
 
 
+def test_a_tensor_with_a_colon_in_its_name_is_no_weight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    net = Net(1)
+    x = net.input("x:0", ("N", 3, "H", "W"))
+    save(net, tmp_path / "tf.onnx", net("Relu", net.conv(x, 3, 4), name="act2", out="act2:0"))
+    for text, weight in (("act2:0", 1.0), ("act2:0.5", 0.5)):
+        assert command("tf.onnx", str(PHOTO), "--layer", text, "--steps", "1", "--octaves", "1", "--json") == 0
+        made = json.loads(capsys.readouterr().out)
+        assert [x["weight"] for x in made["layers"]] == [weight]
+        assert made["activation"] > made["activation_start"]
+
+
+def test_frames_end_with_the_dream_and_are_not_too_many(model: Model, cat: Image.Image) -> None:
+    layers = [(model.layer("one"), 1.0)]
+    for steps, count in ((1, 1), (3, 2), (4, 2)):
+        made = dream(model, cat, layers, octaves=1, steps=steps, frames_every=2)
+        assert len(made.frames) == count
+        assert np.array_equal(np.asarray(made.frames[-1]), np.asarray(made.picture))
+    tiny = cat.resize((40, 30))
+    assert len(dream(model, tiny, layers, octaves=1, steps=301, frames_every=2).frames) <= 101
+
+
 def test_no_layer_is_refused(model: Model, cat: Image.Image) -> None:
+    with pytest.raises(UsageError, match="the weights of all layers are 0"):
+        dream(model, cat, [(model.layer("one"), 0.0)])
     with pytest.raises(UsageError, match="no layer"):
         dream(model, cat, [])

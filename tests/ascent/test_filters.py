@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from PIL import Image
 
 from inspector import open_image, open_model
 from inspector.errors import NotComputable, UsageError
-from tests.ascent.nets import pixels, small
+from inspector.image import image_digest
+from tests.ascent.nets import pixels, save, small
 from tests.conftest import PHOTO, require
+from tests.foreign import Net
 
 torch = require("torch")
 
@@ -153,6 +156,20 @@ def test_a_second_run_reuses_what_is_there(here: Path) -> None:
         assert not any(run(**other).values())
 
 
+def test_a_channel_all_alone_is_not_reused_in_company(here: Path) -> None:
+    """It is rounded in another way, and the same command must give the same pictures whatever came before."""
+    model = open_model("small.onnx")
+    layer = model.layer("two_act")
+    options: dict[str, Any] = {"recipe": QUICK, "size": 24}
+    draw_filters(model, "out", [layer], channels=[0], **options)
+    [again] = draw_filters(model, "out", [layer], channels=[0], **options).sheets[0].pictures
+    assert again.reused
+    both = draw_filters(model, "out", [layer], channels=[0, 1], **options).sheets[0].pictures
+    assert not any(p.reused for p in both)
+    fresh = draw_filters(model, "fresh", [layer], channels=[0, 1], **options).sheets[0].pictures
+    assert [p.image.read_bytes() for p in both] == [p.image.read_bytes() for p in fresh]
+
+
 def test_an_interrupted_run_keeps_what_is_finished_and_goes_on(here: Path) -> None:
     model = open_model("small.onnx")
     layer = model.layer("two_act")
@@ -204,8 +221,12 @@ def test_pictures_are_the_same_for_any_batch(here: Path) -> None:
         assert np.abs(left - right).max() <= 1
 
 
-def test_pictures_of_a_real_network_are_the_same_for_any_batch_and_company(default_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_pictures_of_a_real_network_are_the_same_for_any_batch_and_company(
+    threads: int, default_model: Path, tmp_path: Path
+) -> None:
     """Many steps would turn a difference in the last digit into another picture."""
+    torch.set_num_threads(threads)
     model = open_model(default_model)
     layer = model.layer("blocks.5.swish")
     found = []
@@ -245,8 +266,113 @@ def test_variants_differ_and_negatives_fall(here: Path) -> None:
     shown = [pixels(p) for p in (three.image, *three.variants)]
     assert len(shown) == 3
     assert np.abs(shown[0] - shown[1]).mean() > 1
+    again = draw_filters(model, "v", [layer], wish=Wish(variants=3), **options).sheets[0].pictures[0]
+    assert again == replace(three, reused=True)
     for picture in draw_filters(model, "n", [layer], wish=Wish(negative=True), **options).sheets[0].pictures:
         assert picture.activation < picture.activation_start
+
+
+def test_each_variant_is_judged_by_itself(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from inspector.ascent import filters as module
+
+    model = open_model("small.onnx")
+    options: dict[str, Any] = {"recipe": QUICK, "channels": [0, 1], "size": 24, "wish": Wish(variants=2)}
+    flags = [True, False, False, True]
+    monkeypatch.setattr(module, "_stuck", lambda result, wish: flags[: len(result.end)])
+
+    def hatched(path: Path) -> bool:
+        return len(np.unique(pixels(path).reshape(-1, 3), axis=0)) == 2
+
+    for reused in (False, True):
+        found = draw_filters(model, "out", [model.layer("two_act")], **options).sheets[0].pictures
+        assert [p.reused for p in found] == [reused] * 2
+        assert [p.stuck for p in found] == [False, False]
+        assert [[hatched(path) for path in (p.image, *p.variants)] for p in found] == [[True, False], [False, True]]
+        assert all(p.activation > p.activation_start for p in found)
+
+
+def test_pictures_say_how_they_were_made(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Wish().sentence() == "what excites each channel most: gradient ascent from noise"
+    layer = open_model("small.onnx").layer("one")
+    wish = Wish(unit=True, negative=True, start=PHOTO, keep=(layer, 2.0))
+    assert wish.sentence() == (
+        "what silences the unit in the middle of each channel most: gradient descent from a picture, staying the same "
+        "to one (weight 2)"
+    )
+    options = ["--layer", "two_act", "--channels", "0,1", "--steps", "2", "--size", "16", "--negative"]
+    made = document(capsys, "small.onnx", *options, "--start", str(PHOTO), "--keep", "one:2")
+    assert made["objective"]["negative"]
+    assert made["objective"]["keep"] == ["one", 2.0]
+    assert made["parametrisation"] == "fourier"
+    for path in (made["channels"][0]["image"], made["grid"]):
+        with Image.open(path) as image:
+            text = image.text  # type: ignore[attr-defined]
+        assert text["Method"] == "gradient descent"
+        assert text["Image"] == image_digest(PHOTO)
+        assert text["Kept"] == "one:2"
+
+
+def test_a_batch_that_is_too_large_is_halved(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from inspector.ascent import filters as module
+
+    real, sizes = module.ascend, []
+
+    def ascend(network: Network, objective: Any, canvas: Any, *args: Any, **more: Any) -> Any:
+        sizes.append(len(canvas.parameter))
+        if sizes[-1] > 2:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+        return real(network, objective, canvas, *args, **more)
+
+    model = open_model("small.onnx")
+    options: dict[str, Any] = {"recipe": QUICK, "channels": [0, 1, 3, 4], "size": 24}
+    fresh = draw_filters(model, "fresh", [model.layer("two_act")], **options).sheets[0].pictures
+    monkeypatch.setattr(module, "ascend", ascend)
+    found = draw_filters(model, "out", [model.layer("two_act")], **options).sheets[0].pictures
+    assert sizes == [4, 2, 2]
+    for a, b in zip(found, fresh, strict=True):
+        assert np.abs(pixels(a.image) - pixels(b.image)).max() <= 1
+    with pytest.raises(NotComputable, match="not enough memory for 4 pictures of 24x24 at layer 'two_act'"):
+        draw_filters(model, "other", [model.layer("two_act")], batch=4, **options)
+
+
+def test_a_channel_that_no_picture_excites_is_stuck_in_both_recipes(tmp_path: Path) -> None:
+    """It fires beyond white only; the stronger noise of the second try stays within what pictures can be."""
+    net = Net()
+    x = net.input("x", ("N", 3, "H", "W"))
+    weights = np.zeros((2, 3, 1, 1), np.float32)
+    weights[0] = np.array([0.229, 0.224, 0.225]).reshape(3, 1, 1)
+    weights[1] = 1
+    bias = np.array([0.485 + 0.456 + 0.406 - 3.05, 0], np.float32)
+    y = net("Conv", x, net.const(weights), net.const(bias), kernel_shape=[1, 1])
+    path = save(net, tmp_path / "beyond.onnx", net("Relu", y, name="act", out="act_out"), preprocess="imagenet")
+    model = open_model(path)
+    for recipe in (LECTURE, QUICK):
+        run = draw_filters(model, tmp_path / recipe.name, [model.layer("act")], recipe=recipe, size=24)
+        assert [p.stuck for p in run.sheets[0].pictures] == [True, False]
+
+
+def test_layers_stand_in_the_order_of_the_network(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--layer", "two_act", "--layer", "one", "--channels", "0,1", "--steps", "2", "--size", "16"]
+    made = document(capsys, "small.onnx", *options)
+    assert [x["layer"] for x in made["layers"]] == ["two_act", "one"]
+    page = Path(made["overview"]).read_text("utf-8")
+    assert page.index("<h2>one</h2>") < page.index("<h2>two_act</h2>")
+
+
+def test_ctrl_c_while_patches_are_sought_keeps_the_patterns(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import inspector.ascent as package
+
+    def stop(*args: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(package, "find_patches", stop)
+    options = ["--layer", "two_act", "--channels", "0,1", "--steps", "2", "--size", "16", "--from-images", str(PHOTO)]
+    assert command("small.onnx", *options, "--json") == 130
+    made = json.loads(capsys.readouterr().out)
+    assert made["interrupted"]
+    assert [Path(c["image"]).is_file() for c in made["channels"]] == [True, True]
 
 
 def test_a_picture_to_start_from_stays_the_same_where_asked(here: Path) -> None:
@@ -288,6 +414,10 @@ def test_patches_stand_beside_the_patterns(here: Path, capsys: pytest.CaptureFix
         (["small.onnx"], "no layer was given"),
         (["small.onnx", "--layer", "three"], "there is no layer 'three'"),
         (["small.onnx", "--layer", "two_act", "--channels", "90-99"], "its channels are 0 to 5"),
+        (
+            ["small.onnx", "--layer", "two_act", "--channels", "90-99", "--patches-only", "--from-images", str(PHOTO)],
+            "its channels are 0 to 5",
+        ),
         (["small.onnx", "--layer", "two_act", "--channels", "x"], "channels 'x' cannot be read"),
         (["small.onnx", "--layer", "two_act", "--recipe", "nice"], "there is no recipe 'nice'"),
         (["small.onnx", "--layer", "two_act", "--size", "5"], "16 to 1024"),

@@ -16,8 +16,9 @@ from inspector.ascent import block_layers, draw_patch_sheet, find_patches, parse
 from inspector.ascent.patches import crop_patch, draw_patches
 from inspector.errors import ImageError, UsageError
 from inspector.model import Model
-from tests.ascent.nets import small
+from tests.ascent.nets import save, small
 from tests.conftest import MakeModel
+from tests.foreign import Net
 
 
 @pytest.fixture
@@ -46,6 +47,31 @@ def test_patches_are_those_of_brute_force(model: Model) -> None:
             assert patch.box == found.field.box((int(y), int(x)), (32, 32))
 
 
+def test_pictures_of_different_sizes_keep_their_own_positions(tmp_path: Path) -> None:
+    """Without a size in the metadata each picture is seen as it is; a position counts in its own map."""
+    net = Net(3)
+    x = net.input("x", ("N", 3, "H", "W"))
+    y = net("Relu", net.conv(x, 3, 4), name="act", out="act_out")
+    model = open_model(save(net, tmp_path / "any.onnx", y, preprocess="imagenet"))
+    assert model.preprocess.size is None
+    layer = model.layer("act")
+    rng = np.random.default_rng(0)
+    given = [
+        (f"{n}.png", rng.integers(0, 256, (h, w, 3), np.uint8))
+        for n, (h, w) in enumerate([(96, 64), (64, 120), (50, 50)])
+    ]
+    found = find_patches(model, given, [layer], k=3)[layer.name]
+    for channel, patches in found.patches.items():
+        assert len(patches) == 3
+        for patch in patches:
+            source = given[int(patch.image[0])][1]
+            own = model.activations(source, [layer])[layer.name][0, channel]
+            assert patch.position == np.unravel_index(own.argmax(), own.shape)
+            assert patch.box == found.field.box(patch.position, source.shape[:2])
+    drawn = dict(draw_patches(model, found, dict(given), 16))
+    assert all(tile.size == (16, 16) for tiles in drawn.values() for tile in tiles)
+
+
 def test_only_the_channels_asked_for(model: Model) -> None:
     layers = [model.layer("one"), model.layer("two_act")]
     found = find_patches(model, pictures(3), layers, k=2, channels=[7, 1])
@@ -53,6 +79,8 @@ def test_only_the_channels_asked_for(model: Model) -> None:
     assert list(found[layers[1].name].patches) == [1]  # it has six
     whole = find_patches(model, pictures(3), layers, k=2)
     assert whole[layers[0].name].patches[7] == found[layers[0].name].patches[7]
+    with pytest.raises(UsageError, match="'two_act' has none of the channels asked for; its channels are 0 to 5"):
+        find_patches(model, pictures(3), layers, k=2, channels=[7, 6])
 
 
 def test_a_channel_that_is_constant_has_no_patch(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def clear(folder: Path) -> None:
         check=True,
     )
     seconds = time.perf_counter() - start
-    print(f"EfficientNet-Lite0 {middle[0].name}, 64 channels, clear: {seconds:.0f} s, whole command")
+    print(f"EfficientNet-Lite0 {middle[0].name}, 64 channels, clear: {seconds:.0f} s, whole command; to look at: {out}")
 
 
 def _unhook(model: Any) -> None:
@@ -175,8 +175,8 @@ def main() -> None:
                 step(model, path)
             if "figure" in wanted:
                 figure(model, path, folder)
-        if "clear" in wanted:
-            clear(folder)
+    if "clear" in wanted:
+        clear(Path(tempfile.mkdtemp(prefix="clear-")))
 
 
 if __name__ == "__main__":
