@@ -341,7 +341,10 @@ class _Job:
             return
         output_folder(self.folder)
         # Built for the run alone: the networks of a hundred layers would hold the weights a hundred times.
-        network = Network(self.model, self._parts(self.layer, self.wish), device=self.device, precision=self.precision)
+        parts = self._parts(self.layer, self.wish)
+        # Pictures of one channel that are pushed apart, or kept near to one, are compared in all channels.
+        alone = self.wish.variants == 1 and self.wish.start is None
+        network = Network(self.model, parts, device=self.device, precision=self.precision, picking=alone)
         group = min(len(self.todo), max(1, (batch or self.batch_size(network)) // self.wish.variants))
         at = 0
         while at < len(self.todo):
@@ -446,7 +449,11 @@ class _Job:
         recipe, wish = self.recipe, self.wish
         name = self.layer.name
         make = neuron if wish.unit else channel
-        plain = make(name, [c for c, _ in rows])
+        numbers = [c for c, _ in rows]
+        if network.picks:
+            network.pick(numbers)
+            numbers = [0] * len(rows)
+        plain = make(name, numbers)
         objective = -plain if wish.negative else plain
         if wish.variants > 1:
             objective = objective + _spread(plain, name, [c if k < real else -1 for k, (c, _) in enumerate(rows)])

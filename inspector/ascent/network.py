@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from inspector.ascent.picked import PickedConvolution, last_convolution
 from inspector.errors import NotComputable, UsageError
 from inspector.layers import Layer
-from inspector.twin import build_twin
+from inspector.twin import Twin, build_twin
 
 if TYPE_CHECKING:
     from inspector.model import Model
@@ -29,6 +30,8 @@ class Network:
 
     channels: 1 or 3, of the pictures. precision: "float32" or "bfloat16", may be set.
     Nothing behind the layers is built, so a head of fixed size does not restrict the canvas.
+    picking: of a single layer behind a convolution compute only the one channel that :meth:`pick` names for each
+    picture; `picks` tells whether it does. The layer then has one channel, (N, 1, H, W).
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Network:
         *,
         device: str | torch.device = "cpu",
         precision: str = "float32",
+        picking: bool = False,
     ) -> None:
         if not layers:
             raise UsageError("no layer was given", "see `inspector layers MODEL`")
@@ -46,9 +50,24 @@ class Network:
         self.channels = prepare.channels
         self.device = torch.device(device)
         self.precision = precision
-        self.twin = build_twin(model.graph, list(dict.fromkeys(x.tensor for x in self.layers)), device=device)
-        self.twin.requires_grad_(False)
-        _prefer_channels_last(self.twin)
+        wanted = list(dict.fromkeys(x.tensor for x in self.layers))
+        found = last_convolution(model.graph, wanted[0]) if picking and len(wanted) == 1 else None
+        self.convolution: PickedConvolution | None = None
+        self.behind: Twin | None = None
+        self._picked: Tensor | None = None
+        if found is not None and not self.layers[0].channels_last:
+            wanted, made = [found[0]], found[1]
+            self.convolution = found[2].to(self.device)
+            if made != self.layers[0].tensor:
+                self.behind = build_twin(model.graph, [self.layers[0].tensor], [made], device=device)
+                self.behind.requires_grad_(False)
+        # Where the convolution reads the picture itself there is nothing before it to build.
+        self.twin: Twin | None = None
+        if wanted != [model.input.name]:
+            self.twin = build_twin(model.graph, wanted, device=device)
+            self.twin.requires_grad_(False)
+            _prefer_channels_last(self.twin)
+        self._before = wanted[0]
         std = torch.tensor(prepare.std, dtype=torch.float64)
         mean = torch.tensor(prepare.mean, dtype=torch.float64)
         shape = (1, self.channels, 1, 1)
@@ -56,6 +75,15 @@ class Network:
         self._shift = (-mean / std).float().reshape(shape).to(self.device)
         self._reverse = prepare.colour == "BGR"
         self._last = prepare.layout == "NHWC"
+
+    @property
+    def picks(self) -> bool:
+        """Whether it computes one channel for each picture, see :meth:`pick`."""
+        return self.convolution is not None
+
+    def pick(self, channels: Sequence[int]) -> None:
+        """The channel of each picture of the batches that follow."""
+        self._picked = torch.tensor([*channels], dtype=torch.int64, device=self.device)
 
     def __call__(self, pictures: Tensor) -> dict[str, Tensor]:
         """Layer name -> its values, float32 (N, C, H, W) or (N, K), channels first.
@@ -71,7 +99,14 @@ class Network:
             tensor = tensor.contiguous(memory_format=torch.channels_last)
         low = torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
         with low:
-            values = self.twin(tensor)
+            values = {self._before: tensor} if self.twin is None else self.twin(tensor)
+            if self.convolution is not None:
+                assert self._picked is not None, "pick() names the channels"
+                value = self.convolution(values[self._before], self._picked)
+                if self.behind is not None:
+                    [value] = self.behind(value).values()
+                # A map of one element stays one: there is no axis of channels that could be taken for it.
+                return {self.layers[0].name: value.float()}
         return {x.name: _channels_first(values[x.tensor], x) for x in self.layers}
 
     @contextmanager
@@ -81,7 +116,10 @@ class Network:
         Lucid's rule for the first steps: where all units of a picture at one activation are dead, those below their
         range pass what pushes them up, those above it what pushes them down. Pictures with a gradient keep it.
         """
-        with self.twin.modified_backward(_redirect):
+        with ExitStack() as stack:
+            for twin in (self.twin, self.behind):
+                if twin is not None:
+                    stack.enter_context(twin.modified_backward(_redirect))
             yield self
 
     def shapes(self, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
@@ -93,6 +131,8 @@ class Network:
     def bytes_per_picture(self, size: tuple[int, int]) -> int:
         """What one picture of `size` (H, W) keeps in memory between the forward and the backward pass."""
         kept: dict[int, int] = {}
+        if self.picks:
+            self.pick([0])
 
         def keep(tensor: Tensor) -> Tensor:
             if not isinstance(tensor, nn.Parameter):
@@ -100,7 +140,8 @@ class Network:
                 kept[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        own = {p.untyped_storage().data_ptr() for p in (*self.twin.parameters(), *self.twin.buffers())}
+        modules = [m for m in (self.twin, self.behind, self.convolution) if m is not None]
+        own = {p.untyped_storage().data_ptr() for m in modules for p in (*m.parameters(), *m.buffers())}
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             pictures = torch.full((1, self.channels, *size), 0.5, device=self.device, requires_grad=True)
             values = self(pictures)
