@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper
 
-from inspector.errors import InspectorError
+from inspector.errors import InspectorError, UsageError
 from inspector.graph import attributes, node_inputs
 from inspector.model import Model
 
@@ -77,7 +77,10 @@ def read_network(source: Model) -> Network:
     graph = source.graph
     layers = {layer.tensor for layer in source.layers}
     answer = answer_of(source)
-    outputs = [name for name in graph.outputs if name not in layers or name == answer] or list(graph.outputs[-1:])
+    # What no other node reads is an answer too, also where it is a layer: one of several heads, or an embedding.
+    outputs = [
+        name for name in graph.outputs if name not in layers or name == answer or not graph.consumers_of.get(name)
+    ] or list(graph.outputs[-1:])
     part = graph.cut(outputs).proto
     proto = onnx.ModelProto()
     proto.CopyFrom(part)
@@ -220,7 +223,7 @@ class Plan:
     """Everything that is needed to write the integer network, with any of its nodes left in float.
 
     weighted: nodes with weights, by layer. grids: of the tensors that may be quantised. ends: the tensor behind a
-    node's activation, where its integers are taken.
+    node's activation, where its integers are taken. tensors: of the source's layers, by name.
     """
 
     network: Network
@@ -230,13 +233,36 @@ class Plan:
     ends: dict[int, str]
     bits: int
     inside: frozenset[str]
+    tensors: Mapping[str, str] = field(default_factory=dict)
 
     def nodes_of(self, layers: Iterable[str]) -> frozenset[int]:
-        """The nodes that stay in float when these layers are kept. A layer without weights stands for the node that
-        it comes from."""
-        wanted = set(layers)
-        found = {i for i, layer in self.layer_of.items() if layer in wanted}
+        """The nodes that stay in float when these layers are kept. A layer without arithmetic of its own, such as an
+        activation or a pool of maxima, stands for the node that it comes from.
+
+        Raises UsageError for a layer that no integer node makes: it would be kept in name only.
+        """
+        found: set[int] = set()
+        for name in layers:
+            nodes = {i for i, layer in self.layer_of.items() if layer == name} or self._maker(self.tensors.get(name))
+            if not nodes:
+                raise UsageError(
+                    f"the layer {name} cannot be kept in float: no integer arithmetic makes it",
+                    "leave it out; it is in float as it is, or is made from several layers, which can be named",
+                )
+            found |= nodes
         return frozenset(found)
+
+    def _maker(self, tensor: str | None) -> set[int]:
+        """The integer node that a tensor comes from by activations and by what only moves values; empty for none."""
+        made = self.network.made()
+        while tensor in made:
+            if made[tensor] in self.ends:
+                return {made[tensor]}
+            node = self.network.nodes[made[tensor]]
+            if node.op_type not in _PASSING | {"Relu", "Clip"}:
+                break
+            tensor = node.input[0]
+        return set()
 
     def build(self, kept: frozenset[int] = frozenset()) -> onnx.ModelProto:
         """The QDQ network with the nodes `kept` in float."""
@@ -286,7 +312,8 @@ def plan_integers(source: Model, network: Network, tensors: Iterable[Array], cou
         grids.pop(name, None)
     layer_of = _layers_of(source, network, ends, made)
     found = {name: ranges[name].mean for name in means}
-    return Plan(network, layer_of, grids, found, ends, 7 if reduce_range else 8, frozenset(inside))
+    tensors_of = {layer.name: layer.tensor for layer in source.layers}
+    return Plan(network, layer_of, grids, found, ends, 7 if reduce_range else 8, frozenset(inside), tensors_of)
 
 
 def _integer(network: Network, node: NodeProto) -> bool:
@@ -450,19 +477,19 @@ class _Writer:
         return {name for name in found if name in plan.grids}
 
     def _float_ends(self) -> set[str]:
-        """The tensors behind nodes with weights that stay in float."""
+        """The tensors behind nodes that are kept in float, and behind all with weights that cannot but stay there."""
         readers = self.network.readers()
         return {
             _end(self.network, readers, node.output[0])[0]
             for i, node in enumerate(self.network.nodes)
-            if node.op_type in (*WEIGHTED, "ConvTranspose") and (i in self.kept or i not in self.plan.ends)
+            if i in self.kept or (node.op_type in (*WEIGHTED, "ConvTranspose") and i not in self.plan.ends)
         }
 
     def _guarded(self, start: str, tensor: str) -> str:
-        """`start`, behind a sum of this one tensor where it comes from weights in float.
+        """`start`, behind a sum of this one tensor where it comes from a node in float.
 
-        Between integers onnxruntime quantises float weights by itself, with one scale for all channels, unless
-        something stands in between.
+        Between integers onnxruntime computes such a node with integers by itself, float weights with one scale for all
+        channels, unless something stands in between.
         """
         if tensor not in self.float_ends:
             return start

@@ -83,6 +83,7 @@ class Quantised:
     drift: by layer, in topological order. agreement: share of the calibration pictures whose top class is that of the
     source; None for a model without a classification output. flipped: the others. kept: layers left in float.
     latency_ratio: median time of a prediction over that of the source, run in turn. exposed: layers that are outputs.
+    notes: what did not come out as it was asked for, a sentence each.
     """
 
     path: Path
@@ -97,6 +98,7 @@ class Quantised:
     pictures: int
     latency_ratio: float
     exposed: int
+    notes: tuple[str, ...] = ()
 
 
 def quantise_model(
@@ -159,7 +161,14 @@ def quantise_model(
         result = _measured(source, quantised, inputs, expected, to, kept)
         with atomic_path(path) as temporary:
             temporary.write_bytes(finished.SerializeToString())
-    return replace(result, path=Path(path))
+    notes: tuple[str, ...] = ()
+    if auto and result.agreement is not None and result.agreement < target:
+        # The trials expose no layers, and what a file exposes changes how the runtime fuses and rounds.
+        notes = (
+            f"the written file agrees on {result.agreement:.1%} of the pictures, less than the {target:.1%} that its "
+            "trial without exposed layers reached; give --expose none, or a higher --target",
+        )
+    return replace(result, path=Path(path), notes=notes)
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------

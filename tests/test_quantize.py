@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -382,6 +384,93 @@ def test_zero_is_on_every_grid_and_clips_are_not_exceeded(make_model: MakeModel,
     grid = plan.grids["clipped"]
     assert grid.zero == 0
     assert 0.25 < float(grid.scale) * 255 <= float(np.float32(0.3))
+
+
+# --- layers in float --------------------------------------------------------------------------------------------------
+
+
+def floats(proto: onnx.ModelProto, tmp_path: Path) -> dict[str, int]:
+    """How often the runtime computes which operator, after its optimisations."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return dict(Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node))
+
+
+@pytest.mark.parametrize(
+    ("layer", "op"),
+    [
+        ("stem", "Conv"), ("relu11", "Conv"), ("conv14.add", "Add"), ("block", "Add"), ("pooled", "Add"),
+        ("silu", "Mul"), ("joined", "Concat"), ("globalaveragepool20", "GlobalAveragePool"), ("logits", "Gemm"),
+    ],
+)  # fmt: skip
+def test_a_kept_layer_stays_in_float_also_without_weights(
+    make_model: MakeModel, noise: Path, tmp_path: Path, layer: str, op: str
+) -> None:
+    _, plan = planned(make_model(residual, shape=("N", 3, 16, 16)), noise)
+    [node] = plan.nodes_of([layer])
+    assert plan.network.nodes[node].op_type == op
+    kinds = [floats(plan.build(kept), tmp_path) for kept in (frozenset(), frozenset([node]))]
+    # onnxruntime has more than one name for an operator in float, and for one of integers.
+    whole = {"Conv": "QLinearConv", "Gemm": "QGemm", "Concat": "QLinearConcat"}.get(op, f"QLinear{op}")
+    assert kinds[1].get(whole, 0) == kinds[0][whole] - 1, kinds
+
+
+def test_a_layer_that_cannot_be_kept_is_refused(make_model: MakeModel, noise: Path, tmp_path: Path) -> None:
+    def gated(net: Net, x: str) -> str:
+        y = net("Sigmoid", net.conv(x, 3, 4), out="gate")
+        return net("Gemm", net("Flatten", net("GlobalAveragePool", y)), net.weight((3, 4)), transB=1)
+
+    path = make_model(gated, shape=("N", 3, 16, 16))
+    with pytest.raises(UsageError, match="the layer gate cannot be kept in float: no integer arithmetic makes it"):
+        quantise_model(path, tmp_path / "q.onnx", noise, keep=["gate"])
+    assert not (tmp_path / "q.onnx").exists()
+
+
+def test_every_head_is_kept(make_model: MakeModel, noise: Path, tmp_path: Path) -> None:
+    def heads(net: Net, x: str) -> tuple[str, str]:
+        y = net("Flatten", net("GlobalAveragePool", net("Relu", net.conv(x, 3, 6))))
+        first = net("Gemm", y, net.weight((5, 6)), net.const(np.zeros(5)), transB=1, out="species")
+        return first, net("Gemm", y, net.weight((4, 6)), net.const(np.zeros(4)), transB=1, out="colour")
+
+    path = make_model(heads, shape=("N", 3, 16, 16))
+    source = open_model(path)
+    assert read_network(source).outputs == ("species", "colour")
+    for to in ("int8", "fp16"):
+        made = quantise_model(path, tmp_path / f"{to}.onnx", noise, to=to)
+        after = open_model(made.path)
+        assert after.graph.outputs[:2] == source.graph.outputs
+        assert [x.name for x in after.layers] == [x.name for x in source.layers]
+        assert min(row.sqnr_db for row in made.drift) > 15
+
+
+def test_the_written_file_is_held_against_the_target(
+    make_model: MakeModel, noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from exporters import quantize
+
+    real = quantize._measured
+    agreement = {"now": 0.9}
+    monkeypatch.setattr(quantize._Trial, "agreement", lambda trial, proto: 1.0)
+    monkeypatch.setattr(
+        quantize, "_measured", lambda *given: dataclasses.replace(real(*given), agreement=agreement["now"])
+    )
+    path = make_model(residual, shape=("N", 3, 16, 16))
+    made = quantise_model(path, tmp_path / "q.onnx", noise, auto=True, target=0.95)
+    [note] = made.notes
+    assert note.startswith("the written file agrees on 90.0% of the pictures, less than the 95.0%")
+    from inspector.cli.app import guarded, register
+
+    given = ["quantize", str(path), "-o", str(tmp_path / "r.onnx"), "--calibrate", str(noise), "--auto", "--json"]
+    assert guarded(lambda: register()(args=[*given, "--quiet"], standalone_mode=False), True) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["notes"] == [note]
+    assert err == f"inspector: {note}\n"
+    agreement["now"] = 0.95
+    assert quantise_model(path, tmp_path / "q.onnx", noise, auto=True, target=0.95).notes == ()
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------

@@ -42,8 +42,8 @@ class SignalToNoise:
     def add(self, reference: NDArray[np.float32], other: NDArray[np.float32]) -> None:
         """Take in the same layer of the same picture from both: float32 (C, ...) of equal shape."""
         first = reference.reshape(len(reference), -1)
-        difference = first - other.reshape(first.shape)
         with np.errstate(over="ignore", invalid="ignore"):
+            difference = first - other.reshape(first.shape)
             signal = np.einsum("ij,ij->i", first, first).astype(np.float64)
             noise = np.einsum("ij,ij->i", difference, difference).astype(np.float64)
         self.signal = signal + (self.signal if self.signal.size else 0)

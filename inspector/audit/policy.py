@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -35,7 +34,8 @@ class Images:
 
     data: folder, or None. labelled: whether its folders are classes; auto: when their names are. max: pictures at
     most, evenly spread over the folder; 0 takes all. sample: pictures for what needs several runs each (consistency,
-    differences layer by layer). explain: pictures for the class activation maps.
+    differences layer by layer). explain: pictures for the class activation maps, of each class where a region is to be
+    avoided.
     """
 
     data: Path | None = None
@@ -143,15 +143,24 @@ def _read(file: Path) -> dict[str, Any]:
         raise PolicyError(f"{file} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise PolicyError(f"{file} is not UTF-8 text") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also of an integer with more digits than Python reads
         raise PolicyError(f"{file} is not TOML: {error}") from None
 
 
 def _project_table(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
     here: Any = document
+    name = ""
     for key in ("tool", "inspector", "audit"):
-        here = here.get(key) if isinstance(here, Mapping) else None
-    return here if isinstance(here, Mapping) else None
+        name = f"{name}.{key}".lstrip(".")
+        here = here.get(key)
+        if here is None:
+            return None
+        if not isinstance(here, Mapping):
+            # Left aside, the built-in policy would be taken for what is written there.
+            raise PolicyError(
+                f"{name} = {_shown(here)} in pyproject.toml is not a table", "write [tool.inspector.audit]"
+            )
+    return cast(Mapping[str, Any], here)
 
 
 class _Reader:
@@ -215,17 +224,10 @@ class _Reader:
         )
 
     def limit(self, check: Check, name: str, value: Any, at: str) -> Any:
-        default = check.limits[name].default
-        if value == "none":  # TOML has no null
-            return None
-        if default is None or (isinstance(default, int | float) and not isinstance(default, bool)):
-            good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-            expected = 'a number or "none"'
-        else:
-            good, expected = isinstance(value, type(default)), f"a {_WORDS.get(type(default), 'value')}"
-        if not good:
+        if expected := check.limits[name].expected(value):
             self.problems.append(f"{at}{name} = {_shown(value)} is not {expected}")
-        return value
+        # TOML has no null.
+        return None if value == "none" and not isinstance(check.limits[name].default, str) else value
 
     def known(self, table: Mapping[str, Any], names: Sequence[str], at: str) -> Mapping[str, Any]:
         for key in table:
@@ -280,11 +282,11 @@ class _Reader:
         return cast(Box, tuple(map(float, value)))
 
 
-_WORDS: dict[type, str] = {str: "text", bool: "truth value (true or false)", list: "list"}
-
-
 def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str)
+    try:
+        text = json.dumps(value, default=str)
+    except ValueError:  # Python writes no integers of more than 4,300 digits
+        return "(too long to show)"
     return text if len(text) <= 40 else text[:39] + "…"
 
 
@@ -329,7 +331,7 @@ data = ""                # folder of pictures, where --data gives none
 labelled = "auto"        # its folders are classes, by label or index: yes, no, auto (when the names are)
 max = 0                  # pictures at most, evenly spread; 0: all
 sample = 24              # pictures for what needs several runs each: consistency, drift by layer
-explain = 8              # pictures whose class activation maps are judged
+explain = 8              # pictures whose class activation maps are judged; so many of each class for regions.avoid
 
 [regions]
 masks = ""               # folder of masks under the pictures' own relative paths, white where the object is

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inspector.audit.policy import MAX_BYTES, Box, PolicyError, Regions
+from inspector.audit.policy import MAX_BYTES, Box, Policy, PolicyError, Regions
 from inspector.image import SUFFIXES
 
 if TYPE_CHECKING:
@@ -18,6 +18,23 @@ if TYPE_CHECKING:
 
 Make = Callable[[tuple[int, int]], "Region"]
 """From a picture's size (width, height) to the region in it."""
+
+
+def check_paths(policy: Policy, reference: bool = True) -> None:
+    """Raises PolicyError where the masks, the boxes or the reference that the policy names are not there.
+
+    reference: False where another one was given. Found out later, a misspelt folder would look like one without masks.
+    """
+    hint = "paths are relative to the policy's own file"
+    masks = policy.regions.masks
+    if masks is not None and not masks.is_dir():
+        what = "is not a folder" if masks.exists() else "does not exist"
+        raise PolicyError(f"the masks' folder {masks} (regions.masks) {what}", hint)
+    if policy.regions.boxes is not None:
+        _boxes(policy.regions.boxes)
+    if reference and policy.reference is not None and not policy.reference.is_file():
+        what = "is not a file" if policy.reference.exists() else "does not exist"
+        raise PolicyError(f"the reference {policy.reference} (reference) {what}", hint)
 
 
 def find_region(regions: Regions, key: str) -> Make | None:

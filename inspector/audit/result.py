@@ -35,12 +35,16 @@ NOWHERE = Where()
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, in a sentence; value and limit in the check's unit, None where there is no number."""
+    """One thing that is wrong, in a sentence; value and limit in the check's unit, None where there is no number.
+
+    key: what it speaks of where that is no place, such as a class or an operator: reports know it again by both.
+    """
 
     message: str
     value: float | None = None
     limit: float | None = None
     where: Where = NOWHERE
+    key: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from inspector.audit.pictures import Entry, PictureSet, find_entries
 from inspector.audit.policy import Counts, Policy, Rule, find_policy
 from inspector.audit.probes import Probe
 from inspector.audit.probes.predictions import Labelled, Predictions
 from inspector.audit.probes.recorder import Recorder
-from inspector.audit.result import Audit, CheckResult, NotChecked, Status, Verdict, conclude
+from inspector.audit.regions import check_paths
+from inspector.audit.result import Audit, CheckResult, NotChecked, Status, Verdict, Where, conclude
 from inspector.audit.snapshot import Snapshot, is_snapshot, load_snapshot, save_snapshot
 from inspector.audit.subject import LayerSight, Sight, Subject, relative
 from inspector.audit.table import Check, known_checks
@@ -54,6 +57,7 @@ def audit_model(
     policy = policy or find_policy()
     policy = policy if seed is None else replace(policy, seed=seed)
     choose_providers(provider)
+    check_paths(policy, reference=against is None)
     try:
         opened = model if isinstance(model, Model) else open_model(model, provider=provider, threads=threads, warn=warn)
     except InspectorError as error:
@@ -71,7 +75,7 @@ def audit_model(
         opened, policy, pictures, reference, snapshot, policy.seed,
         digests=snapshot is not None or save is not None,
     )  # fmt: skip
-    run = _Run(subject, asked=against is not None, saving=save is not None)
+    run = _Run(subject, saving=save is not None)
     checks = run.results(advance)
     if save is not None:
         save_snapshot(run.snapshot(), save)
@@ -138,9 +142,8 @@ def _reference(
 class _Run:
     """The state of one audit while it runs."""
 
-    def __init__(self, subject: Subject, asked: bool, saving: bool) -> None:
+    def __init__(self, subject: Subject, saving: bool) -> None:
         self.subject = subject
-        self.asked = asked
         self.saving = saving
         self.probes: dict[type[Probe], Probe] = {}
         self.missing: dict[type[Probe], NotChecked] = {}
@@ -231,7 +234,7 @@ class _Run:
             verdict = check.run(subject, rule.limits, *(self.probes[kind] for kind in check.probes))
             return _result(check, rule, policy, verdict, time.perf_counter() - begin)
         except NotChecked as reason:
-            asked = self.asked and check.id in ("drift-layers", "drift-agreement")
+            asked = _asked(subject, check.id, reason.applies)
             return _not_run(check, rule, policy, reason.reason, reason.applies, time.perf_counter() - begin, asked)
         except Exception as error:
             if os.environ.get("INSPECTOR_DEBUG"):
@@ -259,6 +262,15 @@ def _opened(entries: Sequence[Entry], ahead: bool) -> Iterator[tuple[int, Entry,
             yield index, entry, waiting.pop(0).result()
 
 
+def _asked(subject: Subject, id: str, applies: bool) -> bool:
+    """Whether somebody asked for this check by giving what it alone needs: then it may not be left out silently."""
+    if id in ("drift-layers", "drift-agreement"):
+        return applies and (subject.reference is not None or subject.snapshot is not None)
+    if id in ("cam-energy-inside", "cam-pointing-game"):
+        return subject.policy.regions.objects
+    return id == "cam-energy-avoided" and subject.policy.regions.avoid is not None
+
+
 _COUNTS: Mapping[Counts, Status] = {"skip": "skipped", "warn": "warn", "fail": "fail"}
 
 
@@ -268,12 +280,33 @@ def _result(check: Check, rule: Rule, policy: Policy, verdict: Verdict, seconds:
     if not verdict.judged:
         status, message = "skipped", f"measured: {message}; the policy sets no limit"
     counts: Status = "fail" if rule.required and not verdict.judged else status
+    findings = tuple(
+        replace(f, value=_number(f.value), limit=_number(f.limit), where=_where(f.where)) for f in verdict.findings
+    )
     return CheckResult(
         id=check.id, family=check.family, title=check.title, status=status, severity=rule.severity, counts=counts,
-        message=one_line(message, 1000), value=verdict.value, limit=verdict.limit, unit=verdict.unit,
-        where=verdict.where, findings=verdict.findings if verdict.judged else (), details=verdict.details,
+        message=one_line(message, 1000), value=_number(verdict.value), limit=_number(verdict.limit), unit=verdict.unit,
+        where=_where(verdict.where), findings=findings if verdict.judged else (), details=_plain(verdict.details),
         seconds=seconds,
     )  # fmt: skip
+
+
+def _number(value: float | None) -> float | None:
+    """A number that every report can write: a project's own check may give numpy's."""
+    return value if value is None or type(value) in (int, float) else float(value)
+
+
+def _plain(value: Any) -> Any:
+    """The same without numpy's arrays and numbers."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _plain(of) for key, of in value.items()}
+    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
+
+
+def _where(where: Where) -> Where:
+    return where if where.channel is None else replace(where, channel=int(where.channel))
 
 
 def _not_run(
@@ -282,7 +315,7 @@ def _not_run(
 ) -> CheckResult:  # fmt: skip
     counts: Counts = policy.could_not_run if applies else "skip"
     # What was asked for by name and did not happen is never silently left out.
-    counts = "fail" if rule.required or (asked and applies) else counts
+    counts = "fail" if rule.required or asked else counts
     return CheckResult(
         id=check.id, family=check.family, title=check.title, status="skipped", severity=rule.severity,
         counts=_COUNTS[counts], message=f"not run: {reason}", seconds=seconds,

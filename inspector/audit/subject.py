@@ -134,11 +134,12 @@ class Subject:
             raise NotChecked(self.pictures.unlabelled)
 
     def need_pictures(self, count: int = 1) -> None:
-        """Raises NotChecked where there are fewer pictures than `count`."""
+        """Raises NotChecked where there are fewer pictures than `count`, those left out that could not be read."""
         if not self.pictures.entries:
             raise NotChecked(PictureSet().unlabelled)
-        if len(self.pictures) < count:
-            raise NotChecked(f"{len(self.pictures)} pictures are too few; the policy asks for {count}")
+        readable = len(self.pictures) - len(self.unreadable)
+        if readable < count:
+            raise NotChecked(f"{readable} pictures are too few; the policy asks for {count}")
 
 
 @dataclass

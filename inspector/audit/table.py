@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from inspector.audit.result import Severity, Verdict
 from inspector.errors import UsageError, one_line
@@ -31,15 +31,52 @@ FAMILIES = ("file", "numerics", "representation", "behaviour", "explanation", "d
 
 Value = float | int | bool | str | list[Any] | None
 Run = Callable[..., Verdict]
+Kind = Literal["number", "whole", "truth", "text", "list"]
+
+_KINDS: dict[type, Kind] = {bool: "truth", str: "text", list: "list"}
+_TYPES: dict[str, type] = {"truth": bool, "text": str, "list": list}
+_WORDS: dict[str, str] = {
+    "number": "a number", "whole": "a whole number", "truth": "a truth value (true or false)", "text": "a text",
+    "list": "a list",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Limit:
-    """One setting of a check. default: its value where the policy says nothing; None sets no limit.
-    meaning: for the comment in the policy."""
+    """One setting of a check.
+
+    default: its value where the policy says nothing; None sets no limit. meaning: for the comment in the policy.
+    kind: by default that of `default`: a truth value, a text, a list, else a number. A number may be "none" in the
+    policy, which measures without judging; a whole one is a setting that the check needs, and may not, unless
+    `default` is None or `optional` is set. low, high: the least and the largest that a number may be.
+    """
 
     default: Value
     meaning: str
+    kind: Kind | None = None
+    low: float | None = None
+    high: float | None = None
+    optional: bool | None = None
+
+    def expected(self, value: object) -> str:
+        """What a value of the policy should be instead, as in "a number"; empty when it is right."""
+        kind = self.kind or _KINDS.get(type(self.default), "number")
+        if kind in ("truth", "text", "list"):
+            return "" if isinstance(value, _TYPES[kind]) else _WORDS[kind]
+        optional = (kind == "number" or self.default is None) if self.optional is None else self.optional
+        if optional and value == "none":
+            return ""
+        types: Any = int if kind == "whole" else int | float
+        # Beyond 2^53 a whole number is none as a float; the comparison is False for NaN.
+        if not isinstance(value, types) or isinstance(value, bool) or not -(2**53) <= value <= 2**53:
+            return _WORDS[kind] + (' or "none"' if optional else "")
+        if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
+            bounds = (
+                f"from {self.low:g}" if self.low is not None else "",
+                f"to {self.high:g}" if self.high is not None else "",
+            )
+            return f"{_WORDS[kind]} {' '.join(filter(None, bounds))}"
+        return ""
 
 
 @dataclass(frozen=True)

@@ -64,22 +64,30 @@ def audit(
     if init:
         return _init(console, policy)
     from inspector.audit import audit_model, find_policy
-    from inspector.audit.reports import audit_document, table_report, write_reports
-    from inspector.errors import UsageError
+    from inspector.audit.reports import audit_document, check_targets, table_report, write_reports
+    from inspector.errors import OutputError, UsageError
 
     if model is None:
         raise UsageError("no MODEL was given", "inspector audit MODEL.onnx")
+    check_targets(junit, sarif, markdown, save_snapshot)
     with _progress_bar(quiet) as advance:
         found = audit_model(
             model, find_policy(policy), data=data, against=against, save=save_snapshot, seed=seed, provider=provider,
             threads=threads, advance=advance, warn=console.note,
         )  # fmt: skip
-    write_reports(found, junit=junit, sarif=sarif, markdown=markdown)
+    unwritten: OutputError | None = None
+    try:
+        write_reports(found, junit=junit, sarif=sarif, markdown=markdown)
+    except OutputError as error:  # the verdict is told all the same
+        unwritten = error
     for note in found.notes:
         console.note(f"{model} does not say everything; assumed: {note}")
     about = {"path": relative(found.path), "sha256": found.sha256}
     console.document(console.head(None, model=about, **audit_document(found)))
     console.say(table_report(found, shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 200))
+    if unwritten is not None:
+        console.warn(str(unwritten))
+        return 2
     return 0 if found.passed else 1
 
 

@@ -63,6 +63,8 @@ def quantize(
     )  # fmt: skip
     console.document(console.head(opened, **document(made)))
     console.say(show(made))
+    for line in made.notes:
+        console.warn(line)
     if made.agreement is not None and made.agreement < target and not auto and to == "int8":
         console.note(f"only {made.agreement:.1%} of the pictures keep their class; --auto keeps layers in float")
 
@@ -90,6 +92,7 @@ def document(made: Quantised) -> dict[str, Any]:
         "pictures": made.pictures,
         "latency_ratio": made.latency_ratio,
         "exposed": made.exposed,
+        "notes": list(made.notes),
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import typer
 
+from inspector.audit import known_checks
 from inspector.cli.app import guarded
 from inspector.cli.audit import audit
 from tests.audit import broken
@@ -84,8 +85,6 @@ def test_a_broken_model(app: typer.Typer, capsys: Any, fast: Path, tmp_path: Pat
 
 
 def test_nothing_checked_is_a_failure(app: typer.Typer, capsys: Any, default_model: Path, tmp_path: Path) -> None:
-    from inspector.audit import known_checks
-
     file = tmp_path / "off.toml"
     file.write_text("[checks]\n" + "\n".join(f"{id}.on = false" for id in known_checks()))
     code, out, _ = call(app, capsys, default_model, "--policy", file)
@@ -101,6 +100,11 @@ def test_nothing_checked_is_a_failure(app: typer.Typer, capsys: Any, default_mod
         (("DEFAULT", "--data", "none"), "the pictures' folder none does not exist"),
         (("DEFAULT", "--against", "none.npz"), "the reference: there is no file none.npz"),
         ((), "no MODEL was given"),
+        (("DEFAULT", "--junit", "none/x.xml"), "cannot write none/x.xml: its folder does not exist"),
+        (("DEFAULT", "--sarif", "."), "cannot write .: it is a folder"),
+        (("DEFAULT", "--markdown", "none/x.md"), "cannot write none/x.md"),
+        (("DEFAULT", "--save-snapshot", "none/x.npz"), "cannot write none/x.npz"),
+        (("DEFAULT", "--policy", "masks.toml"), "the masks' folder none (regions.masks) does not exist"),
         (("DEFAULT", "--seed", "-1"), "Invalid value for '--seed'"),
         (("DEFAULT", "--provider", "abacus"), "there is no provider 'abacus'"),
     ],
@@ -110,6 +114,9 @@ def test_bad_input_is_exit_code_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
+    Path("masks.toml").write_text('[regions]\nmasks = "none"\n')
+    # It is told before anything is checked.
+    monkeypatch.setattr("inspector.audit.run._Run", None)
     given = [str(default_model) if a == "DEFAULT" else a for a in arguments]
     code, out, err = call(app, capsys, *given)
     assert (code, out) == (2, "")
@@ -161,6 +168,24 @@ def test_the_summary_of_a_job(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     call(app, capsys, broken.not_a_number(tmp_path / "nan.onnx"), "--policy", fast)
     assert "weights-finite" in summary.read_text("utf-8")
+
+
+def test_the_verdict_is_told_where_a_report_cannot_be_written(
+    app: typer.Typer, capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, default_model: Path
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "none" / "summary.md"))
+    file = tmp_path / "policy.toml"
+    file.write_text("[checks]\n" + "\n".join(f"{id}.on = false" for id in known_checks() if id != "opset"))
+    given = (default_model, "--policy", file, "--sarif", tmp_path / "s.sarif")
+    code, out, err = call(app, capsys, *given)
+    assert code == 2
+    assert out.splitlines()[-1].startswith("passed: 1 passed")
+    assert err.startswith("inspector: cannot write")
+    assert err.count("\n") == 1
+    assert (tmp_path / "s.sarif").exists()
+    code, out, err = call(app, capsys, *given, "--json")
+    assert (code, json.loads(out)["passed"]) == (2, True)
+    assert "cannot write" in err
 
 
 def test_no_torch_is_imported_where_the_twin_is_off(default_model: Path, fast: Path) -> None:

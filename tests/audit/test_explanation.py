@@ -101,6 +101,62 @@ def test_the_wrong_place_is_found(counter: Path, lights: Path) -> None:
     assert all(area == pytest.approx(0.25, abs=0.01) for area in avoided.details["area"].values())
 
 
+def three_lights(net: Net, x: str) -> str:
+    """Classes: "bright on the upper left", "on the upper right", "in the lower left corner", where a mark would be."""
+    mask = np.zeros((1, 3, 16, 16), np.float32)
+    mask[0, 0, :8, :8] = mask[0, 1, :8, 8:] = mask[0, 2, 12:, :4] = 1
+    y = net("Conv", x, net.const(np.ones((3, 3, 1, 1), np.float32)), kernel_shape=[1, 1])
+    y = net("Relu", net("Mul", y, net.const(mask)), out="features")
+    y = net("Flatten", net("GlobalAveragePool", y))
+    return net("Gemm", y, net.const(np.float32([[4, 0, -9], [0, 4, -9], [-9, -9, 9]])), transB=1, out="logits")
+
+
+@pytest.mark.parametrize("labelled", ["yes", "no"])
+def test_a_mark_on_a_rare_class_is_found(make_model: MakeModel, tmp_path: Path, labelled: str) -> None:
+    from inspector.annotate import annotate_model
+
+    names = ("left", "right", "marked")
+    plain = make_model(three_lights, shape=("N", 3, 16, 16), metadata={KEY: Metadata(labels=names).dumps()})
+    model = annotate_model(plain, tmp_path / "lights.onnx", preprocess="unit").path
+    rng = np.random.default_rng(0)
+    for name, count, x, y in (("left", 9, 2, 2), ("right", 8, 20, 2), ("marked", 3, 0, 24)):
+        (tmp_path / "p" / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 30, (32, 32, 3)).astype(np.uint8)
+            pixels[y : y + 8, x : x + 8] = 250
+            Image.fromarray(pixels).save(tmp_path / "p" / name / f"{i}.png")
+    chosen = policy(
+        "cam-energy-avoided", regions={"avoid": [0, 0.5, 0.5, 1]}, images={"explain": 4, "labelled": labelled}
+    )
+    found = audit_model(model, chosen, data=tmp_path / "p").check("cam-energy-avoided")
+    ratios = {shown: energy / found.details["area"][shown] for shown, energy in found.details["energy"].items()}
+    assert {name: sum(f"/{name}/" in shown for shown in ratios) for name in names} == {
+        "left": 4, "right": 4, "marked": 3,
+    }  # fmt: skip
+    assert np.mean(list(ratios.values())) < 2  # all together would hide it
+    assert found.status == "fail", found.message
+    assert found.value == pytest.approx(np.mean([ratio for shown, ratio in ratios.items() if "/marked/" in shown]))
+    assert found.value > 3
+    assert found.findings[0].key == "marked"
+    assert {f.where.image for f in found.findings[1:]} == {shown for shown in ratios if "/marked/" in shown}
+    # Without the marked ones it is healthy.
+    for path in (tmp_path / "p" / "marked").iterdir():
+        path.unlink()
+    assert audit_model(model, chosen, data=tmp_path / "p").check("cam-energy-avoided").status == "pass"
+
+
+def test_rare_classes_are_judged_together(make_model: MakeModel, tmp_path: Path, lights: Path, counter: Path) -> None:
+    chosen = policy(
+        "cam-energy-avoided", regions={"avoid": [0, 0.25, 0.5, 0.75]},
+        checks={"cam-energy-avoided": {"min_pictures": 7}},
+    )  # fmt: skip
+    found = audit_model(counter, chosen, data=lights).check("cam-energy-avoided")
+    assert list(found.details["ratios"]) == ["all classes together"]
+    ratios = {shown: energy / found.details["area"][shown] for shown, energy in found.details["energy"].items()}
+    assert found.value == pytest.approx(np.mean(list(ratios.values())))
+    assert len(ratios) == 12
+
+
 def test_without_regions_nothing_is_judged(counter: Path, lights: Path, tmp_path: Path) -> None:
     found = audit_model(counter, policy("cam-energy-inside"), data=lights)
     assert found.check("cam-energy-inside").status == "skipped"

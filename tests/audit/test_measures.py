@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,6 +33,12 @@ from tests.foreign import Net
 rng = np.random.default_rng(11)
 
 
+def pooled(net: Net, x: str) -> str:
+    """A small classifier."""
+    y = net("Flatten", net("GlobalAveragePool", net("Relu", net.conv(x, 3, 4))))
+    return net("Gemm", y, net.weight((3, 4)), transB=1)
+
+
 # --- signal to noise --------------------------------------------------------------------------------------------------
 
 
@@ -51,6 +59,14 @@ def test_a_signal_with_known_noise() -> None:
     for bits in (4, 8):
         step = 2 / 2**bits
         assert signal_to_noise(ramp, np.rint(ramp / step) * np.float32(step)) == pytest.approx(6.02 * bits, abs=0.3)
+
+
+def test_values_that_are_none_are_compared_without_a_warning() -> None:
+    strange = np.array([[np.inf, -np.inf, np.nan, 3e38]], np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert signal_to_noise(strange, strange[:, ::-1].copy()) == -100
+        assert signal_to_noise(np.float32([[3e38]]), np.float32([[-3e38]])) == -100
 
 
 def test_sums_over_pictures_are_those_of_all_at_once() -> None:
@@ -276,6 +292,57 @@ def test_latency_and_memory(default_model: Path) -> None:
     slow = audit_model(default_model, policy("latency", checks={"latency": {"rounds": 5, "max_yardstick": 1e-6}}))
     assert slow.check("latency").status == "fail"
     assert "the yardstick" in slow.check("latency").message
+
+
+@pytest.mark.parametrize(
+    ("outcome", "message"),
+    [
+        (-11, "was ended by SIGSEGV"), (-9, "was ended by SIGKILL"), (-250, "was ended by signal 250"),
+        (1, "could not predict: MemoryError"), ("late", "did not predict within 300 s"),
+    ],
+)  # fmt: skip
+def test_a_process_that_does_not_predict_is_a_finding(
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, outcome: Any, message: str
+) -> None:
+    from inspector.audit.checks.cost import memory
+
+    def run(command: list[str], **options: Any) -> Any:
+        if outcome == "late":
+            raise subprocess.TimeoutExpired(command, options["timeout"])
+        return subprocess.CompletedProcess(command, outcome, "", "MemoryError")
+
+    monkeypatch.setattr(memory.subprocess, "run", run)
+    found = audit_model(make_model(pooled), policy("opset", "memory"))
+    assert found.check("memory").status == "fail"
+    assert message in found.check("memory").message
+    assert not found.passed
+
+
+def test_peak_memory_by_ratio(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    from inspector.audit.checks.cost import memory
+
+    path, reference = make_model(pooled), make_model(pooled, name="reference.onnx")
+    monkeypatch.setattr(memory, "_peak", lambda model: 120.0 if model.path == path else 100.0)
+
+    def judged(**limits: Any) -> tuple[str, float | None, float | None]:
+        found = audit_model(path, policy("memory", checks={"memory": limits}), against=reference).check("memory")
+        return found.status, found.value, found.limit
+
+    assert judged(max_mb="none", max_ratio=1.5) == ("pass", 1.2, 1.5)
+    assert judged(max_mb="none", max_ratio=1.1) == ("fail", 1.2, 1.1)
+    assert judged(max_mb=200, max_ratio=1.5) == ("pass", 120, 200)
+    assert judged(max_mb=110, max_ratio=1.5) == ("fail", 120, 110)
+    assert judged(max_mb=200, max_ratio=1.1) == ("fail", 1.2, 1.1)
+    assert judged(max_mb="none")[0] == "skipped"
+
+    def broken(model: Any) -> float:
+        if model.path != path:
+            raise memory._NoPrediction("it was ended by SIGKILL")
+        return 120.0
+
+    monkeypatch.setattr(memory, "_peak", broken)
+    found = audit_model(path, policy("memory", checks={"memory": {"max_ratio": 2}}), against=reference).check("memory")
+    assert found.message == "not run: the reference: it was ended by SIGKILL"
 
 
 def test_a_machine_that_is_busy_for_a_moment_does_not_fail_it(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from inspector.audit import CheckResult, audit_model
 from tests.audit.policies import policy
@@ -76,17 +77,65 @@ def test_infinity_on_plain_pictures(make_model: MakeModel, tmp_path: Path) -> No
     assert found.check("finite-on-images").status == "pass"
 
 
+def test_scores_that_are_infinite_behind_finite_layers(make_model: MakeModel, tmp_path: Path) -> None:
+    def divided(net: Net, x: str) -> str:
+        y = head(net, net("Relu", net.conv(x, 3, 4)), 4)
+        # Not a constant, which would belong to the linear layer.
+        return net("Div", y, net("Mul", net("ReduceMax", y, keepdims=1), net.const(np.float32([1, 0, 1]))))
+
+    chosen = policy("finite-on-images", "finite-on-plain")
+    found = audit_model(make_model(divided, shape=("N", 3, 8, 8)), chosen, data=pngs(tmp_path / "p", 2))
+    for check in found.checks:
+        assert check.status == "fail"
+        assert (check.where.layer, check.where.channel) == ("scores", 1)
+        assert "scores" in check.findings[0].message
+    assert audit_model(make_model(plain, shape=("N", 3, 8, 8)), chosen, data=tmp_path / "p").passed
+
+
+@pytest.mark.parametrize(
+    ("value", "status"), [(np.nan, "fail"), ([np.nan], "fail"), (-np.inf, "pass"), ([np.inf], "pass"), (1.0, "pass")]
+)
+def test_a_scalar_weight_may_be_infinite_but_not_nan(make_model: MakeModel, value: Any, status: str) -> None:
+    def scaled(net: Net, x: str) -> str:
+        return head(net, net("Max", net("Relu", net.conv(x, 3, 4)), net.const(np.float32(value), "bound")), 4)
+
+    found = checked(make_model, "weights-finite", scaled)
+    assert found.status == status
+    assert ("bound" in [f.key for f in found.findings]) == (status == "fail")
+
+
+def test_a_model_without_classes_passes_the_built_in_policy(make_model: MakeModel, tmp_path: Path) -> None:
+    def backbone(net: Net, x: str) -> str:
+        return net("Relu", net.conv(net("Relu", net.conv(x, 3, 6)), 6, 8))
+
+    from inspector.annotate import annotate_model
+
+    plain_file = make_model(backbone, shape=("N", 3, 16, 16))
+    path = annotate_model(plain_file, tmp_path / "backbone.onnx", preprocess="unit").path
+    found = audit_model(path, policy(), data=pngs(tmp_path / "p", 9))
+    assert found.passed, found.verdict
+    assert found.check("repeats").status == "pass"
+    assert [(c.id, c.message) for c in found.checks if c.status == "error"] == []
+
+
 def test_the_twin(make_model: MakeModel, torch: object) -> None:
     assert checked(make_model, "twin", plain).status == "pass"
 
-    def unsupported(net: Net, x: str) -> str:
+    def unusual(net: Net, x: str) -> str:
         y = net("Relu", net.conv(x, 3, 4))
         return net(
             "Flatten", net("GlobalLpPool", net("LpNormalization", net("MeanVarianceNormalization", y), axis=1), p=3)
         )
 
+    assert checked(make_model, "twin", unusual).status == "pass"
+
+    def unsupported(net: Net, x: str) -> str:
+        y = net("Relu", net.conv(x, 3, 4))
+        return net("Flatten", net("GlobalAveragePool", net("Bernoulli", y)))
+
     found = checked(make_model, "twin", unsupported)
-    assert found.status in ("pass", "skipped")
+    assert found.status == "skipped"
+    assert "Bernoulli" in found.message
 
 
 def test_without_torch_the_twin_is_not_run(make_model: MakeModel, monkeypatch: Any) -> None:

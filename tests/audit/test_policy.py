@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inspector.audit import default_policy, find_policy, known_checks, load_policy, template
+from inspector.audit import Limit, default_policy, find_policy, known_checks, load_policy, template
 from inspector.audit.policy import PolicyError, parse_policy
 from inspector.audit.table import FAMILIES
 
@@ -90,11 +90,25 @@ def test_values_arrive() -> None:
         ({"images": []}, "images is not a table"),
         ({"regions": {"avoid": [0, 0, 0, 1]}}, "is not .left, top, right, bottom. as shares from 0 to 1"),
         ({"regions": {"box": [0, 0, 400, 300]}}, "as shares from 0 to 1"),
+        ({"seed": 10**5000}, r"seed = \(too long to show\) is not a whole number from 0 up"),
+        ({"checks": {"size": {"max_mb": 10**400}}}, 'max_mb = 1000.* is not a number or "none"'),
+        ({"checks": {"size": {"max_mb": float("inf")}}}, 'is not a number or "none"'),
+        ({"checks": {"size": {"max_mb": -1}}}, "checks.size.max_mb = -1 is not a number from 0"),
+        ({"checks": {"consistent-jpeg": {"quality": "none"}}}, 'quality = "none" is not a whole number'),
+        ({"checks": {"consistent-jpeg": {"quality": 96}}}, "quality = 96 is not a whole number from 1 to 95"),
+        ({"checks": {"consistent-shift": {"pixels": 0.5}}}, "pixels = 0.5 is not a whole number"),
+        ({"checks": {"consistent-shift": {"pixels": 0}}}, "pixels = 0 is not a whole number from 1 to 1000"),
+        ({"checks": {"consistent-noise": {"sigma": "none"}}}, 'sigma = "none" is not a number'),
+        ({"checks": {"calibration": {"bins": -3}}}, "bins = -3 is not a whole number from 1 to 10000"),
+        ({"checks": {"accuracy": {"min": 60}}}, "checks.accuracy.min = 60 is not a number from 0 to 1"),
+        ({"checks": {"custom-domains": {"allowed": "none"}}}, 'allowed = "none" is not a list'),
+        ({"checks": {"external-data": {"allowed": "none"}}}, 'allowed = "none" is not a truth value'),
     ],
 )
 def test_every_mistake_is_named(document: dict[str, Any], message: str) -> None:
     with pytest.raises(PolicyError, match=message) as caught:
         parse_policy(document, Path(), "test")
+    assert "\n" not in str(caught.value)
     assert "--init" in caught.value.hint
 
 
@@ -105,7 +119,12 @@ def test_all_mistakes_are_said_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"a = ", "is not TOML"), (b"\xff\xfe", "is not UTF-8"), (b"x" * 1_100_000, "larger than 1 MB")],
+    [
+        (b"a = ", "is not TOML"),
+        (b"seed = 1" + b"0" * 5000, "is not TOML"),
+        (b"\xff\xfe", "is not UTF-8"),
+        (b"x" * 1_100_000, "larger than 1 MB"),
+    ],
 )
 def test_a_file_that_is_no_policy(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "p.toml"
@@ -123,6 +142,13 @@ def test_where_it_is_found(tmp_path: Path) -> None:
     assert find_policy(folder=tmp_path).source == "built in"
     with pytest.raises(PolicyError, match=r"has no \[tool.inspector.audit\]"):
         load_policy(project)
+    for content, name in (
+        ('[tool.inspector]\naudit = "strict"\n', "tool.inspector.audit"), ('[tool]\ninspector = 1\n', "tool.inspector"),
+        ("tool = []\n", "tool"),
+    ):  # fmt: skip
+        project.write_text(content)
+        with pytest.raises(PolicyError, match=f"^{name} = .* is not a table"):
+            find_policy(folder=tmp_path)
     project.write_text("[tool.inspector.audit]\nseed = 5\n[tool.inspector.audit.checks.accuracy]\nmin = 0.25\n")
     found = find_policy(folder=tmp_path)
     assert (found.seed, found.rules["accuracy"].limits["min"]) == (5, 0.25)
@@ -131,3 +157,26 @@ def test_where_it_is_found(tmp_path: Path) -> None:
     other.write_text("seed = 6\n")
     assert find_policy(other, tmp_path).seed == 6
     assert tomllib.loads(template())["images"]["sample"] == 24
+
+
+def test_defaults_keep_to_their_own_bounds() -> None:
+    for check in known_checks().values():
+        for name, limit in check.limits.items():
+            assert not limit.expected("none" if limit.default is None else limit.default), (check.id, name)
+
+
+@pytest.mark.parametrize(
+    ("limit", "good", "bad"),
+    [
+        (Limit(0, "m"), (1, -2.5, "none"), (True, "1", [], None)),
+        (Limit(None, "m", low=0), (0, "none"), (-1, False)),
+        (Limit(1, "m", kind="whole", high=3), (3, -1), (4, 1.0, "none")),
+        (Limit(None, "m", kind="whole"), (3, "none"), (1.5,)),
+        (Limit(True, "m"), (False,), (0, "none", "true")),
+        (Limit("a", "m"), ("b", "none"), (0,)),
+        (Limit([], "m"), ([1],), ("none", {})),
+    ],
+)
+def test_what_a_setting_takes(limit: Limit, good: tuple[Any, ...], bad: tuple[Any, ...]) -> None:
+    assert [limit.expected(value) for value in good] == [""] * len(good)
+    assert all(limit.expected(value) for value in bad)

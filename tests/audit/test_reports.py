@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
-from inspector.audit import Audit, CheckResult, Finding, Where, audit_model
+from inspector.audit import (
+    Audit,
+    CheckResult,
+    Finding,
+    Limit,
+    Subject,
+    Verdict,
+    Where,
+    audit_model,
+    known_checks,
+    table,
+)
 from inspector.audit.reports import (
     audit_document,
+    check_targets,
     junit_report,
     markdown_report,
     sarif_report,
@@ -23,9 +37,11 @@ from inspector.audit.reports.words import number
 from inspector.audit.result import conclude
 from inspector.cli.console import dumps
 from inspector.errors import OutputError
+from inspector.metadata import KEY, Metadata
 from tests.audit import broken
 from tests.audit.policies import policy
-from tests.conftest import require
+from tests.audit.test_run import pngs, small
+from tests.conftest import MakeModel, require
 
 NASTY = 'blocks.<b>|`x`\x00\x1b[31m\ud800 & "quoted" ' + "é" * 40
 
@@ -125,6 +141,109 @@ def test_fingerprints_are_stable_and_differ() -> None:
     )
     assert marks(changed)[:3] == first[:3]
     assert all(mark.endswith(":1") for mark in first)
+
+
+def test_findings_without_a_place_have_marks_of_their_own(make_model: MakeModel, tmp_path: Path) -> None:
+    """Two classes that are hardly recognised are two findings, and one that is repaired closes no other's."""
+    names = ("cat", "dog", "fox")
+    model = make_model(small, shape=("N", 3, 16, 16), metadata={KEY: Metadata(labels=names).dumps()})
+    data = pngs(tmp_path / "p", 9, names)
+
+    def marks(given: Audit) -> dict[str, str]:
+        [run] = validated(sarif_report(given))["runs"]
+        return {
+            f"{r['message']['text']}": r["partialFingerprints"]["primaryLocationLineHash"]
+            for r in run["results"] if r["ruleId"] == "class-recall"
+        }  # fmt: skip
+
+    found = audit_model(model, policy("class-recall", checks={"class-recall": {"min": 1}}), data=data)
+    recall = found.check("class-recall")
+    assert len(recall.findings) >= 2
+    every = marks(found)
+    assert len(set(every.values())) == len(every) == len(recall.findings)
+    fewer = replace(found, checks=(replace(recall, findings=recall.findings[1:]),))
+    assert marks(fewer) == {text: mark for text, mark in every.items() if text != recall.findings[0].message}
+
+
+def test_findings_that_are_the_same_in_all_are_numbered() -> None:
+    same = tuple(Finding(f"the {i}th") for i in range(3))
+    [run] = json.loads(
+        sarif_report(audit(result("x", "fail", where=Where()), replace(MIXED.checks[2], findings=same)))
+    )["runs"]
+    for key in ("primaryLocationLineHash", "inspector/v1"):
+        found = [r["partialFingerprints"][key] for r in run["results"]]
+        assert len(set(found)) == len(found) == 4
+    assert [r["partialFingerprints"]["primaryLocationLineHash"][-2:] for r in run["results"]] == [
+        ":1",
+        ":1",
+        ":2",
+        ":3",
+    ]
+
+
+def test_names_that_are_no_unicode() -> None:
+    name = os.fsdecode(b"caf\xe9")
+    bad = replace(
+        audit(result("x", "fail", 1), replace(MIXED.checks[2], findings=(Finding("m", where=Where(name, 1, name)),))),
+        path=Path(f"models/{name}.onnx"),
+    )
+    document = validated(sarif_report(bad))
+    json.dumps(document, ensure_ascii=False).encode("utf-8")  # no lone surrogate is in it
+    [run] = document["runs"]
+    assert run["artifacts"][0]["location"]["uri"] == "models/caf%3F.onnx"
+    assert run["results"][-1]["properties"]["image"] == run["results"][-1]["properties"]["layer"] == "caf?"
+    for report in (junit_report, markdown_report, table_report):
+        assert "x" in report(bad)
+
+
+def test_numbers_of_numpy_go_into_every_report(make_model: MakeModel, tmp_path: Path) -> None:
+    known_checks()
+    before = dict(table._TABLE)
+
+    @table.check("numpy", family="file", title="Numpy", limits={"max": Limit(0, "m")})
+    def numpy(subject: Subject, limits: Any) -> Verdict:
+        """Gives numpy's numbers."""
+        place = Where("first", np.int64(3))  # type: ignore[arg-type]
+        finding = Finding("m", np.float32(0.5), np.int64(0), place)  # type: ignore[arg-type]
+        details = {"array": np.arange(3), "number": [np.float32(0.5)], "pair": (1, 2)}
+        return Verdict("m", np.float32(0.5), np.int64(0), place, (finding,), details=details)  # type: ignore[arg-type]
+
+    try:
+        found = audit_model(make_model(small, shape=("N", 3, 16, 16)), policy("numpy"))
+        write_reports(found, junit=tmp_path / "j", sarif=tmp_path / "s", markdown=tmp_path / "m")
+    finally:
+        table._TABLE.clear()
+        table._TABLE.update(before)
+    given = found.check("numpy")
+    assert [type(v) for v in (given.value, given.limit, given.where.channel)] == [float, float, int]
+    [run] = validated((tmp_path / "s").read_text())["runs"]
+    assert run["results"][0]["properties"] == {"value": 0.5, "limit": 0, "layer": "first", "channel": 3}
+    [document] = json.loads(dumps(audit_document(found)))["checks"]
+    assert document["value"] == 0.5
+    assert document["details"] == {"array": [0, 1, 2], "number": [0.5], "pair": [1, 2]}
+
+
+def test_one_report_that_cannot_be_written_does_not_keep_back_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    with pytest.raises(OutputError, match=r"cannot write .*none/j.xml"):
+        write_reports(MIXED, junit=tmp_path / "none" / "j.xml", sarif=tmp_path / "s", markdown=tmp_path / "m")
+    assert {path.name for path in tmp_path.iterdir()} == {"s", "m", "summary.md"}
+    odd = audit(result("x", "fail", value="a word"))  # what no report expects
+    with pytest.raises(OutputError, match="a report cannot be written: "):
+        write_reports(odd, junit=tmp_path / "j", sarif=tmp_path / "s2")
+
+
+def test_targets_are_tried_without_a_trace(tmp_path: Path) -> None:
+    there = tmp_path / "there.xml"
+    there.write_text("as it was")
+    check_targets(there, tmp_path / "new.xml", None)
+    assert [path.name for path in tmp_path.iterdir()] == ["there.xml"]
+    assert there.read_text() == "as it was"
+    for path in (tmp_path / "none" / "x.xml", tmp_path):
+        with pytest.raises(OutputError, match="cannot write"):
+            check_targets(None, path)
 
 
 def test_what_counts_is_what_is_shown() -> None:

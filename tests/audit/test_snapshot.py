@@ -5,17 +5,24 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from inspector.audit import audit_model, load_snapshot
+from inspector.audit import Subject, audit_model, load_snapshot
+from inspector.audit.checks.drift.layers import integers
 from inspector.audit.snapshot import PLACES, SnapshotError, is_snapshot, places
 from inspector.errors import UsageError
-from inspector.model import open_model
+from inspector.metadata import KEY, Metadata
+from inspector.model import Model, open_model
 from tests.audit import broken
 from tests.audit.policies import policy
+from tests.audit.test_run import small
+from tests.conftest import MakeModel
+from tests.foreign import Net
 
 DRIFT = policy("drift")
 
@@ -100,6 +107,79 @@ def test_other_pictures_cannot_be_compared_value_by_value(saved: Path, default_m
     assert found.check("drift-layers").counts == "fail"  # it was asked for
     assert found.check("drift-statistics").status == "pass"
     assert not found.passed
+
+
+def sorted_by_answer(path: Path, model: Model, names: list[str], wrong: bool = False) -> Path:
+    """Pictures in the folders of the classes that the model gives them, or of other ones."""
+    for name in names:
+        pixels = np.random.default_rng(int(name)).integers(0, 256, (16, 16, 3), np.uint8)
+        index = (model.predict(pixels)[0].index + wrong) % 3
+        folder = path / ("cat", "dog", "fox")[index]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    return path
+
+
+@pytest.fixture
+def tiny(make_model: MakeModel) -> Model:
+    metadata = Metadata(labels=("cat", "dog", "fox")).dumps()
+    return open_model(make_model(small, shape=("N", 3, 16, 16), metadata={KEY: metadata}))
+
+
+def test_accuracy_is_compared_on_the_same_pictures(tiny: Model, tmp_path: Path) -> None:
+    chosen = policy("drift-accuracy", "drift-agreement", "drift-layers", "drift-channels")
+    first = sorted_by_answer(tmp_path / "first", tiny, [str(i) for i in range(10)])
+    audit_model(tiny, policy("opset"), data=first, save=tmp_path / "s.npz")
+    # Six of the snapshot's pictures, and six that the model gets wrong.
+    now = sorted_by_answer(tmp_path / "now", tiny, [str(i) for i in range(6)])
+    sorted_by_answer(now, tiny, [str(i) for i in range(20, 26)], wrong=True)
+    found = audit_model(tiny, chosen, data=now, against=tmp_path / "s.npz")
+    accuracy = found.check("drift-accuracy")
+    assert (accuracy.status, accuracy.value) == ("pass", 0)
+    assert accuracy.message == "accuracy was 100.0% and is 100.0% on 6 pictures"
+    assert found.passed
+    # The labels are today's: wrong ones make both wrong.
+    other = sorted_by_answer(tmp_path / "other", tiny, [str(i) for i in range(6)], wrong=True)
+    relabelled = audit_model(tiny, chosen, data=other, against=tmp_path / "s.npz").check("drift-accuracy")
+    assert relabelled.details["accuracy"] == [0, 0]
+
+
+def test_one_picture_in_common_is_no_comparison(tiny: Model, tmp_path: Path) -> None:
+    drift = ("drift-accuracy", "drift-agreement", "drift-layers", "drift-channels")
+    first = sorted_by_answer(tmp_path / "first", tiny, [str(i) for i in range(10)])
+    audit_model(tiny, policy("opset"), data=first, save=tmp_path / "s.npz")
+    now = sorted_by_answer(tmp_path / "now", tiny, ["0", *(str(i) for i in range(20, 30))])
+    found = audit_model(tiny, policy("opset", *drift), data=now, against=tmp_path / "s.npz")
+    assert {found.check(id).status for id in drift} == {"skipped"}
+    assert found.check("drift-layers").message == (
+        "not run: 1 pictures that the snapshot sampled are too few to compare; the policy asks for 5"
+    )
+    assert (found.check("drift-layers").counts, found.check("drift-agreement").counts) == ("fail", "fail")
+    assert not found.passed
+    asked = policy("opset", *drift, checks={id: {"min_pictures": 1} for id in drift})
+    assert audit_model(tiny, asked, data=now, against=tmp_path / "s.npz").passed
+    # All of what there is will do.
+    few = sorted_by_answer(tmp_path / "few", tiny, ["0", "1"])
+    assert audit_model(tiny, policy(*drift), data=few, against=tmp_path / "s.npz").passed
+    assert audit_model(tiny, policy(*drift, images={"sample": 2}), data=now, against=tiny).passed
+
+
+@pytest.mark.parametrize(("before", "now", "found"), [(0, 0, False), (0, 1, True), (1, 0, True), (1, 1, True)])
+def test_the_limit_of_integers_where_either_has_them(
+    make_model: MakeModel, saved: Path, before: bool, now: bool, found: bool
+) -> None:
+    def build(quantised: bool, name: str) -> Model:
+        def net(net: Net, x: str) -> str:
+            grid = [net.const(np.float32(0.1)), net.const(np.uint8(128))]
+            y = net("DequantizeLinear", net("QuantizeLinear", x, *grid), *grid) if quantised else x
+            return net("Relu", net.conv(y, 3, 4))
+
+        return open_model(make_model(net, name=name))
+
+    model, reference = build(now, "now.onnx"), build(before, "before.onnx")
+    snapshot = replace(load_snapshot(saved), integers=bool(before))
+    assert integers(Subject(model, policy(), snapshot=snapshot)) is found
+    assert integers(Subject(model, policy(), reference=reference)) is found
 
 
 def test_the_same_bytes_again(saved: Path, default_model: Path, cats: Path, tmp_path: Path) -> None:

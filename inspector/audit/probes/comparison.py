@@ -141,6 +141,9 @@ class Comparison(Probe):
         labels = snapshot.labels
         name = labels[index] if labels and index < len(labels) else str(index)
         self._compare(sight, index, name, probability, labels)
+        if (own := sight.entry.label) is not None:
+            ours = self.subject.model.labels
+            self.right_before += name == self.subject.model.label(own) if ours and labels else index == own
 
     # --- both -----------------------------------------------------------------------------------------------------
 
@@ -164,23 +167,33 @@ class Comparison(Probe):
         """Share of the pictures with the same top class in both."""
         return 1 - len(self.flipped) / self.compared
 
-    def need_layers(self) -> None:
-        """Raises NotChecked where no layer could be compared."""
+    def _need(self, count: int, of: int, fewest: int, what: str) -> None:
+        # All of the pictures are enough where there are fewer.
+        fewest = min(fewest, of, len(self.subject.pictures) - len(self.subject.unreadable))
+        if count < fewest:
+            raise NotChecked(f"{count} pictures {what} are too few to compare; the policy asks for {fewest}")
+
+    def need_layers(self, fewest: int = 1) -> None:
+        """Raises NotChecked where no layer could be compared, or on fewer than `fewest` of more pictures."""
         if not self.sums:
             if self.snapshot is not None and not self.sampled:
                 raise NotChecked(
                     f"none of the {len(self.snapshot.sampled)} pictures that the snapshot sampled is among the pictures"
                 )
             raise NotChecked("model and reference have no layer in common")
+        known = len(self.chosen) if self.snapshot is None else len(self.snapshot.sampled)
+        self._need(self.sampled, known, fewest, "that the snapshot sampled" if self.snapshot else "that can be read")
 
-    def need_answers(self) -> None:
-        """Raises NotChecked where no top class could be compared."""
+    def need_answers(self, fewest: int = 1) -> None:
+        """Raises NotChecked where no top class could be compared, or on fewer than `fewest` of more pictures."""
         if not self.compared:
             raise NotChecked(
                 "none of the snapshot's pictures is among the pictures"
                 if self.snapshot is not None
                 else "model or reference has no classification output"
             )
+        known = len(self.subject.pictures) if self.snapshot is None else len(self.snapshot.predictions)
+        self._need(self.compared, known, fewest, "of the snapshot's" if self.snapshot else "that can be read")
 
 
 def reference_preprocess(subject: Subject) -> Preprocess | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -43,9 +44,13 @@ class Maps(Probe):
         """Indices of the pictures whose maps are judged."""
         return self.subject.pictures.sample(self.subject.policy.images.explain)
 
+    def wants(self, sight: Sight) -> bool:
+        """Whether the map of this picture is judged."""
+        return sight.index in self.chosen
+
     def look(self, sight: Sight) -> None:
         """Take in one picture."""
-        if sight.index not in self.chosen:
+        if not self.wants(sight):
             return
         if "map" not in sight.memo:
             [sight.memo["map"]] = self.engine.maps(sight.picture)
@@ -141,7 +146,11 @@ class Inside(Maps):
 
 
 class Avoided(Maps):
-    """energy: share of each map inside the region to avoid, and area: what share of the seen picture it is."""
+    """energy: share of each map inside the region to avoid, and area: what share of the seen picture it is, by picture.
+    classes: the class of each picture, its own or else the most likely one.
+
+    Up to `explain` pictures of each class are looked at: a mark on a rare class must not get lost among the others.
+    """
 
     def __init__(self, subject: Subject) -> None:
         if subject.policy.regions.avoid is None:
@@ -149,6 +158,34 @@ class Avoided(Maps):
         super().__init__(subject)
         self.energy: dict[str, float] = {}
         self.area: dict[str, float] = {}
+        self.classes: dict[str, int] = {}
+        self.seen: Counter[int] = Counter()
+
+    def choose(self) -> tuple[int, ...]:
+        """Indices of up to `explain` pictures of each class, evenly spread; all where only the scores tell it."""
+        from inspector.audit.pictures import spread
+
+        pictures, count = self.subject.pictures, self.subject.policy.images.explain
+        if not pictures.labelled:
+            return tuple(range(len(pictures)))
+        members: dict[int | None, list[int]] = {}
+        for i, entry in enumerate(pictures.entries):
+            members.setdefault(entry.label, []).append(i)
+        return tuple(sorted(of[i] for of in members.values() for i in spread(len(of), count)))
+
+    def wants(self, sight: Sight) -> bool:
+        """Whether the map of this picture is judged; counts those that are."""
+        if sight.index not in self.chosen:
+            return False
+        assert sight.scores is not None
+        own = sight.entry.label
+        found = own if own is not None else self.subject.model.top(sight.scores, 1)[0].index
+        count = self.subject.policy.images.explain
+        if 0 < count <= self.seen[found]:
+            return False
+        self.seen[found] += 1
+        self.classes[sight.entry.shown] = found
+        return True
 
     def judge(self, sight: Sight, found: CamResult) -> None:
         """Take in one map."""

@@ -16,7 +16,8 @@ class Ranges(Probe):
     """Per layer and channel over all pictures.
 
     lowest, highest: float32 (C,) by layer. awake: bool (C,), whether the map varied on some picture.
-    bad: where values were not finite, one place per layer and picture; blank: layers that were constant on a picture.
+    bad: where values were not finite, one place per layer and picture, or else in the scores.
+    blank: layers that were constant on a picture.
     """
 
     layers: ClassVar[bool] = True
@@ -35,6 +36,7 @@ class Ranges(Probe):
     def look(self, sight: Sight) -> None:
         """Take in one picture."""
         self.pictures += 1
+        before = self.bad_count
         layers = list(sight.layers.values())
         self.subject.spread(_measure, layers, [layer.values.size for layer in layers])
         for name, layer in sight.layers.items():
@@ -50,13 +52,19 @@ class Ranges(Probe):
                 self.single.add(name)
             finite = np.isfinite(low) & np.isfinite(high)
             if not finite.all():
-                self.bad_count += 1
-                if len(self.bad) < MAX_FINDINGS:
-                    self.bad.append(Where(name, int(np.argmin(finite)), sight.entry.shown))
+                self._not_finite(Where(name, int(np.argmin(finite)), sight.entry.shown))
             if name not in self.single and not varied.any():
                 self.blank_count += 1
                 if len(self.blank) < MAX_FINDINGS:
                     self.blank.append(Where(name, None, sight.entry.shown))
+        # What a layer spoils, the scores show too; by themselves they are spoilt by what comes after the last layer.
+        if self.bad_count == before and sight.scores is not None and not np.isfinite(sight.scores).all():
+            self._not_finite(Where("scores", int(np.isfinite(sight.scores).argmin()), sight.entry.shown))
+
+    def _not_finite(self, where: Where) -> None:
+        self.bad_count += 1
+        if len(self.bad) < MAX_FINDINGS:
+            self.bad.append(where)
 
     def dead(self, layer: str) -> NDArray[np.bool_]:
         """Which channels (C,) never varied: constant on each picture, or over all of them where a map is one number."""

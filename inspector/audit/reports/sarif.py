@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -28,13 +29,16 @@ _PER_CHECK = 100
 
 def sarif_report(audit: Audit) -> str:
     """One result for each finding; checks that broke are notifications of the invocation, and results where they
-    count as failures. Rules have stable ids, results stable fingerprints: check, layer, channel and picture."""
+    count as failures. Rules have stable ids, results stable fingerprints: check, layer, channel, picture and key, and
+    a number where several are the same in all of these."""
     table = known_checks()
     used = audit.checks
     rules = [_rule(check, table.get(check.id)) for check in used]
     places = {check.id: i for i, check in enumerate(used)}
-    uri = quote(relative(audit.path), safe="/._-~")
-    results = [_result(audit, check, finding, places[check.id], uri) for check, finding in _findings(audit)]
+    # A path may hold bytes that are no UTF-8.
+    uri = quote(relative(audit.path), safe="/._-~", errors="replace")
+    seen: Counter[str] = Counter()
+    results = [_result(audit, check, finding, places[check.id], uri, seen) for check, finding in _findings(audit)]
     run: dict[str, Any] = {
         "tool": {
             "driver": {
@@ -105,11 +109,17 @@ def _rule(result: CheckResult, check: Check | None) -> dict[str, Any]:
     }
 
 
-def _result(audit: Audit, check: CheckResult, finding: Finding, rule: int, uri: str) -> dict[str, Any]:
+def _result(
+    audit: Audit, check: CheckResult, finding: Finding, rule: int, uri: str, seen: Counter[str]
+) -> dict[str, Any]:
     key = f"{check.id}|{finding.where.layer}|{finding.where.channel}|{finding.where.image}"
     if finding.where == Where():
         key += f"|{audit.path.name}"
+    if finding.key:
+        key += f"|{finding.key}"
     mark = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:32]
+    seen[mark] += 1
+    number = seen[mark]
     location: dict[str, Any] = {
         # A model has no lines; GitHub wants one.
         "physicalLocation": {"artifactLocation": {"uri": uri, "index": 0}, "region": {"startLine": 1}}
@@ -127,9 +137,9 @@ def _result(audit: Audit, check: CheckResult, finding: Finding, rule: int, uri: 
         for key, value in (
             ("value", _number(finding.value)),
             ("limit", _number(finding.limit)),
-            ("layer", finding.where.layer),
+            ("layer", _text(finding.where.layer)),
             ("channel", finding.where.channel),
-            ("image", finding.where.image),
+            ("image", _text(finding.where.image)),
         )
         if value is not None
     }
@@ -139,9 +149,17 @@ def _result(audit: Audit, check: CheckResult, finding: Finding, rule: int, uri: 
         "level": "error" if check.counts == "fail" else "warning",
         "message": {"text": one_line(finding.message, MAX_TEXT) or check.id},
         "locations": [location],
-        "partialFingerprints": {"primaryLocationLineHash": f"{mark}:1", "inspector/v1": mark},
+        "partialFingerprints": {
+            "primaryLocationLineHash": f"{mark}:{number}",
+            "inspector/v1": mark if number == 1 else f"{mark}:{number}",
+        },
         "properties": properties,
     }
+
+
+def _text(text: str | None) -> str | None:
+    """Without lone surrogates, which a file name may hold and JSON may not."""
+    return None if text is None else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _number(value: float | None) -> float | None:

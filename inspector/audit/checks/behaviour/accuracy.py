@@ -12,7 +12,7 @@ from inspector.audit.table import Limit, Limits, check
     "accuracy",
     family="behaviour",
     title="Most pictures are recognised",
-    limits={"min": Limit(0.6, "smallest share of the pictures whose top class is their own")},
+    limits={"min": Limit(0.6, "smallest share of the pictures whose top class is their own", low=0, high=1)},
     probes=(Labelled,),
 )
 def accuracy(subject: Subject, limits: Limits, said: Labelled) -> Verdict:

@@ -12,7 +12,7 @@ from inspector.audit.table import Limit, Limits, check
     "balanced-accuracy",
     family="behaviour",
     title="Most pictures of every class are recognised",
-    limits={"min": Limit(0.6, "smallest mean over the classes of the share recognised")},
+    limits={"min": Limit(0.6, "smallest mean over the classes of the share recognised", low=0, high=1)},
     probes=(Labelled,),
 )
 def balanced_accuracy(subject: Subject, limits: Limits, said: Labelled) -> Verdict:

@@ -15,8 +15,8 @@ from inspector.audit.table import Limit, Limits, check
     title="A slightly blurred picture gets the same answer",
     severity="warning",
     limits={
-        "min": Limit(0.6, "smallest share of the pictures whose top class stays"),
-        "radius": Limit(0.7, "deviation of the Gaussian, in pixels of the input"),
+        "min": Limit(0.6, "smallest share of the pictures whose top class stays", low=0, high=1),
+        "radius": Limit(0.7, "deviation of the Gaussian, in pixels of the input", low=0.1, high=100, optional=False),
     },
     probes=(Blur,),
 )

@@ -15,8 +15,8 @@ from inspector.audit.table import Limit, Limits, check
     title="A lighter or darker picture gets the same answer",
     severity="warning",
     limits={
-        "min": Limit(0.6, "smallest share of the pictures whose top class stays"),
-        "share": Limit(0.15, "how much lighter or darker"),
+        "min": Limit(0.6, "smallest share of the pictures whose top class stays", low=0, high=1),
+        "share": Limit(0.15, "how much lighter or darker", low=0.01, high=1, optional=False),
     },
     probes=(Brightness,),
 )

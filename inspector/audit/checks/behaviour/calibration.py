@@ -17,9 +17,9 @@ from inspector.audit.table import Limit, Limits, check
     title="Probabilities mean what they say",
     severity="warning",
     limits={
-        "max": Limit(0.35, "largest expected calibration error"),
-        "bins": Limit(15, "bins of equal width from 0 to 1"),
-        "min_pictures": Limit(30, "pictures below which it is not judged"),
+        "max": Limit(0.35, "largest expected calibration error", low=0, high=1),
+        "bins": Limit(15, "bins of equal width from 0 to 1", kind="whole", low=1, high=10_000),
+        "min_pictures": Limit(30, "pictures below which it is not judged", kind="whole", low=1),
     },
     probes=(Labelled,),
 )

@@ -12,7 +12,7 @@ from inspector.audit.table import Limit, Limits, check
     "class-recall",
     family="behaviour",
     title="No class is left out",
-    limits={"min": Limit(0.3, "smallest share of a class's pictures that must be recognised")},
+    limits={"min": Limit(0.3, "smallest share of a class's pictures that must be recognised", low=0, high=1)},
     probes=(Labelled,),
 )
 def class_recall(subject: Subject, limits: Limits, said: Labelled) -> Verdict:
@@ -22,7 +22,7 @@ def class_recall(subject: Subject, limits: Limits, said: Labelled) -> Verdict:
     worst = min(recalls, key=lambda k: recalls[k])
     limit = limits["min"]
     findings = [
-        Finding(f"of the class {label(k)} only {share:.1%} are recognised", share, limit)
+        Finding(f"of the class {label(k)} only {share:.1%} are recognised", share, limit, key=label(k))
         for k, share in sorted(recalls.items(), key=lambda item: item[1]) if limit is not None and share < limit
     ]  # fmt: skip
     message = f"least recognised of {len(recalls)} classes is {label(worst)}, {recalls[worst]:.1%}"

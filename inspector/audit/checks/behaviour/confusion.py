@@ -15,7 +15,7 @@ from inspector.audit.table import Limit, Limits, check
     family="behaviour",
     title="No class is taken for another",
     severity="warning",
-    limits={"max": Limit(0.5, "largest share of a class's pictures that are taken for one other class")},
+    limits={"max": Limit(0.5, "largest share of a class's pictures that are taken for one other class", low=0, high=1)},
     probes=(Labelled,),
 )
 def confusion(subject: Subject, limits: Limits, said: Labelled) -> Verdict:
@@ -33,7 +33,9 @@ def confusion(subject: Subject, limits: Limits, said: Labelled) -> Verdict:
         return at_most(0.0, limit, "no class is taken for another", details={"confusion": rows})
     worst = max(wrong, key=lambda pair: wrong[pair])
     findings = [
-        Finding(f"{share:.1%} of {label(int(true or 0))} are taken for {label(given)}", share, limit)
+        Finding(
+            f"{share:.1%} of {label(int(true or 0))} are taken for {label(given)}", share, limit, key=f"{true}>{given}"
+        )
         for (true, given), share in sorted(wrong.items(), key=lambda item: -item[1])
         if limit is not None and share > limit
     ]

@@ -15,7 +15,7 @@ from inspector.audit.table import Limit, Limits, check
     title="A flipped picture gets the same answer",
     severity="warning",
     limits={
-        "min": Limit(0.6, "smallest share of the pictures whose top class stays"),
+        "min": Limit(0.6, "smallest share of the pictures whose top class stays", low=0, high=1),
     },
     probes=(Flip,),
 )

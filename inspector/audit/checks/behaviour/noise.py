@@ -15,8 +15,8 @@ from inspector.audit.table import Limit, Limits, check
     title="A slightly noisy picture gets the same answer",
     severity="warning",
     limits={
-        "min": Limit(0.6, "smallest share of the pictures whose top class stays"),
-        "sigma": Limit(4, "deviation of the noise, in levels of 0 to 255"),
+        "min": Limit(0.6, "smallest share of the pictures whose top class stays", low=0, high=1),
+        "sigma": Limit(4, "deviation of the noise, in levels of 0 to 255", low=0.1, high=255, optional=False),
     },
     probes=(Noise,),
 )

@@ -15,8 +15,8 @@ from inspector.audit.table import Limit, Limits, check
     title="A picture moved by a pixel gets the same answer",
     severity="warning",
     limits={
-        "min": Limit(0.6, "smallest share of the pictures whose top class stays"),
-        "pixels": Limit(1, "pixels to the right and down"),
+        "min": Limit(0.6, "smallest share of the pictures whose top class stays", low=0, high=1),
+        "pixels": Limit(1, "pixels to the right and down", kind="whole", low=1, high=1000),
     },
     probes=(Shift,),
 )

@@ -22,10 +22,12 @@ _ATTEMPTS = 3
     family="cost",
     title="A prediction is as quick as it should be",
     limits={
-        "max_p50": Limit(1.5, "largest ratio to the reference's median time"),
-        "max_p95": Limit(2.0, "largest ratio to the reference's 95th percentile"),
-        "max_yardstick": Limit(None, "without a reference: largest ratio to a yardstick of 231 million multiply-adds"),
-        "rounds": Limit(20, "runs of each, in turn"),
+        "max_p50": Limit(1.5, "largest ratio to the reference's median time", low=0),
+        "max_p95": Limit(2.0, "largest ratio to the reference's 95th percentile", low=0),
+        "max_yardstick": Limit(
+            None, "without a reference: largest ratio to a yardstick of 231 million multiply-adds", low=0
+        ),
+        "rounds": Limit(20, "runs of each, in turn", kind="whole", low=1, high=10_000),
     },
 )
 def latency(subject: Subject, limits: Limits) -> Verdict:
@@ -67,7 +69,7 @@ def latency(subject: Subject, limits: Limits) -> Verdict:
         f"p50 {p50 * 1e3:.1f} ms, p95 {p95 * 1e3:.1f} ms: {ratios['p50']:.2f} and {ratios['p95']:.2f} times {name}"
     )
     findings = tuple(
-        Finding(f"{key} is {ratios[key]:.2f} times that of {name}, more than {bound:g}", ratios[key], bound)
+        Finding(f"{key} is {ratios[key]:.2f} times that of {name}, more than {bound:g}", ratios[key], bound, key=key)
         for key, bound in bounds.items()
         if bound is not None and ratios[key] > bound
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import inspector
-from inspector.audit.result import NotChecked, Verdict, at_most
+from inspector.audit.result import Finding, NotChecked, Verdict, at_most
 from inspector.audit.subject import Subject
 from inspector.audit.table import Limit, Limits, check
 from inspector.errors import one_line
@@ -23,8 +24,10 @@ path, threads, height, width = sys.argv[1:]
 model = open_model(path, provider="cpu", threads=int(threads) or None)
 for _ in range(3):
     model.predict(np.zeros((int(height), int(width), 3), np.uint8))
-print([line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")][0])
+print(*[line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")])
 """
+
+_SECONDS = 300
 
 
 @check(
@@ -32,8 +35,8 @@ print([line.split()[1] for line in open("/proc/self/status") if line.startswith(
     family="cost",
     title="A prediction fits into memory",
     limits={
-        "max_mb": Limit(2000, "largest peak memory of a process that predicts, in MB (10^6 bytes)"),
-        "max_ratio": Limit(None, "largest ratio to the reference's"),
+        "max_mb": Limit(2000, "largest peak memory of a process that predicts, in MB (10^6 bytes)", low=0),
+        "max_ratio": Limit(None, "largest ratio to the reference's", low=0),
     },
 )
 def memory(subject: Subject, limits: Limits) -> Verdict:
@@ -41,17 +44,29 @@ def memory(subject: Subject, limits: Limits) -> Verdict:
     if not Path("/proc/self/status").exists():
         raise NotChecked("peak memory is read from /proc, which this system does not have")
     subject.need_classifier()
-    found = _peak(subject.model)
+    limit = limits["max_mb"]
+    try:
+        found = _peak(subject.model)
+    except _NoPrediction as error:
+        return Verdict(str(error), None, limit, findings=(Finding(str(error), None, limit),))
     message = f"a process that predicts takes {found:.0f} MB at its peak"
     details = {"peak_mb": found}
     bound = limits["max_ratio"]
     if subject.reference is not None and bound is not None and subject.reference.classifier is not None:
-        before = _peak(subject.reference)
+        try:
+            before = _peak(subject.reference)
+        except _NoPrediction as error:
+            raise NotChecked(f"the reference: {error}") from None
         details["reference_peak_mb"] = before
         message += f", the reference {before:.0f} MB"
-        if found / before > bound:
+        # The ratio is what is judged where it is out of bounds, or the only limit.
+        if found / before > bound or limit is None:
             return at_most(found / before, bound, message, details=details)
-    return at_most(found, limits["max_mb"], message, unit="MB", details=details)
+    return at_most(found, limit, message, unit="MB", details=details)
+
+
+class _NoPrediction(Exception):
+    """A fresh process ended, or did not end, without a prediction; the text says how."""
 
 
 def _peak(model: Model) -> float:
@@ -61,11 +76,25 @@ def _peak(model: Model) -> float:
     arguments = [str(model.path.resolve()), str(model.sessions.threads or 0), str(height), str(width)]
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _CODE, *arguments], capture_output=True, text=True, timeout=300, check=False,
+            [sys.executable, "-c", _CODE, *arguments], capture_output=True, text=True, timeout=_SECONDS, check=False,
             env={**os.environ, "PYTHONPATH": paths},
         )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except OSError as error:
         raise NotChecked(f"no process could be started: {error}") from None
-    if done.returncode or not done.stdout.strip().isdigit():
-        raise NotChecked(f"a fresh process could not predict: {one_line(done.stderr[-200:])}")
+    except subprocess.TimeoutExpired:
+        raise _NoPrediction(f"a fresh process did not predict within {_SECONDS} s") from None
+    if done.returncode < 0:
+        # The kernel ends a process that wants more memory than there is by a signal.
+        raise _NoPrediction(f"a fresh process that predicts was ended by {_signal(-done.returncode)}")
+    if done.returncode:
+        raise _NoPrediction(f"a fresh process could not predict: {one_line(done.stderr[-200:])}")
+    if not done.stdout.strip().isdigit():
+        raise NotChecked("this system does not tell a process's peak memory (VmHWM)")
     return int(done.stdout) * 1024 / 1e6
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -26,8 +26,8 @@ _PRODUCTS = frozenset({"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "QGem
     family="cost",
     title="The arithmetic keeps to its budget",
     limits={
-        "max_millions": Limit(None, "most multiply-adds for one picture, in millions"),
-        "max_ratio": Limit(1.1, "largest ratio to the reference's"),
+        "max_millions": Limit(None, "most multiply-adds for one picture, in millions", low=0),
+        "max_ratio": Limit(1.1, "largest ratio to the reference's", low=0),
     },
 )
 def multiply_adds(subject: Subject, limits: Limits) -> Verdict:

@@ -19,8 +19,8 @@ _WEIGHTS = frozenset({1, 2, 3, 4, 5, 10, 11, 16, 17, 18, 19, 20, 21, 22, 23})
     family="cost",
     title="The number of weights keeps to its budget",
     limits={
-        "max_millions": Limit(None, "most weights, in millions"),
-        "max_ratio": Limit(1.1, "largest ratio to the reference's"),
+        "max_millions": Limit(None, "most weights, in millions", low=0),
+        "max_ratio": Limit(1.1, "largest ratio to the reference's", low=0),
     },
 )
 def parameters(subject: Subject, limits: Limits) -> Verdict:

@@ -12,13 +12,18 @@ from inspector.audit.table import Limit, Limits, check
     "drift-agreement",
     family="drift",
     title="The answers are the reference's",
-    limits={"min": Limit(0.95, "smallest share of the pictures with the reference's top class")},
+    limits={
+        "min": Limit(0.95, "smallest share of the pictures with the reference's top class", low=0, high=1),
+        "min_pictures": Limit(
+            5, "pictures in common below which nothing is compared; fewer where fewer are given", kind="whole", low=1
+        ),
+    },
     probes=(Comparison,),
 )
 def agreement(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
     """Share of the pictures on which both give the same top class, compared by name; the others are listed."""
     subject.need_classifier()
-    drift.need_answers()
+    drift.need_answers(limits["min_pictures"])
     flipped = sorted(drift.flipped, key=lambda f: -f.probability)
     limit = limits["min"]
     message = f"{drift.agreement:.1%} of {drift.compared} pictures get the reference's answer"

@@ -20,13 +20,16 @@ from inspector.audit.table import Limit, Limits, check
         "min_db": Limit(
             20, "smallest signal-to-noise ratio of a channel with at least 1 % of its layer's mean power, in dB"
         ),
-        "min_db_quantised": Limit(-3, "the same where only one of the two computes with integers"),
+        "min_db_quantised": Limit(-3, "the same where one of the two computes with integers, or both"),
+        "min_pictures": Limit(
+            5, "pictures in common below which nothing is compared; fewer where fewer are given", kind="whole", low=1
+        ),
     },
     probes=(Comparison,),
 )
 def channels(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
     """The same ratio for every channel by itself: a layer may be near as a whole while one of its channels is lost."""
-    drift.need_layers()
+    drift.need_layers(limits["min_pictures"])
     found = {name: sums.worst_channel() for name, sums in drift.sums.items()}
     limit = limits["min_db_quantised" if integers(subject) else "min_db"]
     layer = min(found, key=lambda name: found[name][1])

@@ -22,10 +22,15 @@ def labels(subject: Subject, limits: Limits) -> Verdict:
     if len(before) != len(after):
         message = f"{len(before)} labels became {len(after)}"
         return Verdict(message, len(after), len(before), findings=(Finding(message, len(after), len(before)),))
-    changed = [
-        f"class {i} was {a!r} and is {b!r}" for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b
-    ]
+    changed = {
+        i: f"class {i} was {a!r} and is {b!r}" for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b
+    }
     if not changed:
         return Verdict(f"all {len(after)} labels are the reference's", 0, 0)
-    message = f"{len(changed)} of {len(after)} labels changed: {listing(changed, 2)}"
-    return Verdict(message, len(changed), 0, findings=tuple(Finding(text) for text in changed[:MAX_FINDINGS]))
+    message = f"{len(changed)} of {len(after)} labels changed: {listing(list(changed.values()), 2)}"
+    return Verdict(
+        message,
+        len(changed),
+        0,
+        findings=tuple(Finding(text, key=str(i)) for i, text in list(changed.items())[:MAX_FINDINGS]),
+    )

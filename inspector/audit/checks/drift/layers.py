@@ -15,14 +15,17 @@ from inspector.errors import listing
     title="Every layer gives what the reference gives",
     limits={
         "min_db": Limit(30, "smallest signal-to-noise ratio of a layer, in dB"),
-        "min_db_quantised": Limit(7, "the same where only one of the two computes with integers"),
-        "missing": Limit(0, "layers that may be in only one of the two"),
+        "min_db_quantised": Limit(7, "the same where one of the two computes with integers, or both"),
+        "missing": Limit(0, "layers that may be in only one of the two", kind="whole", low=0, optional=True),
+        "min_pictures": Limit(
+            5, "pictures in common below which nothing is compared; fewer where fewer are given", kind="whole", low=1
+        ),
     },
     probes=(Comparison,),
 )
 def layers(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
     """10 log10(sum a^2 / sum (a - b)^2) over the pictures, a the reference's values and b the model's, by layer."""
-    drift.need_layers()
+    drift.need_layers(limits["min_pictures"])
     found = {name: sums.layer_db for name, sums in drift.sums.items()}
     limit = limits["min_db_quantised" if integers(subject) else "min_db"]
     first_bad = next((name for name, db in found.items() if limit is not None and db < limit), None)
@@ -53,7 +56,7 @@ def layers(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
 
 
 def integers(subject: Subject) -> bool:
-    """Whether only one of model and reference computes with integers."""
+    """Whether model or reference computes with integers: two networks of integers each round in their own way."""
     if subject.reference is not None:
-        return quantised(subject.graph) != quantised(subject.reference.graph)
-    return subject.snapshot is not None and quantised(subject.graph) != subject.snapshot.integers
+        return quantised(subject.graph) or quantised(subject.reference.graph)
+    return subject.snapshot is not None and (quantised(subject.graph) or subject.snapshot.integers)

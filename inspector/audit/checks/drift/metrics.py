@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inspector.audit.probes.comparison import Comparison
 from inspector.audit.probes.predictions import Labelled
-from inspector.audit.result import NotChecked, Verdict, at_most
+from inspector.audit.result import Verdict, at_most
 from inspector.audit.subject import Subject
 from inspector.audit.table import Limit, Limits, check
 
@@ -13,22 +13,18 @@ from inspector.audit.table import Limit, Limits, check
     "drift-accuracy",
     family="drift",
     title="The accuracy is the reference's",
-    limits={"max": Limit(0.03, "how much accuracy may be lost")},
+    limits={
+        "max": Limit(0.03, "how much accuracy may be lost", low=-1, high=1),
+        "min_pictures": Limit(
+            5, "pictures in common below which nothing is compared; fewer where fewer are given", kind="whole", low=1
+        ),
+    },
     probes=(Comparison, Labelled),
 )
 def metrics(subject: Subject, limits: Limits, drift: Comparison, said: Labelled) -> Verdict:
-    """Accuracy of the reference less that of the model, on the same labelled pictures."""
-    details = {}
-    if drift.snapshot is not None:
-        before = drift.snapshot.metrics.get("accuracy")
-        if before is None:
-            raise NotChecked("the snapshot was made without labelled pictures")
-        after = said.accuracy
-        if "balanced_accuracy" in drift.snapshot.metrics:
-            details["balanced_accuracy"] = [drift.snapshot.metrics["balanced_accuracy"], said.balanced_accuracy]
-    else:
-        drift.need_answers()
-        before, after = drift.right_before / drift.labelled, drift.right / drift.labelled
-    loss = before - after
-    message = f"accuracy was {before:.1%} and is {after:.1%}"
-    return at_most(loss, limits["max"], message, details={"accuracy": [before, after], **details})
+    """Accuracy of the reference less that of the model, on the same pictures with the same labels; of a snapshot by
+    the answers that it holds for the pictures it has seen."""
+    drift.need_answers(limits["min_pictures"])
+    before, after = drift.right_before / drift.labelled, drift.right / drift.labelled
+    message = f"accuracy was {before:.1%} and is {after:.1%} on {drift.labelled} pictures"
+    return at_most(before - after, limits["max"], message, details={"accuracy": [before, after]})

@@ -16,7 +16,7 @@ def preprocess(subject: Subject, limits: Limits) -> Verdict:
         raise NotChecked(NO_REFERENCE)
     first, second = before.to_json(), subject.model.preprocess.to_json()
     changed = [key for key in first if not _same(first[key], second[key])]
-    findings = tuple(Finding(f"{key} was {first[key]} and is {second[key]}") for key in changed)
+    findings = tuple(Finding(f"{key} was {first[key]} and is {second[key]}", key=key) for key in changed)
     if not findings:
         return Verdict("pictures are prepared as the reference's are", 0, 0)
     message = f"pictures are prepared in another way: {'; '.join(f.message for f in findings[:3])}"

@@ -15,7 +15,7 @@ from inspector.audit.table import Limit, Limits, check
     family="drift",
     title="The layers' values lie where the snapshot's lay",
     severity="warning",
-    limits={"max": Limit(0.5, "largest median shift of a layer's channel means, in deviations of the snapshot")},
+    limits={"max": Limit(0.5, "largest median shift of a layer's channel means, in deviations of the snapshot", low=0)},
     probes=(Comparison,),
 )
 def statistics(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:

@@ -9,9 +9,15 @@ from inspector.audit.result import Finding, Verdict, Where, at_least
 from inspector.audit.table import Limit, Limits
 
 LIMITS = {
-    "min": Limit(0.0, "smallest mean advantage over random maps, in area under the curve"),
-    "steps": Limit(8, "steps of the curve"),
-    "random": Limit(1, "random maps of the same grain per picture, each taken forwards and backwards"),
+    "min": Limit(0.0, "smallest mean advantage over random maps, in area under the curve", low=-1, high=1),
+    "steps": Limit(8, "steps of the curve", kind="whole", low=1, high=10_000),
+    "random": Limit(
+        1,
+        "random maps of the same grain per picture, each taken forwards and backwards",
+        kind="whole",
+        low=1,
+        high=1000,
+    ),
 }
 
 

@@ -14,7 +14,7 @@ from inspector.audit.table import Limit, Limits, check
     "cam-energy-inside",
     family="explanation",
     title="The network looks at the object",
-    limits={"min": Limit(0.3, "smallest mean share of the map inside the object")},
+    limits={"min": Limit(0.3, "smallest mean share of the map inside the object", low=0, high=1)},
     probes=(Inside,),
 )
 def energy_inside(subject: Subject, limits: Limits, inside: Inside) -> Verdict:

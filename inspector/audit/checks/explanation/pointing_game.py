@@ -13,7 +13,9 @@ from inspector.audit.table import Limit, Limits, check
     family="explanation",
     title="The map's peak is on the object",
     severity="warning",
-    limits={"min": Limit(0.5, "smallest share of the pictures whose map has its peak inside the object")},
+    limits={
+        "min": Limit(0.5, "smallest share of the pictures whose map has its peak inside the object", low=0, high=1)
+    },
     probes=(Inside,),
 )
 def pointing_game(subject: Subject, limits: Limits, inside: Inside) -> Verdict:

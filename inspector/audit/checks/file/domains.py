@@ -20,7 +20,7 @@ def domains(subject: Subject, limits: Limits) -> Verdict:
     """Operators outside the ONNX domains run only where the runtime that has them runs."""
     known = {"", "ai.onnx", "ai.onnx.ml", *map(str, limits["allowed"])}
     found = Counter(f"{node.domain}:{node.op_type}" for node in subject.graph.nodes if node.domain not in known)
-    findings = tuple(Finding(f"{count} nodes are {name}", count, 0) for name, count in found.items())
+    findings = tuple(Finding(f"{count} nodes are {name}", count, 0, key=name) for name, count in found.items())
     count = sum(found.values())
     message = f"{count} nodes are of custom domains" if count else "no node is of a custom domain"
     return Verdict(message, count, 0, findings=findings)

@@ -37,5 +37,5 @@ def external_data(subject: Subject, limits: Limits) -> Verdict:
         f"{message}, but the policy wants one file",
         len(files),
         0,
-        findings=tuple(Finding(f"weights are in {name}") for name in files),
+        findings=tuple(Finding(f"weights are in {name}", key=name) for name in files),
     )

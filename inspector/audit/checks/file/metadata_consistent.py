@@ -32,11 +32,11 @@ def _labels(subject: Subject, document: Metadata) -> Iterator[Finding]:
         return
     classes, names = subject.model.classes, document.labels
     if classes is not None and len(names) != classes and not (classes == 1 and len(names) == 2):
-        yield Finding(f"{len(names)} labels for {classes} classes", len(names), classes)
+        yield Finding(f"{len(names)} labels for {classes} classes", len(names), classes, key="labels")
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        yield Finding(f"{len(twice)} labels are there more than once: {listing([repr(t) for t in twice])}")
+        yield Finding(f"{len(twice)} labels are there more than once: {listing([repr(t) for t in twice])}", key="twice")
     if blank := sum(not name.strip() for name in names):
-        yield Finding(f"{blank} labels are empty")
+        yield Finding(f"{blank} labels are empty", key="empty")
 
 
 def _tensors(subject: Subject, document: Metadata) -> Iterator[Finding]:
@@ -50,12 +50,12 @@ def _tensors(subject: Subject, document: Metadata) -> Iterator[Finding]:
         if count > 1:
             yield Finding(f"{count} layers are called {name}", where=Where(name))
     if document.output is not None and document.output not in made:
-        yield Finding(f"the output {document.output!r} is not there")
+        yield Finding(f"the output {document.output!r} is not there", key="output")
     if document.cam_layer is not None:
         try:
             find_layer(subject.model.layers, document.cam_layer)
         except InspectorError as error:
-            yield Finding(f"cam_layer: {error.message}")
+            yield Finding(f"cam_layer: {error.message}", key="cam_layer")
 
 
 def _input(subject: Subject, document: Metadata) -> Iterator[Finding]:
@@ -63,11 +63,11 @@ def _input(subject: Subject, document: Metadata) -> Iterator[Finding]:
     if preprocess is None:
         return
     if given.size and preprocess.size and preprocess.size != given.size:
-        yield Finding(f"the preprocess makes {_by(preprocess.size)}, the input takes {_by(given.size)}")
+        yield Finding(f"the preprocess makes {_by(preprocess.size)}, the input takes {_by(given.size)}", key="size")
     if preprocess.layout != given.layout:
-        yield Finding(f"the preprocess makes {preprocess.layout}, the input takes {given.layout}")
+        yield Finding(f"the preprocess makes {preprocess.layout}, the input takes {given.layout}", key="layout")
     if preprocess.dtype != given.dtype:
-        yield Finding(f"the preprocess makes {preprocess.dtype}, the input takes {given.dtype}")
+        yield Finding(f"the preprocess makes {preprocess.dtype}, the input takes {given.dtype}", key="dtype")
     yield from _sense(preprocess)
 
 

@@ -34,4 +34,6 @@ def metadata_present(subject: Subject, limits: Limits) -> Verdict:
     if not missing:
         return Verdict(f"the metadata has {listing(wanted)}", 0, 0)
     message = f"the metadata lacks {listing(missing)}; `inspector annotate` writes it"
-    return Verdict(message, len(missing), 0, findings=tuple(Finding(f"the metadata lacks {name}") for name in missing))
+    return Verdict(
+        message, len(missing), 0, findings=tuple(Finding(f"the metadata lacks {name}", key=name) for name in missing)
+    )

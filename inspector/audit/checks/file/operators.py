@@ -37,7 +37,7 @@ def operators(subject: Subject, limits: Limits) -> Verdict:
         unknown[node.op_type] += 1
         if unknown[node.op_type] == 1:
             message = f"the operator {node.op_type} {why} in version {version} of {domain or 'ai.onnx'}"
-            findings.append(Finding(message, where=Where(layer_after(subject, i))))
+            findings.append(Finding(message, where=Where(layer_after(subject, i)), key=node.op_type))
     if not checked:
         raise NotChecked("the file has no operators of an ONNX domain")
     if findings:

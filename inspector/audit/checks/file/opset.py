@@ -12,8 +12,8 @@ from inspector.audit.table import Limit, Limits, check
     family="file",
     title="The operator set is known",
     limits={
-        "min": Limit(7, "oldest operator set"),
-        "max": Limit(None, "newest operator set; none: the newest that the installed onnx knows"),
+        "min": Limit(7, "oldest operator set", kind="whole", low=0, optional=True),
+        "max": Limit(None, "newest operator set; none: the newest that the installed onnx knows", kind="whole", low=1),
     },
 )
 def opset(subject: Subject, limits: Limits) -> Verdict:

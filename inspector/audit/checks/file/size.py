@@ -11,7 +11,7 @@ from inspector.audit.table import Limit, Limits, check
     "size",
     family="file",
     title="The file keeps to its size",
-    limits={"max_mb": Limit(600, "largest size in MB (10^6 bytes), external data included")},
+    limits={"max_mb": Limit(600, "largest size in MB (10^6 bytes), external data included", low=0)},
 )
 def size(subject: Subject, limits: Limits) -> Verdict:
     """The model with its external data is no larger than the budget."""

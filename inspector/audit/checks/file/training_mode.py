@@ -25,7 +25,7 @@ def training_mode(subject: Subject, limits: Limits) -> Verdict:
         if why := _leftover(subject, node):
             layer = layer_after(subject, i)
             at = f" before layer {layer}" if layer else ""
-            findings.append(Finding(f"{node.op_type} {node.name!r}{at} {why}", where=Where(layer)))
+            findings.append(Finding(f"{node.op_type} {node.name!r}{at} {why}", where=Where(layer), key=node.name))
     if not findings:
         return Verdict(f"none of {len(needed)} nodes is in training mode", 0, 0)
     message = (

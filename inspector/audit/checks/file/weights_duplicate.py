@@ -18,7 +18,7 @@ _SMALL = 1024
     family="file",
     title="No weights are there twice",
     severity="warning",
-    limits={"max_kb": Limit(64, "weights that may repeat others, in KB (10^3 bytes)")},
+    limits={"max_kb": Limit(64, "weights that may repeat others, in KB (10^3 bytes)", low=0)},
 )
 def weights_duplicate(subject: Subject, limits: Limits) -> Verdict:
     """Equal tensors above 1 KiB: a layer copied instead of shared, or one whose training never began."""
@@ -40,7 +40,7 @@ def weights_duplicate(subject: Subject, limits: Limits) -> Verdict:
         raise NotChecked("the file has no weight tensor above 1 KiB")
     total = sum(size for _, _, size in copies) / 1e3
     findings = tuple(
-        Finding(f"{name!r} repeats {other!r}", size / 1e3, where=Where(layer_of_weight(subject, name)))
+        Finding(f"{name!r} repeats {other!r}", size / 1e3, where=Where(layer_of_weight(subject, name)), key=name)
         for name, other, size in copies[:MAX_FINDINGS]
     )
     message = f"{len(copies)} of {seen} weight tensors repeat others, {total:.1f} KB"

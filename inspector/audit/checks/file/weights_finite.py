@@ -25,8 +25,8 @@ def weights_finite(subject: Subject, limits: Limits) -> Verdict:
         total += values.size
         finite = np.isfinite(values)
         count = int(values.size - np.count_nonzero(finite))
-        # Minus infinity is how masks and open clips are written; it is a weight only where there are several numbers.
-        if not count or values.size == 1:
+        # One infinity by itself is how masks and open clips are written; among several numbers it is a weight.
+        if not count or (values.size == 1 and not np.isnan(values).any()):
             continue
         bad += count
         first = np.unravel_index(int(finite.argmin()), values.shape)
@@ -34,7 +34,7 @@ def weights_finite(subject: Subject, limits: Limits) -> Verdict:
         channel = int(first[0]) if values.ndim else None
         place = f"layer {layer}" if layer else f"tensor {name}"
         message = f"{count} of {values.size:,} weights of {place} are not finite, the first in channel {channel}"
-        findings.append(Finding(message, count, 0, Where(layer, channel)))
+        findings.append(Finding(message, count, 0, Where(layer, channel), key=name))
     if not total:
         raise NotChecked("the file has no floating-point weights")
     if findings:

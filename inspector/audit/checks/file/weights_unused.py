@@ -12,7 +12,7 @@ from inspector.audit.table import Limit, Limits, check
     family="file",
     title="All weights are used",
     severity="warning",
-    limits={"max_kb": Limit(16, "weights that may be unused, in KB (10^3 bytes)")},
+    limits={"max_kb": Limit(16, "weights that may be unused, in KB (10^3 bytes)", low=0)},
 )
 def weights_unused(subject: Subject, limits: Limits) -> Verdict:
     """Weights that no output depends on cost space and tell of something that was cut off."""
@@ -27,7 +27,7 @@ def weights_unused(subject: Subject, limits: Limits) -> Verdict:
     findings = tuple(
         Finding(
             f"{size / 1e3:.1f} KB of {name!r} are not used by any output", size / 1e3,
-            where=Where(layer_of_weight(subject, name)),
+            where=Where(layer_of_weight(subject, name)), key=name,
         )
         for name, size in sorted(unused.items(), key=lambda item: -item[1])[:MAX_FINDINGS]
     )  # fmt: skip

@@ -13,7 +13,7 @@ from inspector.audit.table import Limit, Limits, check
     "zero-filters",
     family="file",
     title="No layer has many filters of zeros",
-    limits={"max": Limit(0.1, "largest share of a layer's filters that may be all zeros")},
+    limits={"max": Limit(0.1, "largest share of a layer's filters that may be all zeros", low=0, high=1)},
 )
 def zero_filters(subject: Subject, limits: Limits) -> Verdict:
     """A filter whose weights are all zero sees nothing: pruning that was not finished, or a file that was damaged."""

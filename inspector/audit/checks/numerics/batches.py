@@ -16,7 +16,7 @@ from inspector.audit.table import Limit, Limits, check
     title="A batch of N equals N batches of one",
     limits={
         "min_db": Limit(60, "smallest signal-to-noise ratio of the scores, in dB"),
-        "size": Limit(3, "pictures in the batch"),
+        "size": Limit(3, "pictures in the batch", kind="whole", low=2, high=1024),
     },
 )
 def batches(subject: Subject, limits: Limits) -> Verdict:

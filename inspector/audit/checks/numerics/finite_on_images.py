@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from inspector.audit.probes.ranges import Ranges
-from inspector.audit.result import Finding, Verdict
+from inspector.audit.result import Finding, Verdict, Where
 from inspector.audit.subject import Subject
 from inspector.audit.table import Limits, check
 
 
 @check("finite-on-images", family="numerics", title="No NaN or infinity on the pictures", probes=(Ranges,))
 def finite_on_images(subject: Subject, limits: Limits, ranges: Ranges) -> Verdict:
-    """No layer has a value that is NaN or infinite on any picture."""
+    """Neither a layer nor the scores have a value that is NaN or infinite on any picture."""
     findings = tuple(
-        Finding(f"layer {w.layer}, channel {w.channel}, is not finite on {w.image}", where=w) for w in ranges.bad
+        Finding(f"{_name(w)}, channel {w.channel}, is not finite on {w.image}", where=w) for w in ranges.bad
     )
     if findings:
         first = ranges.bad[0]
-        message = f"NaN or infinity in {ranges.bad_count} places, first in layer {first.layer} on {first.image}"
+        message = f"NaN or infinity in {ranges.bad_count} places, first in {_name(first)} on {first.image}"
         return Verdict(message, ranges.bad_count, 0, first, findings)
     return Verdict(f"all {len(ranges.awake)} layers are finite on {ranges.pictures} pictures", 0, 0)
+
+
+def _name(where: Where) -> str:
+    return "the scores" if where.layer == "scores" else f"layer {where.layer}"

@@ -11,14 +11,15 @@ from inspector.audit.table import Limits, check
 
 @check("finite-on-plain", family="numerics", title="No NaN or infinity on black, white and noise")
 def finite_on_plain(subject: Subject, limits: Limits) -> Verdict:
-    """No layer has a value that is NaN or infinite on a black, a white and a noise picture."""
+    """Neither a layer nor the scores have a value that is NaN or infinite on a black, a white and a noise picture."""
     model = subject.model
     if not model.layers:
         raise NotChecked("the model has no layers")
-    findings = []
+    findings: list[Finding] = []
     pictures = subject.plain_pictures()
     for name, picture in pictures.items():
-        values, _ = model.layer_values(model.tensor(picture))
+        values, scores = model.layer_values(model.tensor(picture), scores=True)
+        before = len(findings)
         for layer, value in values.items():
             # Minimum and maximum carry NaN and infinity on, at a fraction of the cost of looking at every element.
             if np.isfinite(value.min()) and np.isfinite(value.max()):
@@ -27,7 +28,11 @@ def finite_on_plain(subject: Subject, limits: Limits) -> Verdict:
             where = Where(layer, int(bad.argmax()), name)
             message = f"layer {layer}: {int(bad.sum())} channels are not finite on {name}"
             findings.append(Finding(message, int(bad.sum()), 0, where))
+        if len(findings) == before and scores is not None and not np.isfinite(scores).all():
+            bad = ~np.isfinite(scores[0])
+            where = Where("scores", int(bad.argmax()), name)
+            findings.append(Finding(f"{int(bad.sum())} scores are not finite on {name}", int(bad.sum()), 0, where))
     if findings:
-        message = f"NaN or infinity in {len(findings)} places, first in layer {findings[0].where.layer}"
+        message = f"NaN or infinity in {len(findings)} places, first in {findings[0].where.layer}"
         return Verdict(message, len(findings), 0, findings[0].where, tuple(findings[:100]))
     return Verdict(f"all {len(model.layers)} layers are finite on {', '.join(pictures)}", 0, 0)

@@ -21,7 +21,7 @@ from inspector.runtime import Sessions
             15, "the same for a network with integer arithmetic, where kernels round differently"
         ),
         "min_db_half": Limit(40, "the same for a network in half precision"),
-        "pictures": Limit(2, "pictures compared"),
+        "pictures": Limit(2, "pictures compared", kind="whole", low=1),
     },
 )
 def optimised(subject: Subject, limits: Limits) -> Verdict:

@@ -12,7 +12,7 @@ from inspector.audit.table import Limit, Limits, check
     "pictures-readable",
     family="numerics",
     title="All pictures can be read",
-    limits={"max": Limit(0, "largest share of the pictures that may be unreadable")},
+    limits={"max": Limit(0, "largest share of the pictures that may be unreadable", low=0, high=1)},
     probes=(Reader,),
 )
 def pictures_readable(subject: Subject, limits: Limits, reader: Reader) -> Verdict:

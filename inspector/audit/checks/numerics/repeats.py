@@ -20,8 +20,8 @@ def repeats(subject: Subject, limits: Limits) -> Verdict:
     first = {key: value.copy() for key, value in first.items()}
     again, scores_again = model.layer_values(tensor, scores=True)
     differ = [key for key in first if not np.array_equal(first[key], again[key], equal_nan=True)]
-    if not differ and not np.array_equal(scores, scores_again, equal_nan=True):  # type: ignore[arg-type]
-        differ = ["scores"]
+    if not differ and scores is not None and scores_again is not None:
+        differ = [] if np.array_equal(scores, scores_again, equal_nan=True) else ["scores"]
     if not differ:
         return Verdict(f"two runs on {name} give the same in all {len(first)} layers", 0, 0)
     message = f"two runs on {name} differ in {len(differ)} layers, first in {differ[0]}"

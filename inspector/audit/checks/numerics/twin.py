@@ -13,8 +13,8 @@ from inspector.errors import MissingExtra
     family="numerics",
     title="The torch twin agrees with the runtime",
     limits={
-        "max": Limit(1e-3, "largest difference in a layer, as a share of its largest value"),
-        "max_half": Limit(0.1, "the same for a network in half precision, which the twin computes in single"),
+        "max": Limit(1e-3, "largest difference in a layer, as a share of its largest value", low=0),
+        "max_half": Limit(0.1, "the same for a network in half precision, which the twin computes in single", low=0),
     },
 )
 def twin(subject: Subject, limits: Limits) -> Verdict:

@@ -13,9 +13,11 @@ from inspector.audit.table import Limit, Limits, check
     family="representation",
     title="No layer has many dead channels",
     limits={
-        "max": Limit(0.2, "largest share of a layer's channels that may be constant on every picture"),
-        "max_silent": Limit(0.7, "the same behind an activation, where a channel may wait for what no picture shows"),
-        "min_pictures": Limit(8, "pictures below which a channel cannot be called dead"),
+        "max": Limit(0.2, "largest share of a layer's channels that may be constant on every picture", low=0, high=1),
+        "max_silent": Limit(
+            0.7, "the same behind an activation, where a channel may wait for what no picture shows", low=0, high=1
+        ),
+        "min_pictures": Limit(8, "pictures below which a channel cannot be called dead", kind="whole", low=1),
     },
     probes=(Ranges,),
 )
@@ -24,7 +26,7 @@ def dead_channels(subject: Subject, limits: Limits, ranges: Ranges) -> Verdict:
 
     Behind an activation that is also how a healthy channel looks whose object is on none of the pictures.
     """
-    subject.need_pictures(int(limits["min_pictures"] or 1))
+    subject.need_pictures(limits["min_pictures"])
     kinds = {layer.name: layer.kind for layer in subject.model.layers}
     shares: dict[str, float] = {}
     findings: list[Finding] = []

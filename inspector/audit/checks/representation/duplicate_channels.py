@@ -23,8 +23,10 @@ _VARIED = 16
     title="No layer has many channels that repeat others",
     severity="warning",
     limits={
-        "max": Limit(0.1, "largest share of a layer's channels that may repeat an earlier one"),
-        "correlation": Limit(0.999, "absolute correlation from which two channels count as the same"),
+        "max": Limit(0.1, "largest share of a layer's channels that may repeat an earlier one", low=0, high=1),
+        "correlation": Limit(
+            0.999, "absolute correlation from which two channels count as the same", low=0, high=1, optional=False
+        ),
     },
     probes=(Samples,),
 )

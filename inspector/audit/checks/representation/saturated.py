@@ -12,7 +12,7 @@ from inspector.audit.table import Limit, Limits, check
     "saturated",
     family="representation",
     title="No activation layer is saturated",
-    limits={"max": Limit(0.3, "largest share of a layer within 1 % of its upper bound")},
+    limits={"max": Limit(0.3, "largest share of a layer within 1 % of its upper bound", low=0, high=1)},
     probes=(Saturation,),
 )
 def saturated(subject: Subject, limits: Limits, saturation: Saturation) -> Verdict:

@@ -12,7 +12,7 @@ from inspector.audit.table import Limit, Limits, check
     "zero-fraction",
     family="representation",
     title="No activation layer is almost all zeros",
-    limits={"max": Limit(0.97, "largest share of zeros in an activation layer")},
+    limits={"max": Limit(0.97, "largest share of zeros in an activation layer", low=0, high=1)},
     probes=(Zeros,),
 )
 def zero_fraction(subject: Subject, limits: Limits, zeros: Zeros) -> Verdict:
