@@ -1,8 +1,9 @@
 """What is frozen is computed once: activations on disk, mapped into memory, and bounded.
 
 One folder for each (weights, preprocess, cut, augmentation); in it one file of rows for each tensor, and the names of
-the rows. Rows are only ever appended, names after the rows they name, so that a run killed at any moment leaves a
-cache that is whole up to some row.
+the rows. Rows are appended, names after the rows they name, so that a run killed at any moment leaves a cache that is
+whole up to some row. Two locks in it: one is held while rows are added, the other is shared by all runs that read them,
+and neither the folder nor a row is removed while it is held.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from inspector.output import output_folder, write_text
 DEFAULT_LIMIT = 20.0
 """Gigabytes that all folders may take together."""
 
-_ROWS, _KEY, _LOCK = "rows.txt", "key.json", "lock"
+_ROWS, _KEY, _LOCK, _USED = "rows.txt", "key.json", "lock", "used"
 _ID = 72  # bytes of a row's name in rows.txt: 64 of a digest, a colon, the version, padding, a line end
 
 
@@ -54,15 +55,29 @@ class Column:
 
 @dataclass
 class Entry:
-    """The folder of one key, locked while it is open. Made by :func:`open_entry`.
+    """The folder of one key, kept while it is open. Made by :func:`open_entry`.
 
-    rows: name of a row -> its number. columns: what each row holds.
+    rows: name of a row -> its number. columns: what each row holds. computed: rows that were added.
     """
 
     folder: Path
     columns: tuple[Column, ...]
     rows: dict[str, int] = field(default_factory=dict)
     computed: int = 0
+    filling: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For the processes that only read: a lock stays with the one that took it."""
+        return {**vars(self), "filling": contextlib.ExitStack()}
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row with its name."""
+        return sum(c.row_bytes for c in self.columns) + _ID
+
+    def filled(self) -> None:
+        """Lets another run add its rows; those that are here stay until the entry is closed."""
+        self.filling.close()
 
     def file(self, column: Column) -> Path:
         """The file of a column."""
@@ -87,13 +102,38 @@ class Entry:
                 file.write(array.data)
                 file.flush()
                 os.fsync(file.fileno())
+        self._name(names)
+        self.computed += len(names)
+
+    def keep(self, names: Sequence[str]) -> None:
+        """Removes every row but those of `names`, in place, since the disk may have no room for a copy."""
+        kept = sorted((self.rows[name], name) for name in dict.fromkeys(names) if name in self.rows)
+        # Without names no row counts: a run killed below leaves an empty cache, and not a mixed up one.
+        (self.folder / _ROWS).unlink(missing_ok=True)
+        self.rows = {}
+        for column in self.columns:
+            size = column.row_bytes
+            if not self.file(column).exists():
+                continue
+            with self.file(column).open("r+b") as file:
+                for new, (old, _) in enumerate(kept):
+                    if new != old:
+                        file.seek(old * size)
+                        row = file.read(size)
+                        file.seek(new * size)
+                        file.write(row)
+                file.truncate(len(kept) * size)
+                file.flush()
+                os.fsync(file.fileno())
+        self._name([name for _, name in kept])
+
+    def _name(self, names: Sequence[str]) -> None:
         with (self.folder / _ROWS).open("ab") as file:
             file.write(b"".join(f"{name:<{_ID - 1}}\n".encode() for name in names))
             file.flush()
             os.fsync(file.fileno())
         for name in names:
             self.rows[name] = len(self.rows)
-        self.computed += len(names)
 
     def map(self, tensor: str) -> NDArray[Any]:
         """All rows of one tensor, mapped from disk: (rows, *shape), read-only."""
@@ -106,24 +146,51 @@ class Entry:
 
 @contextlib.contextmanager
 def open_entry(
-    root: Path, key: Mapping[str, Any], columns: Sequence[Column], rows: int, limit: float, note: Callable[[str], None]
+    root: Path,
+    key: Mapping[str, Any],
+    columns: Sequence[Column],
+    names: Sequence[str],
+    limit: float,
+    note: Callable[[str], None],
 ) -> Iterator[Entry]:
-    """The folder for `key` below `root`, with room for `rows` rows, locked against other processes while it is filled.
+    """The folder for `key` below `root`, with room for the rows `names`; no other run removes it while it is open.
 
-    limit: gigabytes of all folders; the least recently used are removed for room.
+    Until :meth:`Entry.filled` or the end no other process adds rows. limit: gigabytes of all folders; for room the
+    least recently used are removed, and of this one the rows that are not wanted, but nothing that a run is using.
     Raises UsageError when the rows alone are more than the limit, OutputError when the disk has no room for them.
     """
     text = json.dumps({**key, "columns": [[c.tensor, list(c.shape), c.dtype] for c in columns]}, sort_keys=True)
-    folder = output_folder(root / hashlib.sha256(text.encode()).hexdigest()[:24])
-    with _locked(folder / _LOCK):
+    folder = root / hashlib.sha256(text.encode()).hexdigest()[:24]
+    with contextlib.ExitStack() as stack:
+        filling = stack.enter_context(contextlib.ExitStack())
+        _enter(folder, filling)
         if not (folder / _KEY).exists():
             write_text(folder / _KEY, text)
-        entry = Entry(folder, tuple(columns))
+        entry = Entry(folder, tuple(columns), filling=filling)
         entry.rows = _whole_rows(entry)
         os.utime(folder / _KEY)
-        size = sum(c.row_bytes for c in columns)
-        _make_room(root, folder, size * rows, max(0, rows - len(entry.rows)) * size, limit, note)
+        try:
+            with _locked(folder / _USED, wait=False):
+                _make_room(root, entry, names, limit, note, alone=True)
+        except BlockingIOError:
+            _make_room(root, entry, names, limit, note, alone=False)
+        # Whoever removes anything holds the first lock, so that nobody can between these lines.
+        stack.enter_context(_locked(folder / _USED, shared=True))
         yield entry
+
+
+def _enter(folder: Path, stack: contextlib.ExitStack) -> None:
+    """Takes the lock of a folder that is there: another run may remove it while this one waits."""
+    while True:
+        output_folder(folder)
+        with contextlib.ExitStack() as attempt:
+            try:
+                file = attempt.enter_context(_locked(folder / _LOCK))
+                if file is None or os.path.samestat(os.fstat(file), (folder / _LOCK).stat()):
+                    stack.push(attempt.pop_all())
+                    return
+            except FileNotFoundError:
+                continue
 
 
 def needed_gigabytes(columns: Sequence[Column], rows: int) -> float:
@@ -146,30 +213,62 @@ def _whole_rows(entry: Entry) -> dict[str, int]:
     return {name: k for k, name in enumerate(names)}
 
 
-def _make_room(root: Path, own: Path, whole: int, more: int, limit: float, note: Callable[[str], None]) -> None:
-    if whole > limit * 1e9:
+def _make_room(
+    root: Path, entry: Entry, names: Sequence[str], limit: float, note: Callable[[str], None], alone: bool
+) -> None:
+    """alone: no other run uses the entry, so that its rows may go."""
+    most, whole = limit * 1e9, entry.row_bytes * len(dict.fromkeys(names))
+    if whole > most:
         raise UsageError(
             f"the activations take {whole / 1e9:.1f} GB, and the cache may have {limit:g}",
             "give a larger --cache-limit, fewer --versions, or unfreeze from a later layer",
         )
+    more = entry.row_bytes * len(entry.missing(names))
     others = sorted(
-        (f for f in root.iterdir() if f != own and (f / _KEY).is_file()), key=lambda f: (f / _KEY).stat().st_mtime
+        (f for f in root.iterdir() if f != entry.folder and (f / _KEY).is_file()),
+        key=lambda f: (f / _KEY).stat().st_mtime,
     )
-    sizes = {folder: _size(folder) for folder in (*others, own)}
-    total = sum(sizes.values()) + more
+    sizes = {folder: _size(folder) for folder in others}
+    own = _size(entry.folder)
+
+    def compact() -> int:
+        before = _size(entry.folder)
+        entry.keep(names)
+        after = _size(entry.folder)
+        if after < before:
+            note(f"the cache made room: {_gigabytes(before - after)} of other pictures were removed")
+        return after
+
+    if alone and (own + more > most or not _fits(root, more)):
+        own = compact()
+    total = sum(sizes.values()) + own + more
     for folder in others:
-        if total <= limit * 1e9:
+        if total <= most:
             break
-        with contextlib.suppress(BlockingIOError), _locked(folder / _LOCK, wait=False):
+        with contextlib.suppress(BlockingIOError), contextlib.ExitStack() as stack:
+            stack.enter_context(_locked(folder / _LOCK, wait=False))
+            stack.enter_context(_locked(folder / _USED, wait=False))
             shutil.rmtree(folder, ignore_errors=True)
             total -= sizes[folder]
-            note(f"the cache made room: {sizes[folder] / 1e9:.1f} GB of an earlier run were removed")
-    free = shutil.disk_usage(root).free
-    if more > free - 2**28:
+            note(f"the cache made room: {_gigabytes(sizes[folder])} of an earlier run were removed")
+    if total > most and alone:
+        total += compact() - own
+    if total > most:
+        note(f"the cache grows to {_gigabytes(total)}, beyond its {limit:g} GB: other runs use what is in it")
+    if not _fits(root, more):
         raise OutputError(
-            f"the activations take {more / 1e9:.1f} GB more, and the disk of {root} has {free / 1e9:.1f} free",
+            f"the activations take {more / 1e9:.1f} GB more, and the disk of {root} has "
+            f"{shutil.disk_usage(root).free / 1e9:.1f} free",
             "choose another --cache, fewer --versions, or a later layer",
         )
+
+
+def _fits(root: Path, more: int) -> bool:
+    return more <= shutil.disk_usage(root).free - 2**28
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
 
 
 def _size(folder: Path) -> int:
@@ -177,17 +276,20 @@ def _size(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """The file `path` held by this process alone. Without `wait`, BlockingIOError where another holds it."""
+def _locked(path: Path, wait: bool = True, shared: bool = False) -> Iterator[int | None]:
+    """The file `path` held by this process alone, or shared: its descriptor, None where there are no locks.
+
+    Without `wait`, BlockingIOError where another holds it.
+    """
     try:
         import fcntl
     except ImportError:  # Windows: two runs at a time must use two cache folders
-        yield
+        yield None
         return
     with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         try:
-            yield
+            yield file.fileno()
         finally:
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_UN)

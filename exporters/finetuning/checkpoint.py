@@ -24,15 +24,15 @@ def save(path: Path, tensors: Mapping[str, torch.Tensor], document: Mapping[str,
     """Write a checkpoint whole or not at all; its JSON is written beside it too, for people. Raises OutputError."""
     with atomic_path(path) as temporary:
         text = json.dumps(document, sort_keys=True)
-        _safetensors().save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, {_KEY: text})
+        safetensors_torch().save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, {_KEY: text})
     write_text(path.with_suffix(".json"), json.dumps(document, indent=1, sort_keys=True) + "\n")
 
 
 def load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """(tensors by name, the document). Raises CheckpointError."""
+    """(tensors by name, the document). Raises CheckpointError, MissingExtra."""
+    safetensors_torch()
     from safetensors import SafetensorError, safe_open
 
-    _safetensors()
     try:
         with safe_open(path, "pt") as file:
             document = json.loads((file.metadata() or {})[_KEY])
@@ -45,7 +45,8 @@ def load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         ) from None
 
 
-def _safetensors() -> Any:
+def safetensors_torch() -> Any:
+    """The module `safetensors.torch`. Raises MissingExtra."""
     try:
         import safetensors.torch
     except ImportError:

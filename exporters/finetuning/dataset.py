@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from inspector.errors import ImageError, InspectorError, listing, one_line
-from inspector.image import find_images, image_digest, open_image
+from inspector.image import SUFFIXES, find_images, image_digest, open_image
 from inspector.runtime import available_cores
 
 SPLITS = ("train", "val", "test")
@@ -49,7 +49,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A picture or folder that was left out, and why."""
+    """A picture, folder or kind of file that was left out, and why."""
 
     name: str
     reason: str
@@ -106,18 +106,23 @@ def read_dataset(
     """The pictures of a folder of class folders (with or without train/val/test above them), or of a CSV of
     path,label[,split][,weight] with paths relative to it.
 
-    Every picture is decoded once: what cannot be read, is smaller than 4 pixels, or repeats another is left out and
-    listed. Equal files in several splits stay in the most held-out one; equal files with different labels are left out.
+    A folder with one of the names of a split above class folders is a split, and several of one split are one; runs of
+    `inspector finetune` below DATA are no classes. What lies elsewhere is left out and listed. Every picture is decoded
+    once: what cannot be read, is smaller than 4 pixels, or repeats another is left out and listed. Equal files in
+    several splits stay in the most held-out one; equal files with different labels are left out.
     val, test: shares of each class that are held out where the data has no such split. seed: of that choice.
     progress: called with (done, all) now and then.
 
-    Raises DataError: no such data, not two classes, a CSV that is not one, no picture left to validate on.
+    Raises DataError: no such data, not two classes, a CSV that is not one, splits without one to train on, no picture
+    left to validate on.
     """
     root = Path(data)
-    if root.is_dir():
-        entries, skipped = _from_folder(root)
-    elif root.is_file():
-        entries, skipped = _from_csv(root)
+    try:
+        kind = "folder" if root.is_dir() else "file" if root.is_file() else ""
+    except OSError as error:
+        raise DataError(f"{one_line(str(root), 200)} cannot be read: {error.strerror or error}") from None
+    if kind:
+        entries, skipped = _from_folder(root) if kind == "folder" else _from_csv(root)
     else:
         raise DataError(f"there is no folder or CSV {root}", "give a folder of class folders, or a CSV of path,label")
     if not entries:
@@ -162,21 +167,52 @@ def _first(skipped: Sequence[Skipped]) -> str:
 
 
 def _from_folder(root: Path) -> tuple[list[_Entry], list[Skipped]]:
-    parts = {_SPLIT_NAMES[f.name.lower()]: f for f in _folders(root) if f.name.lower() in _SPLIT_NAMES}
-    if "train" in parts and _folders(parts["train"]):
-        given: list[tuple[str | None, Path]] = list(parts.items())
-    else:
-        given = [(None, root)]
-    entries, skipped = [], []
+    runs = {f.parent for f in root.rglob("base.onnx") if f.parent != root and (f.parent / "config.json").is_file()}
+    skipped = [Skipped(f.relative_to(root).as_posix(), "it is a run of `inspector finetune`") for f in sorted(runs)]
+    tops = [f for f in _folders(root) if f not in runs]
+    splits = [(_SPLIT_NAMES[f.name.lower()], f) for f in tops if f.name.lower() in _SPLIT_NAMES]
+    given: list[tuple[str | None, Path]] = [(None, root)]
+    if splits:
+        if not any(split == "train" and any(map(find_images, _folders(f))) for split, f in splits):
+            raise DataError(
+                f"{root} has {listing([f.name for _, f in splits])}, and no train folder with class folders in it",
+                "as in DATA/train/cat/1.jpg; a class with the name of a split needs a CSV",
+            )
+        given = [*splits]
+        named = {f for _, f in splits}
+        skipped += [Skipped(f.name, "it is none of train, val and test") for f in tops if f not in named]
+        skipped += _loose(root, root)
+    entries = []
     for split, top in given:
+        skipped += _loose(root, top)
         for folder in _folders(top):
-            if split is not None or len(given) == 1:
-                found = find_images(folder)
-                name = folder.relative_to(root).as_posix()
-                if not found:
-                    skipped.append(Skipped(name, "the class folder holds no pictures"))
-                entries += [_Entry(p, p.relative_to(root).as_posix(), folder.name, split) for p in found]
+            if folder in runs:
+                continue
+            found = [p for p in find_images(folder) if runs.isdisjoint(p.parents)]
+            if not found:
+                skipped.append(Skipped(folder.relative_to(root).as_posix(), "the class folder holds no pictures"))
+            entries += [_Entry(p, p.relative_to(root).as_posix(), folder.name, split) for p in found]
+            skipped += _no_pictures(root, (f for f in folder.rglob("*") if runs.isdisjoint(f.parents)))
     return entries, skipped
+
+
+def _loose(root: Path, folder: Path) -> list[Skipped]:
+    """The files beside class folders."""
+    files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+    pictures = [f for f in files if f.suffix.lower() in SUFFIXES]
+    loose = [Skipped(f.relative_to(root).as_posix(), "it lies in no class folder") for f in pictures]
+    return loose + _no_pictures(root, files)
+
+
+def _no_pictures(root: Path, files: Iterable[Path]) -> list[Skipped]:
+    """Files of other kinds, one entry for each kind and folder, since some data has one beside every picture."""
+    names = [f.relative_to(root) for f in files if f.suffix.lower() not in SUFFIXES and f.is_file()]
+    visible = [n for n in names if not any(part.startswith(".") for part in n.parts)]
+    count = Counter((n.parent / f"*{n.suffix}" if n.suffix else n).as_posix() for n in visible)
+    return [
+        Skipped(name, f"{n} {'file is no picture' if n == 1 else 'files are no pictures'} by the name")
+        for name, n in sorted(count.items())
+    ]
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -206,10 +242,14 @@ def _from_csv(path: Path) -> tuple[list[_Entry], list[Skipped]]:
             raise DataError(f"{path}, line {number}: there is no split {split!r}", "known: train, val, test")
         weight = _weight((row.get("weight") or "").strip(), f"{path}, line {number}")
         entry = _Entry(path.parent / name, name, label, _SPLIT_NAMES[split.lower()] if split else None, weight)
-        if entry.path.is_file():
-            entries.append(entry)
+        try:
+            reason = "" if entry.path.is_file() else "there is no such file"
+        except OSError as error:  # longer than the file system allows, for one
+            reason = f"its path cannot be used: {(error.strerror or str(error)).lower()}"
+        if reason:
+            skipped.append(Skipped(one_line(name, 200), reason))
         else:
-            skipped.append(Skipped(name, "there is no such file"))
+            entries.append(entry)
     if any(e.split is None for e in entries) and any(e.split for e in entries):
         raise DataError(f"{path} names a split for some pictures only", "name it for all of them, or for none")
     if entries and entries[0].split and not any(e.split == "train" for e in entries):

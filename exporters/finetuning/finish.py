@@ -17,7 +17,7 @@ from exporters.finetuning import checkpoint
 from exporters.finetuning.dataset import Dataset, Sample
 from exporters.finetuning.head import replace_weights
 from exporters.finetuning.network import file_digest
-from exporters.finetuning.options import Options
+from exporters.finetuning.plan import Plan
 from exporters.finetuning.train import HEAD, Phase, Standing, Trainer
 from exporters.parity import TOLERANCE, ParityError
 from inspector.graph import Graph
@@ -36,14 +36,14 @@ class Shipped:
     """The .onnx of a run.
 
     parity: (layer, largest difference between torch and onnxruntime on a picture, scale). trained: names of the
-    initializers that learned. frozen_unchanged: all others are bit for bit those of the base. agreement: largest
-    difference of a validation score between the training and the file, as a share of the largest score.
+    initializers that learned. frozen: SHA-256 of those that the plan says are frozen, in the base and in the file.
+    agreement: largest difference of a validation score between the training and the file, as a share of the largest.
     """
 
     model: Model
     parity: tuple[tuple[str, float, float], ...]
     trained: tuple[str, ...]
-    frozen_unchanged: bool
+    frozen: tuple[str, str]
     agreement: float
     notes: tuple[str, ...]
 
@@ -66,7 +66,7 @@ def ship(
     trainer: Trainer,
     state: Standing,
     dataset: Dataset,
-    options: Options,
+    plan: Plan,
     base: str,
     target: Path,
     note: Callable[[str], None],
@@ -83,15 +83,17 @@ def ship(
     if document["phase"] == HEAD and len(phases) > 1:
         notes.append("the joint phase did not beat the head alone: the head's model is the result")
     with atomic_path(target) as temporary:
-        _write(start, temporary, arrays, document, dataset, options, base)
+        _write(start, temporary, arrays, document, dataset, plan.options, base)
         model = open_model(temporary)
         parity = check_parity(model.graph, start, dataset)
         agreement = _agreement(model, phase, trainer, dataset)
-        frozen = [n for n, t in model.graph.initializers.items() if n not in arrays]
-        unchanged = file_digest(start.graph, frozen) == file_digest(model.graph, frozen)
+        # By the plan and not by what was written: what was written and should not have been is what is looked for.
+        learned = plan.trained(document["phase"])
+        frozen = [[n for n in g.initializers if n not in learned] for g in (start.graph, model.graph)]
+        digests = file_digest(start.graph, frozen[0]), file_digest(model.graph, frozen[1])
     for line in notes:
         note(line)
-    return Shipped(open_model(target), parity, tuple(arrays), unchanged, agreement, tuple(notes))
+    return Shipped(open_model(target), parity, tuple(arrays), digests, agreement, tuple(notes))
 
 
 def _write(
@@ -100,16 +102,17 @@ def _write(
     arrays: dict[str, NDArray[Any]],
     best: dict[str, Any],
     dataset: Dataset,
-    options: Options,
+    options: dict[str, Any],
     base: str,
 ) -> None:
+    # A path says where somebody's files lie; its last part, or a spec, does not. A spec has a colon.
+    is_file = base.lower().endswith(".onnx") or ":" not in base or Path(base).is_file()
     training = {
-        # A path says where somebody's files lie; the bare name of an .onnx, or a spec, does not.
-        "base": Path(base).name if base.lower().endswith(".onnx") else base,
+        "base": Path(base).name if is_file else base,
         "best": {key: best[key] for key in ("phase", "epoch", "accuracy", "balanced_accuracy", "loss")},
         "classes": dict(zip(dataset.classes, dataset.counts()["train"], strict=True)),
         "data": dataset.digest,
-        "options": options.to_json(),
+        "options": options,
     }
     document = start.metadata.with_(
         training=training,

@@ -94,13 +94,15 @@ def write_with_head(
     """Write `model` with a head for `classes` to `target`, one file with everything inside, and read it.
 
     The head's weights are uniform within 1/sqrt(F), its bias is zero. Every stack of maps becomes an output, the
-    metadata keep the base's layers and get the labels. size: (H, W) of the input, where the graph allows another.
+    metadata keep the base's layers and get the labels; where a constant shape behind the head holds the old number of
+    classes, it gets the new one. size: (H, W) of the input, where the graph allows another.
     Raises NotComputable, UsageError.
     """
     head, graph = find_head(model), model.graph
     proto = _whole(graph)
     count = len(classes)
     _replace_weights(proto, graph, head, count, seed)
+    _replace_shapes(proto, graph, head, count)
     _end_in_softmax(proto, model)
     preprocess = model.preprocess
     if size is not None:
@@ -195,6 +197,30 @@ def _replace_weights(proto: onnx.ModelProto, graph: Graph, head: Head, count: in
             name += "_"
         proto.graph.initializer.append(numpy_helper.from_array(np.zeros(count, dtype), name))
         node.input.append(name)
+
+
+def _replace_shapes(proto: onnx.ModelProto, graph: Graph, head: Head, count: int) -> None:
+    """Exporters write the number of classes into the Reshape that flattens what a convolution makes of them."""
+    node = graph.nodes[head.node]
+    dims = graph.initializers[head.weight].dims
+    old = dims[0] if node.op_type == "Conv" or attributes(node).get("transB", 0) else dims[-1]
+    after = _downstream(graph, head.node)
+    names: dict[str, str] = {}
+    for index, node in enumerate(graph.nodes):
+        if node.op_type != "Reshape" or not is_standard(node) or node.input[0] not in after:
+            continue
+        name = node.input[1]
+        if name not in graph.initializers:
+            continue
+        shape = np.array(graph.tensor_array(graph.initializers[name]))
+        # The first of several is the batch, whatever it is.
+        places = [k for k in range(min(1, len(shape) - 1), len(shape)) if shape[k] == old]
+        if len(places) != 1:
+            continue
+        if name not in names:
+            shape[places] = count
+            names[name] = _put(proto, graph, name, shape)
+        proto.graph.node[index].input[1] = names[name]
 
 
 def _put(proto: onnx.ModelProto, graph: Graph, name: str, value: NDArray[Any]) -> str:

@@ -112,7 +112,9 @@ def build_network(graph: Graph, head: Head, boundary: Boundary | None, shape: Se
 def relative_sizes(network: Network) -> dict[str, float]:
     """How large a step of rate 1 is for each trained tensor: its root mean square, a tenth of that for a bias.
 
-    Not below 1e-3, or what starts at zero would stay there. The tenth is for what a bias does to a whole map.
+    Not below 1e-3, or what starts at zero would stay there. The tenth is for what a bias does to a whole map. Of the
+    weights that `network` has now: a run asks before it trains, so that the head counts with its random start, uniform
+    within 1/sqrt(F), and its bias with the least, and not with what the head phase makes of them.
     """
     return {
         name: max(float(p.detach().double().square().mean().sqrt()), 1e-3) * (1.0 if p.ndim > 1 else 0.1)

@@ -25,6 +25,7 @@ class Options:
     head_epochs, joint_epochs: of the two phases; 0 joint epochs end after the head. head_rate: peak of its schedule.
     joint_rate: peak of its schedule, relative to the size of each weight tensor (https://arxiv.org/abs/1804.04235,
         section 8): a norm that is folded into a convolution leaves tensors fifty times larger than others beside them.
+        The size is that at the start of the run; of the head, at its random start.
     lowest_rate: share of `joint_rate` that the first unfrozen layer gets; the layers between get a geometric series.
     batch: pictures a step. weight_decay: of AdamW (https://arxiv.org/abs/1711.05101), on weights, not on biases.
     label_smoothing: in [0, 1) (https://arxiv.org/abs/1512.00567). dropout: of the features before the head.

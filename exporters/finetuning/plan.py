@@ -19,7 +19,7 @@ from inspector.model import Model
 class PlannedLayer:
     """One layer with weights. head, joint: peak learning rate in each phase; None where it is frozen.
 
-    joint: relative to the size of the weights.
+    joint: relative to the size of the weights when the run starts: of the head, at its random start.
     """
 
     name: str
@@ -52,6 +52,10 @@ class Plan:
         """Share of the joint phase's peak rate by initializer name."""
         top = self.options["joint_rate"]
         return {name: layer.joint / top for layer in self.layers if layer.joint is not None for name in layer.weights}
+
+    def trained(self, phase: str) -> frozenset[str]:
+        """Names of the initializers that learn in the phase ``head`` or ``joint``; all others are frozen."""
+        return frozenset(name for x in self.layers if getattr(x, phase) is not None for name in x.weights)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for plan.json."""
@@ -166,7 +170,7 @@ def _text(plan: Plan) -> str:
             f"4 unfrozen           from {plan.boundary} on, {in_joint:,} parameters with the head; what comes before "
             "is computed once",
             f"5 joint training     {options['joint_epochs']} epochs at most, {options['schedule']}, rate relative to "
-            f"each weight: {options['joint_rate']:g} at the head to {lowest:g} at {plan.boundary}",
+            f"each weight at the start: {options['joint_rate']:g} at the head to {lowest:g} at {plan.boundary}",
         ]
     lines += ["", f"{'layer':<{width}}  {'kind':<10}  {'parameters':>10}  {'head phase':>10}  {'joint phase':>11}"]
     lines.append("-" * len(lines[-1]))

@@ -46,7 +46,7 @@ class Reporter:
         self, folder: Path, options: Options, dataset: Dataset, tensorboard: bool, note: Callable[[str], None]
     ) -> None:
         self.folder, self.options, self.dataset, self.note = folder, options, dataset, note
-        self.board = _board(folder) if tensorboard else None
+        self.board = summary_writer()(str(folder / "tensorboard")) if tensorboard else None
         self.written = 0
 
     def epoch(self, history: Sequence[Mapping[str, Any]]) -> None:
@@ -177,9 +177,10 @@ def _share(confusion: Sequence[Sequence[int]]) -> str:
     return f"{right} of {total} right, {percent(right / total)}" if total else ""
 
 
-def _board(folder: Path) -> Any:
+def summary_writer() -> Any:
+    """The class that writes event files. Raises MissingExtra."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise MissingExtra("--tensorboard needs tensorboard", "pip install 'inspector[tensorboard]'") from None
-    return SummaryWriter(str(folder / "tensorboard"))
+    return SummaryWriter

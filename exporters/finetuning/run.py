@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
+import math
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,11 @@ import numpy as np
 import inspector
 from exporters._needs import torch
 from exporters.finetuning import cache as caching
+from exporters.finetuning import checkpoint
 from exporters.finetuning.augment import distinct_versions
 from exporters.finetuning.boundary import Boundary, place_boundary
 from exporters.finetuning.dataset import SPLITS, Dataset, read_dataset
-from exporters.finetuning.features import fill, stored, weights_digest
+from exporters.finetuning.features import fill, row_name, stored, wanted_rows, weights_digest
 from exporters.finetuning.finish import Shipped, ship
 from exporters.finetuning.head import Head, find_head, write_with_head
 from exporters.finetuning.metrics import measure
@@ -31,6 +34,7 @@ from exporters.finetuning.network import Network, build_network, relative_sizes
 from exporters.finetuning.options import Options
 from exporters.finetuning.plan import Plan, make_plan
 from exporters.finetuning.train import HEAD, JOINT, Phase, Standing, Trainer
+from exporters.weights import file_record
 from inspector.ascent.network import choose_device
 from inspector.errors import InspectorError, OutputError, UsageError, listing
 from inspector.model import Model, open_model
@@ -50,7 +54,9 @@ class Result:
 
     run: the folder. plan: what was planned. best: the best epoch on the validation pictures: `phase`, `epoch`,
     `accuracy`, `balanced_accuracy`, `loss`, `recall`. test: figures of model.onnx on the test pictures, where there are
-    any. frozen_unchanged: everything that was frozen is bit for bit what it was. model: the .onnx; sha256: its digest.
+    any. frozen_unchanged: everything that was frozen is bit for bit what it was. frozen: its SHA-256 `before` and
+    `after`, in the `file` and in the network that each phase trained (with the statistics of norms; of several
+    processes one that differs, if any does). model: the .onnx; sha256: its digest.
     seconds: of each phase, and of the cache. parity: (layer, largest difference between torch and onnxruntime, scale).
     """
 
@@ -64,6 +70,7 @@ class Result:
     seconds: Mapping[str, float]
     parity: tuple[tuple[str, float, float], ...]
     notes: tuple[str, ...]
+    frozen: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def finetune(
@@ -95,23 +102,32 @@ def finetune(
     Raises UsageError (options, a run folder that is taken, a resume with other arguments), DataError, SourceError,
     ModelError, NotComputable, LayerNotFound, TrainingError, OutputError, MissingExtra.
     """
-    options = Options.from_json(settings)
+    options = _options(settings)
+    if not (math.isfinite(cache_limit) and cache_limit > 0):
+        raise UsageError(
+            f"the cache limit {cache_limit:g} is not a number above 0",
+            f"gigabytes, {caching.DEFAULT_LIMIT:g} by default",
+        )
     folder = Path(run)
     resume = _check_folder(folder, resume)
-    if resume and (folder / RESULT).exists():
-        _check_same(folder, options, str(base), None)
-        return load_result(folder)
+    dataset = None
+    if resume:
+        asked = _config(options, str(base), _weights_record(weights), pretrained)
+        _check_same(folder, asked)  # before the pictures are read, which takes longer
+        dataset = _read(data, options, progress)
+        _check_same(folder, {**asked, "data": dataset.digest})
+        if (finished := _finished(folder, note)) is not None:
+            return finished
     device = choose_device(provider)
     choose_providers(provider)  # what is not there is said before anything is written
+    _check_extras(options, device, tensorboard)
     opener = partial(open_model, provider=provider, threads=threads)
     resumed = folder if resume else None
     with (
         _torch_threads(threads),
-        _prepared(data, base, options, weights, pretrained, resumed, opener, note, progress) as made,
+        _prepared(data, base, options, weights, pretrained, resumed, opener, note, progress, dataset) as made,
     ):
-        if resume:
-            _check_same(folder, options, str(base), made.dataset)
-        else:
+        if not resume:
             made = made.moved(folder, opener)
             _write_start(folder, made)
         return _trained(made, folder, resume, device, cache, cache_limit, tensorboard, note, progress)
@@ -128,9 +144,37 @@ def plan_finetune(
     **settings: Any,
 ) -> tuple[Plan, Dataset]:
     """What :func:`finetune` would do with these arguments, and the pictures as they would be split; trains nothing."""
-    options = Options.from_json(settings)
+    options = _options(settings)
     with _prepared(data, base, options, weights, pretrained, None, open_model, note, progress) as made:
         return made.plan, made.dataset
+
+
+def _options(settings: Mapping[str, Any]) -> Options:
+    options = Options.from_json(settings)
+    return replace(options, versions=distinct_versions(options.augment, options.versions))
+
+
+def _check_extras(options: Options, device: str, tensorboard: bool) -> None:
+    """Raises MissingExtra for what would be missed only at the end, UsageError for devices that are not there."""
+    checkpoint.safetensors_torch()
+    if tensorboard:
+        from exporters.finetuning.report import summary_writer
+
+        summary_writer()
+    if options.devices > 1:
+        from exporters.finetuning.devices import check_devices
+
+        check_devices(options.devices, device)
+
+
+def _read(data: str | os.PathLike[str], options: Options, progress: Advance) -> Dataset:
+    return read_dataset(
+        data,
+        val=options.val,
+        test=options.test,
+        seed=options.seed,
+        progress=lambda done, total: progress("reading pictures", done, total),
+    )
 
 
 @contextmanager
@@ -148,7 +192,7 @@ def _torch_threads(count: int | None) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that is known before the first step. model: the base with its new head."""
+    """Everything that is known before the first step. model: the base with its new head. weights: digest of a file."""
 
     base: str
     model: Model
@@ -157,6 +201,8 @@ class Prepared:
     boundary: Boundary | None
     plan: Plan
     options: Options
+    weights: str | None
+    pretrained: bool
 
     def moved(self, folder: Path, opener: Opener) -> Prepared:
         """With the base copied into the run folder."""
@@ -186,22 +232,16 @@ def _prepared(
     opener: Opener,
     note: Note,
     progress: Advance,
+    dataset: Dataset | None = None,
 ) -> Iterator[Prepared]:
     spec = str(base)
-    options = replace(options, versions=distinct_versions(options.augment, options.versions))
     with tempfile.TemporaryDirectory() as temporary:
         original = (
             None if resumed is not None else _open_base(spec, Path(temporary), weights, pretrained, options, note)
         )
         if original is not None:
             find_head(original)  # before the pictures are read, which takes longer
-        dataset = read_dataset(
-            data,
-            val=options.val,
-            test=options.test,
-            seed=options.seed,
-            progress=lambda done, total: progress("reading pictures", done, total),
-        )
+        dataset = dataset or _read(data, options, progress)
         for line in dataset.notes:
             note(line)
         if original is None:
@@ -221,7 +261,7 @@ def _prepared(
             place_boundary(model, head, options.unfreeze_from, options.unfreeze_last) if options.joint_epochs else None
         )
         plan = make_plan(spec, model, head, boundary, dataset, options)
-        yield Prepared(spec, model, dataset, head, boundary, plan, options)
+        yield Prepared(spec, model, dataset, head, boundary, plan, options, _weights_record(weights), pretrained)
 
 
 def _open_base(
@@ -275,7 +315,8 @@ def _write_start(folder: Path, made: Prepared) -> None:
     )
     write_text(folder / "splits.csv", table.getvalue())
     # Last, since it marks the folder as a run that can be gone on with.
-    _write_json(folder / CONFIG, _config(made.options, made.base, dataset) | _versions(made))
+    config = _config(made.options, made.base, made.weights, made.pretrained)
+    _write_json(folder / CONFIG, {**config, "data": dataset.digest, **_versions(made)})
 
 
 def _versions(made: Prepared) -> dict[str, Any]:
@@ -286,27 +327,39 @@ def _versions(made: Prepared) -> dict[str, Any]:
     }
 
 
-def _config(options: Options, base: str, dataset: Dataset | None) -> dict[str, Any]:
-    document: dict[str, Any] = {"schema": 1, "base": base, "options": options.to_json()}
-    return document if dataset is None else {**document, "data": dataset.digest}
+def _config(options: Options, base: str, weights: str | None, pretrained: bool) -> dict[str, Any]:
+    return {"schema": 1, "base": base, "weights": weights, "pretrained": pretrained, "options": options.to_json()}
 
 
-def _check_same(folder: Path, options: Options, base: str, dataset: Dataset | None) -> None:
-    """Raises UsageError where a run is resumed with other arguments or other pictures."""
+def _weights_record(weights: str | None) -> str | None:
+    """What a file of weights is known by: its digest."""
+    return file_record(weights)["sha256"] if weights is not None and Path(weights).is_file() else weights
+
+
+def _check_same(folder: Path, now: Mapping[str, Any]) -> None:
+    """Raises UsageError where a run is resumed with other arguments or, if `now` has `data`, other pictures."""
+    path = folder / CONFIG
     try:
-        before = json.loads((folder / CONFIG).read_text("utf-8"))
+        before = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"{folder / CONFIG} cannot be read: {error}", "start the run again in a new folder") from None
-    options = replace(options, versions=distinct_versions(options.augment, options.versions))
-    now = json.loads(json.dumps(_config(options, base, dataset)))
-    changed = [
-        f"{name} {now['options'][name]} instead of {old}"
-        for name, old in before["options"].items()
-        if now["options"].get(name) != old
-    ]
-    if before["base"] != base:
-        changed.append(f"base {base} instead of {before['base']}")
-    if dataset is not None and before["data"] != dataset.digest:
+        raise UsageError(f"{path} cannot be read: {error}", "start the run again in a new folder") from None
+    if (
+        not isinstance(before, dict)
+        or not isinstance(before.get("options"), dict)
+        or not {"base", "data"} <= set(before)
+    ):
+        raise UsageError(f"{path} is damaged: it does not say what was run", "start the run again in a new folder")
+    now = json.loads(json.dumps(now))
+    # An option that an earlier version did not have was at its default.
+    old, new = json.loads(json.dumps(Options().to_json())) | before["options"], now["options"]
+    changed = [f"{k} {new.get(k)} instead of {old.get(k)}" for k in {**old, **new} if new.get(k) != old.get(k)]
+    if before["base"] != now["base"]:
+        changed.append(f"base {now['base']} instead of {before['base']}")
+    if before.get("weights", now["weights"]) != now["weights"]:
+        changed.append("other --weights")
+    if before.get("pretrained", now["pretrained"]) != now["pretrained"]:
+        changed.append(f"{'without' if before['pretrained'] else 'with'} --pretrained")
+    if before["data"] != now.get("data", before["data"]):
         changed.append("other pictures, labels or splits")
     if changed:
         raise UsageError(
@@ -329,12 +382,29 @@ def _trained(
     note: Note,
     progress: Advance,
 ) -> Result:
-    options, dataset = made.options, made.dataset
     started = time.perf_counter()
-    entry, sample = _filled(made, Path(cache) if cache else caching.default_folder(), cache_limit, note, progress)
+    root = Path(cache) if cache else caching.default_folder()
+    with _filled(made, root, cache_limit, note, progress) as (entry, sample):
+        return _on_cache(made, folder, resume, device, entry, sample, started, tensorboard, note, progress)
+
+
+def _on_cache(
+    made: Prepared,
+    folder: Path,
+    resume: bool,
+    device: str,
+    entry: caching.Entry,
+    sample: tuple[int, ...],
+    started: float,
+    tensorboard: bool,
+    note: Note,
+    progress: Advance,
+) -> Result:
+    """The training on stored activations, and everything after it. started: when the storing began."""
+    options, dataset = made.options, made.dataset
     stored_in = time.perf_counter() - started
     phases = make_phases(made, entry, sample)
-    frozen_before = [phase.network.frozen_digest() for phase in phases]
+    before = [phase.network.frozen_digest() for phase in phases]
     from exporters.finetuning.report import Reporter
 
     reporter = Reporter(folder, options, dataset, tensorboard, note)
@@ -352,14 +422,15 @@ def _trained(
     )
     if options.devices == 1:
         state = trainer.run(resume)
+        found = [[phase.network.cpu().frozen_digest() for phase in phases]]
     else:
         from exporters.finetuning.devices import train_on_devices
 
-        train_on_devices(replace(made, model=None), entry, sample, folder, resume, device)  # type: ignore[arg-type]
+        found = train_on_devices(replace(made, model=None), entry, sample, folder, resume, device)  # type: ignore[arg-type]
         state = trainer.run(resume=True)
     reporter.epoch(state.history)
-    frozen_same = frozen_before == [phase.network.cpu().frozen_digest() for phase in phases]
-    shipped = ship(made.model, phases, trainer, state, dataset, options, made.base, folder / MODEL, note)
+    shipped = ship(made.model, phases, trainer, state, dataset, made.plan, made.base, folder / MODEL, note)
+    frozen = {"file": dict(zip(("before", "after"), shipped.frozen, strict=True)), **compared(phases, before, found)}
     judged = dataset.test or dataset.val
     scores = shipped.scores(judged, progress)
     figures = measure(scores, np.array([s.label for s in judged]))
@@ -371,22 +442,24 @@ def _trained(
         made.plan,
         best,
         test.to_json() if test is not None else None,
-        frozen_same and shipped.frozen_unchanged,
+        all(digests["before"] == digests["after"] for digests in frozen.values()),
         folder / MODEL,
         shipped.model.sha256,
         {"cache": round(stored_in, 2), **{k: round(v, 2) for k, v in state.seconds.items()},
          "all": round(time.perf_counter() - started, 2)},
         shipped.parity,
         (*dataset.notes, *shipped.notes),
+        frozen,
     )  # fmt: skip
     _write_json(folder / RESULT, _result_json(result))
     return result
 
 
+@contextmanager
 def _filled(
     made: Prepared, root: Path, limit: float, note: Note, progress: Advance
-) -> tuple[caching.Entry, tuple[int, ...]]:
-    """The cache with every row this run needs, and the shape of the network's input."""
+) -> Iterator[tuple[caching.Entry, tuple[int, ...]]]:
+    """The cache with every row this run needs, kept until the end, and the shape of the network's input."""
     model, dataset, options = made.model, made.dataset, made.options
     tensors = list(dict.fromkeys((*(made.boundary.tensors if made.boundary else ()), made.head.features)))
     from inspector.image import open_image
@@ -400,26 +473,40 @@ def _filled(
         "seed": options.augment_seed,
         "schema": 1,
     }
-    rows = len(dataset.train) * options.versions + len(dataset.val)
+    names = [row_name(s, v) for s, v in wanted_rows(dataset.train, dataset.val, options.versions)]
+    rows = len(names)
     kinds = dict.fromkeys(tensors, options.cache_dtype) | {made.head.features: "float32"}
     for _ in range(2):
         columns = [caching.Column(t, tuple(values[t].shape[1:]), kinds[t]) for t in tensors]
-        try:
-            with caching.open_entry(root, key, columns, rows, limit, note) as entry:
+        with caching.open_entry(root, key, columns, names, limit, note) as entry:
+            try:
                 fill(
                     entry, model, dataset.train, dataset.val, options.versions, options,
                     lambda done, total: progress("computing what is frozen", done, total),
                 )  # fmt: skip
-                note(
-                    f"{rows} rows of {caching.needed_gigabytes(columns, 1) * 1e6:.0f} kB "
-                    f"({caching.needed_gigabytes(columns, rows):.2f} GB); {entry.computed} computed, "
-                    f"{rows - entry.computed} were there"
-                )
-                return entry, tuple(probe.shape)
-        except OverflowError as error:
-            note(f"{error} goes beyond what float16 holds: stored as float32")
-            kinds = dict.fromkeys(tensors, "float32")
+            except OverflowError as error:
+                note(f"{error} goes beyond what float16 holds: stored as float32")
+                kinds = dict.fromkeys(tensors, "float32")
+                continue
+            entry.filled()
+            note(
+                f"{rows} rows of {caching.needed_gigabytes(columns, 1) * 1e6:.0f} kB "
+                f"({caching.needed_gigabytes(columns, rows):.2f} GB); {entry.computed} computed, "
+                f"{rows - entry.computed} were there"
+            )
+            yield entry, tuple(probe.shape)
+            return
     raise InspectorError("the activations cannot be stored")
+
+
+def compared(
+    phases: Sequence[Phase], before: Sequence[str], found: Sequence[Sequence[str]]
+) -> dict[str, dict[str, str]]:
+    """Digests of what is frozen in each phase's network. before: one of each phase. found: those of each process."""
+    return {
+        phase.name: {"before": first, "after": next((d[k] for d in found if d[k] != first), first)}
+        for k, (phase, first) in enumerate(zip(phases, before, strict=True))
+    }
 
 
 def make_phases(made: Prepared, entry: caching.Entry, shape: tuple[int, ...]) -> list[Phase]:
@@ -455,6 +542,7 @@ def _result_json(result: Result) -> dict[str, Any]:
         "best": dict(result.best),
         "test": result.test,
         "frozen_unchanged": result.frozen_unchanged,
+        "frozen": {name: dict(digests) for name, digests in result.frozen.items()},
         "model": result.model.name,
         "sha256": result.sha256,
         "seconds": dict(result.seconds),
@@ -463,8 +551,21 @@ def _result_json(result: Result) -> dict[str, Any]:
     }
 
 
+def _finished(folder: Path, note: Note) -> Result | None:
+    """The result of a run that is finished and whole, None where something is left to do."""
+    if not (folder / RESULT).exists():
+        return None
+    result = load_result(folder)
+    if result.model.is_file():
+        with result.model.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == result.sha256:
+                return result
+    note(f"{result.model} is not what the run wrote: it is written again from the checkpoints")
+    return None
+
+
 def load_result(folder: str | os.PathLike[str]) -> Result:
-    """The result of a finished run from its folder. Raises UsageError where there is none."""
+    """The result of a finished run from its folder. Raises UsageError where there is none, or a damaged one."""
     run = Path(folder)
     try:
         document = json.loads((run / RESULT).read_text("utf-8"))
@@ -473,20 +574,33 @@ def load_result(folder: str | os.PathLike[str]) -> Result:
         raise UsageError(f"{run} holds no finished run: {error}", "finish it with --resume") from None
     from exporters.finetuning.plan import PlannedLayer
 
-    planned["layers"] = tuple(PlannedLayer(**{**x, "weights": tuple(x["weights"])}) for x in planned["layers"])
-    planned["classes"], planned["kept"] = tuple(planned["classes"]), tuple(planned["kept"])
-    return Result(
-        run,
-        Plan(**planned),
-        document["best"],
-        document["test"],
-        document["frozen_unchanged"],
-        run / document["model"],
-        document["sha256"],
-        document["seconds"],
-        tuple((str(a), float(b), float(c)) for a, b, c in document["parity"]),
-        tuple(document["notes"]),
-    )
+    try:
+        planned["layers"] = tuple(PlannedLayer(**{**x, "weights": tuple(x["weights"])}) for x in planned["layers"])
+        planned["classes"], planned["kept"] = tuple(planned["classes"]), tuple(planned["kept"])
+        plan = Plan(**planned)
+    except (KeyError, TypeError) as error:
+        raise _damaged(run / "plan.json", error, "start the run again in a new folder") from None
+    try:
+        return Result(
+            run,
+            plan,
+            {**document["best"]},
+            document["test"],
+            document["frozen_unchanged"],
+            run / document["model"],
+            document["sha256"],
+            {**document["seconds"]},
+            tuple((str(a), float(b), float(c)) for a, b, c in document["parity"]),
+            tuple(document["notes"]),
+            {**document.get("frozen", {})},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(run / RESULT, error, "remove it, and --resume writes it again") from None
+
+
+def _damaged(path: Path, error: Exception, hint: str) -> UsageError:
+    what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+    return UsageError(f"{path} is damaged: {what}", hint)
 
 
 def _write_json(path: Path, document: Any) -> None:

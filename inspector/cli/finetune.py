@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
 
@@ -111,7 +112,11 @@ def finetune(
     if dry_run:
         plan, dataset = exporters.plan_finetune(data, base, **shared, **settings)
         skipped = [{"path": s.name, "reason": s.reason} for s in dataset.skipped]
-        console.document(console.head(None, plan=plan.to_json(), skipped=skipped))
+        if json:
+            from inspector.model import open_model
+
+            model = open_model(base) if Path(base).is_file() else None
+            console.document(console.head(model, plan=plan.to_json(), skipped=skipped))
         console.say(plan.text())
         return
     made = exporters.finetune(
@@ -133,6 +138,7 @@ def document(console: Console, made: Any) -> dict[str, Any]:
         **({"test": {k: v for k, v in made.test.items() if k != "confusion"}} if made.test else {}),
         classes=list(made.plan.classes),
         frozen_unchanged=made.frozen_unchanged,
+        frozen=made.frozen,
         seconds=made.seconds,
         parity=[{"layer": name, "max_abs": error, "scale": scale} for name, error, scale in made.parity],
         notes=list(made.notes),
@@ -158,8 +164,7 @@ def show(made: Any) -> str:
     more = f" and {len(recalls) - 12} more" if len(recalls) > 12 else ""
     lines.append(f"recall: {', '.join(recalls[:12])}{more}")
     lines += [f"note: {line}" for line in made.notes if "joint phase did not" in line]
-    frozen = "did not move" if made.frozen_unchanged else "MOVED: do not use this model"
-    lines.append(f"frozen: the weights and statistics that were frozen {frozen}")
+    lines.append(f"frozen: the weights and statistics that were frozen {_frozen(made)}")
     worst = max(made.parity, key=lambda row: row[1] / row[2] if row[2] else 0.0)
     lines.append(
         f"{made.model}: {len(made.parity)} outputs agree between torch and onnxruntime; the largest difference is "
@@ -169,6 +174,18 @@ def show(made: Any) -> str:
     model, run = quote(relative(made.model)), quote(relative(made.run))
     lines.append(f"to walk through it: inspector report {model} IMAGE --run {run} -o report.html")
     return "\n".join(lines)
+
+
+def _frozen(made: Any) -> str:
+    moved = [
+        f"{k}: SHA-256 {d['before'][:12]}, now {d['after'][:12]}"
+        for k, d in made.frozen.items()
+        if len(set(d.values())) > 1
+    ]
+    if not made.frozen_unchanged:
+        return f"MOVED: do not use this model{''.join(f'; {line}' for line in moved)}"
+    file = made.frozen.get("file")
+    return f"did not move: SHA-256 {file['after'][:12]} before and after" if file else "did not move"
 
 
 def _progress(console: Console) -> Callable[[str, int, int], None]:

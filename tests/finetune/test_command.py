@@ -53,6 +53,8 @@ def test_digits_from_end_to_end(
     assert set(found["best"]) >= {"phase", "epoch", "accuracy", "balanced_accuracy", "loss"}
     assert "test" not in found
     assert found["frozen_unchanged"] is True
+    assert set(found["frozen"]) == {"file", "head", "joint"}
+    assert all(set(d) == {"before", "after"} and len(set(d.values())) == 1 for d in found["frozen"].values())
     assert set(found["seconds"]) == {"cache", "head", "joint", "all"}
     assert found["best"]["accuracy"] >= 0.7
     assert len(found["parity"]) > 90
@@ -93,7 +95,10 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
         assert line in out
     assert sum("frozen" in line.split() for line in out.splitlines()) >= 47
     code, out, _ = call(capsys, *command, "--json")
-    assert [x["name"] for x in json.loads(out)["plan"]["layers"]][-1] == "fc"
+    found = json.loads(out)
+    assert [x["name"] for x in found["plan"]["layers"]][-1] == "fc"
+    assert found["model"]["sha256"] == open_model(default_model).sha256
+    assert Path(found["model"]["path"]).resolve() == Path(default_model).resolve()
     assert not (tmp_path / "run").exists()
 
 
@@ -105,6 +110,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
         (("--balance", "some"), "there is no balance 'some'; known: weights, sampling, none"),
         (("--base", "torchvision:resnet"), "torchvision has no classification network 'resnet'"),
         (("--resume",), "to resume"),
+        (("--cache-limit", "nan"), "the cache limit nan is not a number above 0"),
         pytest.param(
             ("--provider", "cuda"),
             "torch finds no CUDA device here",

@@ -168,3 +168,81 @@ def test_no_data(tmp_path: Path) -> None:
         read_dataset(tmp_path)
     with pytest.raises(DataError, match="only the class 'a'"):
         read_dataset(folder_of(tmp_path, a=4))
+
+
+@pytest.mark.parametrize("kind", ["no train", "flat train", "all flat", "empty classes in train"])
+def test_splits_without_one_to_train_on_are_refused(tmp_path: Path, kind: str) -> None:
+    """Never classes that are called train and val."""
+    if kind == "no train":
+        folder_of(tmp_path / "val", a=3, b=3)
+        folder_of(tmp_path / "test", 50, a=3, b=3)
+    elif kind == "all flat":
+        folder_of(tmp_path, train=4, val=4)
+    else:
+        folder_of(tmp_path / "val", a=3, b=3)
+        for n in range(4):
+            picture(tmp_path / "train" / f"{n}.png", 70 + n)
+        if kind == "empty classes in train":
+            (tmp_path / "train" / "a").mkdir()
+    with pytest.raises(DataError, match=r"no train folder with class folders in it; as in DATA/train/cat/1\.jpg; a"):
+        read_dataset(tmp_path)
+
+
+def test_folders_of_one_split_are_merged(tmp_path: Path) -> None:
+    folder_of(tmp_path / "train", a=3, b=3)
+    folder_of(tmp_path / "Training", 100, a=1, b=2)
+    folder_of(tmp_path / "val", 200, a=1)
+    folder_of(tmp_path / "valid", 300, b=2)
+    found = read_dataset(tmp_path)
+    assert found.counts() == {"train": [4, 5], "val": [1, 2], "test": [0, 0]}
+    assert not found.skipped
+
+
+def test_what_lies_beside_the_splits_and_classes_is_listed(tmp_path: Path) -> None:
+    folder_of(tmp_path / "train", a=3, b=3)
+    folder_of(tmp_path / "val", 50, a=1, b=1)
+    folder_of(tmp_path / "eval", 60, a=2)
+    folder_of(tmp_path, 70, unsorted=2)
+    picture(tmp_path / "top.png", 80)
+    picture(tmp_path / "train" / "loose.png", 81)
+    (tmp_path / "README").write_text("of the data")
+    for n in range(3):
+        (tmp_path / "train" / "a" / f"{n}.txt").write_text("of a picture")
+    found = read_dataset(tmp_path)
+    assert found.counts() == {"train": [3, 3], "val": [1, 1], "test": [0, 0]}
+    assert {s.name: s.reason for s in found.skipped} == {
+        "eval": "it is none of train, val and test",
+        "unsorted": "it is none of train, val and test",
+        "top.png": "it lies in no class folder",
+        "train/loose.png": "it lies in no class folder",
+        "README": "1 file is no picture by the name",
+        "train/a/*.txt": "3 files are no pictures by the name",
+    }
+    folder_of(tmp_path / "plain", a=3, b=3)
+    picture(tmp_path / "plain" / "top.png", 80)
+    assert [s.name for s in read_dataset(tmp_path / "plain").skipped] == ["top.png"]
+
+
+def test_a_run_below_the_data_is_no_class(tmp_path: Path) -> None:
+    before = read_dataset(folder_of(tmp_path, a=4, b=4))
+    for run in (tmp_path / "run", tmp_path / "a" / "run"):
+        picture(run / "curves.png", 90)
+        picture(run / "more" / "worst.png", 91)
+        for name in ("config.json", "base.onnx"):
+            (run / name).write_text("{}")
+    found = read_dataset(tmp_path)
+    assert found.digest == before.digest
+    assert {s.name: s.reason for s in found.skipped} == dict.fromkeys(
+        ("run", "a/run"), "it is a run of `inspector finetune`"
+    )
+
+
+def test_a_path_that_is_too_long_is_listed(tmp_path: Path) -> None:
+    folder_of(tmp_path / "p", x=8)
+    rows = [f"p/x/{n}.png,{'ab'[n % 2]}" for n in range(8)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label", *rows, "n" * 5000 + ".png,a"]))
+    [skipped] = read_dataset(tmp_path / "t.csv").skipped
+    assert skipped.reason == "its path cannot be used: file name too long"
+    assert len(skipped.name) <= 200
+    with pytest.raises(DataError, match="cannot be read: File name too long"):
+        read_dataset(tmp_path / ("n" * 5000))

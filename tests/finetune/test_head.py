@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 
 from exporters.finetuning.boundary import place_boundary
+from exporters.finetuning.dataset import Dataset
 from exporters.finetuning.head import find_head, write_with_head
+from exporters.finetuning.network import build_network
+from exporters.finetuning.options import Options
+from exporters.finetuning.plan import make_plan
+from exporters.onnx import export_onnx
+from exporters.sources import load_source
 from inspector import open_model
 from inspector.errors import LayerNotFound, NotComputable, UsageError
-from tests.conftest import MakeModel
+from tests.conftest import MakeModel, require
 from tests.finetune.conftest import small_base
 from tests.foreign import Net
 
@@ -98,12 +104,44 @@ def test_what_has_no_head_is_refused(make_model: MakeModel) -> None:
 def test_a_number_of_classes_built_in_behind_the_head_is_refused(make_model: MakeModel, tmp_path: Path) -> None:
     def build(net: Net, x: str) -> str:
         pooled = net("Flatten", net("GlobalAveragePool", net.conv(x, 3, 8)))
-        return net("Reshape", net("Gemm", pooled, net.weight((8, 7))), net.const(np.array([-1, 7])))
+        return net("Add", net("Gemm", pooled, net.weight((8, 7)), net.weight((7,))), net.weight((7,)))
 
     path = make_model(build, shape=("N", 3, 16, 16))
     with pytest.raises(NotComputable, match="built in"):
         write_with_head(open_model(path), tmp_path / "new.onnx", CLASSES, 0)
     assert not (tmp_path / "new.onnx").exists() or open_model(tmp_path / "new.onnx")
+
+
+@pytest.mark.parametrize("shape", [(-1, 7), (0, 7), (-1, 7, 1, 1)])
+def test_a_number_of_classes_in_a_constant_shape_becomes_the_new_one(
+    make_model: MakeModel, tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    """As torchvision's SqueezeNet is exported. Another reader of the same constant keeps it."""
+
+    def build(net: Net, x: str) -> str:
+        constant = net.const(np.array(shape))
+        maps = net("Relu", net.conv(net("Relu", net.conv(x, 3, 7)), 7, 7, 1))
+        other = net("Reshape", net("GlobalAveragePool", maps), constant)
+        maps = net("Mul", maps, net("Sigmoid", net("Reshape", other, net.const(np.array([0, 7, 1, 1])))))
+        scores = net("Reshape", net("GlobalAveragePool", net("Relu", net.conv(maps, 7, 7, 1))), constant)
+        return net("Flatten", scores) if len(shape) == 4 else scores
+
+    path = make_model(build, shape=("N", 3, 16, 16))
+    before = open_model(path)
+    write_with_head(before, tmp_path / "new.onnx", CLASSES, 0)
+    after = open_model(tmp_path / "new.onnx")
+    assert after.scores(tensor()).shape == (2, 3)
+    features = find_head(before).features
+    assert np.array_equal(before.run(tensor(), [features])[features], after.run(tensor(), [features])[features])
+
+
+def test_squeezenet_of_torchvision_is_a_base(tmp_path: Path) -> None:
+    require("torchvision")
+    path = export_onnx(load_source("torchvision:squeezenet1_1", size=(64, 64)), tmp_path / "base.onnx").path
+    write_with_head(open_model(path), tmp_path / "new.onnx", CLASSES, 0)
+    model = open_model(tmp_path / "new.onnx")
+    assert model.scores(tensor(size=64)).shape == (2, 3)
+    assert find_head(model).inputs == 512
 
 
 def test_another_size(base: Path, default_model: Path, tmp_path: Path) -> None:
@@ -146,3 +184,26 @@ def test_a_norm_that_was_not_folded_belongs_to_its_convolution(tmp_path: Path) -
     cut = place_boundary(model, find_head(model), unfreeze_last=2)
     assert model.graph.nodes[cut.start].op_type == "Conv"
     assert any(n.op_type == "BatchNormalization" for n in model.graph.nodes[cut.start :])
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize(
+    "kind", ["gemm", "gemm without bias", "matmul", "convolution before the pool", "softmax", "sigmoid"]
+)
+def test_the_plan_names_all_that_learns(make_model: MakeModel, tmp_path: Path, kind: str, joint: bool) -> None:
+    """What it does not name is compared with the base when the run ends."""
+
+    def build(net: Net, x: str) -> str:
+        return heads(
+            net, net("Mul", net("PRelu", net.conv(x, 3, 3), net.weight((3, 1, 1))), net.weight((3, 1, 1))), kind
+        )
+
+    options = Options(unfreeze_last=2, joint_epochs=int(joint))
+    write_with_head(open_model(make_model(build, shape=("N", 3, 16, 16))), tmp_path / "new.onnx", CLASSES, 0)
+    model = open_model(tmp_path / "new.onnx")
+    head = find_head(model)
+    boundary = place_boundary(model, head, None, 2) if joint else None
+    plan = make_plan("new.onnx", model, head, boundary, Dataset(CLASSES, (), (), ()), options)
+    for phase, cut in (("head", None), *([("joint", boundary)] if joint else [])):
+        learns = build_network(model.graph, head, cut, (1, 3, 16, 16), 0.0).trained()
+        assert plan.trained(phase) == set(learns)

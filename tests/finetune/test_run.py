@@ -5,31 +5,36 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import exporters
+from exporters.finetuning import devices as sharing
 from exporters.finetuning import run as running
 from exporters.finetuning.boundary import place_boundary
 from exporters.finetuning.cache import open_entry
+from exporters.finetuning.dataset import DataError
 from exporters.finetuning.features import Stored
 from exporters.finetuning.head import find_head
 from exporters.finetuning.metrics import better, measure
-from exporters.finetuning.network import build_network
+from exporters.finetuning.network import Network, build_network
 from exporters.finetuning.options import Options
-from exporters.finetuning.train import Trainer, class_weights, epoch_batches, schedule
+from exporters.finetuning.train import Trainer, TrainingError, class_weights, epoch_batches, schedule
 from inspector import open_model
 from inspector.errors import InspectorError, MissingExtra, NotComputable, OutputError, UsageError
 from inspector.image import open_image
-from inspector.twin import build_twin
+from inspector.twin import TwinUnsupported, build_twin
 from tests.conftest import ROOT, require
 from tests.finetune.conftest import small_base, write_digits
 
@@ -39,6 +44,10 @@ QUICK: dict[str, Any] = {
     "head_epochs": 4, "joint_epochs": 3, "unfreeze_last": 2, "versions": 3, "batch": 16, "cache_dtype": "float32",
     "patience": 99, "joint_rate": 3e-3, "head_rate": 1e-2,
 }  # fmt: skip
+
+
+SHORT: dict[str, Any] = {"head_epochs": 1, "joint_epochs": 0, "versions": 1, "augment": ()}
+"""Beside QUICK, where what is trained does not matter."""
 
 
 def tune(data: Path, base: Path, run: Path, cache: Path, **more: Any) -> Any:
@@ -278,13 +287,117 @@ def test_foreign_bases(digits: Path, cache: Path, tmp_path: Path, kind: str) -> 
     assert all(0 <= r.probability <= 1 for r in rows)
 
 
-def test_a_resume_with_other_pictures_is_refused(digits: Path, base: Path, cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_resume_with_other_pictures_is_refused(base: Path, cache: Path, tmp_path: Path, finished: bool) -> None:
     data = write_digits(tmp_path / "data", 60, classes=3)
-    made = tune(data, base, tmp_path / "run", cache)
-    (made.run / "result.json").unlink()
+    made = tune(data, base, tmp_path / "run", cache, **SHORT)
+    if not finished:
+        (made.run / "result.json").unlink()
+    with pytest.raises(DataError, match="there is no folder or CSV"):
+        tune(tmp_path / "nowhere", base, made.run, cache, resume=True, **SHORT)
     next((data / "1").iterdir()).unlink()
     with pytest.raises(UsageError, match="other pictures, labels or splits"):
-        tune(data, base, made.run, cache, resume=True)
+        tune(data, base, made.run, cache, resume=True, **SHORT)
+
+
+@pytest.mark.parametrize("harm", ["removed", "changed"])
+def test_a_model_that_is_not_there_any_more_is_written_again(
+    digits: Path, base: Path, cache: Path, tmp_path: Path, harm: str
+) -> None:
+    made = tune(digits, base, tmp_path / "run", cache, **SHORT)
+    if harm == "removed":
+        made.model.unlink()
+    else:
+        made.model.write_bytes(made.model.read_bytes()[:-1])
+    said: list[str] = []
+    again = tune(digits, base, made.run, cache, resume=True, note=said.append, **SHORT)
+    assert any("is not what the run wrote: it is written again from the checkpoints" in line for line in said)
+    assert open_model(again.model).sha256 == again.sha256 == made.sha256
+    assert again.frozen_unchanged
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("config.json", "{}", "does not say what was run; start the run again"),
+        ("config.json", "[]", "does not say what was run; start the run again"),
+        ("config.json", '{"options": 1, "base": "", "data": ""}', "does not say what was run; start the run again"),
+        ("config.json", "{", "cannot be read"),
+        ("result.json", "{}", "it has no 'best'; remove it, and --resume writes it again"),
+        ("result.json", "[]", "is damaged: .*; remove it, and --resume writes it again"),
+        ("result.json", '{"best": 1}', "is damaged: .*; remove it"),
+        ("plan.json", "{}", "it has no 'layers'; start the run again in a new folder"),
+        ("plan.json", "[1]", "is damaged"),
+    ],
+)
+def test_a_damaged_run_folder_is_said(
+    done: Any, digits: Path, base: Path, cache: Path, tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    run = shutil.copytree(done.run, tmp_path / "run")
+    (run / name).write_text(text)
+    with pytest.raises(UsageError, match=said):
+        tune(digits, base, run, cache, resume=True)
+
+
+def test_an_option_that_the_run_does_not_name_had_its_default(
+    done: Any, digits: Path, base: Path, cache: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(done.run, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text("utf-8"))
+    del config["options"]["mixup"]
+    (run / "config.json").write_text(json.dumps(config))
+    assert tune(digits, base, run, cache, resume=True).sha256 == done.sha256
+    with pytest.raises(UsageError, match=r"mixup 0\.4 instead of 0\.0"):
+        tune(digits, base, run, cache, resume=True, mixup=0.4)
+    config["options"]["later"] = 1
+    (run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="later None instead of 1"):
+        tune(digits, base, run, cache, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("module", "more", "said"),
+    [
+        ("safetensors.torch", {}, r"inspector\[torch\]"),
+        ("lightning_fabric", {"devices": 2}, r"inspector\[fabric\]"),
+        ("torch.utils.tensorboard", {"tensorboard": True}, r"inspector\[tensorboard\]"),
+    ],
+)
+def test_what_is_not_installed_is_said_before_anything_is_written(
+    digits: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    module: str, more: dict[str, Any], said: str,
+) -> None:  # fmt: skip
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtra, match=said):
+        tune(digits, base, tmp_path / "run", tmp_path / "cache", **more)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("limit", [float("nan"), float("inf"), 0.0, -1.0])
+def test_a_limit_of_the_cache_is_a_number_above_zero(digits: Path, base: Path, tmp_path: Path, limit: float) -> None:
+    with pytest.raises(UsageError, match=r"the cache limit .* is not a number above 0; gigabytes, 20 by default"):
+        tune(digits, base, tmp_path / "run", tmp_path / "cache", cache_limit=limit)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_run_leaves_what_this_one_reads(
+    digits: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the first epoch on the cache is not filled any more, and a greedy run comes by."""
+    cache, real, seen = tmp_path / "cache", Trainer._epoch, []
+
+    def epoch(self: Any, *given: Any) -> Any:
+        seen.append({f.name for f in cache.iterdir()})
+        with open_entry(cache, {"greedy": 1}, (), [], 1e-9, lambda line: None):
+            pass
+        return real(self, *given)
+
+    monkeypatch.setattr(Trainer, "_epoch", epoch)
+    tune(digits, base, tmp_path / "run", cache)
+    assert len(seen) == 7
+    assert all(names >= seen[0] for names in seen)
+    with open_entry(cache, {"greedy": 1}, (), [], 1e-9, lambda line: None):
+        assert len(list(cache.iterdir())) == 1
 
 
 def test_a_joint_phase_that_ruins_everything_is_not_shipped(
@@ -320,12 +433,188 @@ def test_test_pictures_are_judged_by_the_file(digits: Path, base: Path, cache: P
 @pytest.mark.parametrize(
     "more",
     [{"balance": "sampling"}, {"balance": "none"}, {"schedule": "cosine"}, {"mixup": 0.4}, {"average": 0.9},
-     {"select": "loss"}, {"augment": ()}, {"dropout": 0.0}, {"precision": "bfloat16"}],
+     {"select": "loss"}, {"augment": ()}, {"dropout": 0.0}, {"precision": "bfloat16"}, {"label_smoothing": 0.0},
+     {"weight_decay": 1.0}],
 )  # fmt: skip
-def test_every_choice_learns(digits: Path, base: Path, cache: Path, tmp_path: Path, more: dict[str, Any]) -> None:
+def test_every_choice_learns(
+    done: Any, digits: Path, base: Path, cache: Path, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    """And none is ignored: the weights are others than without it."""
+    if more == {"balance": "none"}:  # on classes of one size the same as weights of the classes
+        digits = write_digits(tmp_path / "data", 120, classes=3)
+        for picture in sorted((digits / "1").iterdir())[:20]:
+            picture.unlink()
+        done = tune(digits, base, tmp_path / "done", cache)
     made = tune(digits, base, tmp_path / "run", cache, **more)
     assert made.best["accuracy"] > 0.7
     assert made.frozen_unchanged
+    if "select" in more:
+        assert made.best["loss"] == min(e["loss"] for e in metrics(made.run))
+        return
+    [head] = [x for x in made.plan.layers if x.head is not None]
+    default, own = weights(done.model), weights(made.model)
+    assert not np.array_equal(default[head.weights[0]], own[head.weights[0]])
+
+
+def test_the_average_is_that_of_the_weights_after_every_step(
+    digits: Path, base: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is evaluated, kept and shipped, against one made by hand in float64."""
+    steps: list[dict[str, np.ndarray]] = []
+    real_step, real_evaluate, ends = torch.optim.AdamW.step, Trainer.evaluate, []
+
+    def step(self: Any, *given: Any) -> Any:
+        found = real_step(self, *given)
+        if len(holder[0].phases) > 1 and holder[0].state.phase == 1:
+            state = holder[0].phases[1].network.state()
+            steps.append({name: value.double().numpy() for name, value in state.items()})
+        return found
+
+    def evaluate(self: Any, *given: Any) -> Any:
+        ends.append(len(steps))
+        return real_evaluate(self, *given)
+
+    holder: list[Any] = []
+    real_run = Trainer.run
+    monkeypatch.setattr(Trainer, "run", lambda self, resume=False: (holder.append(self), real_run(self, resume))[1])
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    monkeypatch.setattr(Trainer, "evaluate", evaluate)
+    made = tune(digits, base, tmp_path / "run", cache, average=0.8, joint_epochs=4, select="loss", joint_rate=1e-2)
+    assert made.best["phase"] == "joint"
+    joint = [e["epoch"] for e in metrics(made.run) if e["phase"] == "joint"]
+    assert len(steps) == 6 * len(joint)
+    # Before the phase: the base, and the head that the first phase ended with as its best.
+    monkeypatch.undo()
+    alone = tune(digits, base, tmp_path / "alone", cache, select="loss", joint_epochs=0)
+    start = weights(made.run / "base.onnx") | {
+        n: w for n, w in weights(alone.model).items() if n in alone.plan.trained("head")
+    }
+    average = {name: start[name].astype(np.float64) for name in steps[0]}
+    for number, state in enumerate(steps[: ends[4 + made.best["epoch"] - 1]]):
+        decay = min(0.8, (1 + number) / (10 + number))
+        average = {name: decay * value + (1 - decay) * state[name] for name, value in average.items()}
+    shipped = weights(made.model)
+    for name, value in average.items():
+        np.testing.assert_allclose(shipped[name], value, rtol=1e-5, atol=1e-6)
+    assert any(not np.allclose(shipped[name], steps[-1][name], rtol=1e-3) for name in average)
+
+
+@pytest.mark.parametrize(
+    ("losses", "more", "epochs", "best"),
+    [
+        # Two epochs without a new best of the phase end it; the joint phase has its own best to beat.
+        ([1.0, 0.9, 0.95, 0.95, 2.0, 1.9, 1.95, 1.95], {"patience": 2}, (4, 4), ("head", 2)),
+        (
+            [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4],
+            {"patience": 1, "head_epochs": 3, "joint_epochs": 4},
+            (3, 4),
+            ("joint", 4),
+        ),
+        # Half of the epochs, and at least five, unless given.
+        ([1.0] * 40, {"patience": None, "head_epochs": 12, "joint_epochs": 8}, (7, 6), ("head", 1)),
+    ],
+)
+def test_a_phase_ends_when_nothing_better_comes(
+    digits: Path, base: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    losses: list[float], more: dict[str, Any], epochs: tuple[int, int], best: tuple[str, int],
+) -> None:  # fmt: skip
+    real, left = Trainer.evaluate, iter(losses)
+    monkeypatch.setattr(Trainer, "evaluate", lambda self, *given: replace(real(self, *given), loss=next(left)))
+    settings = {"head_epochs": 9, "joint_epochs": 9, "versions": 1, "augment": (), "select": "loss", **more}
+    made = tune(digits, base, tmp_path / "run", cache, **settings)
+    done = [e["phase"] for e in metrics(made.run)]
+    assert (done.count("head"), done.count("joint")) == epochs
+    assert (made.best["phase"], made.best["epoch"]) == best
+
+
+def test_rates_of_the_tensors(
+    digits: Path, base: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head's own in its phase; in the joint one relative to the weights at the start, lower for earlier layers."""
+    real, made_by = Trainer._optimiser, {}
+
+    def optimiser(self: Any, phase: Any) -> Any:
+        made_by[phase.name] = (phase, real(self, phase))
+        return made_by[phase.name][1]
+
+    monkeypatch.setattr(Trainer, "_optimiser", optimiser)
+    made = tune(digits, base, tmp_path / "run", cache, schedule="cosine", weight_decay=0.3)
+    start = weights(made.run / "base.onnx")
+    for name, epochs, rate in (("head", 4, 1e-2), ("joint", 3, 3e-3)):
+        phase, used = made_by[name]
+        names = {id(p): n for n, p in phase.network.trained().items()}
+        group_of = {names[id(p)]: group for group in used.param_groups for p in group["params"]}
+        assert set(group_of) == made.plan.trained(name)
+        last = (epochs - 1 + 5 / 6) / epochs  # of 96 pictures in steps of 16
+        for tensor, group in group_of.items():
+            value = start[tensor].astype(np.float64)
+            share = 1.0
+            if name == "joint":
+                [planned] = [x.joint for x in made.plan.layers if tensor in x.weights]
+                share = planned / rate * max(np.sqrt((value**2).mean()), 1e-3) * (1 if value.ndim > 1 else 0.1)
+            assert group["lr"] == pytest.approx(rate * share * 0.5 * (1 + np.cos(np.pi * last)), rel=1e-6)
+            assert group["weight_decay"] == (0.3 if value.ndim > 1 else 0)
+
+
+def test_a_run_with_everything_random_goes_on_as_well(
+    digits: Path, base: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Average, mixup, sampling and dropout: what they draw and carry along is that of a run that was not stopped."""
+    more = {"average": 0.9, "mixup": 0.4, "balance": "sampling"}
+    whole = tune(digits, base, tmp_path / "whole", cache, **more)
+    real = Trainer._epoch
+
+    def epoch(self: Any, *given: Any) -> Any:
+        if len(self.state.history) == 6:
+            raise KeyboardInterrupt
+        return real(self, *given)
+
+    monkeypatch.setattr(Trainer, "_epoch", epoch)
+    with pytest.raises(KeyboardInterrupt):
+        tune(digits, base, tmp_path / "run", cache, **more)
+    monkeypatch.undo()
+    again = tune(digits, base, tmp_path / "run", cache, resume=True, **more)
+    assert metrics(again.run) == metrics(whole.run)
+    assert again.sha256 == whole.sha256
+
+
+def test_a_frozen_weight_that_moves_is_found(
+    digits: Path, base: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what the plan says, and not by what was written."""
+    real = Network.arrays
+    made = tune(digits, base, tmp_path / "good", cache, **SHORT)
+    assert made.frozen_unchanged
+    for digests in made.frozen.values():
+        assert digests["before"] == digests["after"]
+        assert len(digests["before"]) == 64
+    assert json.loads((made.run / "result.json").read_text("utf-8"))["frozen"] == made.frozen
+    frozen = next(name for x in made.plan.layers if x.head is None for name in x.weights)
+    value = weights(made.run / "base.onnx")[frozen]
+    monkeypatch.setattr(Network, "arrays", lambda self: real(self) | {frozen: value * np.float32(1 + 1e-6)})
+    bad = tune(digits, base, tmp_path / "bad", cache, **SHORT)
+    assert not bad.frozen_unchanged
+    assert bad.frozen["file"]["before"] == made.frozen["file"]["before"] != bad.frozen["file"]["after"]
+    assert bad.frozen["head"] == made.frozen["head"]
+    from inspector.cli.finetune import show
+
+    assert f"did not move: SHA-256 {made.frozen['file']['after'][:12]} before and after" in show(made)
+    assert f"MOVED: do not use this model; file: SHA-256 {bad.frozen['file']['before'][:12]}, now" in show(bad)
+
+
+def test_of_several_processes_one_that_moved_something_is_enough() -> None:
+    phases: Any = [SimpleNamespace(name="head"), SimpleNamespace(name="joint")]
+    found = running.compared(phases, ["a", "b"], [["a", "b"], ["a", "c"], ["a", "b"]])
+    assert found == {"head": {"before": "a", "after": "a"}, "joint": {"before": "b", "after": "c"}}
+
+
+def test_a_file_is_named_without_its_folder_whatever_its_ending(
+    digits: Path, base: Path, cache: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "some: where").mkdir()
+    bare = shutil.copy(base, tmp_path / "some: where" / "pretrained")
+    made = tune(digits, bare, tmp_path / "run", cache, **SHORT)
+    assert open_model(made.model).metadata.training["base"] == "pretrained"
 
 
 @pytest.mark.parametrize("more", [{}, {"mixup": 0.4}])
@@ -376,11 +665,32 @@ def test_a_base_that_cannot_be_tuned_writes_nothing(digits: Path, tmp_path: Path
 
 
 def test_a_torch_module_is_a_base_too(digits: Path, cache: Path, tmp_path: Path) -> None:
-    made = tune(digits, "tests.exporters.nets:tiny", tmp_path / "run", cache, size=(32, 32))
+    """And its weights are among the arguments that a resume is compared with."""
+    from safetensors.torch import save_file
+
+    from tests.exporters.nets import tiny
+
+    def give(more: float) -> str:
+        state = tiny().state_dict()
+        state["head.bias"] += more
+        save_file(state, tmp_path / "w.safetensors")
+        return str(tmp_path / "w.safetensors")
+
+    spec: Any = "tests.exporters.nets:tiny"
+    made = tune(digits, spec, tmp_path / "run", cache, size=(32, 32), weights=give(0))
     model = open_model(made.model)
     assert model.preprocess.size == (32, 32)
+    assert model.metadata.training["base"] == spec
     assert "block.conv1" in [x.name for x in model.layers]
     assert made.frozen_unchanged
+    assert str(tmp_path) not in (made.run / "config.json").read_text("utf-8")
+    resumed: dict[str, Any] = {"size": (32, 32), "resume": True}
+    assert tune(digits, spec, made.run, cache, weights=give(0), **resumed).sha256 == made.sha256
+    with pytest.raises(UsageError, match="other arguments: with --pretrained"):
+        tune(digits, spec, made.run, cache, weights=give(0), pretrained=True, **resumed)
+    for other in (None, give(1), str(tmp_path / "none")):
+        with pytest.raises(UsageError, match="other arguments: other --weights"):
+            tune(digits, spec, made.run, cache, weights=other, **resumed)
 
 
 def test_the_run_and_a_checkpoint_export_again(done: Any, tmp_path: Path) -> None:
@@ -484,10 +794,10 @@ def test_a_quantised_base_is_refused(make_model: Any, digits: Path, tmp_path: Pa
 
 
 def test_the_lock_keeps_two_runs_apart(tmp_path: Path) -> None:
-    with open_entry(tmp_path, {}, (), 0, 1.0, lambda line: None) as entry:
+    with open_entry(tmp_path, {}, (), (), 1.0, lambda line: None) as entry:
         code = (
             "import sys; from exporters.finetuning.cache import open_entry; from pathlib import Path\n"
-            "with open_entry(Path(sys.argv[1]), {}, (), 0, 1.0, print): print('in', flush=True)"
+            "with open_entry(Path(sys.argv[1]), {}, (), (), 1.0, print): print('in', flush=True)"
         )
         child = subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path)],
@@ -524,6 +834,45 @@ def test_two_processes_train_what_one_does(
         assert ours["accuracy"] == theirs["accuracy"]
         # Equal figures on 24 pictures: each was counted once, by one of the two.
         assert ours["recall"] == theirs["recall"]
+    two, one = (json.loads((tmp_path / name / "result.json").read_text("utf-8")) for name in ("two", "one"))
+    assert two["frozen_unchanged"]
+    assert two["frozen"] == one["frozen"]
+    assert set(two["frozen"]) == {"file", "head", "joint"}
+    assert not ran.stderr
+
+
+def test_an_error_in_a_process_is_the_error_of_the_run(
+    digits: Path, base: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launcher stands in for Fabric's, which tells of it by a traceback as the text of an error of its own."""
+
+    class Launcher:
+        global_rank = world_size = 1
+
+        def __init__(self, **given: Any) -> None:
+            assert given == {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn"}
+
+        def launch(self, work: Any, *given: Any) -> None:
+            try:
+                work(self, *given)
+            except Exception as error:
+                raise RuntimeError("-- Process 1 terminated with the following error:") from error
+
+    def run(error: Exception) -> Any:
+        def fail(fabric: Any, work: bytes) -> None:
+            raise error
+
+        monkeypatch.setattr(sharing, "check_devices", lambda count, device: Launcher)
+        monkeypatch.setattr(sharing, "_train", fail)
+        return tune(digits, base, tmp_path / type(error).__name__, cache, devices=2)
+
+    with pytest.raises(TrainingError, match="the loss became nan; give a lower rate") as found:
+        run(TrainingError("the loss became nan", "give a lower rate"))
+    assert (found.value.message, found.value.hint) == ("the loss became nan", "give a lower rate")
+    with pytest.raises(TwinUnsupported, match="the twin cannot compute"):
+        run(TwinUnsupported([], ["scores"]))
+    with pytest.raises(RuntimeError, match="Process 1 terminated"):
+        run(ValueError("one of ours"))
 
 
 def test_event_files_are_written_where_they_are_asked_for(
@@ -543,3 +892,4 @@ def test_event_files_are_written_where_they_are_asked_for(
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtra, match=r"inspector\[tensorboard\]"):
         exporters.finetune(digits, base, tmp_path / "none", cache=cache, tensorboard=True, **QUICK)
+    assert not (tmp_path / "none").exists()
