@@ -143,7 +143,8 @@ def quantise_model(
     source = model if isinstance(model, Model) else open_model(model, provider=provider, threads=threads)
     if Path(path).resolve() == source.path.resolve():
         raise UsageError(f"{path} is the model itself", "give another file to -o")
-    inputs = _Pictures(source, _paths(calibrate, pictures))
+    paths, skipped = _readable(_paths(calibrate, pictures))
+    inputs = _Pictures(source, paths)
     kept = tuple(source.layer(name).name for name in keep)
     network = read_network(source)
     expected = inputs.answers(source)
@@ -161,10 +162,10 @@ def quantise_model(
         result = _measured(source, quantised, inputs, expected, to, kept)
         with atomic_path(path) as temporary:
             temporary.write_bytes(finished.SerializeToString())
-    notes: tuple[str, ...] = ()
+    notes = skipped
     if auto and result.agreement is not None and result.agreement < target:
         # The trials expose no layers, and what a file exposes changes how the runtime fuses and rounds.
-        notes = (
+        notes += (
             f"the written file agrees on {result.agreement:.1%} of the pictures, less than the {target:.1%} that its "
             "trial without exposed layers reached; give --expose none, or a higher --target",
         )
@@ -192,6 +193,22 @@ def _paths(given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], lim
         if not found:
             raise ImageError("no calibration pictures were given")
     return [found[i] for i in spread(len(found), limit)]
+
+
+def _readable(paths: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
+    """The pictures that can be opened, and a sentence on each of the others. Raises ImageError when none can."""
+    good: list[Path] = []
+    bad: list[ImageError] = []
+    for path in paths:
+        try:
+            open_image(path)
+        except ImageError as error:
+            bad.append(error)
+        else:
+            good.append(path)
+    if not good:
+        raise bad[0] if len(bad) == 1 else ImageError(f"none of {len(bad)} pictures could be read; the first: {bad[0]}")
+    return good, tuple(f"skipped: {error.message}" for error in bad)
 
 
 class _Pictures:

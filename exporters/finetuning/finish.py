@@ -159,6 +159,10 @@ def export_run(source: str | os.PathLike[str], target: str | os.PathLike[str]) -
     """
     given = Path(source)
     path = given / "checkpoints" / "best.safetensors" if given.is_dir() else given
+    if given.is_dir() and not path.is_file():
+        raise checkpoint.CheckpointError(
+            f"there is no checkpoint in {given}", "give the folder that `inspector finetune` wrote"
+        )
     folder = path.resolve().parent.parent
     tensors, document = checkpoint.load(path)
     if not (folder / "base.onnx").is_file():

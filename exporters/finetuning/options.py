@@ -92,6 +92,8 @@ class Options:
                 raise UsageError(f"there is no {name} {getattr(self, name)!r}", f"known: {', '.join(known)}")
         if unknown := [kind for kind in self.augment if kind not in AUGMENTATIONS]:
             raise UsageError(f"there is no augmentation {unknown[0]!r}", f"known: {', '.join(AUGMENTATIONS)}, none")
+        if self.size is not None and min(self.size) < 8:
+            raise UsageError(f"a size of {self.size[1]}x{self.size[0]} is too small", "give 8 pixels or more")
         if self.val + self.test >= 0.95:
             raise UsageError(f"val {self.val:g} and test {self.test:g} leave nothing to train on")
 

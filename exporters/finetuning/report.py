@@ -159,8 +159,11 @@ def draw_mistakes(
             tile.paste(small, (0, 0))
             tile.paste(over, (small.width + 2, 0))
         tiles.append(tile)
-        captions.append(f"{m.probability:.0%} {classes[m.answer]}, but is {classes[m.sample.label]}")
-    layer = f"; right: Grad-CAM of the wrong answer at {', '.join(x.name for x in engine.layers)}" if engine else ""
+        captions.append(f"answer {classes[m.answer]} ({m.probability:.0%}), truth {classes[m.sample.label]}")
+    layer = ""
+    if engine is not None:
+        names, size = ", ".join(x.name for x in engine.layers), f"{found.shape[0]} x {found.shape[1]}"
+        layer = f"; right: Grad-CAM of the wrong answer at {names}, {size}: yellow speaks for it, violet does not"
     return draw_sheet(
         tiles, captions, columns=4, title=title, note=f"Left: the picture{layer}.", tile_size=290, caption_lines=2,
         margin=10,

@@ -95,4 +95,5 @@ def dream(
     console.say(
         f"mean square of {names}: {made.activation_start:.3g} -> {made.activation:.3g} "
         f"in {len(made.octaves)} octaves ({sizes})\n\nopen {relative(target)}"
+        + (f"\nopen {more['frames']}" if frames else "")
     )

@@ -65,6 +65,11 @@ def export(
     exporters = need_exporters()
     console = Console("export", json, quiet)
     _prepare(console, provider, threads)
+    if "/" in source and ":" not in source and not Path(source).exists():
+        raise UsageError(
+            f"there is no run folder or checkpoint {source}",
+            "give the folder that `inspector finetune` wrote, a .safetensors in its checkpoints, or torchvision:NAME",
+        )
     if Path(source).is_dir() or source.endswith(".safetensors"):
         _export_run(console, exporters, source, out)
         return

@@ -44,6 +44,7 @@ Classes = Annotated[
 FromImages = Annotated[
     str | None, typer.Option("--from-images", metavar="DIR", help="Also the patches of pictures that excite each most.")
 ]
+_CHANNELS = "0-63"
 Precision = Annotated[
     str, typer.Option("--precision", metavar="auto|float32|bfloat16", help="auto: the faster that looks the same.")
 ]
@@ -52,7 +53,7 @@ Precision = Annotated[
 def filters(
     model: ModelArgument,
     layer: Layers = None,
-    channels: Annotated[str, typer.Option("--channels", metavar="0-63|all", help="Which channels.")] = "0-63",
+    channels: Annotated[str, typer.Option("--channels", metavar="0-63|all", help="Which channels.")] = _CHANNELS,
     classes: Classes = None,
     recipe: Annotated[
         str, typer.Option("--recipe", metavar="lecture|clear", help="As it is taught, or as it looks best.")
@@ -99,6 +100,17 @@ def filters(
     pictures = not patches_only and wants_patterns(console, from_images)
     if patches_only and not from_images:
         raise UsageError("--patches-only needs pictures", "give --from-images DIR")
+    if from_images and not Path(from_images).exists():
+        raise UsageError(f"there is no folder {from_images}", "give --from-images a folder of pictures")
+    if channels != _CHANNELS and numbers is not None:
+        for x in layers:
+            count = x.shape[1] if x.shape and len(x.shape) > 1 else None
+            if (
+                isinstance(count, int)
+                and any(n < count for n in numbers)
+                and (over := sum(n >= count for n in numbers))
+            ):
+                console.note(f"{x.name} has {count} channels; {over} of those asked for are beyond them")
     settings: dict[str, Any] = {"recipe": recipe, "seed": seed, "steps": steps, "size": size}
     run = None
     if pictures:
@@ -128,9 +140,12 @@ def filters(
     if len(layers) > 1:
         more["layers"] = entries
     console.document(console.head(opened, **entries[0], **more))
-    console.say(show(entries, more))
+    if any(entry["channels"] for entry in entries):
+        console.say(show(entries, more))
     if more["interrupted"]:
-        console.note("interrupted; what is finished is kept, and the same command goes on from there")
+        any_done = any(channel["image"] for entry in entries for channel in entry["channels"])
+        kept = "what is finished is kept, and" if any_done else "nothing was finished;"
+        console.note(f"interrupted; {kept} the same command goes on from there")
         raise Stopped(130)
 
 

@@ -66,7 +66,9 @@ def finetune(
     versions: Annotated[int, typer.Option("--versions", metavar="N", help="Stored of each training picture.")] = 4,
     val: Annotated[float, typer.Option("--val", metavar="SHARE", help="Held out where DATA has no such split.")] = 0.2,
     test: Annotated[float, typer.Option("--test", metavar="SHARE", help="The same for testing.")] = 0.0,
-    size: Annotated[int | None, typer.Option("--size", metavar="PX", help="Input side instead of the base's.")] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", metavar="PX", min=8, help="Input side instead of the base's.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of splits, head and order.")] = 0,
     weights: Annotated[
         str | None, typer.Option("--weights", metavar="FILE", help="Weights of a SOURCE; see `inspector export`.")
@@ -119,10 +121,15 @@ def finetune(
             console.document(console.head(model, plan=plan.to_json(), skipped=skipped))
         console.say(plan.text())
         return
-    made = exporters.finetune(
-        data, base, out, resume=resume, cache=cache, cache_limit=cache_limit, tensorboard=tensorboard,
-        provider=provider, threads=threads, **shared, **settings,
-    )  # fmt: skip
+    try:
+        made = exporters.finetune(
+            data, base, out, resume=resume, cache=cache, cache_limit=cache_limit, tensorboard=tensorboard,
+            provider=provider, threads=threads, **shared, **settings,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        if (Path(out) / "config.json").is_file():
+            console.note("the same command with --resume goes on from the last finished epoch")
+        raise
     console.document(document(console, made))
     console.say(show(made))
 

@@ -433,7 +433,7 @@ function search() {
 }
 
 function depth() {
-  const svg = $("depth"), width = Math.max(700, svg.clientWidth || 1000), height = 190, left = 44, right = 12, top = 10, bottom = 26;
+  const svg = $("depth"), width = Math.max(280, svg.clientWidth || 1000), height = 190, left = 44, right = 12, top = 10, bottom = 26;
   const at = (l) => left + (layers.length > 1 ? l / (layers.length - 1) : 0.5) * (width - left - right);
   const up = (zero) => top + (1 - zero) * (height - top - bottom);
   const make = (tag, attributes, text = "") => {
@@ -451,7 +451,7 @@ function depth() {
   svg.append(make("text", { x: left, y: height - 6 }, "first layer"), make("text", { x: width - right, y: height - 6, "text-anchor": "end" }, "last layer"));
   layers.forEach((layer, l) => {
     const zero = images[state.image].layers[l].zero;
-    const dot = make("circle", { cx: at(l), cy: up(zero), r: 4.5, class: layer.kind === "activation" ? "" : "other", "data-layer": l,
+    const dot = make("circle", { cx: at(l), cy: up(zero), r: width < 600 ? 3 : 4.5, class: layer.kind === "activation" ? "" : "other", "data-layer": l,
       "aria-current": String(l === state.layer), role: "button", tabindex: l === state.layer ? 0 : -1, "aria-label": `${layer.name}: ${percent(zero)} zero` });
     dot.append(make("title", {}, `${layer.name}: ${percent(zero)}`));
     dot.addEventListener("click", () => go({ layer: l, channel: 0 }));
