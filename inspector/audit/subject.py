@@ -148,23 +148,29 @@ class LayerSight:
 
     layer: Layer
     values: NDArray[np.float32]
+    known_low: NDArray[np.float32] | None = field(default=None, repr=False)
+    known_high: NDArray[np.float32] | None = field(default=None, repr=False)
 
-    @cached_property
+    # No cached_property: until Python 3.12 one lock of its lets a single thread at a time compute, for all layers.
+
+    @property
     def maps(self) -> NDArray[np.float32]:
         """float32 (C, H*W)."""
         return self.values.reshape(len(self.values), -1)
 
-    @cached_property
+    @property
     def low(self) -> NDArray[np.float32]:
-        """Minimum of each channel (C,); NaN where there is one."""
-        found: NDArray[np.float32] = self.maps.min(axis=1)
-        return found
+        """Minimum of each channel (C,); NaN where there is one. Computed once, then in `known_low`."""
+        if self.known_low is None:
+            self.known_low = np.asarray(self.maps.min(axis=1))
+        return self.known_low
 
-    @cached_property
+    @property
     def high(self) -> NDArray[np.float32]:
-        """Maximum of each channel (C,); NaN where there is one."""
-        found: NDArray[np.float32] = self.maps.max(axis=1)
-        return found
+        """Maximum of each channel (C,); NaN where there is one. Computed once, then in `known_high`."""
+        if self.known_high is None:
+            self.known_high = np.asarray(self.maps.max(axis=1))
+        return self.known_high
 
 
 @dataclass

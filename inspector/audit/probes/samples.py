@@ -34,18 +34,21 @@ class Samples(Probe):
 
     def look(self, sight: Sight) -> None:
         """Take in one picture."""
-        for name, layer in sight.layers.items():
+        # All numbers of a picture at once: a call for each of a hundred layers costs more than what it draws.
+        draws = self.random.random((len(sight.layers), 2, PLACES))
+        for (name, layer), (where, chance) in zip(sight.layers.items(), draws, strict=True):
             maps = layer.maps
             if name not in self.kept:
                 self.kept[name] = np.zeros((SIZE, len(maps)), np.float32)
                 self.seen[name] = 0
-            places = self.random.integers(0, maps.shape[1], min(PLACES, maps.shape[1]))
-            for place in places:
-                seen = self.seen[name]
-                row = seen if seen < SIZE else int(self.random.integers(0, seen + 1))
-                if row < SIZE and len(maps) == self.kept[name].shape[1]:
-                    self.kept[name][row] = maps[:, place]
-                self.seen[name] = seen + 1
+            count = min(PLACES, maps.shape[1])
+            seen = self.seen[name] + np.arange(count)
+            rows = np.where(seen < SIZE, seen, (chance[:count] * (seen + 1)).astype(np.int64))
+            taken = rows < SIZE
+            if taken.any() and len(maps) == self.kept[name].shape[1]:
+                places = (where[:count] * maps.shape[1]).astype(np.int64)[taken]
+                self.kept[name][rows[taken]] = maps[:, places].T
+            self.seen[name] += count
 
     def rows(self, layer: str) -> NDArray[np.float32]:
         """float32 (n, C), n at most SIZE."""

@@ -91,7 +91,7 @@ def upper_bound(subject: Subject, tensor: str) -> float | None:
 
 def _zeros(layer: LayerSight) -> int:
     # The minimum is known already where Ranges watches too; a layer above zero needs no look.
-    if "low" in layer.__dict__ and (layer.low > 0).all():
+    if layer.known_low is not None and (layer.known_low > 0).all():
         return 0
     return int(np.count_nonzero(layer.values == 0))
 
@@ -99,7 +99,7 @@ def _zeros(layer: LayerSight) -> int:
 def _saturated(pair: tuple[LayerSight, float]) -> int:
     layer, bound = pair
     edge = np.float32(0.99 * bound)
-    if "high" in layer.__dict__:
+    if layer.known_high is not None:
         reached = np.flatnonzero(~(layer.high < edge))
         # Most channels never reach the bound: look only into those that do.
         return int(np.count_nonzero(layer.maps[reached] >= edge))
