@@ -78,7 +78,7 @@ def photographs(count: int = 20) -> list[np.ndarray]:
 def test_patterns_excite_more_than_any_photograph(recipe, default_model: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     model = open_model(default_model)
     layer = next(x for x in model.layers if x.shape and x.shape[2:] == (14, 14) and x.kind == "activation")
-    channels = list(range(0, 160, 10))
+    channels = list(range(0, 160, 16))
     size = 64
     resized = model.preprocess.with_size((224, 224))
     seen = np.concatenate([
@@ -230,7 +230,8 @@ def test_pictures_of_a_real_network_are_the_same_for_any_batch_and_company(
     model = open_model(default_model)
     layer = model.layer("blocks.5.swish")
     found = []
-    for batch, channels in ((1, [0, 1, 2]), (2, [0, 1, 2]), (3, [0, 1, 2]), (8, [2, 40, 7, 1, 0])):
+    batches = ((1, [0, 1, 2]), (2, [0, 1, 2]), (3, [0, 1, 2]), (8, [2, 40, 7, 1, 0]))
+    for batch, channels in batches if threads == 1 else (batches[0], batches[3]):
         options: dict[str, Any] = {"recipe": CLEAR.with_(steps=24), "size": 48, "batch": batch}
         sheet = draw_filters(model, tmp_path / str(batch), [layer], channels=channels, **options).sheets[0]
         found.append({p.channel: pixels(p.image) for p in sheet.pictures})
