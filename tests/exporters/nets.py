@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -125,6 +127,32 @@ def densenet() -> nn.Module:
     from torchvision.models import DenseNet
 
     return DenseNet(growth_rate=32, block_config=(3, 3, 3, 3), num_init_features=64)
+
+
+def vgg16() -> nn.Module:
+    """VGG16 of an eighth of the channels, for pictures of 64x64: half a gigabyte of head would tell no more."""
+    from torchvision.models.vgg import VGG, make_layers
+
+    with torch.device("meta"):
+        net = VGG(make_layers([8, 8, "M", 16, 16, "M", *[32] * 3, "M", *[64] * 3, "M", *[64] * 3, "M"]))
+        net.avgpool = nn.AdaptiveAvgPool2d(2)
+        sizes = (64 * 2 * 2, 32, 32, 1000)
+        for place, (inside, outside) in zip((0, 3, 6), pairwise(sizes), strict=True):
+            net.classifier[place] = nn.Linear(inside, outside)
+    net.to_empty(device="cpu")
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.reset_parameters()
+    return net
+
+
+def convnext() -> nn.Module:
+    """ConvNeXt with four stages of one and two blocks."""
+    from torchvision.models import ConvNeXt
+    from torchvision.models.convnext import CNBlockConfig
+
+    stages = [CNBlockConfig(24, 48, 1), CNBlockConfig(48, 64, 1), CNBlockConfig(64, 96, 2), CNBlockConfig(96, None, 1)]
+    return ConvNeXt(stages)
 
 
 def broken() -> nn.Module:

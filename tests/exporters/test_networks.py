@@ -60,16 +60,16 @@ NETWORKS = {
         },
         "aliases": {"features.norm0": "features.conv0"},
     },
-    "torchvision:convnext_tiny": {
-        "layers": 119,
-        "exposed": 116,
-        "cam": "features.7.2",
+    "tests.exporters.nets:convnext": {
+        "layers": 41,
+        "exposed": 38,
+        "cam": "features.7.0",
         "shapes": {
-            "features.0.0": ("N", 96, 56, 56),
-            "features.0.1": ("N", 96, 56, 56),
-            "features.1.0": ("N", 96, 56, 56),
-            "features.1.0.block.3": ("N", 384, 56, 56),
-            "features.7.2": ("N", 768, 7, 7),
+            "features.0.0": ("N", 24, 16, 16),
+            "features.0.1": ("N", 24, 16, 16),
+            "features.1.0": ("N", 24, 16, 16),
+            "features.1.0.block.3": ("N", 96, 16, 16),
+            "features.7.0": ("N", 96, 2, 2),
         },
         "aliases": {},
     },
@@ -87,14 +87,14 @@ NETWORKS = {
         },
         "aliases": {"bn1": "bn1.act"},
     },
-    "torchvision:vgg16": {
+    "tests.exporters.nets:vgg16": {
         "layers": 37,
         "exposed": 32,
         "cam": "features.29",
         "shapes": {
-            "features.0": ("N", 64, 224, 224),
-            "features.28": ("N", 512, 14, 14),
-            "features.30": ("N", 512, 7, 7),
+            "features.0": ("N", 8, 64, 64),
+            "features.28": ("N", 64, 4, 4),
+            "features.30": ("N", 64, 2, 2),
             "classifier.6": ("N", 1000),
         },
         "aliases": {
