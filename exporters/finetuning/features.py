@@ -128,6 +128,13 @@ class Stored:
         rows = self.rows[index, version]
         return tuple(torch.from_numpy(np.asarray(m[rows], np.float32)) for m in self.maps)
 
+    def some(self, count: int) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Batches of the plain version of `count` pictures from all over, or of all where there are fewer."""
+        index = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64))
+        for start in range(0, len(index), 64):
+            piece = index[start : start + 64]
+            yield self.batch(piece, np.zeros_like(piece))
+
 
 def stored(entry: Entry, tensors: Sequence[str], samples: Sequence[Sample], versions: int) -> Stored:
     """What the cache holds of `samples`."""

@@ -17,6 +17,7 @@ from exporters.finetuning import checkpoint
 from exporters.finetuning.dataset import Dataset, Sample
 from exporters.finetuning.head import replace_weights
 from exporters.finetuning.network import file_digest
+from exporters.finetuning.norms import folded
 from exporters.finetuning.plan import Plan
 from exporters.finetuning.train import HEAD, Phase, Standing, Trainer
 from exporters.parity import TOLERANCE, ParityError
@@ -77,6 +78,7 @@ def ship(
     """
     weights, document = checkpoint.load(trainer.best)
     phase = next(p for p in phases if p.name == document["phase"])
+    phase.network.fold()
     phase.network.load(weights)
     arrays = phase.network.arrays()
     notes = []
@@ -171,11 +173,8 @@ def export_run(source: str | os.PathLike[str], target: str | os.PathLike[str]) -
         )
     prefix = "weights." if "history" in document else ""
     start = open_model(folder / "base.onnx")
-    arrays = {
-        key.removeprefix(prefix): value.numpy().astype(start.graph.weight(key.removeprefix(prefix)).dtype)
-        for key, value in tensors.items()
-        if key.startswith(prefix)
-    }
+    weights = folded({k.removeprefix(prefix): value for k, value in tensors.items() if k.startswith(prefix)})
+    arrays = {name: value.numpy().astype(start.graph.weight(name).dtype) for name, value in weights.items()}
     done = folder / "model.onnx"
     metadata = open_model(done).metadata if done.is_file() and not prefix else start.metadata
     with atomic_path(target) as temporary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from exporters._needs import nn, torch
 from exporters.finetuning.boundary import Boundary, float_initializers
 from exporters.finetuning.head import Head
+from exporters.finetuning.norms import Norms, State, folded, place_norms
 from inspector.errors import NotComputable, listing
 from inspector.graph import Graph
 from inspector.twin import Twin, build_twin, write_back
-
-State = dict[str, torch.Tensor]
 
 LAYOUT = torch.channels_last
 """Convolutions train in two thirds of the time with the channels innermost in memory; shapes stay (N, C, H, W)."""
@@ -25,12 +24,15 @@ LAYOUT = torch.channels_last
 class Network(nn.Module):
     """From the boundary's activations, or from the features where there is no trunk, to the scores.
 
-    The weights go by the names of the file's initializers. Norms keep their statistics, whatever is trained.
+    The weights go by the names of the file's initializers. The base's norms keep their statistics, whatever is trained;
+    norms: those of :mod:`exporters.finetuning.norms` that are put between, and folded in the end.
     """
 
-    def __init__(self, trunk: Twin | None, head: Twin, features: str, scores: str, dropout: float) -> None:
+    def __init__(
+        self, trunk: Twin | None, head: Twin, features: str, scores: str, dropout: float, norms: Norms | None = None
+    ) -> None:
         super().__init__()
-        self.trunk, self.head = trunk, head
+        self.trunk, self.head, self.norms = trunk, head, norms
         self.features, self.scores, self.dropout = features, scores, dropout
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
@@ -49,21 +51,37 @@ class Network(nn.Module):
             if twin is not None:
                 own = dict(twin.named_parameters())
                 found |= {n: own[k] for n, k in twin.keys.items() if k in own and own[k].requires_grad}
-        return found
+        return found if self.norms is None else found | self.norms.learned()
+
+    def moving(self) -> State:
+        """All that changes in training, by name and not copied: the weights that learn, and statistics of norms."""
+        found: State = {name: p.detach() for name, p in self.trained().items()}
+        return found if self.norms is None else found | self.norms.statistics()
 
     def state(self) -> State:
-        """A copy of the weights that learn."""
-        return {name: p.detach().clone() for name, p in self.trained().items()}
+        """A copy of all that changes in training."""
+        return {name: value.clone() for name, value in self.moving().items()}
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Takes over weights by name; others stay."""
-        with torch.no_grad():
-            for name, parameter in self.trained().items():
-                if name in state:
-                    parameter.copy_(state[name])
+        """Takes over weights and statistics by name; others stay."""
+        for name, value in self.moving().items():
+            if name in state:
+                value.copy_(state[name])
+
+    def begin_norms(self, batches: Iterator[tuple[torch.Tensor, ...]]) -> None:
+        """Measures what the norms begin with, on batches of what the network takes. Nothing where there are none."""
+        if self.norms is not None and self.trunk is not None:
+            self.norms.begin(batches, self.trunk)
+
+    def fold(self) -> None:
+        """Folds the norms into the weights; without them from here on."""
+        if self.norms is not None:
+            state = folded(self.state())
+            self.norms.stop()
+            self.load(state)
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """The weights that learn, as the file would hold them."""
+        """The weights that learn, as the file would hold them; with norms, call :meth:`fold` first."""
         names = self.trained().keys()
         found: dict[str, NDArray[np.float32]] = {}
         for twin in (self.trunk, self.head):
@@ -74,6 +92,8 @@ class Network(nn.Module):
     def frozen_digest(self) -> str:
         """SHA-256 of everything in the module that does not learn, the statistics of norms included."""
         learns = {id(p) for p in self.trained().values()}
+        if self.norms is not None:
+            learns |= {id(value) for value in (*self.norms.parameters(), *self.norms.buffers())}
         digest = hashlib.sha256()
         for name, value in (*self.named_parameters(), *self.named_buffers()):
             if id(value) not in learns:
@@ -81,15 +101,18 @@ class Network(nn.Module):
         return digest.hexdigest()
 
 
-def build_network(graph: Graph, head: Head, boundary: Boundary | None, shape: Sequence[int], dropout: float) -> Network:
+def build_network(
+    graph: Graph, head: Head, boundary: Boundary | None, shape: Sequence[int], dropout: float, norms: str = "kept"
+) -> Network:
     """The trained part of `graph`: from the boundary, or from the features alone where it is None.
 
-    shape: of the network's input, for parts that read it. Weights that the frozen part reads too stay frozen.
+    shape: of the network's input, for parts that read it. Weights that the frozen part reads too stay frozen. norms:
+    ``batch`` puts norms behind what is trained, off until :meth:`Network.begin_norms`.
     Raises TwinUnsupported, NotComputable for quantised weights.
     """
     shapes = {graph.inputs[0].name: tuple(shape)}
     top = build_twin(graph, [head.scores], [head.features], trainable=True, shapes=shapes)
-    trunk = None
+    trunk, between = None, None
     if boundary is not None:
         trunk = build_twin(graph, [head.features], boundary.tensors, trainable=True, shapes=shapes)
         # In place, an activation has to copy its input for the backward pass; out of place it keeps what is there.
@@ -99,7 +122,11 @@ def build_network(graph: Graph, head: Head, boundary: Boundary | None, shape: Se
         for name, key in trunk.keys.items():
             if name in below and key in own:
                 own[key].requires_grad_(False)
-    network = Network(trunk, top, head.features, head.scores, dropout)
+        if norms == "batch":
+            free = {n for n, key in trunk.keys.items() if key in own and own[key].requires_grad}
+            places = place_norms(graph, boundary.start, head.node)
+            between = Norms(trunk, [p for p in places if {p.weight, p.bias} <= free])
+    network = Network(trunk, top, head.features, head.scores, dropout, between)
     made = [n for twin in (trunk, top) if twin is not None for n in twin.made_by_nodes]
     if made:
         raise NotComputable(

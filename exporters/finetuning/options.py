@@ -14,6 +14,7 @@ BALANCES = ("weights", "sampling", "none")
 METRICS = ("balanced_accuracy", "accuracy", "loss")
 PRECISIONS = ("auto", "float32", "bfloat16")
 CACHE_TYPES = ("float16", "float32")
+NORMS = ("kept", "batch")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Options:
     augment_seed: of the versions; the same for every `seed`, so that runs share what is stored.
     val, test: shares held out where the data names no such split. size: (H, W) of the input instead of the base's.
     cache_dtype: of the activations at the boundary. precision: of the training; ``auto`` takes bfloat16 on a GPU.
+    norms: ``kept``: as the base has them, in inference mode. ``batch``: a batch norm behind each unfrozen convolution
+        while the joint phase trains, folded into its weights in the end; see :mod:`exporters.finetuning.norms`.
     devices: processes or GPUs that share a batch, by Lightning Fabric.
     """
 
@@ -69,6 +72,7 @@ class Options:
     seed: int = 0
     cache_dtype: str = "float16"
     precision: str = "auto"
+    norms: str = "kept"
     devices: int = 1
 
     def __post_init__(self) -> None:
@@ -86,7 +90,7 @@ class Options:
                 raise UsageError(f"{name} {value:g} is out of range", f"give {low:g} to {high:g}")
         for name, known in (
             ("schedule", SCHEDULES), ("balance", BALANCES), ("select", METRICS), ("precision", PRECISIONS),
-            ("cache_dtype", CACHE_TYPES),
+            ("cache_dtype", CACHE_TYPES), ("norms", NORMS),
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise UsageError(f"there is no {name} {getattr(self, name)!r}", f"known: {', '.join(known)}")
@@ -94,6 +98,10 @@ class Options:
             raise UsageError(f"there is no augmentation {unknown[0]!r}", f"known: {', '.join(AUGMENTATIONS)}, none")
         if self.size is not None and min(self.size) < 8:
             raise UsageError(f"a size of {self.size[1]}x{self.size[0]} is too small", "give 8 pixels or more")
+        if self.norms == "batch" and self.devices > 1:
+            raise UsageError(
+                f"norms batch goes by whole batches, and {self.devices} devices share one", "give devices 1"
+            )
         if self.val + self.test >= 0.95:
             raise UsageError(f"val {self.val:g} and test {self.test:g} leave nothing to train on")
 

@@ -9,6 +9,7 @@ from typing import Any
 from exporters.finetuning.boundary import Boundary, first_node, float_initializers
 from exporters.finetuning.dataset import Dataset
 from exporters.finetuning.head import Head
+from exporters.finetuning.norms import place_norms
 from exporters.finetuning.options import Options
 from inspector.graph import Graph, node_inputs
 from inspector.layers import Layer
@@ -97,15 +98,22 @@ def make_plan(
     if between:
         rows.append(PlannedLayer("between layers", "", sum(between.values()), None, options.joint_rate, tuple(between)))
     norms = sum(node.op_type == "BatchNormalization" for node in graph.nodes)
+    said = (
+        f"{norms} batch norms, all in inference mode in both phases: their statistics stay"
+        if norms
+        else "none in the graph: they are folded into the convolutions, so their statistics stay"
+    )
+    if boundary is not None and options.norms == "batch":
+        free = {n for row in rows if row.joint is not None for n in row.weights}
+        count = sum({p.weight, p.bias} <= free for p in place_norms(graph, boundary.start, head.node))
+        said += f"; {count} more behind unfrozen layers in the joint phase, folded into them in the end"
     return Plan(
         base,
         dataset.classes,
         tuple(rows),
         boundary.first.name if boundary else None,
         (*(boundary.tensors if boundary else ()), head.features),
-        f"{norms} batch norms, all in inference mode in both phases: their statistics stay"
-        if norms
-        else "none in the graph: they are folded into the convolutions, so their statistics stay",
+        said,
         dataset.counts(),
         model.preprocess.to_json(),
         options.to_json(),

@@ -31,6 +31,7 @@ from exporters.finetuning.finish import Shipped, ship
 from exporters.finetuning.head import Head, find_head, write_with_head
 from exporters.finetuning.metrics import measure
 from exporters.finetuning.network import Network, build_network, relative_sizes
+from exporters.finetuning.norms import followed
 from exporters.finetuning.options import Options
 from exporters.finetuning.plan import Plan, make_plan
 from exporters.finetuning.train import HEAD, JOINT, Phase, Standing, Trainer
@@ -509,20 +510,28 @@ def compared(
     }
 
 
+_MEASURED = 1024
+"""Training pictures that norms are measured on before they begin."""
+
+
 def make_phases(made: Prepared, entry: caching.Entry, shape: tuple[int, ...]) -> list[Phase]:
     options, dataset, head = made.options, made.dataset, made.head
 
     def phase(name: str, epochs: int, rate: float, boundary: Boundary | None, tensors: Sequence[str]) -> Phase:
-        network: Network = build_network(made.model.graph, head, boundary, shape, options.dropout)
+        network: Network = build_network(made.model.graph, head, boundary, shape, options.dropout, options.norms)
+        train = stored(entry, tensors, dataset.train, options.versions)
+        network.begin_norms(train.some(_MEASURED))
         shares = made.plan.rates()
-        sizes = {} if boundary is None else {n: s * shares.get(n, 1.0) for n, s in relative_sizes(network).items()}
+        sizes = {}
+        if boundary is not None:
+            sizes = {n: s * shares.get(followed(n), 1.0) for n, s in relative_sizes(network).items()}
         return Phase(
             name,
             epochs,
             rate,
             options.patience or max(5, epochs // 2),
             network,
-            stored(entry, tensors, dataset.train, options.versions),
+            train,
             stored(entry, tensors, dataset.val, 1),
             sizes,
         )

@@ -19,7 +19,8 @@ from exporters._needs import nn, torch
 from exporters.finetuning import checkpoint
 from exporters.finetuning.features import Stored
 from exporters.finetuning.metrics import Metrics, better, measure
-from exporters.finetuning.network import Network, State
+from exporters.finetuning.network import Network
+from exporters.finetuning.norms import State, folded
 from exporters.finetuning.options import Options
 from inspector.errors import InspectorError
 
@@ -190,7 +191,7 @@ class Trainer:
             if entry["best"]:
                 state.best = entry
             if entry["best"] and self.rank == 0:
-                checkpoint.save(self.best, network.state(), {"options": options.to_json(), **entry})
+                checkpoint.save(self.best, folded(network.state()), {"options": options.to_json(), **entry})
             network.load(weights)
             seconds = time.perf_counter() - started
             entry["seconds"] = round(seconds, 3)
@@ -308,8 +309,8 @@ class Trainer:
         # The first steps count less, or the weights before the phase would weigh in for long.
         decay = min(self.options.average, (1 + step) / (10 + step))
         with torch.no_grad():
-            for name, parameter in network.trained().items():
-                average[name].lerp_(parameter, 1 - decay)
+            for name, value in network.moving().items():
+                average[name].lerp_(value, 1 - decay)
 
     def scores(self, network: Network, data: Stored) -> NDArray[np.float32]:
         """Scores of the plain version of every picture: float32 (N, K)."""

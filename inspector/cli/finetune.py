@@ -82,6 +82,9 @@ def finetune(
     precision: Annotated[
         str, typer.Option("--precision", metavar="TYPE", help="auto (bfloat16 on a GPU), float32 or bfloat16.")
     ] = "auto",
+    norms: Annotated[
+        str, typer.Option("--norms", metavar="kept|batch", help="batch: norms behind unfrozen layers, folded later.")
+    ] = "kept",
     devices: Annotated[
         int, typer.Option("--devices", metavar="N", help="Processes or GPUs; needs the extra fabric.")
     ] = 1,
@@ -106,7 +109,7 @@ def finetune(
         "batch": batch, "weight_decay": weight_decay, "label_smoothing": label_smoothing, "dropout": dropout,
         "mixup": mixup, "average": average, "schedule": schedule, "balance": balance, "select": select,
         "patience": patience, "versions": versions, "val": val, "test": test, "seed": seed,
-        "cache_dtype": cache_dtype, "precision": precision, "devices": devices,
+        "cache_dtype": cache_dtype, "precision": precision, "norms": norms, "devices": devices,
         "augment": tuple(k.strip() for k in augment.split(",") if k.strip() not in ("", "none")),
         "size": (size, size) if size else None,
     }  # fmt: skip

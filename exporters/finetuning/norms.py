@@ -1,0 +1,180 @@
+"""Batch norms for the joint phase, in a base whose own are folded away or frozen, and their way back into the weights.
+
+Far from the pictures that a base has learned, its channels are no longer on the scale that they were trained at, and
+with every step they move further. A norm (https://arxiv.org/abs/1502.03167) behind each convolution that is trained
+keeps them there. It begins with what it measures on the training pictures, so that the network first computes what it
+did; while it trains it goes by its batches; in the end it is folded into the weights before it, and the file has the
+nodes that it had.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from exporters._needs import nn, torch
+from inspector.graph import Graph, node_inputs
+from inspector.twin import Twin
+
+State = dict[str, torch.Tensor]
+
+MOMENTUM = 0.1
+"""Weight of a batch in the running statistics."""
+
+EPSILON = 1e-5
+
+_PARTS = ("gain", "offset", "mean", "variance")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a norm stands: behind the node that makes `tensor` by its initializers weight (C, ...) and bias (C,)."""
+
+    tensor: str
+    weight: str
+    bias: str
+
+    def key(self, part: str) -> str:
+        """The name of ``gain``, ``offset``, ``mean`` or ``variance`` in a state; no initializer is named so."""
+        return json.dumps(["norm", self.weight, self.bias, part])
+
+
+class Norm(nn.Module):
+    """Batch norm of (N, C, H, W) that can be off. gain, offset: float32 (C,), learned; mean, variance: running."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.place = place
+        self.on = False
+        self._sums: list[torch.Tensor] = []
+        self.gain = nn.Parameter(torch.ones(0))
+        self.offset = nn.Parameter(torch.zeros(0))
+        self.register_buffer("mean", torch.zeros(0))
+        self.register_buffer("variance", torch.ones(0))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """The values normalised: by their own statistics while training, by the running ones otherwise."""
+        if not self.on:
+            return values
+        mean, variance = self._buffers["mean"], self._buffers["variance"]
+        # Of a single value there is no variance.
+        batch = self.training and values.numel() > values.shape[1]
+        return nn.functional.batch_norm(values, mean, variance, self.gain, self.offset, batch, MOMENTUM, EPSILON)
+
+    def measure(self, values: torch.Tensor) -> None:
+        """Adds values to what the norm begins with. Those of 1x1 maps (of a squeeze-and-excite block) do not count."""
+        if values.ndim == 4 and values.shape[2] * values.shape[3] > 1:
+            wide = values.double()
+            count = torch.tensor(float(values.numel() // values.shape[1]), dtype=torch.float64)
+            found = [count, wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3))]
+            self._sums = [a + b for a, b in zip(self._sums, found, strict=True)] if self._sums else found
+
+    def begin(self) -> None:
+        """Takes the measured statistics, and such gains and offsets that nothing changes; stays off without any."""
+        if not self._sums:
+            return
+        count, total, squares = self._sums
+        mean = total / count
+        variance = (squares / count - mean.square()).clamp(min=0)
+        self.gain = nn.Parameter((variance + EPSILON).sqrt().float())
+        self.offset = nn.Parameter(mean.float())
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("variance", variance.float())
+        self._sums, self.on = [], True
+
+
+class Norms(nn.Module):
+    """The norms of a network's trained part. They are off until :meth:`begin`."""
+
+    def __init__(self, trunk: Twin, places: list[Place]) -> None:
+        super().__init__()
+        self._measuring = False
+        found = {place.tensor: Norm(place) for place in places}
+        self.all = nn.ModuleList(found.values())
+        self._each = tuple(found.values())
+        trunk._steps = tuple(self._with(step, found.get(step.names[0])) for step in trunk._steps)
+
+    def _with(self, step: Any, norm: Norm | None) -> Any:
+        if norm is None:
+            return step
+        inner = step.run
+
+        def run(*given: Any) -> Any:
+            values = inner(*given)
+            if self._measuring:
+                norm.measure(values)
+            return norm(values)
+
+        return replace(step, run=run)
+
+    def begin(self, batches: Iterator[tuple[torch.Tensor, ...]], trunk: Twin) -> None:
+        """Measures `batches` of what the trunk takes, and turns the norms on."""
+        self._measuring = True
+        with torch.no_grad():
+            for batch in batches:
+                trunk(*batch)
+        self._measuring = False
+        for norm in self._each:
+            norm.begin()
+
+    def learned(self) -> dict[str, nn.Parameter]:
+        """Gains and offsets by their names in a state."""
+        return {n.place.key(part): getattr(n, part) for n in self._each if n.on for part in ("gain", "offset")}
+
+    def statistics(self) -> State:
+        """The running statistics by their names in a state; not copies."""
+        return {n.place.key(part): getattr(n, part) for n in self._each if n.on for part in ("mean", "variance")}
+
+    def stop(self) -> None:
+        """Turns them off: the weights are folded."""
+        for norm in self._each:
+            norm.on = False
+
+
+def place_norms(graph: Graph, start: int, stop: int) -> list[Place]:
+    """Where norms belong among the nodes from `start` to before `stop`.
+
+    Behind each convolution with a bias and behind each BatchNormalization, where a gain and an offset can be folded
+    into their initializers and into nothing else: those that other nodes read too stay without.
+    """
+    readers = Counter(name for node in graph.nodes for name in node_inputs(node))
+    consumers: dict[str, list[str]] = {}
+    for node in graph.nodes:
+        for name in node_inputs(node):
+            consumers.setdefault(name, []).append(node.op_type)
+    places = []
+    for node in graph.nodes[start:stop]:
+        if node.op_type not in ("Conv", "BatchNormalization") or node.domain not in ("", "ai.onnx"):
+            continue
+        if len(node.input) < 3 or any(n not in graph.initializers or readers[n] != 1 for n in node.input[1:3]):
+            continue
+        if node.op_type == "Conv" and consumers.get(node.output[0]) == ["BatchNormalization"]:
+            continue
+        places.append(Place(node.output[0], node.input[1], node.input[2]))
+    return places
+
+
+def followed(name: str) -> str:
+    """The initializer whose rate the tensor `name` of a state goes by: the weights before a norm, or itself."""
+    return str(json.loads(name)[1]) if _is_norm(name) else name
+
+
+def folded(state: Mapping[str, torch.Tensor]) -> State:
+    """A state with its norms folded into weights and biases: what the file holds."""
+    found = {name: value for name, value in state.items() if not _is_norm(name)}
+    for weight, bias in dict.fromkeys(tuple(json.loads(name)[1:3]) for name in state if _is_norm(name)):
+        place = Place("", weight, bias)
+        gain, offset, mean, variance = (state[place.key(part)].double() for part in _PARTS)
+        scale = gain / (variance + EPSILON).sqrt()
+        before = found[weight]
+        rows = scale.reshape(-1, *[1] * (before.ndim - 1))
+        found[weight] = (before.double() * rows).to(before.dtype)
+        found[bias] = ((found[bias].double() - mean) * scale + offset).to(found[bias].dtype)
+    return found
+
+
+def _is_norm(name: str) -> bool:
+    return name.startswith('["norm", ')
