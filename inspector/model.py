@@ -197,12 +197,26 @@ class Model:
         """Scores (N, K) -> probabilities (N, K): softmax, sigmoid, or the scores themselves, as the model means it."""
         return to_probabilities(scores, self._classifier().activation)
 
-    def predict(self, image: Any, top: int = 3) -> list[Prediction]:
+    def mean_scores(self, image: Any, kinds: Sequence[str] = ()) -> NDArray[np.float32]:
+        """Scores (K,) of one picture, the mean over its flips and turns; `kinds` as in :func:`inspector.poses.poses`.
+
+        The mean of scores is the geometric mean of probabilities. One pose after the other: a file may fix its batch.
+        """
+        if not kinds:
+            return np.asarray(self.scores(self.tensor(image))[0])
+        from inspector.poses import posed, poses
+
+        picture = open_image(image)
+        rows = [self.scores(self.tensor(posed(picture, pose)))[0] for pose in poses(kinds)]
+        return np.asarray(np.mean(rows, axis=0, dtype=np.float64), np.float32)
+
+    def predict(self, image: Any, top: int = 3, poses: Sequence[str] = ()) -> list[Prediction]:
         """The `top` most likely classes of one picture, most likely first.
 
+        poses: ``hflip``, ``vflip``, ``rotate``: the answer is that of the scores' mean over them.
         Raises NotComputable for a model without a classification output, UsageError for top < 1.
         """
-        return self.top(self.scores(self.tensor(image))[0], top)
+        return self.top(self.mean_scores(image, poses), top)
 
     def top(self, scores: NDArray[Any], top: int = 3) -> list[Prediction]:
         """The `top` classes of one row of scores (K,)."""

@@ -312,7 +312,7 @@ def test_an_error_in_the_middle_leaves_one_whole_document(
 
     calls = []
 
-    def predict(self: Model, image: object, top: int = 3) -> list[Any]:
+    def predict(self: Model, image: object, *more: object) -> list[Any]:
         calls.append(image)
         if len(calls) == 2:
             raise OutputError("the disk is full")
@@ -439,7 +439,7 @@ def test_whatever_ends_a_command_there_is_one_document(
 
     done: list[object] = []
 
-    def predict(self: Model, image: object, top: int = 3) -> list[Any]:
+    def predict(self: Model, image: object, *more: object) -> list[Any]:
         if len(done) == before:
             raise error
         done.append(image)

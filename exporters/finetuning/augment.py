@@ -1,6 +1,6 @@
 """A few fixed versions of each training picture, so that what is frozen is computed once for each of them.
 
-``hflip``, ``vflip``: mirrored left-right, up-down. ``rotate``: by quarter turns. ``crop``: 60 to 100 % of the area with
+``hflip``, ``vflip``, ``rotate``: see :mod:`inspector.poses`. ``crop``: 60 to 100 % of the area with
 sides in a ratio of 3/4 to 4/3 (https://arxiv.org/abs/1409.4842). ``colour``: brightness, contrast and saturation times
 0.8 to 1.2. Flips and turns are gone through one after the other; crops and colours are drawn for each version.
 """
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from inspector.poses import posed, poses
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -22,7 +24,7 @@ _RANDOM = ("crop", "colour")
 
 def distinct_versions(kinds: Sequence[str], versions: int) -> int:
     """How many of `versions` can differ: as many as there are flips and turns, where nothing is drawn."""
-    return versions if any(kind in _RANDOM for kind in kinds) else min(versions, len(_poses(kinds)))
+    return versions if any(kind in _RANDOM for kind in kinds) else min(versions, len(poses(kinds)))
 
 
 def augmented(image: Image, digest: str, version: int, kinds: Sequence[str], seed: int) -> Image:
@@ -32,7 +34,6 @@ def augmented(image: Image, digest: str, version: int, kinds: Sequence[str], see
     """
     if version == 0:
         return image
-    from PIL import Image as images
     from PIL import ImageEnhance
 
     rng = np.random.default_rng(
@@ -40,29 +41,12 @@ def augmented(image: Image, digest: str, version: int, kinds: Sequence[str], see
     )
     if "crop" in kinds:
         image = image.crop(_window(image.size, rng))
-    poses = _poses(kinds)
-    turns, mirrored = poses[version % len(poses)]
-    if turns:
-        turn = images.Transpose
-        image = image.transpose((turn.ROTATE_90, turn.ROTATE_180, turn.ROTATE_270)[turns - 1])
-    if mirrored:
-        image = image.transpose(images.Transpose.FLIP_LEFT_RIGHT)
+    known = poses(kinds)
+    image = posed(image, known[version % len(known)])
     if "colour" in kinds:
         for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
             image = enhance(image).enhance(float(rng.uniform(0.8, 1.2)))
     return image
-
-
-def _poses(kinds: Sequence[str]) -> list[tuple[int, bool]]:
-    """(quarter turns, mirrored left-right) of each pose, the plain one first; up-down is a half turn mirrored."""
-    poses = [(0, False)]
-    if "hflip" in kinds:
-        poses.append((0, True))
-    if "vflip" in kinds:
-        poses += [((turns + 2) % 4, not mirrored) for turns, mirrored in poses]
-    if "rotate" in kinds:
-        poses += [((turns + more) % 4, mirrored) for more in (1, 2, 3) for turns, mirrored in poses]
-    return list(dict.fromkeys(poses))
 
 
 def _window(size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int, int, int]:

@@ -49,16 +49,17 @@ class Shipped:
     notes: tuple[str, ...]
 
     def scores(
-        self, samples: Sequence[Sample], progress: Callable[[str, int, int], None] = lambda what, done, total: None
+        self,
+        samples: Sequence[Sample],
+        poses: Sequence[str] = (),
+        progress: Callable[[str, int, int], None] = lambda what, done, total: None,
     ) -> NDArray[np.float32]:
-        """Scores of the file itself on pictures from their files: float32 (N, K)."""
+        """Scores of the file itself on pictures from their files, the mean over `poses`: float32 (N, K)."""
         found = []
-        for start in range(0, len(samples), 16):
-            piece = samples[start : start + 16]
-            tensors = [self.model.preprocess.tensor(open_image(s.path)) for s in piece]
-            found.append(self.model.scores(np.concatenate(tensors)))
-            progress("running model.onnx", start + len(piece), len(samples))
-        return np.concatenate(found)
+        for sample in samples:
+            found.append(self.model.mean_scores(sample.path, poses))
+            progress("running model.onnx", len(found), len(samples))
+        return np.stack(found)
 
 
 def ship(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from inspector.errors import UsageError, nearest
+from inspector.poses import POSES
 
 AUGMENTATIONS = ("hflip", "vflip", "rotate", "crop", "colour")
 SCHEDULES = ("onecycle", "cosine")
@@ -39,6 +40,8 @@ class Options:
         a phase ends; half of its epochs, but at least five, unless given.
     augment: see :mod:`exporters.finetuning.augment`. versions: stored for each training picture, the plain one first.
     augment_seed: of the versions; the same for every `seed`, so that runs share what is stored.
+    poses: flips and turns that the scores of test pictures are averaged over, as `inspector predict --poses` does; of
+        validation pictures where there is no test split, at the end alone. See :mod:`inspector.poses`.
     val, test: shares held out where the data names no such split. size: (H, W) of the input instead of the base's.
     cache_dtype: of the activations at the boundary. precision: of the training; ``auto`` takes bfloat16 on a GPU.
     norms: ``kept``: as the base has them, in inference mode. ``batch``: a batch norm behind each unfrozen convolution
@@ -66,6 +69,7 @@ class Options:
     augment: tuple[str, ...] = ("hflip", "crop", "colour")
     versions: int = 4
     augment_seed: int = 0
+    poses: tuple[str, ...] = ()
     val: float = 0.2
     test: float = 0.0
     size: tuple[int, int] | None = None
@@ -96,6 +100,8 @@ class Options:
                 raise UsageError(f"there is no {name} {getattr(self, name)!r}", f"known: {', '.join(known)}")
         if unknown := [kind for kind in self.augment if kind not in AUGMENTATIONS]:
             raise UsageError(f"there is no augmentation {unknown[0]!r}", f"known: {', '.join(AUGMENTATIONS)}, none")
+        if unknown := [kind for kind in self.poses if kind not in POSES]:
+            raise UsageError(f"there is no pose {unknown[0]!r}", f"known: {', '.join(POSES)}")
         if self.size is not None and min(self.size) < 8:
             raise UsageError(f"a size of {self.size[1]}x{self.size[0]} is too small", "give 8 pixels or more")
         if self.norms == "batch" and self.devices > 1:

@@ -433,7 +433,7 @@ def _on_cache(
     shipped = ship(made.model, phases, trainer, state, dataset, made.plan, made.base, folder / MODEL, note)
     frozen = {"file": dict(zip(("before", "after"), shipped.frozen, strict=True)), **compared(phases, before, found)}
     judged = dataset.test or dataset.val
-    scores = shipped.scores(judged, progress)
+    scores = shipped.scores(judged, options.poses, progress)
     figures = measure(scores, np.array([s.label for s in judged]))
     test = figures if dataset.test else None
     reporter.finish(shipped.model, state, judged, scores, figures)

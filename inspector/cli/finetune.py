@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from inspector.cli.console import Console, JsonOption, ProviderOption, QuietOption, ThreadsOption, relative
+from inspector.poses import pose_kinds
 
 
 def finetune(
@@ -64,6 +65,9 @@ def finetune(
         str, typer.Option("--augment", metavar="KIND,...", help="hflip, vflip, rotate, crop, colour, or none.")
     ] = "hflip,crop,colour",
     versions: Annotated[int, typer.Option("--versions", metavar="N", help="Stored of each training picture.")] = 4,
+    poses: Annotated[
+        str, typer.Option("--poses", metavar="KIND,...", help="Test answers averaged over hflip, vflip, rotate.")
+    ] = "none",
     val: Annotated[float, typer.Option("--val", metavar="SHARE", help="Held out where DATA has no such split.")] = 0.2,
     test: Annotated[float, typer.Option("--test", metavar="SHARE", help="The same for testing.")] = 0.0,
     size: Annotated[
@@ -111,6 +115,7 @@ def finetune(
         "patience": patience, "versions": versions, "val": val, "test": test, "seed": seed,
         "cache_dtype": cache_dtype, "precision": precision, "norms": norms, "devices": devices,
         "augment": tuple(k.strip() for k in augment.split(",") if k.strip() not in ("", "none")),
+        "poses": pose_kinds(poses),
         "size": (size, size) if size else None,
     }  # fmt: skip
     shared = {"weights": weights, "pretrained": pretrained, "note": console.note, "progress": _progress(console)}

@@ -18,12 +18,16 @@ from inspector.cli.console import (
     top_document,
     top_line,
 )
+from inspector.poses import pose_kinds
 
 
 def predict(
     model: ModelArgument,
     images: ImagesArgument,
     top: Annotated[int, typer.Option("--top", metavar="K", min=1, help="How many classes.")] = 3,
+    poses: Annotated[
+        str, typer.Option("--poses", metavar="KIND,...", help="Averages over hflip, vflip, rotate.")
+    ] = "none",
     json: JsonOption = False,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
@@ -31,9 +35,10 @@ def predict(
 ) -> None:
     """Name the most likely classes of pictures, with probabilities."""
     console = Console("predict", json, quiet)
+    kinds = pose_kinds(poses)
     opened = console.open(model, provider, threads)
 
     def handle(picture: Picture) -> dict[str, Any]:
-        return {"path": picture.path, "top": top_document(opened.predict(picture.source, top))}
+        return {"path": picture.path, "top": top_document(opened.predict(picture.source, top, kinds))}
 
     console.each(opened, images, handle, lambda entry: f"{entry['path']}: {top_line(entry['top'])}")

@@ -32,23 +32,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from measure import DEFAULT_MODEL, report
 
 OPTIONS = (
-    "--unfreeze-from", "blocks.8", "--balance", "none", "--select", "accuracy", "--average", "0.98",
-    "--patience", "99", "--head-epochs", "15",
+    "--balance", "none", "--select", "accuracy", "--average", "0.98", "--patience", "99", "--head-epochs", "15",
 )  # fmt: skip
-"""What all runs have in common; the cut is that of a first try that is older than this file."""
+"""What all runs have in common."""
 
+CUT, DEEPER = ("--unfreeze-from", "blocks.8"), ("--unfreeze-from", "blocks.5")
 FLIPS, TURNS = ("--augment", "hflip,vflip", "--versions", "4"), ("--augment", "hflip,vflip,rotate", "--versions", "8")
-FAST = ("--joint-rate", "1e-2", "--lowest-rate", "1")
+FAST, SLOW = ("--joint-rate", "1e-2", "--lowest-rate", "1"), ("--joint-rate", "5e-3", "--lowest-rate", "1")
+NORMS = ("--norms", "batch")
 CANDIDATES = (
-    (*FLIPS, "--joint-rate", "5e-3", "--lowest-rate", "0.3"),
-    (*FLIPS, *FAST),
-    (*FLIPS, *FAST, "--size", "300"),
-    (*TURNS, *FAST, "--mixup", "0.2"),
+    (*CUT, *FLIPS, "--joint-rate", "5e-3", "--lowest-rate", "0.3"),
+    (*CUT, *FLIPS, *FAST),
+    (*CUT, *FLIPS, *FAST, "--size", "300"),
+    (*CUT, *TURNS, *FAST, "--mixup", "0.2"),
+    (*DEEPER, *TURNS, *FAST, "--mixup", "0.2"),
+    (*CUT, *TURNS, *SLOW, *NORMS, "--mixup", "0.2"),
+    (*CUT, *TURNS, *SLOW, *NORMS, "--mixup", "1"),
 )
-"""What was tried."""
+"""What was tried; the cut of the first is that of a try that is older than this file."""
 
-CHOSEN = 3
-FINAL = ("--joint-epochs", "24", "--val", "0.1")
+CHOSEN = 6
+FINAL = ("--joint-epochs", "16", "--val", "0.1")
 """The final runs train on half of what validated the candidates; as many epochs as keep them within twenty minutes."""
 
 SEEDS = (0, 1, 2)

@@ -1,0 +1,50 @@
+"""Flips and quarter turns of a picture, for training and for answers that are averaged over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from inspector.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+POSES = ("hflip", "vflip", "rotate")
+"""``hflip``, ``vflip``: mirrored left-right, up-down. ``rotate``: by quarter turns."""
+
+Pose = tuple[int, bool]
+"""(quarter turns counter-clockwise, then mirrored left-right)."""
+
+
+def poses(kinds: Sequence[str]) -> list[Pose]:
+    """All different poses that `kinds` make together, the plain one first; up-down is a half turn mirrored.
+
+    One or two flips make two or four, turns and a flip eight. Names that are no pose count for nothing.
+    """
+    found: list[Pose] = [(0, False)]
+    if "hflip" in kinds:
+        found.append((0, True))
+    if "vflip" in kinds:
+        found += [((turns + 2) % 4, not mirrored) for turns, mirrored in found]
+    if "rotate" in kinds:
+        found += [((turns + more) % 4, mirrored) for more in (1, 2, 3) for turns, mirrored in found]
+    return list(dict.fromkeys(found))
+
+
+def posed(image: Image, pose: Pose) -> Image:
+    """The picture in another pose; itself in the plain one."""
+    from PIL.Image import Transpose
+
+    turns, mirrored = pose
+    if turns:
+        image = image.transpose((Transpose.ROTATE_90, Transpose.ROTATE_180, Transpose.ROTATE_270)[turns - 1])
+    return image.transpose(Transpose.FLIP_LEFT_RIGHT) if mirrored else image
+
+
+def pose_kinds(text: str) -> tuple[str, ...]:
+    """``hflip,vflip`` as a tuple. Raises UsageError for what is no pose."""
+    kinds = tuple(kind.strip() for kind in text.split(",") if kind.strip() not in ("", "none"))
+    if unknown := [kind for kind in kinds if kind not in POSES]:
+        raise UsageError(f"there is no pose {unknown[0]!r}", f"known: {', '.join(POSES)}")
+    return kinds
