@@ -200,14 +200,18 @@ class Model:
     def mean_scores(self, image: Any, kinds: Sequence[str] = ()) -> NDArray[np.float32]:
         """Scores (K,) of one picture, the mean over its flips and turns; `kinds` as in :func:`inspector.poses.poses`.
 
-        The mean of scores is the geometric mean of probabilities. One pose after the other: a file may fix its batch.
+        The mean of scores is the geometric mean of probabilities. Raises UsageError for what is no pose.
         """
         if not kinds:
             return np.asarray(self.scores(self.tensor(image))[0])
-        from inspector.poses import posed, poses
+        from inspector.poses import check_poses, posed, poses
 
+        check_poses(kinds)
         picture = open_image(image)
-        rows = [self.scores(self.tensor(posed(picture, pose)))[0] for pose in poses(kinds)]
+        tensors = [self.tensor(posed(picture, pose)) for pose in poses(kinds)]
+        # A turn of an oblong picture has another shape where the preprocess keeps it.
+        together = len({t.shape for t in tensors}) == 1
+        rows = self.scores(np.concatenate(tensors)) if together else [self.scores(t)[0] for t in tensors]
         return np.asarray(np.mean(rows, axis=0, dtype=np.float64), np.float32)
 
     def predict(self, image: Any, top: int = 3, poses: Sequence[str] = ()) -> list[Prediction]:

@@ -45,6 +45,13 @@ def posed(image: Image, pose: Pose) -> Image:
 def pose_kinds(text: str) -> tuple[str, ...]:
     """``hflip,vflip`` as a tuple. Raises UsageError for what is no pose."""
     kinds = tuple(kind.strip() for kind in text.split(",") if kind.strip() not in ("", "none"))
+    check_poses(kinds)
+    return kinds
+
+
+def check_poses(kinds: Sequence[str]) -> None:
+    """Raises UsageError for what is no pose."""
+    if isinstance(kinds, str):
+        raise UsageError(f"poses are a sequence of names, not the text {kinds!r}", f"give ({kinds!r},)")
     if unknown := [kind for kind in kinds if kind not in POSES]:
         raise UsageError(f"there is no pose {unknown[0]!r}", f"known: {', '.join(POSES)}")
-    return kinds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,3 +73,21 @@ def test_what_is_no_pose_is_said() -> None:
     assert pose_kinds("none") == ()
     with pytest.raises(UsageError, match="there is no pose 'crop'"):
         pose_kinds("hflip,crop")
+
+
+def test_the_library_says_it_too(default_model: Path, photo: Path) -> None:
+    model = open_model(default_model)
+    with pytest.raises(UsageError, match="there is no pose 'flip'; known: hflip, vflip, rotate"):
+        model.predict(photo, poses=("flip",))
+    with pytest.raises(UsageError, match="poses are a sequence of names, not the text 'hflip'"):
+        model.predict(photo, poses="hflip")
+
+
+def test_a_file_of_one_picture_at_a_time(make_model: Any, photo: Path) -> None:
+    def build(net: Any, x: str) -> str:
+        return net("Gemm", net("Flatten", net("GlobalAveragePool", net.conv(x, 3, 8))), net.weight((8, 5)))
+
+    model = open_model(make_model(build, shape=(1, 3, 32, 32)))
+    kinds = ("hflip", "vflip")
+    rows = [model.scores(model.tensor(posed(open_image(photo), pose)))[0] for pose in poses(kinds)]
+    np.testing.assert_allclose(model.mean_scores(photo, kinds), np.mean(rows, axis=0), rtol=1e-5, atol=1e-6)

@@ -128,11 +128,11 @@ class Stored:
         rows = self.rows[index, version]
         return tuple(torch.from_numpy(np.asarray(m[rows], np.float32)) for m in self.maps)
 
-    def some(self, count: int) -> Iterator[tuple[torch.Tensor, ...]]:
+    def some(self, count: int, batch: int) -> Iterator[tuple[torch.Tensor, ...]]:
         """Batches of the plain version of `count` pictures from all over, or of all where there are fewer."""
         index = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64))
-        for start in range(0, len(index), 64):
-            piece = index[start : start + 64]
+        for start in range(0, len(index), batch):
+            piece = index[start : start + batch]
             yield self.batch(piece, np.zeros_like(piece))
 
 

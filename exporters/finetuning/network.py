@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -68,10 +68,15 @@ class Network(nn.Module):
             if name in state:
                 value.copy_(state[name])
 
-    def begin_norms(self, batches: Iterator[tuple[torch.Tensor, ...]]) -> None:
+    def begin_norms(self, batches: Iterable[tuple[torch.Tensor, ...]]) -> None:
         """Measures what the norms begin with, on batches of what the network takes. Nothing where there are none."""
         if self.norms is not None and self.trunk is not None:
             self.norms.begin(batches, self.trunk)
+
+    def settle_norms(self, batches: Iterable[tuple[torch.Tensor, ...]]) -> None:
+        """Measures the statistics of the norms anew, for the weights as they are."""
+        if self.norms is not None and self.trunk is not None and self.norms.on:
+            self.norms.settle(batches, self.trunk)
 
     def fold(self) -> None:
         """Folds the norms into the weights; without them from here on."""

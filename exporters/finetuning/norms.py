@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from exporters._needs import nn, torch
-from inspector.graph import Graph, node_inputs
+from exporters.finetuning.options import FEWEST
+from inspector.graph import Graph, attributes, node_inputs
 from inspector.twin import Twin
 
 State = dict[str, torch.Tensor]
@@ -60,30 +61,40 @@ class Norm(nn.Module):
         if not self.on:
             return values
         mean, variance = self._buffers["mean"], self._buffers["variance"]
-        # Of a single value there is no variance.
-        batch = self.training and values.numel() > values.shape[1]
+        # The short last batch of an epoch is no measure of anything.
+        batch = self.training and len(values) >= FEWEST
         return nn.functional.batch_norm(values, mean, variance, self.gain, self.offset, batch, MOMENTUM, EPSILON)
 
     def measure(self, values: torch.Tensor) -> None:
-        """Adds values to what the norm begins with. Those of 1x1 maps (of a squeeze-and-excite block) do not count."""
+        """Adds values to the statistics. Those of 1x1 maps (of a squeeze-and-excite block) do not count."""
         if values.ndim == 4 and values.shape[2] * values.shape[3] > 1:
-            wide = values.double()
-            count = torch.tensor(float(values.numel() // values.shape[1]), dtype=torch.float64)
-            found = [count, wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3))]
+            variance, mean = torch.var_mean(values, (0, 2, 3), correction=0)
+            mean, count = mean.double(), values.numel() // values.shape[1]
+            found = [torch.full_like(mean, count), count * mean, count * (variance.double() + mean.square())]
             self._sums = [a + b for a, b in zip(self._sums, found, strict=True)] if self._sums else found
+
+    def _measured(self) -> tuple[torch.Tensor, torch.Tensor]:
+        count, total, squares = self._sums
+        self._sums = []
+        mean = total / count
+        return mean.float(), (squares / count - mean.square()).clamp(min=0).float()
 
     def begin(self) -> None:
         """Takes the measured statistics, and such gains and offsets that nothing changes; stays off without any."""
         if not self._sums:
             return
-        count, total, squares = self._sums
-        mean = total / count
-        variance = (squares / count - mean.square()).clamp(min=0)
-        self.gain = nn.Parameter((variance + EPSILON).sqrt().float())
-        self.offset = nn.Parameter(mean.float())
-        self.register_buffer("mean", mean.float())
-        self.register_buffer("variance", variance.float())
-        self._sums, self.on = [], True
+        mean, variance = self._measured()
+        self.gain = nn.Parameter((variance + EPSILON).sqrt())
+        self.offset = nn.Parameter(mean.clone())
+        self.register_buffer("mean", mean)
+        self.register_buffer("variance", variance)
+        self.on = True
+
+    def settle(self) -> None:
+        """Takes the measured statistics for the running ones."""
+        if self.on and self._sums:
+            for name, value in zip(("mean", "variance"), self._measured(), strict=True):
+                getattr(self, name).copy_(value)
 
 
 class Norms(nn.Module):
@@ -96,6 +107,11 @@ class Norms(nn.Module):
         self.all = nn.ModuleList(found.values())
         self._each = tuple(found.values())
         trunk._steps = tuple(self._with(step, found.get(step.names[0])) for step in trunk._steps)
+
+    @property
+    def on(self) -> int:
+        """How many are on."""
+        return sum(norm.on for norm in self._each)
 
     def _with(self, step: Any, norm: Norm | None) -> Any:
         if norm is None:
@@ -110,15 +126,29 @@ class Norms(nn.Module):
 
         return replace(step, run=run)
 
-    def begin(self, batches: Iterator[tuple[torch.Tensor, ...]], trunk: Twin) -> None:
-        """Measures `batches` of what the trunk takes, and turns the norms on."""
+    def _measure(self, batches: Iterable[tuple[torch.Tensor, ...]], trunk: Twin) -> None:
         self._measuring = True
         with torch.no_grad():
             for batch in batches:
                 trunk(*batch)
         self._measuring = False
+
+    def begin(self, batches: Iterable[tuple[torch.Tensor, ...]], trunk: Twin) -> None:
+        """Measures `batches` of what the trunk takes, and turns the norms on."""
+        self._measure(batches, trunk)
         for norm in self._each:
             norm.begin()
+
+    def settle(self, batches: Iterable[tuple[torch.Tensor, ...]], trunk: Twin) -> None:
+        """Measures the running statistics anew, for the weights as they are.
+
+        Those that ran along are of mixed pictures where there is mixup, and of other weights where these are an average
+        (https://arxiv.org/abs/1803.05407, section 3.3).
+        """
+        self.train()
+        self._measure(batches, trunk)
+        for norm in self._each:
+            norm.settle()
 
     def learned(self) -> dict[str, nn.Parameter]:
         """Gains and offsets by their names in a state."""
@@ -149,6 +179,8 @@ def place_norms(graph: Graph, start: int, stop: int) -> list[Place]:
     for node in graph.nodes[start:stop]:
         if node.op_type not in ("Conv", "BatchNormalization") or node.domain not in ("", "ai.onnx"):
             continue
+        if len([n for n in node.output if n]) > 1 or attributes(node).get("training_mode"):
+            continue  # a norm in training mode gives its statistics too
         if len(node.input) < 3 or any(n not in graph.initializers or readers[n] != 1 for n in node.input[1:3]):
             continue
         if node.op_type == "Conv" and consumers.get(node.output[0]) == ["BatchNormalization"]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from inspector.errors import UsageError, nearest
-from inspector.poses import POSES
+from inspector.poses import check_poses
 
 AUGMENTATIONS = ("hflip", "vflip", "rotate", "crop", "colour")
 SCHEDULES = ("onecycle", "cosine")
@@ -16,6 +16,8 @@ METRICS = ("balanced_accuracy", "accuracy", "loss")
 PRECISIONS = ("auto", "float32", "bfloat16")
 CACHE_TYPES = ("float16", "float32")
 NORMS = ("kept", "batch")
+FEWEST = 4
+"""Pictures that a batch must have to be normalised by its own statistics."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Options:
         a phase ends; half of its epochs, but at least five, unless given.
     augment: see :mod:`exporters.finetuning.augment`. versions: stored for each training picture, the plain one first.
     augment_seed: of the versions; the same for every `seed`, so that runs share what is stored.
-    poses: flips and turns that the scores of test pictures are averaged over, as `inspector predict --poses` does; of
-        validation pictures where there is no test split, at the end alone. See :mod:`inspector.poses`.
+    poses: flips and turns that the scores of test pictures are averaged over, as `inspector predict --poses` does; see
+        :mod:`inspector.poses`.
     val, test: shares held out where the data names no such split. size: (H, W) of the input instead of the base's.
     cache_dtype: of the activations at the boundary. precision: of the training; ``auto`` takes bfloat16 on a GPU.
     norms: ``kept``: as the base has them, in inference mode. ``batch``: a batch norm behind each unfrozen convolution
@@ -100,14 +102,18 @@ class Options:
                 raise UsageError(f"there is no {name} {getattr(self, name)!r}", f"known: {', '.join(known)}")
         if unknown := [kind for kind in self.augment if kind not in AUGMENTATIONS]:
             raise UsageError(f"there is no augmentation {unknown[0]!r}", f"known: {', '.join(AUGMENTATIONS)}, none")
-        if unknown := [kind for kind in self.poses if kind not in POSES]:
-            raise UsageError(f"there is no pose {unknown[0]!r}", f"known: {', '.join(POSES)}")
+        check_poses(self.poses)
         if self.size is not None and min(self.size) < 8:
             raise UsageError(f"a size of {self.size[1]}x{self.size[0]} is too small", "give 8 pixels or more")
-        if self.norms == "batch" and self.devices > 1:
-            raise UsageError(
-                f"norms batch goes by whole batches, and {self.devices} devices share one", "give devices 1"
-            )
+        if self.norms == "batch":
+            if self.devices > 1:
+                raise UsageError(
+                    f"norms batch goes by whole batches, and {self.devices} devices share one", "give devices 1"
+                )
+            if self.batch < FEWEST:
+                raise UsageError(f"norms batch needs batches of {FEWEST} pictures or more, not {self.batch}")
+            if self.joint_epochs == 0:
+                raise UsageError("norms batch is for the joint phase, and joint_epochs is 0", "leave norms kept")
         if self.val + self.test >= 0.95:
             raise UsageError(f"val {self.val:g} and test {self.test:g} leave nothing to train on")
 

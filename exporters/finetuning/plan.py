@@ -11,6 +11,7 @@ from exporters.finetuning.dataset import Dataset
 from exporters.finetuning.head import Head
 from exporters.finetuning.norms import place_norms
 from exporters.finetuning.options import Options
+from inspector.errors import UsageError
 from inspector.graph import Graph, node_inputs
 from inspector.layers import Layer
 from inspector.model import Model
@@ -105,8 +106,12 @@ def make_plan(
     )
     if boundary is not None and options.norms == "batch":
         free = {n for row in rows if row.joint is not None for n in row.weights}
-        count = sum({p.weight, p.bias} <= free for p in place_norms(graph, boundary.start, head.node))
-        said += f"; {count} more behind unfrozen layers in the joint phase, folded into them in the end"
+        if not any({p.weight, p.bias} <= free for p in place_norms(graph, boundary.start, head.node)):
+            raise UsageError(
+                f"norms batch: from {boundary.first.name!r} on there is no convolution with a bias and no norm",
+                "unfreeze more, or leave --norms kept",
+            )
+        said += "; others behind the unfrozen convolutions in the joint phase, folded into them in the end"
     return Plan(
         base,
         dataset.classes,

@@ -21,6 +21,7 @@ from inspector.errors import InspectorError, MissingExtra
 from inspector.image import open_image
 from inspector.model import Model
 from inspector.output import write_text
+from inspector.poses import poses
 from inspector.render import draw_overlay, draw_sheet, save_png
 from inspector.render.confusion import draw_confusion
 from inspector.render.curves import Curve, Panel, draw_curves
@@ -69,6 +70,7 @@ class Reporter:
         """
         dataset, confusion = self.dataset, figures.confusion
         where = "test" if dataset.test else "validation"
+        over = f", mean over {len(poses(self.options.poses))} poses" if dataset.test and self.options.poses else ""
         made_by = {
             "Model": model.sha256,
             "Seed": str(self.options.seed),
@@ -76,7 +78,10 @@ class Reporter:
         }
         self._curves(state, made_by)
         figure = draw_confusion(
-            confusion, dataset.classes, title=f"Answers on {len(samples)} {where} pictures", subtitle=_share(confusion)
+            confusion,
+            dataset.classes,
+            title=f"Answers on {len(samples)} {where} pictures{over}",
+            subtitle=_share(confusion),
         )
         save_png(figure, self.folder / "confusion.png", made_by)
         mistakes = find_mistakes(model, scores, samples)
@@ -93,7 +98,7 @@ class Reporter:
         )  # fmt: skip
         if mistakes:
             shown = min(WORST, len(mistakes))
-            title = f"The {shown} most confident of {len(mistakes)} mistakes on {len(samples)} {where} pictures"
+            title = f"The {shown} most confident of {len(mistakes)} mistakes on {len(samples)} {where} pictures{over}"
             sheet = draw_mistakes(model, mistakes[:WORST], dataset.classes, title, self.note)
             save_png(sheet, self.folder / "worst.png", made_by)
 

@@ -55,9 +55,10 @@ class Result:
 
     run: the folder. plan: what was planned. best: the best epoch on the validation pictures: `phase`, `epoch`,
     `accuracy`, `balanced_accuracy`, `loss`, `recall`. test: figures of model.onnx on the test pictures, where there are
-    any. frozen_unchanged: everything that was frozen is bit for bit what it was. frozen: its SHA-256 `before` and
-    `after`, in the `file` and in the network that each phase trained (with the statistics of norms; of several
-    processes one that differs, if any does). model: the .onnx; sha256: its digest.
+    any, of scores averaged over the plan's `poses`. frozen_unchanged: everything that was frozen is bit for bit what
+    it was. frozen: its SHA-256 `before` and `after`, in the `file` and in the network that each phase trained (with the
+    statistics of the base's norms; of several processes one that differs, if any does). model: the .onnx; sha256: its
+    digest.
     seconds: of each phase, and of the cache. parity: (layer, largest difference between torch and onnxruntime, scale).
     """
 
@@ -405,6 +406,9 @@ def _on_cache(
     options, dataset = made.options, made.dataset
     stored_in = time.perf_counter() - started
     phases = make_phases(made, entry, sample)
+    for phase in phases:
+        if phase.network.norms is not None:
+            note(f"{phase.network.norms.on} norms behind unfrozen convolutions in the joint phase")
     before = [phase.network.frozen_digest() for phase in phases]
     from exporters.finetuning.report import Reporter
 
@@ -433,7 +437,9 @@ def _on_cache(
     shipped = ship(made.model, phases, trainer, state, dataset, made.plan, made.base, folder / MODEL, note)
     frozen = {"file": dict(zip(("before", "after"), shipped.frozen, strict=True)), **compared(phases, before, found)}
     judged = dataset.test or dataset.val
-    scores = shipped.scores(judged, options.poses, progress)
+    if options.poses and not dataset.test:
+        note("poses are for test pictures, and there are none: --test holds some out")
+    scores = shipped.scores(judged, options.poses if dataset.test else (), progress)
     figures = measure(scores, np.array([s.label for s in judged]))
     test = figures if dataset.test else None
     reporter.finish(shipped.model, state, judged, scores, figures)
@@ -520,7 +526,7 @@ def make_phases(made: Prepared, entry: caching.Entry, shape: tuple[int, ...]) ->
     def phase(name: str, epochs: int, rate: float, boundary: Boundary | None, tensors: Sequence[str]) -> Phase:
         network: Network = build_network(made.model.graph, head, boundary, shape, options.dropout, options.norms)
         train = stored(entry, tensors, dataset.train, options.versions)
-        network.begin_norms(train.some(_MEASURED))
+        network.begin_norms(train.some(_MEASURED, min(64, options.batch)))
         shares = made.plan.rates()
         sizes = {}
         if boundary is not None:

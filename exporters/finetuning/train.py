@@ -26,6 +26,9 @@ from inspector.errors import InspectorError
 
 HEAD, JOINT = "head", "joint"
 
+SETTLED = 512
+"""Training pictures that the statistics of norms are measured on before the network is judged."""
+
 
 class TrainingError(InspectorError):
     """The training went wrong: its loss is no number any more."""
@@ -179,6 +182,8 @@ class Trainer:
             weights = network.state()
             if average:
                 network.load(average)
+            piece = min(64, options.batch)
+            network.settle_norms(tuple(t.to(self.device) for t in b) for b in phase.train.some(SETTLED, piece))
             found = self.evaluate(network, phase.val)
             state.epoch += 1
             # Without the confusion matrix: of a thousand classes it would make every checkpoint megabytes larger.

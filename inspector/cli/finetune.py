@@ -12,6 +12,7 @@ import typer
 
 from inspector.cli.console import Console, JsonOption, ProviderOption, QuietOption, ThreadsOption, relative
 from inspector.poses import pose_kinds
+from inspector.poses import poses as pose_list
 
 
 def finetune(
@@ -169,8 +170,10 @@ def show(made: Any) -> str:
     ]
     figures = made.test or best
     if made.test:
+        kinds = made.plan.options.get("poses", ())
+        over = f", mean over {len(pose_list(kinds))} poses" if kinds else ""
         lines.append(
-            f"test: accuracy {made.test['accuracy']:.1%}, balanced accuracy {made.test['balanced_accuracy']:.1%}"
+            f"test{over}: accuracy {made.test['accuracy']:.1%}, balanced accuracy {made.test['balanced_accuracy']:.1%}"
         )
     recalls = [
         f"{name} {'-' if share is None else f'{share:.1%}'}"

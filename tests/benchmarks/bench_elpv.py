@@ -126,12 +126,12 @@ def choose(folder: Path, epochs: int) -> None:
     print(f"chosen: {' '.join(CANDIDATES[best[2]])}")
 
 
-def plain_accuracy(model_path: Path, table: Path) -> float:
-    """Share of the held-out cells that the file names right in the one pose they have, in percent."""
+def plain_accuracy(folder: Path) -> float:
+    """Share of the held-out cells that the file of a run names right in the one pose they have, in percent."""
     from inspector import open_model
 
-    model = open_model(model_path)
-    with table.open(newline="", encoding="utf-8") as file:
+    model = open_model(folder / "model.onnx")
+    with (folder / "splits.csv").open(newline="", encoding="utf-8") as file:
         rows = [r for r in csv.DictReader(file) if r["split"] == "test"]
     return 100 * statistics.mean(model.predict(r["path"], 1)[0].label == r["label"] for r in rows)
 
@@ -150,7 +150,7 @@ def run(folder: Path) -> None:
         best, test = found["best"], found["test"]
         accuracies.append(100 * test["accuracy"])
         minutes.append(taken / 60)
-        alone = plain_accuracy(out / "model.onnx", folder / "elpv.csv")
+        alone = plain_accuracy(out)
         print(
             f"seed {seed}: test accuracy {accuracies[-1]:.2f} % ({alone:.2f} % of one pose), "
             f"balanced {100 * test['balanced_accuracy']:.2f} %, "

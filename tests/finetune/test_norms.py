@@ -47,7 +47,7 @@ def test_nothing_changes_when_they_begin_and_when_they_are_folded(tmp_path: Path
     plain, _ = network_of(path, "kept")
     network, _ = network_of(path)
     data = batches(4)
-    network.begin_norms(iter(data))
+    network.begin_norms(data)
     plain.eval(), network.eval()
     [x] = data[0]
     torch.testing.assert_close(network(x), plain(x), rtol=1e-4, atol=1e-4)
@@ -74,7 +74,7 @@ def test_nothing_changes_when_they_begin_and_when_they_are_folded(tmp_path: Path
 
 def test_while_it_trains_it_is_torchs_batch_norm(tmp_path: Path) -> None:
     network, _ = network_of(small_base(tmp_path / "b.onnx"))
-    network.begin_norms(iter(batches(2)))
+    network.begin_norms(batches(2))
     [norm, *_] = network.norms._each
     other = torch.nn.BatchNorm2d(8)
     with torch.no_grad():
@@ -95,7 +95,7 @@ def test_what_it_measures_is_the_statistics_of_what_passes(tmp_path: Path) -> No
     seen = []
     real = norm.measure
     norm.measure = lambda values: (seen.append(values), real(values))[1]
-    network.begin_norms(iter(data))
+    network.begin_norms(data)
     values = torch.cat(seen).double()
     torch.testing.assert_close(norm.mean.double(), values.mean((0, 2, 3)), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(norm.variance.double(), values.var((0, 2, 3), unbiased=False), rtol=1e-5, atol=1e-6)
@@ -111,6 +111,8 @@ def test_places(tmp_path: Path) -> None:
     c = net("Conv", b, shared, net.weight((8,)), kernel_shape=[3, 3], pads=[1] * 4)
     d = net("Conv", c, shared, net.weight((8,)), kernel_shape=[3, 3], pads=[1] * 4)
     e = net("Conv", d, net.weight((8, 8, 3, 3)), kernel_shape=[3, 3], pads=[1] * 4)
+    statistics = [net.weight((8,)) for _ in range(4)]
+    e = net("BatchNormalization", e, *statistics, training_mode=1)
     path = tmp_path / "m.onnx"
     path.write_bytes(net.model(net("Flatten", net("GlobalAveragePool", e))).SerializeToString())
     graph = open_model(path).graph
@@ -149,7 +151,7 @@ def test_a_run_with_them_ships_the_graph_it_began_with(
     base = small_base(tmp_path / "base.onnx", norm=norm)
     more = {"norms": "batch", "average": 0.9, "joint_rate": 1e-2, "joint_epochs": 4}
     made = tune(digits, base, tmp_path / "run", cache, **more)
-    assert "2 more behind unfrozen layers in the joint phase, folded into them in the end" in made.plan.norms
+    assert "others behind the unfrozen convolutions in the joint phase, folded into them in the end" in made.plan.norms
     assert made.frozen_unchanged
     assert made.best["phase"] == "joint"
     assert made.best["accuracy"] > 0.8
@@ -180,8 +182,63 @@ def test_a_run_with_them_ships_the_graph_it_began_with(
     assert again.sha256 == made.sha256
 
 
-def test_several_processes_are_refused(digits: Path, base: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="norms batch goes by whole batches, and 2 devices share one"):
-        exporters.finetune(digits, base, tmp_path / "run", norms="batch", devices=2)
-    with pytest.raises(UsageError, match="there is no norms 'groups'; known: kept, batch"):
-        exporters.finetune(digits, base, tmp_path / "run", norms="groups")
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"norms": "batch", "devices": 2}, "norms batch goes by whole batches, and 2 devices share one"),
+        ({"norms": "batch", "batch": 3}, "norms batch needs batches of 4 pictures or more, not 3"),
+        ({"norms": "batch", "joint_epochs": 0}, "norms batch is for the joint phase, and joint_epochs is 0"),
+        ({"norms": "groups"}, "there is no norms 'groups'; known: kept, batch"),
+    ],
+)
+def test_what_it_cannot_do_is_refused(
+    digits: Path, base: Path, tmp_path: Path, more: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        exporters.finetune(digits, base, tmp_path / "run", **more)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_base_without_places_for_them_is_refused(digits: Path, tmp_path: Path) -> None:
+    net = Net()
+    x = net.input("x", ("N", 3, 16, 16))
+    a = net("Relu", net("Conv", x, net.weight((8, 3, 3, 3)), kernel_shape=[3, 3], pads=[1] * 4))
+    pooled = net("Flatten", net("GlobalAveragePool", a))
+    path = tmp_path / "m.onnx"
+    path.write_bytes(net.model(net("Gemm", pooled, net.weight((8, 7)), net.weight((7,)))).SerializeToString())
+    with pytest.raises(UsageError, match="there is no convolution with a bias and no norm"):
+        exporters.finetune(digits, path, tmp_path / "run", norms="batch", cache=tmp_path / "cache")
+
+
+def test_settled_statistics_are_those_of_the_pictures_given(tmp_path: Path) -> None:
+    """What ran along is of other pictures and weights; what is judged goes by statistics of its own."""
+    network, _ = network_of(small_base(tmp_path / "b.onnx"))
+    network.begin_norms(batches(2))
+    [first, *_] = network.norms._each
+    for norm in network.norms._each:
+        norm.mean.fill_(5.0), norm.variance.fill_(9.0)
+    data = batches(3, seed=4, scale=1.0)
+    seen = []
+    real = first.measure
+    first.measure = lambda values: (seen.append(values), real(values))[1]
+    network.settle_norms(data)
+    values = torch.cat(seen)
+    torch.testing.assert_close(first.mean, values.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(first.variance, values.var((0, 2, 3), unbiased=False), rtol=1e-4, atol=1e-5)
+    network.eval()
+    out = first(values)
+    torch.testing.assert_close(out.mean((0, 2, 3)), first.offset.detach(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(out.std((0, 2, 3)), first.gain.detach(), rtol=1e-2, atol=1e-3)
+
+
+def test_a_short_last_batch_goes_by_the_running_statistics(tmp_path: Path) -> None:
+    network, _ = network_of(small_base(tmp_path / "b.onnx"))
+    network.begin_norms(batches(2))
+    [norm, *_] = network.norms._each
+    norm.train()
+    [(x,)] = batches(1, seed=5)
+    before = norm.mean.clone()
+    short = norm(x[:3])
+    assert torch.equal(norm.mean, before)
+    norm.eval()
+    assert torch.equal(norm(x[:3]), short)
