@@ -1,6 +1,7 @@
-"""The twin against the module that it was exported from: eager forward and gradient of the picture.
+"""The twin against the module that it was exported from: eager forward and gradient of the picture; a step of a
+depthwise convolution that learns.
 
-    python tests/benchmarks/bench_twin.py [--threads N] [--rounds N] [lite0 resnet50 vgg16]
+    python tests/benchmarks/bench_twin.py [--threads N] [--rounds N] [lite0 resnet50 vgg16 depthwise]
 
 Weights of torchvision's networks are random; that changes no time. Needs the extras torch and zoo.
 """
@@ -20,6 +21,7 @@ from measure import paired, report
 
 from inspector.graph import read_graph
 from inspector.twin import build_twin
+from inspector.twin.operators.depthwise import conv2d
 
 LIMIT = 1.1
 
@@ -74,16 +76,32 @@ def measure(name: str, rounds: int, folder: Path) -> bool:
     return report(f"{name}, eager forward and input gradient, twin / original", ratio, LIMIT)
 
 
+def depthwise(rounds: int) -> bool:
+    """Prints the ratio ours / torch of forward and backward of a depthwise 5x5 convolution that learns."""
+    x = torch.randn(32, 672, 14, 14).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight, bias = torch.randn(672, 1, 5, 5).requires_grad_(), torch.zeros(672, requires_grad=True)
+
+    def step(convolve: Callable[..., torch.Tensor]) -> None:
+        convolve(x, weight, bias, (1, 1), (2, 2), (1, 1), 672).sum().backward()
+
+    ours, theirs, ratio = paired(lambda: step(conv2d), lambda: step(torch.nn.functional.conv2d), rounds)
+    print(f"depthwise: ours {ours * 1e3:.1f} ms, torch {theirs * 1e3:.1f} ms")
+    return report("depthwise 5x5, forward and all gradients, ours / torch", ratio, 0.8)
+
+
 def main() -> int:
     """Measures the networks named on the command line, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", nargs="*", choices=[*NETWORKS, []], help="default: all")
+    parser.add_argument("networks", nargs="*", choices=[*NETWORKS, "depthwise", []], help="default: all")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        good = [measure(name, options.rounds, Path(folder)) for name in options.networks or NETWORKS]
+        good = [
+            depthwise(options.rounds) if name == "depthwise" else measure(name, options.rounds, Path(folder))
+            for name in options.networks or (*NETWORKS, "depthwise")
+        ]
     return 0 if all(good) else 1
 
 

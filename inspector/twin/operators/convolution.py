@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inspector.twin.operators.activation import fused_activation
+from inspector.twin.operators.depthwise import conv2d
 from inspector.twin.operators.windows import padded, same_pads, torch_order
 from inspector.twin.table import Node, NotSupported, Run, operator
 
-CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: conv2d, 3: F.conv3d}
 _TRANSPOSED: dict[int, Callable[..., Tensor]] = {
     1: F.conv_transpose1d,
     2: F.conv_transpose2d,
