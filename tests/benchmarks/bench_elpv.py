@@ -10,7 +10,8 @@ A cell counts as defective above a probability p of 0.5. A quarter is held out, 
 cell; the split is fixed, a seed changes the validation pictures, the new head and the order. In training a cell counts
 with |2p - 1|, a third where those who labelled it were not sure; in the accuracies all cells count the same. Rates,
 size, augmentation, mixup and these weights were chosen by runs on the training three quarters alone, a fifth of which
-validates; `choose` repeats them with the weights. `run` takes the choice from FOLDER if it is there, CHOSEN otherwise.
+validates. `choose` makes such runs anew, all with the weights and of equal length. `run` takes the choice from FOLDER
+if it is there, CHOSEN otherwise.
 Published on a 75/25 split by Deitsch et al., Solar Energy 185 (2019): fine-tuned VGG-19 88.42 %, SVM 82.44 %.
 """
 
@@ -52,7 +53,7 @@ CANDIDATES = (
     (*CUT, *TURNS, *FASTER, *NORMS, "--mixup", "0.2"),
     (*CUT, *TURNS, *FAST),
 )
-"""What was tried."""
+"""What `choose` tries; the README says what came of which, and of a few that are not repeated here."""
 
 CHOSEN = 8
 FINAL = ("--joint-epochs", "24", "--val", "0.1", "--poses", "hflip,vflip,rotate")
@@ -72,7 +73,7 @@ def cells() -> list[tuple[Path, float, str]]:
 
 
 def write_split(target: Path, train_only: bool = False) -> None:
-    """path,label,split,weight for all cells; a quarter of each (probability, type) is the test split."""
+    """path,label,weight,split for all cells; a quarter of each (probability, type) is the test split."""
     from exporters.finetuning.dataset import stratified
 
     everything = cells()

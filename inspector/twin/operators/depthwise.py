@@ -16,6 +16,9 @@ from torch.nn import functional as F
 STRIP = 3
 """Columns of a kernel that oneDNN's quick routine takes at most."""
 
+WIDEST = 9
+"""Kernels wider than this are left to torch, as those of one row are: there strips gain nothing."""
+
 
 def conv2d(
     x: Tensor,
@@ -26,9 +29,13 @@ def conv2d(
     dilation: Sequence[int] = (1, 1),
     groups: int = 1,
 ) -> Tensor:
-    """What `torch.nn.functional.conv2d` gives, with a quicker gradient to wide depthwise weights on processors."""
+    """What `torch.nn.functional.conv2d` gives, with a quicker gradient to wide depthwise weights on processors.
+
+    stride, dilation: two numbers each, as are the paddings unless one stands for both.
+    """
     if (
-        weight.shape[-1] > STRIP
+        STRIP < weight.shape[-1] <= WIDEST
+        and weight.shape[-2] > 1
         and 1 < groups == x.shape[1] == len(weight)
         and weight.requires_grad
         and torch.is_grad_enabled()
@@ -37,6 +44,7 @@ def conv2d(
         and x.dtype == torch.float32
         and tuple(dilation) == (1, 1)
         and not torch.is_autocast_enabled("cpu")
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     ):
         pads = (padding, padding) if isinstance(padding, int) else tuple(padding)
         made: Tensor = _Depthwise.apply(x, weight, bias, tuple(stride), pads)
@@ -59,6 +67,7 @@ class _Depthwise(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, weight, bias, ctx.stride, ctx.pads = inputs
         ctx.save_for_backward(x, weight)
+        ctx.save_for_forward(x, weight)
         ctx.bias = bias is not None
 
     @staticmethod
@@ -75,14 +84,27 @@ class _Depthwise(torch.autograd.Function):
             found[2] = grad.sum((0, 2, 3))  # asked of the call above, it would work out the weights' gradient too
         return found[0], found[1], found[2], None, None
 
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        x, weight = ctx.saved_tensors
+        to_x, to_weight, to_bias = tangents[:3]
+        found = torch.zeros((), dtype=x.dtype)
+        if to_x is not None:
+            found = found + F.conv2d(to_x, weight, None, ctx.stride, ctx.pads, 1, len(weight))
+        if to_weight is not None:
+            found = found + F.conv2d(x, to_weight, None, ctx.stride, ctx.pads, 1, len(weight))
+        if to_bias is not None:
+            found = found + to_bias[:, None, None]
+        return found
+
 
 def _to_weight(grad: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, ...], pads: tuple[int, ...]) -> Tensor:
-    reach = stride[1] * (grad.shape[3] - 1)  # from the first column of x that a column of the kernel meets to the last
+    wide = F.pad(x, (pads[1], pads[1], 0, 0))
+    reach = stride[1] * (grad.shape[3] - 1)  # from the first column that a column of the kernel meets to the last
     strips = []
     for first in range(0, weight.shape[3], STRIP):
         part = weight[..., first : first + STRIP]
-        left = pads[1] - first
-        seen = F.pad(x, (left, reach + part.shape[3] - left - x.shape[3], 0, 0))
+        seen = wide[..., first : first + reach + part.shape[3]]
         strips.append(_backward(grad, seen, part, stride, (pads[0], 0), [False, True, False])[1])
     return torch.cat(strips, -1)
 
