@@ -42,9 +42,19 @@ def posed(image: Image, pose: Pose) -> Image:
     return image.transpose(Transpose.FLIP_LEFT_RIGHT) if mirrored else image
 
 
+def mean_over(kinds: Sequence[str]) -> str:
+    """Said after figures of scores that are averaged over the poses of `kinds`; nothing where there are none."""
+    return f", mean over {len(poses(kinds))} poses" if kinds else ""
+
+
+def kinds_of(text: str) -> tuple[str, ...]:
+    """``hflip, vflip`` as a tuple, ``none`` as an empty one; unchecked, since augmentations are named alike."""
+    return tuple(kind.strip() for kind in text.split(",") if kind.strip() not in ("", "none"))
+
+
 def pose_kinds(text: str) -> tuple[str, ...]:
-    """``hflip,vflip`` as a tuple. Raises UsageError for what is no pose."""
-    kinds = tuple(kind.strip() for kind in text.split(",") if kind.strip() not in ("", "none"))
+    """As :func:`kinds_of`. Raises UsageError for what is no pose."""
+    kinds = kinds_of(text)
     check_poses(kinds)
     return kinds
 

@@ -129,7 +129,11 @@ class Stored:
         return tuple(torch.from_numpy(np.asarray(m[rows], np.float32)) for m in self.maps)
 
     def some(self, count: int, batch: int) -> Iterator[tuple[torch.Tensor, ...]]:
-        """Batches of the plain version of `count` pictures from all over, or of all where there are fewer."""
+        """Batches of the plain version of `count` pictures from all over, or of all where there are fewer.
+
+        Of `batch` pictures as in training, but at most 64: nothing is gained by more.
+        """
+        batch = min(batch, 64)
         index = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64))
         for start in range(0, len(index), batch):
             piece = index[start : start + batch]

@@ -21,7 +21,7 @@ from inspector.errors import InspectorError, MissingExtra
 from inspector.image import open_image
 from inspector.model import Model
 from inspector.output import write_text
-from inspector.poses import poses
+from inspector.poses import mean_over
 from inspector.render import draw_overlay, draw_sheet, save_png
 from inspector.render.confusion import draw_confusion
 from inspector.render.curves import Curve, Panel, draw_curves
@@ -70,7 +70,7 @@ class Reporter:
         """
         dataset, confusion = self.dataset, figures.confusion
         where = "test" if dataset.test else "validation"
-        over = f", mean over {len(poses(self.options.poses))} poses" if dataset.test and self.options.poses else ""
+        over = mean_over(self.options.poses) if dataset.test else ""
         made_by = {
             "Model": model.sha256,
             "Seed": str(self.options.seed),

@@ -526,7 +526,7 @@ def make_phases(made: Prepared, entry: caching.Entry, shape: tuple[int, ...]) ->
     def phase(name: str, epochs: int, rate: float, boundary: Boundary | None, tensors: Sequence[str]) -> Phase:
         network: Network = build_network(made.model.graph, head, boundary, shape, options.dropout, options.norms)
         train = stored(entry, tensors, dataset.train, options.versions)
-        network.begin_norms(train.some(_MEASURED, min(64, options.batch)))
+        network.begin_norms(train.some(_MEASURED, options.batch))
         shares = made.plan.rates()
         sizes = {}
         if boundary is not None:

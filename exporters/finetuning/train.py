@@ -182,8 +182,8 @@ class Trainer:
             weights = network.state()
             if average:
                 network.load(average)
-            piece = min(64, options.batch)
-            network.settle_norms(tuple(t.to(self.device) for t in b) for b in phase.train.some(SETTLED, piece))
+            pieces = phase.train.some(SETTLED, options.batch)
+            network.settle_norms(tuple(t.to(self.device) for t in piece) for piece in pieces)
             found = self.evaluate(network, phase.val)
             state.epoch += 1
             # Without the confusion matrix: of a thousand classes it would make every checkpoint megabytes larger.

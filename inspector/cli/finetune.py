@@ -11,8 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from inspector.cli.console import Console, JsonOption, ProviderOption, QuietOption, ThreadsOption, relative
-from inspector.poses import pose_kinds
-from inspector.poses import poses as pose_list
+from inspector.poses import kinds_of, mean_over
 
 
 def finetune(
@@ -115,8 +114,8 @@ def finetune(
         "mixup": mixup, "average": average, "schedule": schedule, "balance": balance, "select": select,
         "patience": patience, "versions": versions, "val": val, "test": test, "seed": seed,
         "cache_dtype": cache_dtype, "precision": precision, "norms": norms, "devices": devices,
-        "augment": tuple(k.strip() for k in augment.split(",") if k.strip() not in ("", "none")),
-        "poses": pose_kinds(poses),
+        "augment": kinds_of(augment),
+        "poses": kinds_of(poses),
         "size": (size, size) if size else None,
     }  # fmt: skip
     shared = {"weights": weights, "pretrained": pretrained, "note": console.note, "progress": _progress(console)}
@@ -170,8 +169,7 @@ def show(made: Any) -> str:
     ]
     figures = made.test or best
     if made.test:
-        kinds = made.plan.options.get("poses", ())
-        over = f", mean over {len(pose_list(kinds))} poses" if kinds else ""
+        over = mean_over(made.plan.options.get("poses", ()))
         lines.append(
             f"test{over}: accuracy {made.test['accuracy']:.1%}, balanced accuracy {made.test['balanced_accuracy']:.1%}"
         )

@@ -44,12 +44,18 @@ def conv2d(
         and x.dtype == torch.float32
         and tuple(dilation) == (1, 1)
         and not torch.is_autocast_enabled("cpu")
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        and not _tracing()
     ):
         pads = (padding, padding) if isinstance(padding, int) else tuple(padding)
         made: Tensor = _Depthwise.apply(x, weight, bias, tuple(stride), pads)
         return made
     return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+
+
+def _tracing() -> bool:
+    """Whether torch.jit.trace is at work, which could not save a function of Python."""
+    # Documented by torch, but without types and not among the names that torch.jit exports.
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 class _Depthwise(torch.autograd.Function):
