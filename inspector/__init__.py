@@ -20,8 +20,8 @@ _HOME = {
     "Model": "inspector.model",
     "Prediction": "inspector.model",
     "Layer": "inspector.layers",
-    "LayerStatistics": "inspector.activations",
-    "statistics": "inspector.activations",
+    "LayerStatistics": "inspector.layers.statistics",
+    "statistics": "inspector.layers.statistics",
     "Preprocess": "inspector.image",
     "open_image": "inspector.image",
     "Metadata": "inspector.metadata",
@@ -38,7 +38,6 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
-    from inspector.activations import LayerStatistics, statistics
     from inspector.errors import (
         ClassNotFound,
         ImageError,
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
     )
     from inspector.image import Preprocess, open_image
     from inspector.layers import Layer
+    from inspector.layers.statistics import LayerStatistics, statistics
     from inspector.metadata import Metadata
     from inspector.model import Model, Prediction, open_model
 

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from inspector.errors import MissingExtra
+from inspector.extras import install_command
 from inspector.runtime import PROVIDERS, available_cores, choose_providers, has_device, installed_runtimes, load_runtime
 
 _PACKAGES = (
@@ -49,7 +50,7 @@ def examine(provider: str = "auto", threads: int | None = None) -> dict[str, Any
     if not torch:
         advice.append(
             "torch is not installed: export, finetune, filters, dream and gradients through the twin need it "
-            '(pip install "inspector[torch]"); everything else works'
+            f"({install_command('torch')}); everything else works"
         )
     providers = [
         {"name": name, "built_in": provider in available, "device": provider in available and has_device(name)}

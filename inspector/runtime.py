@@ -20,6 +20,7 @@ import onnx
 from numpy.typing import NDArray
 
 from inspector.errors import MissingExtra, ModelError, UsageError, one_line
+from inspector.extras import install_command
 from inspector.graph import Cut, Graph, infer_types, node_inputs, shape_of
 
 MAX_TENSOR_BYTES = 2 * 1024**3
@@ -71,7 +72,8 @@ def load_runtime() -> ModuleType:
     if len(installed) > 1:
         raise MissingExtra(
             f"{' and '.join(installed)} are both installed and overwrite each other",
-            f"pip uninstall -y {' '.join(installed)}, then install one: inspector[cpu] or inspector[gpu]",
+            f"pip uninstall -y {' '.join(installed)}, then install one: {install_command('cpu')} "
+            f"or {install_command('gpu')}",
         )
     try:
         import onnxruntime
@@ -80,7 +82,7 @@ def load_runtime() -> ModuleType:
     except ImportError as error:
         why = "is not installed" if error.name == "onnxruntime" and not installed else f"cannot be loaded ({error})"
         raise MissingExtra(
-            f"onnxruntime {why}", 'pip install "inspector[cpu]", or "inspector[gpu]" for a CUDA device'
+            f"onnxruntime {why}", f"{install_command('cpu')}, or {install_command('gpu')} for a CUDA device"
         ) from None
     return module
 

@@ -11,9 +11,9 @@ import json
 import sys
 from pathlib import Path
 
-from exporters.onnx import Exported, export_onnx
+from exporters.exporting.export import Exported, export_onnx
 from exporters.sources import Source, distinct_labels
-from exporters.weights import file_record, load_state, read_state
+from exporters.sources.weights import file_record, load_state, read_state
 from inspector.image import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 NAME = "efficientnet-lite0"

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inspector.annotate import annotate_model
 from inspector.cli import commands
 from inspector.cli.app import guarded
 from inspector.cli.app import run as run_here
 from inspector.errors import ImageError
 from inspector.image import Preprocess
+from inspector.model.annotate import annotate_model
 from tests.conftest import MakeModel
 from tests.foreign import Net
 

@@ -17,6 +17,7 @@ from onnx import helper
 
 from inspector import open_model, runtime
 from inspector.errors import MissingExtra, ModelError, UsageError
+from inspector.extras import install_command
 from tests.conftest import ROOT, MakeModel
 from tests.foreign import Net
 
@@ -133,7 +134,7 @@ def test_both_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         runtime.load_runtime()
     assert str(caught.value) == (
         "onnxruntime and onnxruntime-gpu are both installed and overwrite each other; pip uninstall -y onnxruntime "
-        "onnxruntime-gpu, then install one: inspector[cpu] or inspector[gpu]"
+        f"onnxruntime-gpu, then install one: {install_command('cpu')} or {install_command('gpu')}"
     )
 
 
@@ -155,7 +156,7 @@ def test_none_is_installed(monkeypatch: pytest.MonkeyPatch, make_model: MakeMode
     with pytest.raises(MissingExtra) as caught:
         model.activations(ARRAY)
     assert str(caught.value) == (
-        'onnxruntime is not installed; pip install "inspector[cpu]", or "inspector[gpu]" for a CUDA device'
+        f"onnxruntime is not installed; {install_command('cpu')}, or {install_command('gpu')} for a CUDA device"
     )
 
 

@@ -5,3 +5,8 @@
 computed once · ``network`` what is trained · ``train`` steps 3 and 5 · ``finish`` the .onnx and its proof ·
 ``report`` the pictures of a run · ``run`` the whole.
 """
+
+from exporters.finetuning.finish import export_run
+from exporters.finetuning.run import finetune, plan_finetune
+
+__all__ = ["export_run", "finetune", "plan_finetune"]

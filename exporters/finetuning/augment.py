@@ -1,6 +1,6 @@
 """A few fixed versions of each training picture, so that what is frozen is computed once for each of them.
 
-``hflip``, ``vflip``, ``rotate``: see :mod:`inspector.poses`. ``crop``: 60 to 100 % of the area with
+``hflip``, ``vflip``, ``rotate``: see :mod:`inspector.image.poses`. ``crop``: 60 to 100 % of the area with
 sides in a ratio of 3/4 to 4/3 (https://arxiv.org/abs/1409.4842). ``colour``: brightness, contrast and saturation times
 0.8 to 1.2. Flips and turns are gone through one after the other; crops and colours are drawn for each version.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inspector.poses import posed, poses
+from inspector.image.poses import posed, poses
 
 if TYPE_CHECKING:
     from PIL.Image import Image

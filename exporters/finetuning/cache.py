@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.errors import OutputError, UsageError
-from inspector.output import output_folder, write_text
+from inspector.files import output_folder, write_text
 
 DEFAULT_LIMIT = 20.0
 """Gigabytes that all folders may take together."""

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from exporters._needs import torch
+from exporters.needs import torch
 from inspector.errors import InspectorError, MissingExtra
-from inspector.output import atomic_path, write_text
+from inspector.extras import install_command
+from inspector.files import atomic_path, write_text
 
 _KEY = "inspector"
 
@@ -50,5 +51,5 @@ def safetensors_torch() -> Any:
     try:
         import safetensors.torch
     except ImportError:
-        raise MissingExtra("checkpoints need safetensors", "pip install 'inspector[torch]'") from None
+        raise MissingExtra("checkpoints need safetensors", install_command("torch")) from None
     return safetensors.torch

@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporters._needs import torch
 from exporters.finetuning.cache import Entry
 from exporters.finetuning.train import Trainer
+from exporters.needs import torch
 from inspector.errors import InspectorError, MissingExtra, UsageError
+from inspector.extras import install_command
 from inspector.model import open_model
 from inspector.runtime import available_cores
 
@@ -32,7 +33,7 @@ def check_devices(count: int, device: str) -> Any:
     try:
         from lightning_fabric import Fabric
     except ImportError:
-        raise MissingExtra("--devices needs lightning-fabric", "pip install 'inspector[fabric]'") from None
+        raise MissingExtra("--devices needs lightning-fabric", install_command("fabric")) from None
     gpus = torch.cuda.device_count() if device == "cuda" else 0
     if gpus and count > gpus:
         raise UsageError(f"{count} devices were asked for and there are {gpus}", f"give --devices {gpus} at most")

@@ -11,11 +11,11 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters._needs import torch
 from exporters.finetuning.augment import augmented
 from exporters.finetuning.cache import Entry
 from exporters.finetuning.dataset import Sample
 from exporters.finetuning.options import Options
+from exporters.needs import torch
 from inspector.graph import Graph
 from inspector.image import open_image
 from inspector.model import Model

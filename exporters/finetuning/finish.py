@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import inspector
-from exporters._needs import torch
+from exporters.exporting.parity import TOLERANCE, ParityError
 from exporters.finetuning import checkpoint
 from exporters.finetuning.dataset import Dataset, Sample
 from exporters.finetuning.head import replace_weights
@@ -20,12 +20,12 @@ from exporters.finetuning.network import file_digest
 from exporters.finetuning.norms import folded
 from exporters.finetuning.plan import Plan
 from exporters.finetuning.train import HEAD, Phase, Standing, Trainer
-from exporters.parity import TOLERANCE, ParityError
+from exporters.needs import torch
+from inspector.files import atomic_path
 from inspector.graph import Graph
 from inspector.image import open_image
 from inspector.metadata import KEY
 from inspector.model import Model, open_model
-from inspector.output import atomic_path
 from inspector.twin import build_twin, verify_twin
 
 SHIPPED_TOLERANCE = 2e-2

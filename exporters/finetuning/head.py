@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from inspector.errors import NotComputable, UsageError
+from inspector.files import atomic_path
 from inspector.graph import Graph, attributes, infer_types, is_standard, read_graph, shape_of
 from inspector.image import Preprocess
 from inspector.metadata import KEY, LayerEntry
 from inspector.model import Model
-from inspector.output import atomic_path
 
 _PASSING = frozenset(
     (

@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters._needs import nn, torch
 from exporters.finetuning.boundary import Boundary, float_initializers
 from exporters.finetuning.head import Head
 from exporters.finetuning.norms import Norms, State, folded, place_norms
+from exporters.needs import nn, torch
 from inspector.errors import NotComputable, listing
 from inspector.graph import Graph
 from inspector.twin import Twin, build_twin, write_back

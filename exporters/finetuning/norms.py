@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from exporters._needs import nn, torch
 from exporters.finetuning.options import FEWEST
+from exporters.needs import nn, torch
 from inspector.graph import Graph, attributes, node_inputs
 from inspector.twin import Twin
 

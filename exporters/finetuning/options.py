@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from inspector.errors import UsageError, nearest
-from inspector.poses import check_poses
+from inspector.image.poses import check_poses
 
 AUGMENTATIONS = ("hflip", "vflip", "rotate", "crop", "colour")
 SCHEDULES = ("onecycle", "cosine")
@@ -43,7 +43,7 @@ class Options:
     augment: see :mod:`exporters.finetuning.augment`. versions: stored for each training picture, the plain one first.
     augment_seed: of the versions; the same for every `seed`, so that runs share what is stored.
     poses: flips and turns that the scores of test pictures are averaged over, as `inspector predict --poses` does; see
-        :mod:`inspector.poses`.
+        :mod:`inspector.image.poses`.
     val, test: shares held out where the data names no such split. size: (H, W) of the input instead of the base's.
     cache_dtype: of the activations at the boundary. precision: of the training; ``auto`` takes bfloat16 on a GPU.
     norms: ``kept``: as the base has them, in inference mode. ``batch``: a batch norm behind each unfrozen convolution

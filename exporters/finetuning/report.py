@@ -18,10 +18,11 @@ from exporters.finetuning.options import Options
 from exporters.finetuning.train import Standing
 from inspector.cam import prepare
 from inspector.errors import InspectorError, MissingExtra
+from inspector.extras import install_command
+from inspector.files import write_text
 from inspector.image import open_image
+from inspector.image.poses import mean_over
 from inspector.model import Model
-from inspector.output import write_text
-from inspector.poses import mean_over
 from inspector.render import draw_overlay, draw_sheet, save_png
 from inspector.render.confusion import draw_confusion
 from inspector.render.curves import Curve, Panel, draw_curves
@@ -190,5 +191,5 @@ def summary_writer() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise MissingExtra("--tensorboard needs tensorboard", "pip install 'inspector[tensorboard]'") from None
+        raise MissingExtra("--tensorboard needs tensorboard", install_command("tensorboard")) from None
     return SummaryWriter

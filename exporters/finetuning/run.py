@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 import inspector
-from exporters._needs import torch
 from exporters.finetuning import cache as caching
 from exporters.finetuning import checkpoint
 from exporters.finetuning.augment import distinct_versions
@@ -35,11 +34,12 @@ from exporters.finetuning.norms import followed
 from exporters.finetuning.options import Options
 from exporters.finetuning.plan import Plan, make_plan
 from exporters.finetuning.train import HEAD, JOINT, Phase, Standing, Trainer
-from exporters.weights import file_record
+from exporters.needs import torch
+from exporters.sources.weights import file_record
 from inspector.ascent.network import choose_device
 from inspector.errors import InspectorError, OutputError, UsageError, listing
+from inspector.files import output_folder, write_text
 from inspector.model import Model, open_model
-from inspector.output import output_folder, write_text
 from inspector.runtime import choose_providers
 
 CONFIG, RESULT, BASE, MODEL = "config.json", "result.json", "base.onnx", "model.onnx"
@@ -217,7 +217,7 @@ class Prepared:
 
 @contextmanager
 def _written(target: Path) -> Iterator[Path]:
-    from inspector.output import atomic_path
+    from inspector.files import atomic_path
 
     with atomic_path(target) as temporary:
         yield temporary
@@ -276,7 +276,7 @@ def _open_base(
         if model.assumed:
             note(f"{spec} does not say everything; assumed: {'; '.join(model.assumed)}")
         return model
-    from exporters.onnx import export_onnx
+    from exporters.exporting.export import export_onnx
     from exporters.sources import load_source
 
     source = load_source(spec, weights=weights, pretrained=pretrained, size=options.size)

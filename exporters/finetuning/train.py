@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters._needs import nn, torch
 from exporters.finetuning import checkpoint
 from exporters.finetuning.features import Stored
 from exporters.finetuning.metrics import Metrics, better, measure
 from exporters.finetuning.network import Network
 from exporters.finetuning.norms import State, folded
 from exporters.finetuning.options import Options
+from exporters.needs import nn, torch
 from inspector.errors import InspectorError
 
 HEAD, JOINT = "head", "joint"

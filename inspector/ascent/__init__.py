@@ -1,5 +1,4 @@
-"""Gradient ascent in the space of pictures: filter patterns, caricatures and DeepDream; and the patches that real
-pictures have to show.
+"""Gradient ascent in the space of pictures: filter patterns, caricatures and DeepDream. Needs torch.
 
 An ascent is an objective, a canvas, transforms and an optimiser, composed by one loop:
 
@@ -7,56 +6,78 @@ An ascent is an objective, a canvas, transforms and an optimiser, composed by on
 >>> canvas = Fourier.noise((128, 128), 3, [generator(0, c) for c in range(8)])
 >>> result = ascend(network, channel("features.10", range(8)), canvas, Adam(0.1), steps=128)
 
-The everyday calls are :func:`draw_filters` and :func:`dream`. Receptive fields, patches and the natural spectrum need
-no torch; everything else does, and is imported when it is first asked for.
+The everyday calls are :func:`draw_filters` and :func:`dream`.
 """
 
-from __future__ import annotations
+from inspector.extras import need
 
-from importlib import import_module
-from typing import Any
+need("torch", "torch", "gradient ascent needs torch")  # before anything below imports it
 
-from inspector.errors import MissingExtra
+from inspector.ascent.dreaming import Dream, dream
+from inspector.ascent.filters import FilterPicture, FilterRun, FilterSheet, Wish, draw_filters
+from inspector.ascent.loop import Result, ascend, draw, generator
+from inspector.ascent.network import Network
+from inspector.ascent.objectives import (
+    Objective,
+    channel,
+    deep,
+    direction,
+    diversity,
+    likeness,
+    logit,
+    neuron,
+    stay,
+)
+from inspector.ascent.optimise import Adam, Ascent, Optimiser
+from inspector.ascent.parametrise import Canvas, Fourier, Phase, Pixels
+from inspector.ascent.recipes import CLEAR, LECTURE, RECIPES, Recipe, find_recipe
+from inspector.ascent.regularise import blur, l2, total_variation
+from inspector.ascent.spectrum import natural_magnitude
+from inspector.ascent.transforms import Transform, View, compose, jitter, pad, rotate, scale
 
-_HOME = {
-    "receptive": ("ReceptiveField", "receptive_field", "receptive_fields"),
-    "patches": ("Patch", "TopPatches", "find_patches", "draw_patches"),
-    "spectrum": ("natural_magnitude",),
-    "blocks": ("block_layers",),
-    "channels": ("parse_channels",),
-    "sheets": ("draw_patch_sheet",),
-    "network": ("Network",),
-    "objectives": (
-        "Objective", "channel", "deep", "direction", "diversity", "likeness", "logit", "neuron", "stay",
-    ),
-    "parametrise": ("Canvas", "Fourier", "Phase", "Pixels"),
-    "transforms": ("Transform", "View", "compose", "jitter", "pad", "rotate", "scale"),
-    "regularise": ("blur", "l2", "total_variation"),
-    "optimise": ("Adam", "Ascent", "Optimiser"),
-    "loop": ("Result", "ascend", "draw", "generator"),
-    "recipes": ("CLEAR", "LECTURE", "RECIPES", "Recipe", "find_recipe"),
-    "filters": ("FilterPicture", "FilterRun", "FilterSheet", "Wish", "draw_filters"),
-    "dreaming": ("Dream", "dream"),
-}  # fmt: skip
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-
-__all__ = sorted(_MODULE_OF)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'inspector.ascent' has no attribute {name!r}")
-    try:
-        value = getattr(import_module(f"inspector.ascent.{_MODULE_OF[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise MissingExtra(
-            "gradient ascent needs torch, which is not installed", 'install the extra: pip install "inspector[torch]"'
-        ) from None
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__all__ = [
+    "CLEAR",
+    "LECTURE",
+    "RECIPES",
+    "Adam",
+    "Ascent",
+    "Canvas",
+    "Dream",
+    "FilterPicture",
+    "FilterRun",
+    "FilterSheet",
+    "Fourier",
+    "Network",
+    "Objective",
+    "Optimiser",
+    "Phase",
+    "Pixels",
+    "Recipe",
+    "Result",
+    "Transform",
+    "View",
+    "Wish",
+    "ascend",
+    "blur",
+    "channel",
+    "compose",
+    "deep",
+    "direction",
+    "diversity",
+    "draw",
+    "draw_filters",
+    "dream",
+    "find_recipe",
+    "generator",
+    "jitter",
+    "l2",
+    "likeness",
+    "logit",
+    "natural_magnitude",
+    "neuron",
+    "pad",
+    "rotate",
+    "scale",
+    "stay",
+    "total_variation",
+]

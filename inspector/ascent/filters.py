@@ -23,13 +23,13 @@ from inspector import __version__
 from inspector.ascent.loop import Result, ascend, draw, generator
 from inspector.ascent.network import Network, choose_device, free_memory, has_bfloat16
 from inspector.ascent.objectives import Objective, channel, diversity, neuron, stay
-from inspector.ascent.receptive import ReceptiveField, receptive_field
 from inspector.ascent.recipes import CLEAR, Recipe
 from inspector.errors import NotComputable, UsageError
+from inspector.files import output_folder, safe_name, write_text
 from inspector.image import image_digest, open_image
 from inspector.layers import Layer
 from inspector.model import Model, finite
-from inspector.output import output_folder, safe_name, write_text
+from inspector.receptive.fields import ReceptiveField, receptive_field
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -211,7 +211,7 @@ def draw_filters(
     sheets = tuple(job.sheet() for job in jobs if job.finished or not interrupted)
     if len(sheets) < 2:
         return FilterRun(sheets, interrupted)
-    from inspector.ascent.sheets import write_walk
+    from inspector.pages.sheets import write_walk
 
     overview, walk = write_walk(target, model, sheets, recipe, asked.sentence())
     return FilterRun(sheets, interrupted, overview, walk)
@@ -485,7 +485,7 @@ class _Job:
 
     def sheet(self) -> FilterSheet:
         """The layer's grid and record, drawn from what is finished."""
-        from inspector.ascent.sheets import draw_layer
+        from inspector.pages.sheets import draw_layer
 
         pictures = tuple(self.finished[c] for c in self.order if c in self.finished)
         grid = None

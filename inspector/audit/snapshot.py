@@ -75,7 +75,7 @@ def places(layer: str, digest: str, size: int) -> NDArray[np.int64]:
 
 def save_snapshot(snapshot: Snapshot, path: str | os.PathLike[str]) -> Path:
     """Write a snapshot, whole or not at all. The same snapshot gives the same bytes. Raises OutputError."""
-    from inspector.output import write_bytes
+    from inspector.files import write_bytes
 
     document = {
         "schema": SCHEMA,

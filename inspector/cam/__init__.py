@@ -6,7 +6,7 @@
 ('Egyptian cat', '_swish_1', 'onnx', (7, 7))
 
 Gradients come from numpy where the way from the layer to the scores is made of operators whose derivative is known here
-(:mod:`inspector.cam.reverse`), and from the torch twin elsewhere.
+(:mod:`inspector.reverse.rules`), and from the torch twin elsewhere.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from inspector.cam.head import Head, find_head, moved_by
 from inspector.errors import LayerNotFound, NotComputable, listing
 from inspector.layers import Layer, find_layer
 from inspector.model import Model
+from inspector.reverse.head import Head, find_head, moved_by
 
 _NO_CANDIDATE = frozenset({"pool", "resize", "softmax"})
 """Kinds that only move, spread or rescale what the layer before them found."""

@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 
 from inspector.cam.choose import choose_layers
 from inspector.cam.gradients import NumpyGradient, Source, TwinGradient
-from inspector.cam.head import Head
 from inspector.cam.look import Look
 from inspector.cam.methods import METHODS, Method, find_method
 from inspector.cam.rerun import Reruns
 from inspector.cam.result import CamResult, fused, peak_of
 from inspector.cam.target import Explained, Target, choose_targets, find_output
 from inspector.errors import MissingExtra, NotComputable, UsageError, listing
+from inspector.extras import install_command
 from inspector.image import Box, open_image
 from inspector.layers import Layer
 from inspector.model import Model, channels_first
+from inspector.reverse.head import Head
 
 Array = NDArray[Any]
 Backend = Literal["auto", "onnx", "twin"]
@@ -112,7 +113,7 @@ def _sources(
     if backend == "onnx" and unknown:
         raise NotComputable(
             f"{method.name} at {_joined(layers)} needs the gradient of {listing(unknown)}, which only the twin has",
-            "use backend auto or twin (extra inspector[torch]), or without it " + _without_torch(model, method, layers),
+            "use backend auto or twin (extra torch), or without it " + _without_torch(model, method, layers),
         )
     if backend == "onnx" or (backend == "auto" and not unknown):
         how = "gradient in closed form: the head is linear" if all(h.linear for h in heads) else "gradient in numpy"
@@ -128,7 +129,7 @@ def _sources(
         )
         raise MissingExtra(
             f"{method.name} at {_joined(layers)} needs {why}, and torch is not installed",
-            f'pip install "inspector[torch]"; without it {other}',
+            f"{install_command('torch')}; without it {other}",
         ) from None
 
 

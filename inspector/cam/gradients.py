@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.cam.head import Head
 from inspector.cam.target import Target
 from inspector.errors import listing
+from inspector.reverse.head import Head
 
 if TYPE_CHECKING:
     from inspector.twin import Twin
@@ -30,7 +30,7 @@ class Source(Protocol):
 
 
 class NumpyGradient:
-    """The head's gradient by :mod:`inspector.cam.reverse`; with a linear head a constant of the weights.
+    """The head's gradient by :mod:`inspector.reverse.rules`; with a linear head a constant of the weights.
 
     constants: name -> value, filled by the engine before the first run.
     """

@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from inspector.cam.head import Head
 from inspector.cam.look import Blocks
 from inspector.cam.target import Target
 from inspector.errors import ModelError
 from inspector.layers import Layer
 from inspector.model import Model
+from inspector.reverse.head import Head
 
 Array = NDArray[Any]
 Scores = NDArray[np.float64]

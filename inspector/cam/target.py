@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.classifier import ends_of
 from inspector.errors import ClassNotFound, NotComputable, UsageError, nearest
 from inspector.model import Model, Prediction
+from inspector.tasks.classify import ends_of
 
 Array = NDArray[Any]
 

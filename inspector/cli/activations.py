@@ -54,8 +54,8 @@ def activations(
     quiet: QuietOption = False,
 ) -> None:
     """Draw the activations of every layer and channel, with statistics and a page to open first."""
-    from inspector.gallery import draw_gallery
-    from inspector.output import safe_name
+    from inspector.files import safe_name
+    from inspector.pages.gallery import draw_gallery
 
     console = Console("activations", json, quiet)
     opened = console.open(model, provider, threads)
@@ -77,7 +77,7 @@ def activations(
     finally:
         # One page for all of them, also for those that were done when something ended the run.
         if len(done) > 1:
-            from inspector.render.page import IndexEntry, write_index
+            from inspector.pages.overview import IndexEntry, write_index
 
             entries = [IndexEntry(name, f"{at}/index.html", f"{at}/picture.png", top) for name, at, top in done]
             console.say(f"\nall: {relative(write_index(out, model=opened.path.name, entries=entries))}")

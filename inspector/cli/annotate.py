@@ -53,7 +53,7 @@ def annotate(
 
     What is not given is kept from the file's own metadata, or written as it had to be assumed.
     """
-    from inspector.annotate import annotate_model
+    from inspector.model.annotate import annotate_model
 
     console = Console("annotate", json, quiet)
     written = annotate_model(

@@ -94,7 +94,7 @@ def audit(
 def _init(console: Console, policy: str | None) -> int:
     from inspector.audit import FILE, template
     from inspector.errors import UsageError
-    from inspector.output import write_text
+    from inspector.files import write_text
 
     target = policy or FILE
     if Path(target).exists():

@@ -71,8 +71,8 @@ def cam(
 ) -> None:
     """Show where in pictures the evidence for a class lies: maps of the most likely classes, or of any named."""
     from inspector.cam import prepare
-    from inspector.output import safe_name
-    from inspector.overlays import draw_maps
+    from inspector.files import safe_name
+    from inspector.pages.overlays import draw_maps
 
     console = Console("cam", json, quiet)
     opened = console.open(model, provider, threads)

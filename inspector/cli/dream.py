@@ -17,9 +17,9 @@ from inspector.cli.console import (
     find_pictures,
     relative,
 )
-from inspector.cli.extras import ready_torch
 from inspector.cli.filters import Precision, shares, weighted_layer
 from inspector.errors import ImageError, UsageError
+from inspector.extras import prepare_torch
 
 
 def dream(
@@ -64,9 +64,9 @@ def dream(
     if isinstance(picture, ImageError):
         raise picture
     target = Path(out) if out else Path("inspector-out") / f"dream-{picture.stem}.png"
-    ready_torch(threads)
+    prepare_torch(threads)
     from inspector.ascent import dream as run
-    from inspector.ascent.dreamfile import check_target, save_dream, save_frames
+    from inspector.pages.dreams import check_target, save_dream, save_frames
 
     check_target(target, frames)
     with shares("dream", quiet) as tell:

@@ -16,6 +16,7 @@ from inspector.cli.console import (
     relative,
     table,
 )
+from inspector.extras import import_from_here, prepare_torch
 
 
 def export(
@@ -58,29 +59,32 @@ def export(
     Without --weights or --pretrained the weights are random. Every exposed layer is compared between torch and
     onnxruntime on a photograph; a difference above 1e-3 of the layer's scale fails the export and writes nothing.
     """
-    from inspector.cli.extras import need_exporters
+    prepare_torch(threads)
+    import_from_here()
+    from exporters.exporting import export_onnx
+    from exporters.sources import load_source
     from inspector.errors import UsageError
     from inspector.metadata import ACTIVATIONS
 
-    exporters = need_exporters()
     console = Console("export", json, quiet)
-    _prepare(console, provider, threads)
+    _check_provider(console, provider)
     if "/" in source and ":" not in source and not Path(source).exists():
         raise UsageError(
             f"there is no run folder or checkpoint {source}",
             "give the folder that `inspector finetune` wrote, a .safetensors in its checkpoints, or torchvision:NAME",
         )
     if Path(source).is_dir() or source.endswith(".safetensors"):
-        _export_run(console, exporters, source, out)
+        _export_run(console, source, out)
         return
-    loaded = exporters.load_source(
+    loaded = load_source(
         source, weights=weights, pretrained=pretrained, preprocess=preprocess, labels=labels,
         size=(size, size) if size else None,
     )  # fmt: skip
     if activation is not None and activation not in ACTIVATIONS:
         raise UsageError(f"there is no activation {activation!r}", f"known: {', '.join(ACTIVATIONS)}")
-    options = {key: value for key, value in (("opset", opset), ("activation", activation)) if value is not None}
-    written = exporters.export_onnx(loaded, out, expose=expose, **options)
+    given = {"opset": opset, "activation": activation}
+    options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    written = export_onnx(loaded, out, expose=expose, **options)
     for line in written.notes:
         console.note(line)
     rows = [{"layer": p.layer, "max_abs": p.max_abs, "scale": p.scale, "ok": p.ok} for p in written.parity]
@@ -97,21 +101,19 @@ def export(
     )
 
 
-def _prepare(console: Console, provider: str, threads: int | None) -> None:
-    """torch's threads; and the provider, which only has to exist: the reference of the comparison is the CPU."""
+def _check_provider(console: Console, provider: str) -> None:
+    """The provider only has to exist: the reference of the comparison is the CPU."""
     from inspector.runtime import choose_providers
 
     if len(choose_providers(provider)) > 1 and provider != "auto":
         console.note(f"--provider {provider}: an export is compared with torch on the CPU all the same")
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
 
 
-def _export_run(console: Console, exporters: Any, source: str, out: str) -> None:
+def _export_run(console: Console, source: str, out: str) -> None:
     """A run folder or a checkpoint: its weights in the graph that it was trained from."""
-    model = exporters.export_run(source, out)
+    from exporters.finetuning import export_run
+
+    model = export_run(source, out)
     names = [layer.name for layer in model.layers]
     console.document(console.head(model, file=relative(out), layers=names, parity=[], notes=[]))
     console.say(f"{out}: {model.graph.size / 1e6:.1f} MB, {len(names)} layers, classes {', '.join(model.labels or ())}")

@@ -24,15 +24,15 @@ from inspector.cli.console import (
     relative,
     table,
 )
-from inspector.cli.extras import ready_torch
 from inspector.errors import ImageError, LayerNotFound, NotComputable, UsageError
+from inspector.extras import prepare_torch
 
 if TYPE_CHECKING:
     from inspector.ascent.filters import FilterRun, FilterSheet, Wish
-    from inspector.ascent.patches import TopPatches
     from inspector.ascent.recipes import Recipe
     from inspector.layers import Layer
     from inspector.model import Model
+    from inspector.receptive.patches import TopPatches
 
 Layers = Annotated[
     list[str] | None,
@@ -114,7 +114,7 @@ def filters(
     settings: dict[str, Any] = {"recipe": recipe, "seed": seed, "steps": steps, "size": size}
     run = None
     if pictures:
-        ready_torch(threads)
+        prepare_torch(threads)
         chosen = choose_recipe(recipe, steps, parametrisation)
         settings["steps"] = chosen.steps
         wish = make_wish(console, opened, neuron, negative, variants, start, keep)
@@ -161,8 +161,8 @@ def choose_layers(
     console: Console, model: Model, names: Sequence[str], classes: Sequence[str], channels: str
 ) -> tuple[list[Layer], list[int] | None]:
     """The layers and channels that the options mean; None for all channels."""
-    from inspector.ascent import block_layers, parse_channels
     from inspector.layers import Layer
+    from inspector.receptive import block_layers, parse_channels
 
     if classes:
         if names:
@@ -251,8 +251,9 @@ def draw_patches(
     run: FilterRun | None,
 ) -> dict[str, tuple[TopPatches, Path]]:
     """Layer name -> its patches and their sheet."""
-    from inspector.ascent import draw_patch_sheet, find_patches
-    from inspector.output import output_folder, safe_name
+    from inspector.files import output_folder, safe_name
+    from inspector.pages.sheets import draw_patch_sheet
+    from inspector.receptive import find_patches
 
     pictures = list(find_pictures([images]))
     if isinstance(pictures[0], ImageError):

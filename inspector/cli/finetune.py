@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from inspector.cli.console import Console, JsonOption, ProviderOption, QuietOption, ThreadsOption, relative
-from inspector.poses import kinds_of, mean_over
+from inspector.extras import import_from_here, prepare_torch
+from inspector.image.poses import kinds_of, mean_over
 
 
 def finetune(
@@ -103,9 +104,11 @@ def finetune(
     The base is any .onnx classifier or a SOURCE as in `inspector export`. What is frozen is computed once and kept.
     RUN gets the plan, the figures, the curves, the worst mistakes, checkpoints and model.onnx, checked layer by layer.
     """
-    from inspector.cli.extras import need_exporters
+    prepare_torch()
+    import_from_here()
+    from exporters.finetuning import finetune as run
+    from exporters.finetuning import plan_finetune
 
-    exporters = need_exporters()
     console = Console("finetune", json, quiet)
     settings: dict[str, Any] = {
         "unfreeze_from": unfreeze_from, "unfreeze_last": unfreeze_last, "head_epochs": head_epochs,
@@ -118,9 +121,11 @@ def finetune(
         "poses": kinds_of(poses),
         "size": (size, size) if size else None,
     }  # fmt: skip
-    shared = {"weights": weights, "pretrained": pretrained, "note": console.note, "progress": _progress(console)}
+    shared: dict[str, Any] = {
+        "weights": weights, "pretrained": pretrained, "note": console.note, "progress": _progress(console),
+    }  # fmt: skip
     if dry_run:
-        plan, dataset = exporters.plan_finetune(data, base, **shared, **settings)
+        plan, dataset = plan_finetune(data, base, **shared, **settings)
         skipped = [{"path": s.name, "reason": s.reason} for s in dataset.skipped]
         if json:
             from inspector.model import open_model
@@ -130,7 +135,7 @@ def finetune(
         console.say(plan.text())
         return
     try:
-        made = exporters.finetune(
+        made = run(
             data, base, out, resume=resume, cache=cache, cache_limit=cache_limit, tensorboard=tensorboard,
             provider=provider, threads=threads, **shared, **settings,
         )  # fmt: skip

@@ -18,7 +18,7 @@ from inspector.cli.console import (
     top_document,
     top_line,
 )
-from inspector.poses import pose_kinds
+from inspector.image.poses import pose_kinds
 
 
 def predict(

@@ -18,7 +18,7 @@ from inspector.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from exporters.quantize import Quantised
+    from exporters.quantizing.quantize import Quantised
 
 
 def quantize(
@@ -53,7 +53,7 @@ def quantize(
 
     int8 is static, with a scale per channel, calibrated on pictures. Every other command works on the result.
     """
-    from exporters.quantize import quantise_model
+    from exporters.quantizing.quantize import quantise_model
 
     console = Console("quantize", json, quiet)
     opened = console.open(model, provider, threads)

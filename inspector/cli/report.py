@@ -57,8 +57,8 @@ def report(
     quiet: QuietOption = False,
 ) -> None:
     """Write one HTML page that works from the file: layers, channels, maps of evidence, and the model card."""
-    from inspector.render.report.parts import audit_part, confusion_part, filters_part
-    from inspector.report import METHODS, write_report
+    from inspector.pages.report.collect import METHODS, write_report
+    from inspector.pages.report.parts import audit_part, confusion_part, filters_part
 
     console = Console("report", json, quiet)
     opened = console.open(model, provider, threads)

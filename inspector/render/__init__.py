@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from inspector.pages.overview import PageLayer, write_overview
 from inspector.render.cam import CamMap, draw_cam, draw_cam_sheet, draw_overlay
 from inspector.render.channel import draw_channel
 from inspector.render.chart import DepthPoint, depth_trend, draw_depth_chart
 from inspector.render.colormap import COLORMAPS
 from inspector.render.grid import draw_grid
-from inspector.render.page import PageLayer, write_overview
 from inspector.render.png import save_png
 from inspector.render.scale import SCALES
 from inspector.render.sheet import draw_sheet

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from inspector.output import atomic_path
+from inspector.files import atomic_path
 
 
 def save_png(

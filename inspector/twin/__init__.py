@@ -7,14 +7,9 @@
 torch.Size([1, 1000])
 """
 
-from inspector.errors import MissingExtra
+from inspector.extras import need
 
-try:
-    import torch  # noqa: F401
-except ImportError:
-    raise MissingExtra(
-        "the twin needs torch, which is not installed", 'install the extra: pip install "inspector[torch]"'
-    ) from None
+need("torch", "torch", "the twin needs torch")
 
 from inspector.twin.builder import build_twin
 from inspector.twin.module import Twin, write_back

@@ -241,7 +241,7 @@ def test_pictures_of_a_real_network_are_the_same_for_any_batch_and_company(
 
 def test_early_layers_have_a_small_canvas_with_much_around_it(default_model: Path) -> None:
     from inspector.ascent.filters import canvas_size
-    from inspector.ascent.receptive import receptive_field
+    from inspector.receptive.fields import receptive_field
 
     model = open_model(default_model)
     sizes = [canvas_size(model, receptive_field(model, model.layer(n).tensor)) for n in ("swish", "blocks.4", "fc")]

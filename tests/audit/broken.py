@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from inspector import open_model
-from inspector.annotate import annotate_model
+from inspector.model.annotate import annotate_model
 from tests.conftest import DEFAULT_MODEL
 
 

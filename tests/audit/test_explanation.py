@@ -30,7 +30,7 @@ def brightness_counter(net: Net, x: str) -> str:
 
 @pytest.fixture
 def counter(make_model: MakeModel) -> Path:
-    from inspector.annotate import annotate_model
+    from inspector.model.annotate import annotate_model
 
     plain = make_model(
         brightness_counter, shape=("N", 3, 16, 16), metadata={KEY: Metadata(labels=("left", "right")).dumps()}
@@ -113,7 +113,7 @@ def three_lights(net: Net, x: str) -> str:
 
 @pytest.mark.parametrize("labelled", ["yes", "no"])
 def test_a_mark_on_a_rare_class_is_found(make_model: MakeModel, tmp_path: Path, labelled: str) -> None:
-    from inspector.annotate import annotate_model
+    from inspector.model.annotate import annotate_model
 
     names = ("left", "right", "marked")
     plain = make_model(three_lights, shape=("N", 3, 16, 16), metadata={KEY: Metadata(labels=names).dumps()})

@@ -18,12 +18,12 @@ from inspector.audit import audit_model
 from inspector.audit.checks.behaviour.calibration import calibration_error
 from inspector.audit.checks.cost import multiply_adds, parameters
 from inspector.audit.checks.representation.duplicate_channels import repeating
-from inspector.audit.compare import SignalToNoise, decibels, signal_to_noise
 from inspector.audit.probes.consistency import Blur, Brightness, Flip, Jpeg, Noise, Shift
 from inspector.audit.probes.predictions import Labelled, Said
 from inspector.audit.probes.samples import SIZE, Samples
 from inspector.audit.probes.zeros import upper_bound
 from inspector.audit.subject import LayerSight, Subject
+from inspector.compare import SignalToNoise, decibels, signal_to_noise
 from inspector.model import open_model
 from tests.audit.policies import policy
 from tests.audit.test_run import pngs

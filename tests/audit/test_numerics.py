@@ -67,7 +67,7 @@ def test_infinity_on_plain_pictures(make_model: MakeModel, tmp_path: Path) -> No
         return head(net, net("Relu", net.conv(y, 3, 4), out="after"), 4)
 
     path = make_model(divides, shape=("N", 3, 8, 8))
-    from inspector.annotate import annotate_model
+    from inspector.model.annotate import annotate_model
 
     unit = annotate_model(path, tmp_path / "unit.onnx", preprocess="unit").path
     found = audit_model(unit, policy("numerics", checks={"twin": {"on": False}}), data=pngs(tmp_path / "p", 3, ()))
@@ -108,7 +108,7 @@ def test_a_model_without_classes_passes_the_built_in_policy(make_model: MakeMode
     def backbone(net: Net, x: str) -> str:
         return net("Relu", net.conv(net("Relu", net.conv(x, 3, 6)), 6, 8))
 
-    from inspector.annotate import annotate_model
+    from inspector.model.annotate import annotate_model
 
     plain_file = make_model(backbone, shape=("N", 3, 16, 16))
     path = annotate_model(plain_file, tmp_path / "backbone.onnx", preprocess="unit").path

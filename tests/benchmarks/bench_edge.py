@@ -19,7 +19,7 @@ from measure import DEFAULT_MODEL, PHOTO, ROOT, report
 
 sys.path.insert(0, str(ROOT))
 
-from exporters.quantize import quantise_model
+from exporters.quantizing.quantize import quantise_model
 from tests.audit import pictures
 
 _CODE = """

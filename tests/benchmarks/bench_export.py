@@ -16,8 +16,8 @@ import onnxruntime
 import torch
 from measure import DEFAULT_MODEL, PHOTO, clock, paired, report
 
-from exporters._needs import quiet
-from exporters.onnx import export_onnx
+from exporters.exporting.export import export_onnx
+from exporters.needs import quiet
 from exporters.sources import load_source
 from inspector.image import open_image
 from inspector.metadata import read_metadata

@@ -25,7 +25,7 @@ import torch
 from bench_elpv import write_split
 from measure import DEFAULT_MODEL, report
 
-import exporters
+from exporters import finetuning
 from exporters.finetuning.augment import augmented
 from exporters.finetuning.dataset import Sample, read_dataset
 from exporters.finetuning.metrics import better, measure
@@ -140,7 +140,7 @@ def main() -> None:
         "dropout": 0.0, "patience": 10_000, "select": "accuracy",
     }  # fmt: skip
     start, used = time.perf_counter(), time.process_time()
-    result = exporters.finetune(folder / "part.csv", DEFAULT_MODEL, folder / "run", cache=folder / "cache", **settings)
+    result = finetuning.finetune(folder / "part.csv", DEFAULT_MODEL, folder / "run", cache=folder / "cache", **settings)
     ours, our_cpu = time.perf_counter() - start, time.process_time() - used
     loop = Straightforward(open_model(result.run / "base.onnx"), result, Options.from_json(result.plan.options))
     start, used = time.perf_counter(), time.process_time()

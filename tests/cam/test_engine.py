@@ -19,6 +19,7 @@ import inspector
 from inspector import open_model
 from inspector.cam import METHODS, class_activation_maps, prepare
 from inspector.errors import InspectorError, MissingExtra, NotComputable, UsageError
+from inspector.extras import install_command
 from inspector.model import Model
 from tests.cam.nets import CHANNELS, CLASSES, SIDE, Array, name_of, node, normal, picture, pooled_net, save_net, trunk
 from tests.conftest import ROOT, require
@@ -330,7 +331,7 @@ def test_without_torch_the_error_names_the_extra_and_what_works(
         prepare(strange, "layercam", "trunk.relu")
     assert str(caught.value).startswith(
         "layercam at trunk.relu needs the gradient of ConvTranspose, and torch is not installed; "
-        'pip install "inspector[torch]"; without it eigencam, scorecam, ablationcam, reciprocam work at this layer, '
+        f"{install_command('torch')}; without it eigencam, scorecam, ablationcam, reciprocam work at this layer, "
         "and layercam at "
     )
     needs = (

@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from exporters.onnx import Exported, export_onnx
+from exporters.exporting.export import Exported, export_onnx
 from exporters.sources import Source, load_source
 from tests.exporters import nets
 

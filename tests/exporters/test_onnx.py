@@ -7,11 +7,11 @@ import onnx
 import pytest
 import torch
 
-from exporters import checks
-from exporters import onnx as onnx_module
-from exporters.checks import ExportError
-from exporters.onnx import export_onnx, synthetic_picture
-from exporters.parity import ParityError
+from exporters.exporting import checks
+from exporters.exporting import export as onnx_module
+from exporters.exporting.checks import ExportError
+from exporters.exporting.export import export_onnx, synthetic_picture
+from exporters.exporting.parity import ParityError
 from exporters.sources import Source
 from inspector.errors import LayerNotFound, OutputError, UsageError
 from inspector.graph import read_graph

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from exporters.parity import TOLERANCE, ParityError, compare, onnx_values
+from exporters.exporting.parity import TOLERANCE, ParityError, compare, onnx_values
 from inspector.errors import MissingExtra
 
 

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from exporters.sources import load_source
-from exporters.weights import WeightsError, file_record, load_state, read_state
+from exporters.sources.weights import WeightsError, file_record, load_state, read_state
 from tests.exporters import nets
 
 

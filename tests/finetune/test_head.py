@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from exporters.exporting.export import export_onnx
 from exporters.finetuning.boundary import place_boundary
 from exporters.finetuning.dataset import Dataset
 from exporters.finetuning.head import find_head, write_with_head
 from exporters.finetuning.network import build_network
 from exporters.finetuning.options import Options
 from exporters.finetuning.plan import make_plan
-from exporters.onnx import export_onnx
 from exporters.sources import load_source
 from inspector import open_model
 from inspector.errors import LayerNotFound, NotComputable, UsageError

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import exporters
+from exporters import finetuning
 from exporters.finetuning.boundary import place_boundary
 from exporters.finetuning.head import find_head
 from exporters.finetuning.network import Network, build_network
@@ -160,7 +160,7 @@ def test_a_run_with_them_ships_the_graph_it_began_with(
     assert {n: t.dims for n, t in after.initializers.items()} == {n: t.dims for n, t in before.initializers.items()}
     changed = [n for n, a in weights(made.model).items() if not np.array_equal(a, weights(made.run / "base.onnx")[n])]
     assert 0 < len(changed) < len(after.initializers)
-    whole = exporters.export_run(made.run, tmp_path / "again.onnx")
+    whole = finetuning.export_run(made.run, tmp_path / "again.onnx")
     assert whole.sha256 == made.sha256
 
     # The last checkpoint has them apart, and goes on or becomes a file as well.
@@ -175,7 +175,7 @@ def test_a_run_with_them_ships_the_graph_it_began_with(
     with pytest.raises(KeyboardInterrupt):
         tune(digits, base, tmp_path / "stopped", cache, **more)
     monkeypatch.undo()
-    last = exporters.export_run(tmp_path / "stopped" / "checkpoints" / "last.safetensors", tmp_path / "last.onnx")
+    last = finetuning.export_run(tmp_path / "stopped" / "checkpoints" / "last.safetensors", tmp_path / "last.onnx")
     assert last.graph.initializers.keys() == after.initializers.keys()
     again = tune(digits, base, tmp_path / "stopped", cache, resume=True, **more)
     assert metrics(again.run) == metrics(made.run)
@@ -195,7 +195,7 @@ def test_what_it_cannot_do_is_refused(
     digits: Path, base: Path, tmp_path: Path, more: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        exporters.finetune(digits, base, tmp_path / "run", **more)
+        finetuning.finetune(digits, base, tmp_path / "run", **more)
     assert not (tmp_path / "run").exists()
 
 
@@ -207,7 +207,7 @@ def test_a_base_without_places_for_them_is_refused(digits: Path, tmp_path: Path)
     path = tmp_path / "m.onnx"
     path.write_bytes(net.model(net("Gemm", pooled, net.weight((8, 7)), net.weight((7,)))).SerializeToString())
     with pytest.raises(UsageError, match="there is no convolution with a bias and no norm"):
-        exporters.finetune(digits, path, tmp_path / "run", norms="batch", cache=tmp_path / "cache")
+        finetuning.finetune(digits, path, tmp_path / "run", norms="batch", cache=tmp_path / "cache")
 
 
 def test_settled_statistics_are_those_of_the_pictures_given(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import exporters
+from exporters import finetuning
 from exporters.finetuning import devices as sharing
 from exporters.finetuning import run as running
 from exporters.finetuning.boundary import place_boundary
@@ -51,7 +51,7 @@ SHORT: dict[str, Any] = {"head_epochs": 1, "joint_epochs": 0, "versions": 1, "au
 
 
 def tune(data: Path, base: Path, run: Path, cache: Path, **more: Any) -> Any:
-    return exporters.finetune(data, base, run, cache=cache, **{**QUICK, **more})
+    return finetuning.finetune(data, base, run, cache=cache, **{**QUICK, **more})
 
 
 @pytest.fixture(scope="module")
@@ -172,13 +172,13 @@ def test_the_second_run_computes_nothing_that_is_frozen(
     done: Any, digits: Path, base: Path, cache: Path, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    again = exporters.finetune(digits, base, tmp_path / "run", cache=cache, note=said.append, **QUICK)
+    again = finetuning.finetune(digits, base, tmp_path / "run", cache=cache, note=said.append, **QUICK)
     assert any(" 0 computed, 312 were there" in line for line in said)
     assert metrics(again.run) == metrics(done.run)
     assert again.sha256 == done.sha256
     for more in ({"versions": 2}, {"seed": 1}):
         said.clear()
-        exporters.finetune(digits, base, tmp_path / str(more), cache=cache, note=said.append, **{**QUICK, **more})
+        finetuning.finetune(digits, base, tmp_path / str(more), cache=cache, note=said.append, **{**QUICK, **more})
         assert any(" computed, " in line and " 312 computed" not in line for line in said)
 
 
@@ -212,9 +212,10 @@ def test_a_process_killed_at_any_moment_goes_on(done: Any, digits: Path, base: P
     """SIGKILL in the cache, in the training or at its end: what it hits is up to the clock."""
     options = json.dumps(QUICK)
     code = (
-        "import json, sys, torch, exporters; torch.set_num_threads(1); data, base, run, cache = sys.argv[1:5];"
+        "import json, sys, torch; from exporters import finetuning; torch.set_num_threads(1);"
+        "data, base, run, cache = sys.argv[1:5];"
         "import os; from pathlib import Path;"
-        f"exporters.finetune(data, base, run, cache=cache, resume=(Path(run) / 'config.json').exists(), **{QUICK!r})"
+        f"finetuning.finetune(data, base, run, cache=cache, resume=(Path(run) / 'config.json').exists(), **{QUICK!r})"
     )
     assert options
     run, cache = tmp_path / "run", tmp_path / "cache"
@@ -653,14 +654,14 @@ def test_weights_of_pictures(digits: Path, base: Path, cache: Path, tmp_path: Pa
 )
 def test_options_out_of_range(digits: Path, base: Path, tmp_path: Path, more: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        exporters.finetune(digits, base, tmp_path / "run", **more)
+        finetuning.finetune(digits, base, tmp_path / "run", **more)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_base_that_cannot_be_tuned_writes_nothing(digits: Path, tmp_path: Path, photo: Path) -> None:
     for bad in (photo, tmp_path / "none.onnx"):
         with pytest.raises(InspectorError):
-            exporters.finetune(digits, bad, tmp_path / "run")
+            finetuning.finetune(digits, bad, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -694,16 +695,16 @@ def test_a_torch_module_is_a_base_too(digits: Path, cache: Path, tmp_path: Path)
 
 
 def test_the_run_and_a_checkpoint_export_again(done: Any, tmp_path: Path) -> None:
-    whole = exporters.export_run(done.run, tmp_path / "a.onnx")
+    whole = finetuning.export_run(done.run, tmp_path / "a.onnx")
     assert whole.sha256 == done.sha256
-    last = exporters.export_run(done.run / "checkpoints" / "last.safetensors", tmp_path / "b.onnx")
+    last = finetuning.export_run(done.run / "checkpoints" / "last.safetensors", tmp_path / "b.onnx")
     assert last.labels == ("0", "1", "2")
     with pytest.raises(InspectorError, match="there is no checkpoint"):
-        exporters.export_run(tmp_path, tmp_path / "c.onnx")
+        finetuning.export_run(tmp_path, tmp_path / "c.onnx")
 
 
 def test_the_plan_is_made_without_training(digits: Path, base: Path, tmp_path: Path) -> None:
-    plan, dataset = exporters.plan_finetune(digits, base, **QUICK)
+    plan, dataset = finetuning.plan_finetune(digits, base, **QUICK)
     assert [x.joint is not None for x in plan.layers] == [False, True, True, True]
     assert [x.head is not None for x in plan.layers] == [False, False, False, True]
     assert plan.layers[1].joint == pytest.approx(3e-3 * 0.3)
@@ -816,10 +817,10 @@ def test_two_processes_train_what_one_does(
     require("lightning_fabric")
     # In a process of its own: the children of this one would import pytest's state.
     code = (
-        "import sys, exporters\n"
+        "import sys\nfrom exporters import finetuning\n"
         "if __name__ == '__main__':\n"
         "    data, base, run, cache = sys.argv[1:5]\n"
-        f"    exporters.finetune(data, base, run, cache=cache, **{QUICK | {'dropout': 0.0, 'devices': 2}!r})\n"
+        f"    finetuning.finetune(data, base, run, cache=cache, **{QUICK | {'dropout': 0.0, 'devices': 2}!r})\n"
     )
     script = tmp_path / "two.py"
     script.write_text(code)
@@ -881,7 +882,7 @@ def test_event_files_are_written_where_they_are_asked_for(
     require("tensorboard")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tensorboard's own imports
-        made = exporters.finetune(digits, base, tmp_path / "run", cache=cache, tensorboard=True, **QUICK)
+        made = finetuning.finetune(digits, base, tmp_path / "run", cache=cache, tensorboard=True, **QUICK)
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
         events = EventAccumulator(str(made.run / "tensorboard"))
@@ -891,5 +892,5 @@ def test_event_files_are_written_where_they_are_asked_for(
     )
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtra, match=r"inspector\[tensorboard\]"):
-        exporters.finetune(digits, base, tmp_path / "none", cache=cache, tensorboard=True, **QUICK)
+        finetuning.finetune(digits, base, tmp_path / "none", cache=cache, tensorboard=True, **QUICK)
     assert not (tmp_path / "none").exists()

@@ -1,1 +1,1 @@
-"""Tests of inspector.render and inspector.output."""
+"""Tests of inspector.render and inspector.files."""

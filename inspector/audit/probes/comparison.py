@@ -8,13 +8,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.audit.compare import SignalToNoise
 from inspector.audit.pictures import class_of
 from inspector.audit.probes import Probe
 from inspector.audit.probes.recorder import Moments, sampled
 from inspector.audit.result import NotChecked
 from inspector.audit.snapshot import Snapshot
 from inspector.audit.subject import Sight, Subject
+from inspector.compare import SignalToNoise
 from inspector.image import Preprocess
 from inspector.layers import Layer
 from inspector.model import Model

@@ -21,7 +21,7 @@ def write_reports(audit: Audit, *, junit: File = None, sarif: File = None, markd
 
     One that cannot be written does not keep the others back. Raises OutputError with the first, when all are through.
     """
-    from inspector.output import write_text
+    from inspector.files import write_text
 
     first: Exception | None = None
     for file, report in ((junit, junit_report), (sarif, sarif_report), (markdown, markdown_report)):
@@ -42,7 +42,7 @@ def write_reports(audit: Audit, *, junit: File = None, sarif: File = None, markd
 
 def check_targets(*files: File) -> None:
     """Raises OutputError where one of these files cannot be written; nothing is left behind or changed."""
-    from inspector.output import atomic_path
+    from inspector.files import atomic_path
 
     for file in files:
         if file is not None:

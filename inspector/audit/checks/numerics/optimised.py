@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from inspector.audit.compare import LIMIT_DB, signal_to_noise
 from inspector.audit.result import Finding, NotChecked, Verdict, Where, at_least
 from inspector.audit.subject import Subject, half, quantised
 from inspector.audit.table import Limit, Limits, check
+from inspector.compare import LIMIT_DB, signal_to_noise
 from inspector.runtime import Sessions
 
 

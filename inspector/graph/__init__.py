@@ -1,0 +1,29 @@
+"""Reading an .onnx file: its structure in memory, its weights left in the file.
+
+A network's weights are most of its file, and most questions need few of them. The file is scanned once at the level of
+protobuf's wire format; every tensor above 1 KiB is replaced by a reference to its own bytes in that file (ONNX's
+external-data form). What remains is a few hundred kilobytes of structure that can be walked and cut freely, and
+onnxruntime maps the weights it really needs from the file itself.
+"""
+
+from inspector.graph.check import KNOWN_DOMAINS
+from inspector.graph.graph import Cut, Graph, Input
+from inspector.graph.nodes import attributes, is_standard, node_inputs
+from inspector.graph.read import copy_with_metadata, read_graph
+from inspector.graph.shapes import infer_types, shape_of
+from inspector.graph.wire import INLINE_LIMIT
+
+__all__ = [
+    "INLINE_LIMIT",
+    "KNOWN_DOMAINS",
+    "Cut",
+    "Graph",
+    "Input",
+    "attributes",
+    "copy_with_metadata",
+    "infer_types",
+    "is_standard",
+    "node_inputs",
+    "read_graph",
+    "shape_of",
+]

@@ -1,0 +1,250 @@
+"""Reading an .onnx file: its structure in memory, its weights left in the file.
+
+A network's weights are most of its file, and most questions need few of them. The file is scanned once at the level of
+protobuf's wire format; every tensor above 1 KiB is replaced by a reference to its own bytes in that file (ONNX's
+external-data form). What remains is a few hundred kilobytes of structure that can be walked and cut freely, and
+onnxruntime maps the weights it really needs from the file itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from inspector.errors import ModelError, listing
+from inspector.graph.external import read_reference
+from inspector.graph.nodes import node_inputs
+from inspector.graph.wire import EXTERNAL
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a graph as the file declares it.
+
+    shape: an int where the size is fixed, a str where it is symbolic, None where nothing is said; None for no rank.
+    dtype: the numpy name of the element type, e.g. ``"float32"``.
+    """
+
+    name: str
+    shape: tuple[int | str | None, ...] | None
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A part of a graph, ready for a session.
+
+    leftover: graph inputs that the part reads besides the tensors it was cut at. A head may read nothing but the
+    *shape* of the picture there (torch's flatten does); ``shape_only`` says so for each.
+    """
+
+    proto: ModelProto
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    leftover: tuple[str, ...]
+    shape_only: bool
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The structure of one .onnx file. Made by :func:`read_graph`; never changed afterwards.
+
+    proto: the ModelProto with weights above 1 KiB as references, Constant nodes turned into initializers and inlined
+    local functions. Tensor names are those of the file.
+    sha256: hex digest of the whole file.
+    """
+
+    path: Path
+    sha256: str
+    size: int
+    proto: ModelProto
+    inputs: tuple[Input, ...]
+    outputs: tuple[str, ...]
+    metadata: Mapping[str, str]
+    _identity: tuple[int, int, int] = field(repr=False, default=(0, 0, 0))
+
+    @property
+    def nodes(self) -> Sequence[NodeProto]:
+        """The nodes in topological order."""
+        nodes: Sequence[NodeProto] = self.proto.graph.node
+        return nodes
+
+    @property
+    def folder(self) -> Path:
+        """The folder that external-data locations are relative to."""
+        return self.path.resolve().parent
+
+    @property
+    def opset(self) -> int:
+        """Version of the default operator set."""
+        return next((o.version for o in self.proto.opset_import if o.domain in ("", "ai.onnx")), 0)
+
+    @cached_property
+    def initializers(self) -> dict[str, TensorProto]:
+        """Weights and constants by tensor name."""
+        return {t.name: t for t in self.proto.graph.initializer}
+
+    @cached_property
+    def producer_of(self) -> dict[str, int]:
+        """Index into `nodes` of the node that makes each tensor."""
+        return {name: i for i, node in enumerate(self.nodes) for name in node.output if name}
+
+    @cached_property
+    def consumers_of(self) -> dict[str, list[int]]:
+        """Indices into `nodes` of the nodes that read each tensor, in topological order."""
+        readers: dict[str, list[int]] = {}
+        for i, node in enumerate(self.nodes):
+            for name in dict.fromkeys(node_inputs(node)):
+                readers.setdefault(name, []).append(i)
+        return readers
+
+    @cached_property
+    def parameters(self) -> int:
+        """Number of elements in floating-point initializers."""
+        return sum(int(np.prod(t.dims, dtype=np.int64)) for t in self.initializers.values() if t.data_type in _FLOATS)
+
+    def weight(self, name: str) -> NDArray[Any]:
+        """The initializer `name` as a read-only array in the dtype and shape of the file.
+
+        Large tensors are mapped, not read: the bytes come from disk when they are touched.
+        Raises ModelError when there is no such initializer or its bytes are not where the file says.
+        """
+        tensor = self.initializers.get(name)
+        if tensor is None:
+            raise ModelError(f"the model has no initializer named {name!r}")
+        return self.tensor_array(tensor)
+
+    def tensor_array(self, tensor: TensorProto) -> NDArray[Any]:
+        """Any TensorProto of this graph as an array; see :meth:`weight`."""
+        from onnx import helper, numpy_helper
+
+        try:
+            if tensor.data_location != EXTERNAL:
+                return numpy_helper.to_array(tensor)
+            reference = read_reference(tensor)
+            dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ModelError(f"tensor {tensor.name!r} of {self.path.name} cannot be read: {error}") from None
+        self.check_unchanged()
+        shape = tuple(tensor.dims)
+        if 0 in shape:
+            return np.zeros(shape, dtype)
+        array: NDArray[Any] = np.memmap(
+            self.folder / reference.location, dtype, mode="r", offset=reference.offset, shape=shape
+        )
+        return array
+
+    def check_unchanged(self) -> None:
+        """Raises ModelError when the file on disk is no longer the one that was read."""
+        try:
+            now = file_identity(self.path.stat())
+        except OSError as error:
+            raise ModelError(f"{self.path} cannot be read any more: {error.strerror}") from None
+        if now != self._identity:
+            raise ModelError(f"{self.path} was changed while it was open", "open it again")
+
+    def needed(self, outputs: Iterable[str], stop: Iterable[str] = ()) -> tuple[set[int], set[str]]:
+        """The node indices that `outputs` depend on, and the tensors read from outside, not going past `stop`."""
+        stops = set(stop)
+        nodes: set[int] = set()
+        outside: set[str] = set()
+        seen: set[str] = set()
+        stack = list(outputs)
+        while stack:
+            name = stack.pop()
+            if not name or name in seen:
+                continue
+            seen.add(name)
+            index = None if name in stops else self.producer_of.get(name)
+            if index is None:
+                outside.add(name)
+            elif index not in nodes:
+                nodes.add(index)
+                stack.extend(node_inputs(self.nodes[index]))
+        return nodes, outside
+
+    def cut(self, outputs: Sequence[str], inputs: Sequence[str] | None = None) -> Cut:
+        """The part of the graph between `inputs` (default: the graph's own) and `outputs`, and nothing else.
+
+        outputs: tensor names. inputs: tensor names that become inputs of the part.
+        Raises ModelError for a tensor that the graph does not have.
+        """
+        known = self.producer_of.keys() | {i.name for i in self.inputs} | self.initializers.keys()
+        if missing := [name for name in (*outputs, *(inputs or ())) if name not in known]:
+            raise ModelError(f"the graph has no tensor named {listing([repr(m) for m in missing])}")
+        nodes, outside = self.needed(outputs, inputs or ())
+        if unmade := sorted(outside - known):
+            raise ModelError(f"{self.path.name} reads tensors that nothing makes: {listing(unmade)}")
+        own = [i.name for i in self.inputs]
+        wanted = list(inputs) if inputs is not None else [n for n in own if n in outside] or own
+        leftover = tuple(n for n in own if n in outside and n not in wanted)
+        shape_only = all(
+            self.nodes[i].op_type in ("Shape", "Size")
+            for name in leftover
+            for i in self.consumers_of[name]
+            if i in nodes
+        ) and not set(leftover) & set(outputs)
+
+        source = self.proto.graph
+        part = onnx.ModelProto()
+        part.ir_version = max(self.proto.ir_version, 4)  # before 4 every initializer had to be an input too
+        part.opset_import.extend(self.proto.opset_import)
+        part.producer_name = self.proto.producer_name
+        part.graph.name = source.name or "graph"
+        part.graph.node.extend(self.nodes[i] for i in sorted(nodes))
+        reached = outside | set(outputs)  # an output may itself be an input or a constant
+        part.graph.initializer.extend(t for t in source.initializer if t.name in reached and t.name not in wanted)
+        part.graph.sparse_initializer.extend(
+            t for t in source.sparse_initializer if t.values.name in reached and t.values.name not in wanted
+        )
+        part.graph.input.extend(self._value_info(name) for name in (*wanted, *leftover))
+        self._add_outputs(part.graph, outputs)
+        return Cut(part, tuple(wanted), tuple(outputs), leftover, shape_only)
+
+    def _add_outputs(self, part: GraphProto, outputs: Sequence[str]) -> None:
+        produced = {name for node in part.node for name in node.output}
+        for name in outputs:
+            if name in produced:
+                part.output.append(self._value_info(name))
+                continue
+            # onnxruntime does not accept a constant or an input as an output; a copy of it is one.
+            part.node.append(onnx.helper.make_node("Identity", [name], [f"{name}/copy"]))
+            info = self._value_info(name)
+            info.name = f"{name}/copy"
+            part.output.append(info)
+
+    @cached_property
+    def value_infos(self) -> dict[str, onnx.ValueInfoProto]:
+        """What the file says of the type of each tensor; empty for most files."""
+        source = self.proto.graph
+        return {v.name: v for group in (source.value_info, source.input, source.output) for v in group}
+
+    def _value_info(self, name: str) -> onnx.ValueInfoProto:
+        info = onnx.ValueInfoProto()
+        declared = self.value_infos.get(name)
+        if declared is not None:
+            info.CopyFrom(declared)
+            if self.producer_of.get(name) is not None:
+                # A wrong or over-narrow declared shape makes the runtime warn or refuse: let it infer.
+                info.type.tensor_type.ClearField("shape")
+        info.name = name
+        return info
+
+
+_FLOATS = frozenset({1, 10, 11, 16})  # FLOAT, FLOAT16, DOUBLE, BFLOAT16
+
+
+def file_identity(status: os.stat_result) -> tuple[int, int, int]:
+    """What changes when a file is written again: (inode, size in bytes, time of change in nanoseconds)."""
+    return (status.st_ino, status.st_size, status.st_mtime_ns)

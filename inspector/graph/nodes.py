@@ -1,0 +1,78 @@
+"""What a node reads and says, and the walks over nodes and tensors that go into bodies and local functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+if TYPE_CHECKING:
+    from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
+
+GRAPHS = (5, 10)  # AttributeProto.GRAPH and GRAPHS
+
+
+def node_inputs(node: NodeProto) -> Iterator[str]:
+    """Every tensor that a node reads, those used inside the bodies of If, Loop and Scan included."""
+    yield from (name for name in node.input if name)
+    for attribute in node.attribute:
+        for body in (attribute.g, *attribute.graphs) if attribute.type in GRAPHS else ():
+            inner = {v.name for v in body.input} | {t.name for t in body.initializer}
+            for child in body.node:
+                yield from (name for name in node_inputs(child) if name not in inner)
+                inner.update(child.output)
+            yield from (v.name for v in body.output if v.name not in inner)
+
+
+def is_standard(node: NodeProto) -> bool:
+    """Whether the operator is one of ONNX's own, whose inputs and attributes were checked when the file was read."""
+    return node.domain in ("", "ai.onnx")
+
+
+def attributes(node: NodeProto) -> dict[str, Any]:
+    """The attributes of a node as Python values (bytes decoded, tensors and graphs as they are)."""
+    return {a.name: _attribute(a) for a in node.attribute}
+
+
+def _attribute(attribute: AttributeProto) -> Any:
+    try:
+        value = onnx.helper.get_attribute_value(attribute)
+    except ValueError:  # of no known type
+        return None
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if attribute.type == onnx.AttributeProto.STRINGS:
+        return [v.decode("utf-8", "replace") for v in value]
+    return list(value) if attribute.type in (6, 7) else value
+
+
+def all_tensors(proto: ModelProto) -> Iterator[TensorProto]:
+    """Every tensor that holds values: weights, attributes, and those in bodies and local functions."""
+    graphs = [proto.graph]
+    nodes = [node for function in proto.functions for node in function.node]
+    while graphs or nodes:
+        if graphs:
+            graph = graphs.pop()
+            yield from graph.initializer
+            yield from (part for sparse in graph.sparse_initializer for part in (sparse.values, sparse.indices))
+            nodes.extend(graph.node)
+        for node in nodes:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
+                found = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+                for sparse in (*found, *attribute.sparse_tensors):
+                    yield from (sparse.values, sparse.indices)
+                graphs.extend((attribute.g, *attribute.graphs) if attribute.type in GRAPHS else ())
+        nodes.clear()
+
+
+def with_bodies(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """These nodes, and those in the bodies of If, Loop and Scan."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs) if attribute.type in GRAPHS else ():
+                yield from with_bodies(body.node)

@@ -1,0 +1,144 @@
+"""From the path of an .onnx file to a checked graph."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx
+
+from inspector.errors import ModelError
+from inspector.graph.check import check_graph
+from inspector.graph.external import resolve_references
+from inspector.graph.graph import Graph, Input, file_identity
+from inspector.graph.nodes import GRAPHS, all_tensors
+from inspector.graph.normalise import normalise_model
+from inspector.graph.shapes import shape_of
+from inspector.graph.wire import MODEL_METADATA, NOT_ONNX, encode_message, scan_fields, scan_model
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+def read_graph(path: str | os.PathLike[str]) -> Graph:
+    """Read the structure of an .onnx file; weights stay in the file.
+
+    Raises ModelError: no such file, not an ONNX model, truncated, operators of a domain nobody knows, external data
+    that is missing, outside the model's folder, behind a link or too short.
+    """
+    given = Path(path)
+    try:
+        with given.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ModelError(f"{given} is not a file", "give the path of an .onnx file")
+            if status.st_size == 0:
+                raise ModelError(f"{given} is empty (0 bytes)", "give the path of an .onnx file")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
+                digest = hashlib.sha256(view).hexdigest()
+                structure = scan_model(view, given)
+    except FileNotFoundError:
+        raise ModelError(f"there is no file {given}", "give the path of an .onnx file") from None
+    except IsADirectoryError:
+        raise ModelError(f"{given} is a folder", "give the path of an .onnx file") from None
+    except OSError as error:
+        raise ModelError(f"{given} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:  # an embedded null byte in the path
+        raise ModelError(f"{str(given)!r} is not a path: {error}") from None
+    proto = _parse(structure, given)
+    resolve_references(proto, given, status.st_size)
+    proto = normalise_model(proto, given)
+    initial = {t.name for t in proto.graph.initializer} | {t.values.name for t in proto.graph.sparse_initializer}
+    graph = Graph(
+        path=given,
+        sha256=digest,
+        size=status.st_size,
+        proto=proto,
+        inputs=tuple(_input(v, given) for v in proto.graph.input if v.name not in initial),
+        outputs=tuple(v.name for v in proto.graph.output),
+        metadata={p.key: p.value for p in proto.metadata_props},
+        _identity=file_identity(status),
+    )
+    check_graph(graph)
+    return graph
+
+
+def copy_with_metadata(graph: Graph, target: Path, metadata: Mapping[str, str]) -> None:
+    """Write the file of `graph` to `target` with these model-level metadata entries added or replaced.
+
+    Everything else is copied byte for byte, so weights, names and node metadata are untouched.
+    """
+    graph.check_unchanged()
+    with (
+        graph.path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as view,
+        target.open("wb") as out,
+    ):
+        for number, _, start, body, end in scan_fields(view, 0, len(view), graph.path):
+            if number == MODEL_METADATA:
+                entry = onnx.StringStringEntryProto.FromString(bytes(view[body:end]))
+                if entry.key in metadata:
+                    continue
+            for chunk in range(start, end, 1 << 24):
+                out.write(view[chunk : min(end, chunk + (1 << 24))])
+        for key, value in metadata.items():
+            entry = onnx.StringStringEntryProto(key=key, value=value)
+            out.write(encode_message(MODEL_METADATA, entry.SerializeToString()))
+
+
+def _parse(structure: bytes, path: Path) -> ModelProto:
+    from google.protobuf.message import DecodeError
+
+    try:
+        proto: ModelProto = onnx.ModelProto.FromString(structure)
+    except (DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+        raise ModelError(f"{path} is not an ONNX model, or is damaged", NOT_ONNX) from None
+    if not proto.HasField("graph") or not (proto.graph.node or proto.graph.initializer):
+        raise ModelError(f"{path} is not an ONNX model: it holds no graph", NOT_ONNX)
+    # protobuf hands out names that are not UTF-8 as bytes.
+    if not all(isinstance(text, str) for text in _texts(proto)):
+        raise ModelError(f"{path} is not an ONNX model, or is damaged: a name in it is not text", NOT_ONNX)
+    return proto
+
+
+def _texts(proto: ModelProto) -> Iterator[object]:
+    """Every string of the structure that something here reads."""
+    yield from (proto.producer_name, proto.producer_version, proto.graph.name)
+    yield from (opset.domain for opset in proto.opset_import)
+    yield from (text for entry in proto.metadata_props for text in (entry.key, entry.value))
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        yield value.name
+        yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
+    for tensor in all_tensors(proto):
+        yield tensor.name
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
+    for function in proto.functions:
+        yield from (function.name, function.domain, *function.input, *function.output, *function.attribute)
+    nodes = [*proto.graph.node, *(node for function in proto.functions for node in function.node)]
+    while nodes:
+        node = nodes.pop()
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (text for entry in node.metadata_props for text in (entry.key, entry.value))
+        for attribute in node.attribute:
+            yield attribute.name
+            for body in (attribute.g, *attribute.graphs) if attribute.type in GRAPHS else ():
+                yield from (value.name for value in (*body.input, *body.output, *body.initializer))
+                nodes.extend(body.node)
+
+
+def _input(value: onnx.ValueInfoProto, path: Path) -> Input:
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        return Input(value.name, None, kind or "unknown")
+    tensor = value.type.tensor_type
+    try:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    except KeyError:
+        raise ModelError(f"{path}: input {value.name!r} has an unknown data type ({tensor.elem_type})") from None
+    return Input(value.name, shape_of(value), dtype)

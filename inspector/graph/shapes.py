@@ -1,0 +1,45 @@
+"""Shapes as a file declares them and as onnx infers them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx
+
+from inspector.graph.nodes import with_bodies
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+def shape_of(value: onnx.ValueInfoProto) -> tuple[int | str | None, ...] | None:
+    """The declared shape: int, symbol or None per dimension; None when not even the rank is known."""
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        return None
+    return tuple(
+        d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else (d.dim_param or None) for d in tensor.shape.dim
+    )
+
+
+_NOT_INFERRED = "not.inferred"
+
+
+def infer_types(proto: ModelProto) -> list[onnx.ValueInfoProto]:
+    """Types and shapes of the tensors of a structure by onnx's shape inference; empty where it fails."""
+    # onnx counts a Range out number by number, and 10^11 of them take a hundred bytes to ask for: not inferred.
+    if any(node.op_type == "Range" for node in with_bodies(proto.graph.node)):
+        copy = onnx.ModelProto()
+        copy.CopyFrom(proto)
+        for node in with_bodies(copy.graph.node):
+            if node.op_type == "Range":
+                node.domain = _NOT_INFERRED
+        copy.opset_import.add(domain=_NOT_INFERRED, version=1)
+        for function in copy.functions:
+            function.opset_import.add(domain=_NOT_INFERRED, version=1)
+        proto = copy
+    try:
+        inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except Exception:  # a C++ error type of the onnx package; a run will tell the shapes
+        return []
+    return [*inferred.graph.value_info, *inferred.graph.output, *inferred.graph.input]

@@ -1,0 +1,25 @@
+"""Pictures in, tensors out: the one `open_image` and the one `Preprocess` of the project.
+
+Training, inspection and audit all go through here, so a picture is never prepared in two ways.
+"""
+
+from inspector.image.open import FORMATS, SUFFIXES, Box, find_images, image_digest, open_image, read_limited
+from inspector.image.preprocess import FILTERS, IMAGENET_MEAN, IMAGENET_STD, NAMED, Colour, Layout, Preprocess, Resize
+
+__all__ = [
+    "FILTERS",
+    "FORMATS",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "NAMED",
+    "SUFFIXES",
+    "Box",
+    "Colour",
+    "Layout",
+    "Preprocess",
+    "Resize",
+    "find_images",
+    "image_digest",
+    "open_image",
+    "read_limited",
+]

@@ -1,0 +1,224 @@
+"""Pictures in, tensors out: the one `open_image` and the one `Preprocess` of the project.
+
+Training, inspection and audit all go through here, so a picture is never prepared in two ways.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import math
+import os
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.errors import ImageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ImageSource = "str | os.PathLike[str] | bytes | Image | NDArray[np.uint8]"
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+MAX_PIXELS = 100_000_000
+"""Largest picture that is decoded (300 MB as RGB); a phone's 50 megapixels are well below."""
+MAX_FILE_BYTES = 512 * 1024 * 1024
+Box = tuple[float, float, float, float]
+
+
+def open_image(source: Any, max_pixels: int = MAX_PIXELS) -> Image:
+    """A picture as a PIL image of mode RGB, upright.
+
+    source: a path, the bytes of a file, a PIL image, or a uint8 array (H, W, 3), (H, W, 4), (H, W, 1) or (H, W).
+    JPEG, PNG, WebP, BMP and TIFF; grey, palette, alpha (on white), 16-bit (scaled to 8), CMYK. EXIF orientation is
+    applied; of several frames the first is taken. The size is read from the header before anything is decoded.
+    Raises ImageError: missing, empty, truncated, not a picture, or more than `max_pixels` pixels.
+    """
+    from PIL import Image as images
+    from PIL import UnidentifiedImageError
+
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, images.Image):
+        try:
+            return _upright(source, "the picture")
+        except OSError as error:  # it is decoded only now
+            raise ImageError(f"the picture is truncated or damaged: {error}") from None
+    if isinstance(source, bytes | bytearray | memoryview):
+        data, name = bytes(source), "the picture"
+    else:
+        data, name = _read(Path(source)), str(source)
+    if not data:
+        raise ImageError(f"{name} is empty (0 bytes)")
+    if len(data) > MAX_FILE_BYTES:
+        raise _too_long(name)
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns about size and about odd but harmless tags; the size is judged below, by our own limit.
+            warnings.simplefilter("ignore")
+            with _opened(data) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise _too_large(name, f"{width} x {height} pixels", max_pixels)
+                with _quiet_libtiff(image.format):
+                    image.load()
+                return _upright(image, name)
+    except ImageError:
+        raise
+    except images.DecompressionBombError as error:  # Pillow's own limit, before anyone is told the size
+        count = re.search(r"\d+", str(error))
+        raise _too_large(
+            name, f"{int(count[0]) / 1e6:.0f} megapixels" if count else "more pixels", max_pixels
+        ) from None
+    except UnidentifiedImageError:
+        raise ImageError(f"{name} is not a picture that can be read", f"known formats: {', '.join(FORMATS)}") from None
+    except MemoryError:
+        raise ImageError(f"{name} does not fit into memory") from None
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more on damaged data
+        raise ImageError(f"{name} is truncated or damaged: {error}") from None
+
+
+def image_digest(source: Any) -> str:
+    """SHA-256 hex digest of a picture's file bytes; for PIL images and arrays of their pixels and size."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return hashlib.sha256(source).hexdigest()
+    if isinstance(source, str | os.PathLike):
+        return hashlib.sha256(_read(Path(source))).hexdigest()
+    array = np.ascontiguousarray(np.asarray(source))
+    return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Every file below `folder` with a picture's suffix, sorted; hidden files and folders are left out."""
+    found = []
+    for here, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        found += [Path(here) / f for f in files if not f.startswith(".") and Path(f).suffix.lower() in SUFFIXES]
+    return sorted(found)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise _too_long(path)
+        with path.open("rb") as stream:
+            data = read_limited(stream)
+    except FileNotFoundError:
+        raise ImageError(f"there is no file {path}", "give the path of a picture or a folder") from None
+    except IsADirectoryError:
+        raise ImageError(f"{path} is a folder, not a picture") from None
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ImageError(f"{str(path)!r} is not a path: {error}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise _too_long(path)
+    return data
+
+
+def read_limited(stream: BinaryIO) -> bytes:
+    """What is in `stream`, up to MAX_FILE_BYTES + 1 bytes: devices and pipes tell no size, and some have no end."""
+    parts, left = [], MAX_FILE_BYTES + 1
+    while left and (part := stream.read(min(left, 1 << 20))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def _too_long(name: object) -> ImageError:
+    return ImageError(f"{name} has more than {MAX_FILE_BYTES / 1e6:.0f} MB, the limit for a picture's file")
+
+
+def _too_large(name: str, size: str, limit: int) -> ImageError:
+    return ImageError(f"{name} has {size}; the limit is {limit / 1e6:g} megapixels", "scale it down first")
+
+
+def _opened(data: bytes) -> Image:
+    from PIL import Image as images
+
+    # Pillow's TIFF reader reports damage to its log besides raising it; nobody configured, the log is stderr.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    with _quiet_libtiff("TIFF" if data[:2] in (b"II", b"MM") else None):
+        return images.open(io.BytesIO(data), formats=FORMATS)
+
+
+_stderr_lock = threading.Lock()
+
+
+@contextmanager
+def _quiet_libtiff(form: str | None) -> Iterator[None]:
+    """Without what libtiff prints on the process's stderr; what is wrong is raised besides."""
+    if form != "TIFF":
+        yield
+        return
+    with _stderr_lock, open(os.devnull, "wb") as nothing:  # noqa: PTH123
+        try:
+            kept = os.dup(2)
+        except OSError:  # it is closed already
+            yield
+            return
+        try:
+            os.dup2(nothing.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _upright(image: Image, name: str) -> Image:
+    """Mode RGB, 8 bits, turned as EXIF says, transparency laid on white."""
+    from PIL import ImageOps
+
+    if min(image.size) < 1:
+        raise ImageError(f"{name} has no pixels ({image.width} x {image.height})")
+    try:
+        turned = ImageOps.exif_transpose(image)
+    except Exception:  # whatever the parsers of a damaged EXIF block raise; the picture itself may be fine
+        turned = image.copy()
+    return _to_rgb(turned, name)
+
+
+def _to_rgb(image: Image, name: str) -> Image:
+    from PIL import Image as images
+
+    if image.mode.startswith("I") or image.mode == "F":
+        return images.fromarray(_eight_bits(np.asarray(image), name)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = images.new("RGBA", image.size, (255, 255, 255, 255))
+        return images.alpha_composite(white, image).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _eight_bits(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """16-bit integers scaled to 8 and rounded; floats as [0, 1] or [0, 255]."""
+    low, high = float(array.min()), float(array.max())
+    limit = 255 if array.dtype.kind == "f" else 65535
+    if not (math.isfinite(low) and math.isfinite(high)) or low < 0 or high > limit:
+        raise ImageError(f"{name} has pixel values from {low:g} to {high:g}", "convert it to 8 or 16 bits")
+    if array.dtype.kind == "f":
+        return np.rint(array * np.float32(255 if high <= 1 else 1)).astype(np.uint8)
+    return ((array.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def _from_array(array: NDArray[Any]) -> Image:
+    from PIL import Image as images
+
+    ok = array.dtype == np.uint8 and (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4)))
+    if not ok or array.size == 0:
+        raise ImageError(
+            f"an array of shape {array.shape} and type {array.dtype} is not a picture",
+            "give a uint8 array of shape (H, W, 3) with values 0 to 255",
+        )
+    squeezed = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    return _to_rgb(images.fromarray(np.ascontiguousarray(squeezed)), "the array")

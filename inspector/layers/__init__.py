@@ -1,0 +1,11 @@
+"""The layers of a graph: the tensors a person would look at, under names a person would use.
+
+Our own exports carry the list in their metadata. For every other file it is found here: which nodes matter, which
+belong together (a convolution with its norm, x * sigmoid(x)), what they are called, and which axis holds the channels.
+"""
+
+from inspector.layers.find import find_layers
+from inspector.layers.layer import Layer, find_layer
+from inspector.layers.layout import inferred_shapes, layout_of
+
+__all__ = ["Layer", "find_layer", "find_layers", "inferred_shapes", "layout_of"]

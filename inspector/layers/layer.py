@@ -1,0 +1,72 @@
+"""A layer: a tensor that a person would look at, and how it is found by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from inspector.errors import LayerNotFound, listing, nearest
+
+Size = int | str | None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a graph.
+
+    name: unique; torch module path or cleaned node path. tensor: name of its tensor in the graph.
+    kind: conv, norm, activation, pool, add, gate, concat, linear, resize or softmax.
+    shape: (N, C, H, W) or (N, K), also where the tensor itself is (N, H, W, C); a str or None where it is not fixed.
+        None as a whole when nothing is known before a run.
+    exposed: the tensor is an output of the file as it stands.
+    channels_last: the tensor holds its channels on the last axis; activations are given channels first all the same.
+    """
+
+    name: str
+    tensor: str
+    kind: str
+    shape: tuple[Size, ...] | None
+    exposed: bool
+    channels_last: bool = False
+    aliases: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def channels(self) -> int | None:
+        """Number of channels C (or K), None when the graph does not fix it."""
+        size = self.shape[1] if self.shape and len(self.shape) > 1 else None
+        return size if isinstance(size, int) else None
+
+    @property
+    def spatial(self) -> bool:
+        """Whether it is a stack of maps that may be larger than 1x1."""
+        return self.shape is not None and len(self.shape) >= 3 and any(size != 1 for size in self.shape[2:])
+
+
+def find_layer(layers: Sequence[Layer], name: str) -> Layer:
+    """The layer that goes by `name`: name, alias or tensor, else a unique suffix or substring, any case last.
+
+    Raises LayerNotFound with the three nearest names, or with the candidates when there are several.
+    """
+    wanted = name.strip()
+    if not layers:
+        raise LayerNotFound("this model has no layers")
+    exact = [x for x in layers if x.name == wanted] or [x for x in layers if wanted in (*x.aliases, x.tensor)]
+    if exact:
+        return exact[-1]
+    for fold in (str, str.lower):
+        text = fold(wanted)
+        for test in (_is_ending, str.endswith, str.__contains__):
+            hits = [x for x in layers if text and test(fold(x.name), text)]
+            if len(hits) == 1:
+                return hits[0]
+            if hits:
+                raise LayerNotFound(
+                    f"{len(hits)} layers go by {wanted!r}: {listing([h.name for h in hits])}",
+                    "give more of the name",
+                )
+    near = nearest(wanted, [x.name for x in layers] + [a for x in layers for a in x.aliases])
+    raise LayerNotFound(f"there is no layer {wanted!r}; nearest: {', '.join(near)}", "see `inspector layers MODEL`")
+
+
+def _is_ending(name: str, text: str) -> bool:
+    return name.endswith("." + text)

@@ -1,0 +1,30 @@
+"""Shapes of tensors and the axis that holds their channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from inspector.graph import Graph, infer_types, shape_of
+from inspector.layers.layer import Size
+
+
+def layout_of(shape: Sequence[Size] | None) -> str:
+    """NCHW or NHWC by where a size of 1, 3 or 4 stands; NCHW when both or neither would fit."""
+    if shape is None or len(shape) != 4:
+        return "NCHW"
+    first, last = shape[1] in (1, 3, 4), shape[3] in (1, 3, 4)
+    return "NHWC" if last and not first else "NCHW"
+
+
+def inferred_shapes(graph: Graph) -> dict[str, tuple[Size, ...] | None]:
+    """Shapes of all tensors by onnx's shape inference on the structure alone; where it fails, as declared."""
+    found = infer_types(graph.proto)
+    if not found:
+        declared = graph.proto.graph
+        found = [*declared.value_info, *declared.output, *declared.input]
+    return {value.name: _nameless(shape_of(value)) for value in found}
+
+
+def _nameless(shape: tuple[Size, ...] | None) -> tuple[Size, ...] | None:
+    """Without the symbols that inference makes up; they mean no more than "not known"."""
+    return shape and tuple(None if isinstance(s, str) and s.startswith("unk__") else s for s in shape)

@@ -1,0 +1,241 @@
+"""An opened .onnx file: its layers, its preprocess, its classes, and what it says about a picture."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.errors import ClassNotFound, ModelError, NotComputable, UsageError, listing, nearest
+from inspector.graph import Graph
+from inspector.image import Preprocess, open_image
+from inspector.layers import Layer, find_layer
+from inspector.metadata import Metadata
+from inspector.model.assume import ImageInput
+from inspector.model.probabilities import Prediction, to_probabilities
+from inspector.runtime import Sessions
+from inspector.tasks.classify import Classifier
+
+if TYPE_CHECKING:
+    from inspector.cam import CamResult
+
+
+@dataclass(frozen=True)
+class Model:
+    """An opened .onnx file. Made by :func:`open_model`.
+
+    assumed: what the file does not say and had to be assumed, one phrase each.
+    """
+
+    graph: Graph
+    metadata: Metadata
+    layers: tuple[Layer, ...]
+    input: ImageInput
+    preprocess: Preprocess
+    classifier: Classifier | None
+    assumed: tuple[str, ...]
+    sessions: Sessions = field(repr=False)
+
+    @property
+    def path(self) -> Path:
+        """The file, as it was given."""
+        return self.graph.path
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the file."""
+        return self.graph.sha256
+
+    @cached_property
+    def labels(self) -> tuple[str, ...] | None:
+        """K class names, or None when the file has none or too few."""
+        return self.metadata.labels
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes K; None when the model has no classification output or it is not fixed."""
+        return self.classifier.classes if self.classifier else None
+
+    def layer(self, name: str) -> Layer:
+        """The layer that goes by `name` or a unique suffix of it. Raises LayerNotFound with the nearest names."""
+        return find_layer(self.layers, name)
+
+    def label(self, index: int) -> str:
+        """The name of a class, or its index as text when the file has no names."""
+        return self.labels[index] if self.labels and index < len(self.labels) else str(index)
+
+    def find_class(self, name: str | int) -> int:
+        """The index of a class by label (any case) or index. Raises ClassNotFound with the nearest labels."""
+        text = str(name).strip()
+        count = self.classes or (len(self.labels) if self.labels else None)
+        labels = self.labels or ()
+        index = name if isinstance(name, int) else None
+        hits: list[int] = []
+        if index is None:
+            hits = [i for i, label in enumerate(labels) if label == text] or [
+                i for i, label in enumerate(labels) if label.lower() == text.lower()
+            ]
+            if not hits and re.fullmatch(r"-?[0-9]{1,12}", text):
+                index = int(text)
+        if index is not None:
+            if index < 0 or (count is not None and index >= count):
+                known = f"0 to {count - 1}" if count else "0 or more"
+                raise ClassNotFound(f"there is no class {index}", f"the indices are {known}")
+            return index
+        if not hits:
+            # "tabby" for "tabby, tabby cat", the form that ImageNet's own label files have.
+            hits = [
+                i for i, label in enumerate(labels) if text.lower() in (p.strip().lower() for p in label.split(","))
+            ]
+        if len(hits) == 1:
+            return hits[0]
+        if hits:
+            raise ClassNotFound(
+                f"{len(hits)} classes are called {text!r}", f"give one index: {listing(list(map(str, hits)), 9)}"
+            )
+        if not labels:
+            raise ClassNotFound(
+                f"there is no class {text!r}: the model has no labels",
+                "give an index, or write labels into the file with `inspector annotate --labels`",
+            )
+        raise ClassNotFound(f"there is no class {text!r}; nearest: {', '.join(nearest(text, labels))}")
+
+    def tensor(self, image: Any) -> NDArray[Any]:
+        """The input tensor of one picture: (1, C, H, W) or (1, H, W, C) as the model wants it."""
+        return self.preprocess.tensor(open_image(image))
+
+    def run(self, tensor: NDArray[Any], tensors: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Values of graph tensors for an input tensor of any batch: tensor name -> array as the graph makes it.
+
+        A graph with a fixed batch is fed in pieces of that size. Raises ModelError with onnxruntime's reason.
+        """
+        names = list(dict.fromkeys(tensors))
+        if not names:
+            return {}
+        batch = self.input.batch
+        if batch is None or len(tensor) == batch:
+            return self.sessions.run({self.input.name: tensor}, names)
+        parts: list[dict[str, NDArray[Any]]] = []
+        for start in range(0, len(tensor), batch):
+            piece = tensor[start : start + batch]
+            padded = np.concatenate([piece, np.repeat(piece[-1:], batch - len(piece), axis=0)])
+            values = self.sessions.run({self.input.name: np.ascontiguousarray(padded)}, names)
+            parts.append({k: v[: len(piece)] if v.ndim and len(v) == batch else v for k, v in values.items()})
+        return parts[0] if len(parts) == 1 else {k: np.concatenate([p[k] for p in parts]) for k in names}
+
+    def activations(self, image: Any, layers: Iterable[str | Layer] | None = None) -> dict[str, NDArray[np.float32]]:
+        """Activations of one picture: layer name -> float32 (1, C, H, W) or (1, K), channels first, unscaled.
+
+        image: a path, bytes, PIL image or uint8 array (H, W, 3). layers: names (suffixes will do); None takes all.
+        Only the part of the graph that the asked layers need is run. Raises LayerNotFound, ImageError, ModelError.
+        """
+        return self.layer_values(self.tensor(image), layers)[0]
+
+    def layer_values(
+        self, tensor: NDArray[Any], layers: Iterable[str | Layer] | None = None, scores: bool = False
+    ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32] | None]:
+        """(activations by layer name, scores (N, K) or None) for an input tensor, from one run."""
+        chosen = self.layers if layers is None else [self.layer(x) if isinstance(x, str) else x for x in layers]
+        if not chosen and not scores:
+            raise ModelError(f"{self.path} has no layers to look at")
+        wanted = [layer.tensor for layer in chosen]
+        if scores and self.classifier is not None:
+            wanted.append(self.classifier.scores)
+        values = self.run(tensor, wanted)
+        found = {layer.name: channels_first(values[layer.tensor], layer.channels_last) for layer in chosen}
+        if not scores or self.classifier is None:
+            return found, None
+        return found, _flat(values[self.classifier.scores])
+
+    def scores(self, tensor: NDArray[Any]) -> NDArray[np.float32]:
+        """Raw scores: float32 (N, K). Raises NotComputable for a model without a classification output."""
+        classifier = self._classifier()
+        return _flat(self.run(tensor, [classifier.scores])[classifier.scores])
+
+    def probabilities(self, scores: NDArray[Any]) -> NDArray[np.float64]:
+        """Scores (N, K) -> probabilities (N, K): softmax, sigmoid, or the scores themselves, as the model means it."""
+        return to_probabilities(scores, self._classifier().activation)
+
+    def mean_scores(self, image: Any, kinds: Sequence[str] = ()) -> NDArray[np.float32]:
+        """Scores (K,) of one picture, the mean over its flips and turns.
+
+        kinds: as in :func:`inspector.image.poses.poses`.
+
+        The mean of scores is the geometric mean of probabilities. Raises UsageError for what is no pose.
+        """
+        if not kinds:
+            return np.asarray(self.scores(self.tensor(image))[0])
+        from inspector.image.poses import check_poses, posed, poses
+
+        check_poses(kinds)
+        picture = open_image(image)
+        tensors = [self.tensor(posed(picture, pose)) for pose in poses(kinds)]
+        # A turn of an oblong picture has another shape where the preprocess keeps it.
+        together = len({t.shape for t in tensors}) == 1
+        rows = self.scores(np.concatenate(tensors)) if together else [self.scores(t)[0] for t in tensors]
+        return np.asarray(np.mean(rows, axis=0, dtype=np.float64), np.float32)
+
+    def predict(self, image: Any, top: int = 3, poses: Sequence[str] = ()) -> list[Prediction]:
+        """The `top` most likely classes of one picture, most likely first.
+
+        poses: ``hflip``, ``vflip``, ``rotate``: the answer is that of the scores' mean over them.
+        Raises NotComputable for a model without a classification output, UsageError for top < 1.
+        """
+        return self.top(self.mean_scores(image, poses), top)
+
+    def top(self, scores: NDArray[Any], top: int = 3) -> list[Prediction]:
+        """The `top` classes of one row of scores (K,)."""
+        if top < 1:
+            raise UsageError(f"top {top} is less than 1")
+        row = np.asarray(scores, np.float64)
+        if row.size == 1 and self._classifier().activation == "sigmoid":
+            return self._binary(float(row[0]))[:top]
+        probabilities = self.probabilities(row[None])[0]
+        order = np.argsort(-np.nan_to_num(row, nan=-np.inf), kind="stable")[:top]
+        return [Prediction(int(i), self.label(int(i)), float(probabilities[i]), float(row[i])) for i in order]
+
+    def _binary(self, score: float) -> list[Prediction]:
+        """One logit for two classes: its sigmoid is the second label's probability (or the only one's)."""
+        p = float(to_probabilities(np.array([[score]]), "sigmoid")[0, 0])
+        if self.labels and len(self.labels) == 2:
+            both = [Prediction(1, self.labels[1], p, score), Prediction(0, self.labels[0], 1 - p, -score)]
+            return both if p >= 0.5 else both[::-1]
+        return [Prediction(0, self.label(0), p, score)]
+
+    def _classifier(self) -> Classifier:
+        if self.classifier is None:
+            outputs = ", ".join(self.graph.outputs[:4])
+            raise NotComputable(
+                f"{self.path} has no classification output (its outputs: {outputs})",
+                "activations and layers work on it; predict needs scores of shape (N, K)",
+            )
+        return self.classifier
+
+    def cam(self, image: Any, **options: Any) -> list[CamResult]:
+        """Class activation maps of one picture; see :func:`inspector.cam.class_activation_maps`."""
+        from inspector.cam import class_activation_maps
+
+        return class_activation_maps(self, image, **options)
+
+
+def channels_first(value: NDArray[Any], channels_last: bool) -> NDArray[np.float32]:
+    """A layer's tensor as float32 with channels on axis 1; the same memory where nothing has to change."""
+    if channels_last and value.ndim >= 3:
+        value = np.moveaxis(value, -1, 1)
+    return np.ascontiguousarray(value, np.float32)
+
+
+def _flat(scores: NDArray[Any]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(scores.reshape(len(scores), -1) if scores.ndim else scores.reshape(1, 1), np.float32)
+
+
+def finite(value: float) -> float | None:
+    """A number that JSON can hold, or None."""
+    return value if math.isfinite(value) else None

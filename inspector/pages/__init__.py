@@ -1,0 +1,1 @@
+"""Everything that a person opens: galleries, overlays, sheets of filters, the report."""

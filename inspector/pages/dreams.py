@@ -1,0 +1,75 @@
+"""Writing a dream: the picture, and how it came about. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inspector import __version__
+from inspector.errors import UsageError
+from inspector.files import atomic_path, output_folder
+from inspector.image import image_digest
+from inspector.model import Model
+
+if TYPE_CHECKING:
+    from inspector.ascent.dreaming import Dream
+
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_FRAMES = {".gif": "GIF", ".webp": "WEBP"}
+_MILLISECONDS, _LAST = 90, 1500
+
+
+def check_target(path: Path, frames: str | None) -> None:
+    """Raises UsageError before any work where a file's ending says nothing about its format."""
+    if path.suffix.lower() not in _FORMATS:
+        raise UsageError(f"{path} is not a picture's name", f"known endings: {', '.join(_FORMATS)}")
+    if frames is not None and Path(frames).suffix.lower() not in _FRAMES:
+        raise UsageError(f"{frames} is not a name for frames", f"known endings: {', '.join(_FRAMES)}")
+    if frames is not None and Path(frames).resolve() == path.resolve():
+        raise UsageError(f"the dream and its frames are both to be {path}", "give two names")
+
+
+def save_dream(made: Dream, path: Path, model: Model, source: Any, seed: int, caricature: bool) -> Path:
+    """Write the picture, with what made it: text chunks in PNG, a comment in JPEG, EXIF in WebP."""
+    from inspector.render.png import save_png
+
+    text = {
+        "Software": f"inspector {__version__}",
+        "Model": model.sha256,
+        "Image": image_digest(source),
+        "Layer": ", ".join(f"{x.layer}:{x.weight:g}" for x in made.layers),
+        "Method": "caricature" if caricature else "DeepDream",
+        "Seed": str(seed),
+        "Octaves": ", ".join(f"{w}x{h}" for w, h in made.octaves),
+        "Precision": made.precision,
+    }
+    output_folder(path.parent)
+    kind = _FORMATS[path.suffix.lower()]
+    if kind == "PNG":
+        return save_png(made.picture, path, text, level=6)
+    comment = "\n".join(f"{key}: {value}" for key, value in text.items())
+    with atomic_path(path) as temporary:
+        if kind == "JPEG":
+            made.picture.save(temporary, format=kind, quality=92, comment=comment.encode())
+        else:
+            exif = made.picture.getexif()
+            exif[0x010E] = comment  # ImageDescription
+            made.picture.save(temporary, format=kind, quality=92, exif=exif)
+    return path
+
+
+def save_frames(made: Dream, path: Path) -> Path:
+    """Write the frames as GIF or WebP, the last one shown longest."""
+    output_folder(path.parent)
+    first, *others = made.frames
+    durations = [_MILLISECONDS] * len(others) + [_LAST]
+    with atomic_path(path) as temporary:
+        first.save(
+            temporary,
+            format=_FRAMES[path.suffix.lower()],
+            save_all=True,
+            append_images=others,
+            duration=durations,
+            loop=0,
+        )
+    return path

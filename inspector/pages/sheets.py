@@ -1,0 +1,250 @@
+"""The pages that a person opens: a layer's grid, the walk through all layers, patches beside patterns. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from PIL import Image
+
+from inspector import __version__
+from inspector.files import write_text
+from inspector.layers import Layer
+from inspector.model import Model
+from inspector.receptive.fields import ReceptiveField
+from inspector.receptive.patches import TopPatches, draw_patches
+from inspector.render.png import save_png
+from inspector.render.sheet import draw_sheet
+
+if TYPE_CHECKING:
+    from inspector.ascent.filters import FilterPicture, FilterSheet
+    from inspector.ascent.recipes import Recipe
+
+_COLUMNS = 8
+_MARGIN = 5
+_LEGIBLE = 96
+_SHEET_PIXELS = 30_000_000
+_WALK_TILE, _WALK_SHOWN = 56, 64
+
+
+def field_text(field: ReceptiveField) -> str:
+    """`a unit sees 43 x 43 pixels`."""
+    if field.size is None:
+        return "a unit sees the whole picture"
+    seen = f"a unit sees {field.size[1]} x {field.size[0]} pixels"
+    return f"{seen}, and through a gate the whole picture" if field.everything else seen
+
+
+def draw_layer(
+    model: Model,
+    layer: Layer,
+    field: ReceptiveField,
+    recipe: Recipe,
+    sentence: str,
+    size: tuple[int, int],
+    pictures: Sequence[FilterPicture],
+    folder: Path,
+    text: Mapping[str, str],
+) -> Path:
+    """``<recipe>-grid.png``: all finished channels in rows of eight, numbered. sentence: what the pictures show."""
+    tiles: list[Image.Image | None] = []
+    side = tile_size(max(size), sum(1 + len(p.variants) for p in pictures))
+    for picture in pictures:
+        tiles.append(None if picture.stuck else scaled(load(picture.image), side))
+        tiles += [scaled(load(path), side) for path in picture.variants]
+    names = [f"{p.channel} {p.label}".strip() for p in pictures for _ in range(1 + len(p.variants))]
+    stuck = sum(p.stuck for p in pictures)
+    note = [f"{sentence}, recipe {recipe.name}, {recipe.steps} steps at {size[1]} x {size[0]}; {field_text(field)}"]
+    if stuck:
+        note.append(f"{stuck} {'channels are' if stuck > 1 else 'channel is'} stuck: no start led anywhere")
+    sheet = draw_sheet(
+        tiles,
+        names,
+        columns=_COLUMNS,
+        title=f"{layer.name}  ({layer.kind})",
+        note="; ".join(note),
+        subtitle=model.path.name,
+        tile_size=side,
+        margin=_MARGIN,
+        caption_lines=1,
+    )
+    return save_png(sheet, folder / f"{recipe.name}-grid.png", text, level=6)
+
+
+def tile_size(side: int, count: int) -> int:
+    """Side of a tile: the picture's own where there is room for all, enlarged by a whole factor where it is small."""
+    wanted = side * max(1, round(_LEGIBLE / side))
+    most = int(math.sqrt(_SHEET_PIXELS / max(count, 1))) - 24
+    return max(24, min(wanted, most, 256))
+
+
+def load(path: Path) -> Image.Image:
+    """A picture without the text chunks of its file."""
+    with Image.open(path) as image:
+        plain = image.convert("RGB")
+    plain.info = {}
+    return plain
+
+
+def scaled(picture: Image.Image, side: int) -> Image.Image:
+    """A picture with its longer side at `side`; smoothly, as unlike a map's, its single pixels mean nothing."""
+    longer = max(picture.size)
+    width, height = (max(1, round(n * side / longer)) for n in picture.size)
+    return picture.resize((width, height), Image.Resampling.BICUBIC if side > longer else Image.Resampling.LANCZOS)
+
+
+def mosaic(tiles: Sequence[Image.Image | None], tile: int, columns: int, gap: int) -> Image.Image:
+    """Tiles side by side without numbers; None is hatched."""
+    from inspector.render.scale import hatch, to_rgb
+
+    rows = -(-len(tiles) // columns)
+    sheet = Image.new("RGB", (columns * (tile + gap) - gap, rows * (tile + gap) - gap), (255, 255, 255))
+    for n, picture in enumerate(tiles):
+        if picture is None:
+            shown = Image.fromarray(to_rgb(hatch(tile, tile)))
+        else:
+            shown = scaled(picture, tile)
+        sheet.paste(shown, (n % columns * (tile + gap), n // columns * (tile + gap)))
+    return sheet
+
+
+def write_walk(
+    folder: Path, model: Model, sheets: Sequence[FilterSheet], recipe: Recipe, sentence: str
+) -> tuple[Path, Path | None]:
+    """``filters.html`` and ``filters.png``: all layers side by side, first to last. sentence: what pictures show."""
+    depth = {layer.name: k for k, layer in enumerate(model.layers)}
+    sheets = sorted(sheets, key=lambda sheet: depth.get(sheet.layer.name, len(depth)))
+    panels: list[Image.Image | None] = []
+    captions = []
+    for sheet in sheets:
+        shown = sheet.pictures[:_WALK_SHOWN]
+        if not shown:
+            continue
+        tiles = [None if p.stuck else load(p.image) for p in shown]
+        columns = min(_COLUMNS, max(1, math.ceil(math.sqrt(len(tiles)))))
+        panels.append(mosaic(tiles, _WALK_TILE, columns, 3))
+        captions.append(f"{sheet.layer.name}: {field_text(sheet.field)}")
+    text = {"Software": f"inspector {__version__}", "Model": model.sha256, "Recipe": recipe.name}
+    walk = None
+    if panels:
+        drawn = draw_sheet(
+            panels,
+            captions,
+            columns=len(panels) if len(panels) <= 5 else 4,
+            title="From first to last: what the channels of each layer respond to",
+            subtitle=f"{model.path.name}, recipe {recipe.name}, {recipe.steps} steps",
+            tile_size=max(p.width for p in panels if p is not None),
+            margin=18,
+            caption_lines=3,
+        )
+        walk = save_png(drawn, folder / "filters.png", text, level=6)
+    return write_text(folder / "filters.html", _page(folder, model, sheets, recipe, sentence)), walk
+
+
+def draw_patch_sheet(
+    model: Model,
+    found: TopPatches,
+    sources: Mapping[str, Any],
+    path: Path,
+    patterns: Mapping[int, Path | None],
+    tile: int = 128,
+) -> Path:
+    """For each channel its pattern, if there is one, and beside it the patches that excite it most.
+
+    patterns: channel -> its picture; None where it is stuck. Where there are any, a missing one is hatched too.
+    """
+    k = max((len(p) for p in found.patches.values()), default=1)
+    columns = max(1, math.ceil(math.sqrt(k)))
+    gap = 2
+    small = max(24, (tile - gap * (columns - 1)) // columns)
+    tiles: list[Image.Image | None] = []
+    captions = []
+    for channel, patches in draw_patches(model, found, sources, small):
+        parts: list[Image.Image | None] = []
+        if patterns:
+            picture = patterns.get(channel)
+            parts.append(load(picture) if picture is not None else None)
+        side = columns * (small + gap) - gap
+        strip = mosaic(patches, small, columns, gap) if patches else mosaic([None], side, 1, 0)
+        both = Image.new("RGB", ((side + 4) * len(parts) + side, side), (255, 255, 255))
+        for n, part in enumerate(parts):
+            both.paste(mosaic([part], side, 1, 0), (n * (side + 4), 0))
+        both.paste(strip, (len(parts) * (side + 4), 0))
+        tiles.append(both)
+        values = found.patches[channel]
+        captions.append(
+            f"{channel}: {values[0].value:.3g} to {values[-1].value:.3g}" if values else f"{channel}: never"
+        )
+    across = 4 if patterns else 6
+    width = max(t.width for t in tiles if t is not None)
+    sheet = draw_sheet(
+        tiles,
+        captions,
+        columns=across,
+        title=f"{found.layer.name}  ({found.layer.kind})",
+        note=(
+            ("each channel's pattern, and beside it " if patterns else "for each channel ")
+            + f"the {k} patches of {found.seen} pictures that excite it most, best first, with the activation of the "
+            f"first and the last; {field_text(found.field)}; light grey lies outside the picture"
+        ),
+        subtitle=model.path.name,
+        tile_size=width,
+        margin=10,
+        caption_lines=1,
+    )
+    text = {
+        "Software": f"inspector {__version__}",
+        "Model": model.sha256,
+        "Layer": found.layer.name,
+        "Method": "most exciting patches",
+        "Pictures": str(found.seen),
+    }
+    return save_png(sheet, path, text, level=6)
+
+
+def _page(folder: Path, model: Model, sheets: Sequence[FilterSheet], recipe: Recipe, sentence: str) -> str:
+    def relative(path: Path) -> str:
+        return escape(quote(path.relative_to(folder).as_posix(), safe="/"), quote=True)
+
+    def plain(value: str) -> str:
+        return escape(value.encode("utf-8", "replace").decode("utf-8"), quote=True)
+
+    parts = []
+    for sheet in sheets:
+        if sheet.grid is None:
+            continue
+        stuck = sum(p.stuck for p in sheet.pictures)
+        words = f"{len(sheet.pictures)} channels; {field_text(sheet.field)}" + (f"; {stuck} stuck" if stuck else "")
+        parts.append(
+            f"<section><h2>{plain(sheet.layer.name)}</h2><p>{plain(words)}</p>"
+            f'<a href="{relative(sheet.grid)}"><img loading="lazy" src="{relative(sheet.grid)}" '
+            f'alt="patterns of {plain(sheet.layer.name)}"></a></section>'
+        )
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>What the channels of {plain(model.path.name)} respond to</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem; color: #181818; background: #fff; }}
+main {{ display: flex; gap: 1.5rem; overflow-x: auto; align-items: flex-start; padding-bottom: 1rem; }}
+section {{ flex: 0 0 auto; width: min(46rem, 90vw); }}
+h1 {{ font-size: 1.4rem; }} h2 {{ font-size: 1.05rem; margin: 0; }} p {{ margin: .2rem 0 .6rem; color: #555; }}
+img {{ width: 100%; height: auto; border: 1px solid #ddd; }}
+</style>
+</head>
+<body>
+<h1>What the channels of {plain(model.path.name)} respond to, first layer to last</h1>
+<p>The pictures show {plain(sentence)}.
+Recipe {plain(recipe.name)}, {recipe.steps} steps. inspector {plain(__version__)}, model {plain(model.sha256)}.</p>
+<main>
+{chr(10).join(parts)}
+</main>
+</body>
+</html>
+"""

@@ -1,0 +1,209 @@
+"""The head: the part of a graph between a layer and what is explained, and its gradient without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.errors import ModelError
+from inspector.graph import Graph, node_inputs
+from inspector.reverse.rules import Rule, Step, is_linear, rule_for, step_of
+
+Array = NDArray[Any]
+
+_ASK_SHAPE = frozenset({"Shape", "Size"})
+_WEIGHTED = frozenset(
+    {"Conv", "Gemm", "MatMul", "ConvTranspose", "QLinearConv", "QGemm", "QLinearMatMul", "MatMulInteger"}
+)
+
+
+def moved_by(graph: Graph, tensors: Iterable[str]) -> set[str]:
+    """The tensors whose values depend on those of `tensors`; what reads only their shapes does not."""
+    moved = set(tensors)
+    for node in graph.nodes:
+        if node.op_type not in _ASK_SHAPE and any(name in moved for name in node_inputs(node)):
+            moved.update(name for name in node.output if name)
+    return moved
+
+
+@dataclass(frozen=True)
+class Head:
+    """What lies between a layer's tensor and an output tensor.
+
+    path: indices of the nodes that the layer's values pass through, in topological order.
+    moving: the tensors on the path, the layer's included; their values depend on the layer's.
+    siblings: tensors from elsewhere in the network (a shortcut, another branch) that the path reads as well.
+    constants: tensors that the path reads and that no picture changes. reads_shape: it asks for the picture's size.
+    """
+
+    graph: Graph
+    layer: str
+    output: str
+    path: tuple[int, ...]
+    moving: frozenset[str] = field(repr=False)
+    siblings: tuple[str, ...]
+    constants: tuple[str, ...]
+    reads_shape: bool
+
+    @property
+    def connected(self) -> bool:
+        """Whether the layer leads to the output at all."""
+        return self.layer == self.output or bool(self.path)
+
+    @property
+    def bottleneck(self) -> bool:
+        """Whether everything that reaches the output comes through the layer."""
+        return self.connected and not self.siblings
+
+    @cached_property
+    def operators(self) -> tuple[str, ...]:
+        """The operators on the path, in order."""
+        return tuple(self.graph.nodes[i].op_type for i in self.path)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether there is a convolution or linear operation between the layer and the output."""
+        return any(op in _WEIGHTED for op in self.operators)
+
+    @cached_property
+    def _rules(self) -> tuple[tuple[Step, Rule | None], ...]:
+        """For each node of the path how to go back through it; the steps have no values yet."""
+
+        def nothing(name: str) -> Array:
+            raise AssertionError("a step without values")
+
+        steps = [
+            step_of(node, [name in self.moving for name in node.input], nothing, self.graph.opset)
+            for node in (self.graph.nodes[i] for i in self.path)
+        ]
+        return tuple((step, rule_for(step)) for step in steps)
+
+    @cached_property
+    def unknown(self) -> tuple[str, ...]:
+        """Operators on the path that there is no derivative for; empty when the gradient can be had without torch."""
+        return tuple(dict.fromkeys(step.node.op_type for step, rule in self._rules if rule is None))
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether :meth:`gradient` works."""
+        return not self.unknown
+
+    @cached_property
+    def linear(self) -> bool:
+        """Whether the output is an affine function of the layer, all that comes from beside it being held."""
+        return all(rule is not None and is_linear(rule, step) for step, rule in self._rules)
+
+    @cached_property
+    def straight(self) -> bool:
+        """Whether the gradient passes straight through a rounding to integers."""
+        return any(rule is not None and rule.straight for _, rule in self._rules)
+
+    @cached_property
+    def _operands(self) -> tuple[str, ...]:
+        """Tensors from beside the path whose values the derivatives need."""
+        names: dict[str, None] = {}
+        for step, rule in self._rules:
+            for position, name in enumerate(step.node.input):
+                wanted = rule is not None and (rule.operands is None or position in rule.operands)
+                if name and wanted and not step.moving[position]:
+                    names[name] = None
+        return tuple(names)
+
+    @cached_property
+    def weights(self) -> tuple[str, ...]:
+        """Constants that the derivatives need: initializers, and what is computed from nothing but initializers."""
+        return tuple(name for name in self._operands if name in self.constants)
+
+    @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """Tensors of a run that :meth:`gradient` needs, besides the layer's."""
+        names: dict[str, None] = {}
+        for step, rule in self._rules:
+            if rule is not None and rule.inputs:
+                names.update((name, None) for name, moves in zip(step.node.input, step.moving, strict=True) if moves)
+        names.update((name, None) for name in self._operands if name not in self.constants)
+        names.pop(self.layer, None)
+        return tuple(names)
+
+    def gradient(self, seed: Array, values: Mapping[str, Array]) -> Array:
+        """The gradient of sum(seed * output) with respect to the layer: float32 in the layer tensor's own shape.
+
+        seed: float32 in the output's shape. values: the tensors in `needed` and `weights`, and the layer's own.
+        May be a read-only view that repeats one number over all places.
+        """
+
+        def lookup(name: str) -> Array:
+            value = values[name]
+            return np.asarray(value, np.float32) if value.dtype == np.float16 else value
+
+        gradients: dict[str, Array] = {self.output: seed}
+        for step, rule in reversed(self._rules):
+            outputs = tuple(gradients.pop(name, None) for name in step.node.output)
+            first = next((part for part in outputs if part is not None), None)
+            if first is None or rule is None:
+                continue
+            here = Step(step.node, step.moving, lookup, step.opset, step.settings, outputs)
+            parts = _padded(rule.derivative(here, first), len(step.moving))
+            for name, moves, part in zip(step.node.input, step.moving, parts, strict=True):
+                if moves and part is not None:
+                    gradients[name] = gradients[name] + part if name in gradients else part
+        found = gradients.get(self.layer)
+        if found is None:
+            return np.zeros(values[self.layer].shape, np.float32)
+        return found if found.dtype == np.float32 else found.astype(np.float32)
+
+
+def _padded(parts: Sequence[Array | None], length: int) -> list[Array | None]:
+    return [*parts, *[None] * (length - len(parts))]
+
+
+def _leading_to(graph: Graph, output: str, path: Sequence[int]) -> list[int]:
+    """The nodes of `path` whose values, and not only their shapes, reach the output."""
+    wanted, kept = {output}, []
+    for i in reversed(path):
+        if wanted.intersection(graph.nodes[i].output):
+            wanted.update(node_inputs(graph.nodes[i]))
+            kept.append(i)
+    return kept[::-1]
+
+
+def find_head(graph: Graph, layer: str, output: str, picture_moves: set[str] | None = None) -> Head:
+    """The head between two tensors. picture_moves: :func:`moved_by` of the graph's inputs, if it is known already."""
+    inputs = [i.name for i in graph.inputs]
+    from_picture = moved_by(graph, inputs) if picture_moves is None else picture_moves
+    if output not in graph.producer_of and output not in inputs:
+        raise ModelError(f"the graph has no tensor named {output!r}")
+    nodes, _ = graph.needed([output], [layer])
+    moving = {layer}
+    path: list[int] = []
+    for i in sorted(nodes):
+        node = graph.nodes[i]
+        if node.op_type not in _ASK_SHAPE and any(name in moving for name in node_inputs(node)):
+            moving.update(name for name in node.output if name)
+            path.append(i)
+    path = _leading_to(graph, output, path) if output in moving else []
+    beside = dict.fromkeys(n for i in path for n in node_inputs(graph.nodes[i]) if n not in moving)
+    siblings = tuple(name for name in beside if name in from_picture)
+    # What is worked out from the shape of the picture, or of the layer, is no constant.
+    constants = tuple(
+        name
+        for name in beside
+        if name in graph.initializers or (name not in from_picture and not graph.needed([name])[1] & {*inputs})
+    )
+    # Shapes may also be asked for of the layer itself; only what reads the picture's own matters for a cut.
+    _, outside = graph.needed([output], [layer, *siblings]) if path else (set(), set())
+    return Head(
+        graph=graph,
+        layer=layer,
+        output=output,
+        path=tuple(path),
+        moving=frozenset(moving),
+        siblings=siblings,
+        constants=constants,
+        reads_shape=bool(outside & {*inputs}),
+    )

@@ -1,0 +1,33 @@
+"""The page of the default model on two pictures, made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from inspector import open_model
+from inspector.pages.report.collect import Report, write_report
+from inspector.pages.report.parts import audit_part, filters_part
+from tests.pages.documents import write_audit, write_filters
+
+
+@pytest.fixture(scope="session")
+def page(tmp_path_factory: pytest.TempPathFactory, default_model: Path, photo: Path) -> Report:
+    folder = tmp_path_factory.mktemp("report")
+    with Image.open(photo) as picture:
+        picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).resize((300, 400)).save(folder / "mirrored.png")
+    model = open_model(default_model)
+    parts = {
+        "audit": audit_part(write_audit(folder, model.sha256), model.sha256),
+        "filters": filters_part(write_filters(folder, model.sha256, "blocks.5.swish", photo), model.sha256),
+    }
+    pictures = [("chelsea.jpg", photo), ("mirrored.png", folder / "mirrored.png")]
+    return write_report(model, pictures, folder / "report.html", parts=parts)
+
+
+@pytest.fixture(scope="session")
+def plain() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)

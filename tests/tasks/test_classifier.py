@@ -1,0 +1,182 @@
+"""Which output is the classification, and that probabilities are those of the graph itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from inspector import Metadata, open_model
+from inspector.errors import UsageError
+from inspector.image import Preprocess
+from inspector.metadata import KEY
+from inspector.model.annotate import annotate_model
+from tests.conftest import MakeModel
+from tests.foreign import FLOAT16, Net
+
+ARRAY = np.random.default_rng(3).integers(0, 256, (8, 8, 3), np.uint8)
+K = 6
+
+
+def scores(n: Net, x: str, classes: int = K) -> str:
+    y = n("GlobalAveragePool", n("Relu", n.conv(x, 3, 8, out="c"), out="r"), out="g")
+    return n("Gemm", n("Flatten", y), n.weight((classes, 8)), transB=1, out="scores")
+
+
+def written(n: Net, x: str) -> str:
+    y = scores(n, x)
+    e = n("Exp", n("Sub", y, n("ReduceMax", y, axes=[1], keepdims=1)))
+    return n("Div", e, n("ReduceSum", e, n.const(np.array([1])), keepdims=1), out="p")
+
+
+def written_bare(n: Net, x: str) -> str:
+    e = n("Exp", scores(n, x))
+    return n("Div", e, n("ReduceSum", e, n.const(np.array([1])), keepdims=1), out="p")
+
+
+def exp_of_log(n: Net, x: str) -> str:
+    return n("Exp", n("LogSoftmax", scores(n, x), axis=1), out="p")
+
+
+def between_quantisers(n: Net, x: str) -> str:
+    p = n("Softmax", scores(n, x), axis=1)
+    scale, zero = n.const(np.float32(1 / 255)), n.const(np.array(0, np.uint8))
+    return n("DequantizeLinear", n("QuantizeLinear", p, scale, zero), scale, zero, out="p")
+
+
+def in_groups(n: Net, x: str) -> str:
+    y = n("Reshape", scores(n, x), n.const(np.array([-1, 2, 3])))
+    return n("Flatten", n("Softmax", y, axis=2), out="p")
+
+
+def channels_last(n: Net, x: str) -> str:
+    y = n("Reshape", scores(n, x), n.const(np.array([-1, 1, 1, K])))
+    return n("Reshape", n("Softmax", y, axis=-1), n.const(np.array([-1, K])), out="p")
+
+
+@pytest.mark.parametrize(
+    ("build", "stepped"),
+    [
+        (written, True),
+        (written_bare, True),
+        (exp_of_log, True),
+        (between_quantisers, True),
+        (in_groups, False),
+        (channels_last, True),
+    ],
+)
+def test_probabilities_are_those_of_the_graph(
+    build: Callable[[Net, str], str], stepped: bool, make_model: MakeModel
+) -> None:
+    model = open_model(make_model(build, opset=13))
+    given = model.run(model.tensor(ARRAY), ["p"])["p"][0]
+    found = {p.index: p.probability for p in model.predict(ARRAY, top=K)}
+    np.testing.assert_allclose([found[i] for i in range(K)], given, atol=0.003 if build is between_quantisers else 1e-6)
+    assert model.classifier is not None
+    assert (model.classifier.scores != "p") is stepped
+    assert model.classifier.activation == ("softmax" if stepped else "none")
+
+
+def test_an_output_with_a_softmax_is_before_a_later_one(make_model: MakeModel) -> None:
+    def build(n: Net, x: str) -> tuple[str, ...]:
+        y = scores(n, x)
+        return n("Softmax", y, axis=1, out="p"), n("Gemm", y, n.weight((4, K)), transB=1, out="box")
+
+    model = open_model(make_model(build))
+    assert model.classifier is not None
+    assert model.classifier.scores == "scores"
+    assert any("the classes are output 'p' (not box)" in line for line in model.assumed)
+
+
+def test_labels_decide_between_outputs(make_model: MakeModel) -> None:
+    def build(n: Net, x: str) -> tuple[str, ...]:
+        y = scores(n, x)
+        return y, n("Gemm", y, n.weight((9, K)), transB=1, out="embedding")
+
+    document = Metadata(labels=tuple("abcdef"))
+    model = open_model(make_model(build, metadata={KEY: document.dumps()}))
+    assert model.classifier is not None
+    assert model.classifier.scores == "scores"
+    assert model.predict(ARRAY)[0].label in "abcdef"
+
+
+def test_a_range_does_not_hide_the_shapes(make_model: MakeModel) -> None:
+    def build(n: Net, x: str) -> str:
+        y = scores(n, x)
+        count = n("Range", n.const(np.array(0)), n.const(np.array(K)), n.const(np.array(1)))
+        return n("Add", y, n("Mul", n("Cast", count, to=1), n.const(np.float32(0))), out="sum")
+
+    model = open_model(make_model(build, outputs={"sum": ("N", K)}))
+    assert model.classes == K
+    assert next(layer for layer in model.layers if layer.name == "c").shape == (1, 8, 8, 8)
+
+
+def test_the_graph_decides_the_type_of_its_input(make_model: MakeModel, tmp_path: Path) -> None:
+    kept = Preprocess.named("caffe", (8, 8))
+    half = make_model(
+        lambda n, x: n("Flatten", n("GlobalAveragePool", n("Relu", x, out="r")), out="y"),
+        dtype=FLOAT16,
+        metadata={KEY: Metadata(preprocess=kept).dumps()},
+    )
+    model = open_model(half)
+    assert model.preprocess.dtype == "float16"
+    assert model.preprocess.mean == kept.mean
+    assert all(values.dtype == np.float32 for values in model.activations(ARRAY).values())
+
+
+def test_a_quantised_file_names_layers_after_their_weights(tmp_path: Path, make_model: MakeModel) -> None:
+    def build(n: Net, x: str) -> str:
+        scale, zero = n.const(np.float32(0.02), "x_scale"), n.const(np.array(128, np.uint8), "x_zero_point")
+        q = n("QuantizeLinear", x, scale, zero)
+        w = n.const(np.ones((4, 3, 3, 3), np.int8), "stem.weight_quantized")
+        ws, wz = n.const(np.float32(0.01), "stem.weight_scale"), n.const(np.array(0, np.int8), "stem.weight_zero_point")
+        y = n("QLinearConv", q, scale, zero, w, ws, wz, scale, zero)
+        return n("DequantizeLinear", y, scale, zero, out="y")
+
+    model = onnx.load(make_model(build))
+    for node in model.graph.node:
+        node.name = ""
+    path = tmp_path / "q.onnx"
+    onnx.save(model, path)
+    names = [layer.name for layer in open_model(path).layers]
+    assert "stem" in names
+    assert not any("zero_point" in name for name in names)
+
+
+def test_asking_for_every_layer_in_turn_keeps_few_sessions(make_model: MakeModel) -> None:
+    from inspector.runtime import KEPT_SESSIONS
+
+    def build(n: Net, x: str) -> str:
+        for i in range(KEPT_SESSIONS + 5):
+            x = n("Relu", n.conv(x, 3, 3), out=f"r{i}")
+        return x
+
+    model = open_model(make_model(build))
+    start = model.layers[0]
+    first = model.activations(ARRAY, [start])[start.name]
+    for layer in model.layers:
+        model.activations(ARRAY, [layer])
+    assert len(model.sessions._kept) == len(model.sessions._judged) == KEPT_SESSIONS
+    np.testing.assert_array_equal(model.activations(ARRAY, [start])[start.name], first)
+
+
+def test_annotate_keeps_the_choice_and_takes_another_activation(make_model: MakeModel, tmp_path: Path) -> None:
+    def build(n: Net, x: str) -> tuple[str, ...]:
+        y = scores(n, x)
+        return n("Softmax", y, axis=1, out="p"), n("Gemm", y, n.weight((4, K)), transB=1, out="box")
+
+    before = open_model(make_model(build))
+    after = annotate_model(before, tmp_path / "a.onnx")
+    assert after.classifier == before.classifier
+    assert after.assumed == ()
+    plain = make_model(lambda n, x: scores(n, x), name="plain.onnx")
+    many = annotate_model(plain, tmp_path / "b.onnx", activation="sigmoid")
+    found = {p.index: p for p in many.predict(ARRAY, top=K)}
+    for p in found.values():
+        assert p.probability == pytest.approx(1 / (1 + np.exp(-p.score)), rel=1e-5)
+    with pytest.raises(UsageError, match="there is no activation 'tanh'"):
+        annotate_model(plain, tmp_path / "c.onnx", activation="tanh")
+    assert not (tmp_path / "c.onnx").exists()

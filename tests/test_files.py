@@ -1,0 +1,190 @@
+import os
+import resource
+import stat
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inspector.errors import OutputError
+from inspector.files import atomic_path, output_folder, safe_name, write_bytes, write_npy, write_text
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_files_are_written(tmp_path):
+    write_bytes(tmp_path / "a.bin", b"\0\1")
+    write_text(tmp_path / "b.txt", "é\n\udcff")
+    write_npy(tmp_path / "c.npy", np.arange(6, dtype=np.float32).reshape(2, 3))
+    write_npy(tmp_path / "no-ending", np.zeros(2))
+    assert (tmp_path / "a.bin").read_bytes() == b"\0\1"
+    assert (tmp_path / "b.txt").read_text(encoding="utf-8") == "é\n?"
+    assert np.load(tmp_path / "c.npy").tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert names(tmp_path) == ["a.bin", "b.txt", "c.npy", "no-ending"]
+
+
+def test_a_file_has_the_rights_the_umask_leaves(tmp_path):
+    before = os.umask(0o022)
+    try:
+        path = write_bytes(tmp_path / "a", b"")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_the_target_is_untouched_until_the_end(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with atomic_path(path) as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".txt"
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt(), OSError(2, "gone", "/else/where")])
+def test_an_error_of_the_block_passes_and_leaves_nothing(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(type(error)) as caught, atomic_path(path) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise error
+    assert caught.value is error
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_link_keeps_pointing_at_its_file(tmp_path):
+    real, link = tmp_path / "real.txt", tmp_path / "link.txt"
+    real.write_text("old")
+    link.symlink_to(real)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+def test_a_disk_that_takes_no_more_is_one_line(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    path = write_bytes(tmp_path / "a.npy", b"old")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        for write in (lambda: write_bytes(path, bytes(9999)), lambda: write_npy(path, np.zeros(9999))):
+            with pytest.raises(OutputError) as caught:
+                write()
+            assert str(caught.value).startswith(f"cannot write {path}: ")
+            assert "\n" not in str(caught.value)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.npy"]
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (28, "the disk is full; free some space"),
+        (13, "permission denied; choose"),
+        (30, "read-only"),
+        (5, "I/O error"),
+    ],
+)
+def test_the_reason_is_said_in_words(tmp_path, number, reason):
+    message = "Input/output I/O error" if number == 5 else "x"
+    with pytest.raises(OutputError, match=reason), atomic_path(tmp_path / "a") as temporary:
+        raise OSError(number, message, str(temporary))
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    file = write_text(tmp_path / "file", "x")
+    cases = {
+        tmp_path / "none" / "a": "its folder does not exist; make the folder first",
+        file / "a": "a part of the path is a file, not a folder",
+        tmp_path: "it is a folder; give the name of a file",
+        tmp_path / ("n" * 250): None,
+        tmp_path / ("n" * 300): "the name is too long",
+    }
+    if sys.platform == "linux":
+        cases[Path("/proc/a")] = "nothing can be made in its folder; choose another folder"
+        with pytest.raises(OutputError, match="nothing can be made in its folder"):
+            output_folder("/proc/a/b")
+    for path, reason in cases.items():
+        if reason is None:
+            write_text(path, "x")
+            continue
+        with pytest.raises(OutputError, match=reason):
+            write_text(path, "x")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX devices")
+def test_a_device_is_never_replaced():
+    with pytest.raises(OutputError, match="/dev/null: it is not an ordinary file"):
+        write_text("/dev/null", "x")
+    assert not os.path.isfile("/dev/null")  # noqa: PTH113
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_permission_denied(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="permission denied"):
+        write_text(tmp_path / "a", "x")
+    with pytest.raises(OutputError, match="permission denied"):
+        output_folder(tmp_path / "a")
+
+
+def test_output_folder(tmp_path):
+    assert output_folder(tmp_path / "a" / "b").is_dir()
+    assert output_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    file = write_text(tmp_path / "file", "x")
+    with pytest.raises(OutputError, match="a file has that name; choose another"):
+        output_folder(file)
+    with pytest.raises(OutputError, match="a part of the path is a file"):
+        output_folder(file / "a")
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.text(max_size=120), max_size=12))
+def test_safe_names_are_portable_and_unique(texts):
+    taken = set()
+    made = [safe_name(text, taken) for text in texts]
+    assert len({name.lower() for name in made}) == len(made)
+    for name in made:
+        assert 1 <= len(name) <= 80
+        assert name.isascii()
+        assert all(c.isalnum() or c in "._-" for c in name)
+        assert name[0] not in ".-"
+        assert name[-1] not in ". "
+        assert name.split(".")[0].lower() not in {"con", "nul", "com1", "lpt9"}
+    again = set()
+    assert [safe_name(text, again) for text in texts] == made
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("features.28", "features.28"),
+        ("a/b:c\\d e", "a_b_c_d_e"),
+        ("../../etc/passwd", "etc_passwd"),
+        ("héllo", "hello"),
+        ("大象", "unnamed"),
+        ("", "unnamed"),
+        ("NUL", "_NUL"),
+        ("con.conv", "_con.conv"),
+    ],
+)
+def test_safe_names(text, name):
+    assert safe_name(text) == name
+
+
+def test_names_that_differ_only_in_case_or_in_what_is_lost():
+    taken = set()
+    assert [safe_name(t, taken) for t in ("Conv", "conv", "co/nv", "co:nv", "x" * 99, "x" * 98)] == [
+        "Conv", "conv-2", "co_nv", "co_nv-2", "x" * 80, "x" * 78 + "-2",
+    ]  # fmt: skip
