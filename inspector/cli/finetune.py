@@ -12,7 +12,6 @@ import typer
 
 from inspector.cli.console import Console, JsonOption, ProviderOption, QuietOption, ThreadsOption, relative
 from inspector.extras import import_from_here, prepare_torch
-from inspector.image.poses import kinds_of, mean_over
 
 
 def finetune(
@@ -108,6 +107,7 @@ def finetune(
     import_from_here()
     from exporters.finetuning import finetune as run
     from exporters.finetuning import plan_finetune
+    from inspector.image.poses import kinds_of
 
     console = Console("finetune", json, quiet)
     settings: dict[str, Any] = {
@@ -167,6 +167,8 @@ def document(console: Console, made: Any) -> dict[str, Any]:
 
 def show(made: Any) -> str:
     """The same for people."""
+    from inspector.image.poses import mean_over
+
     best = made.best
     lines = [
         f"best: epoch {best['epoch']} of the {best['phase']} phase; on validation accuracy {best['accuracy']:.1%}, "

@@ -18,7 +18,6 @@ from inspector.cli.console import (
     top_document,
     top_line,
 )
-from inspector.image.poses import pose_kinds
 
 
 def predict(
@@ -34,6 +33,8 @@ def predict(
     quiet: QuietOption = False,
 ) -> None:
     """Name the most likely classes of pictures, with probabilities."""
+    from inspector.image.poses import pose_kinds
+
     console = Console("predict", json, quiet)
     kinds = pose_kinds(poses)
     opened = console.open(model, provider, threads)
