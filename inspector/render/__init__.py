@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from inspector.pages.overview import PageLayer, write_overview
 from inspector.render.cam import CamMap, draw_cam, draw_cam_sheet, draw_overlay
 from inspector.render.channel import draw_channel
 from inspector.render.chart import DepthPoint, depth_trend, draw_depth_chart
@@ -17,7 +16,6 @@ __all__ = [
     "SCALES",
     "CamMap",
     "DepthPoint",
-    "PageLayer",
     "depth_trend",
     "draw_cam",
     "draw_cam_sheet",
@@ -27,5 +25,4 @@ __all__ = [
     "draw_overlay",
     "draw_sheet",
     "save_png",
-    "write_overview",
 ]
