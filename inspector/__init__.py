@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "open_model": "inspector.model",
-    "Model": "inspector.model",
+    "open_model": "inspector.api",
+    "Model": "inspector.api",
     "Prediction": "inspector.model",
     "Layer": "inspector.layers",
     "LayerStatistics": "inspector.layers.statistics",
@@ -38,6 +38,7 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
+    from inspector.api import Model, open_model
     from inspector.errors import (
         ClassNotFound,
         ImageError,
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from inspector.layers import Layer
     from inspector.layers.statistics import LayerStatistics, statistics
     from inspector.metadata import Metadata
-    from inspector.model import Model, Prediction, open_model
+    from inspector.model import Prediction
 
 
 __all__ = [

@@ -147,6 +147,10 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def ignore(line: str) -> None:
+    """Takes a warning and does nothing; where nobody wants to hear them."""
+
+
 @dataclass
 class Sessions:
     """The sessions of one graph, made when first needed; the last KEPT_SESSIONS are kept, by what is asked of them.
@@ -158,7 +162,7 @@ class Sessions:
     graph: Graph
     provider: str = "auto"
     threads: int | None = None
-    warn: Callable[[str], None] = field(default=lambda line: None, repr=False)
+    warn: Callable[[str], None] = field(default=ignore, repr=False)
     optimise: bool = True
     _kept: OrderedDict[tuple[tuple[str, ...], tuple[str, ...] | None], Session] = field(
         default_factory=OrderedDict, repr=False

@@ -189,7 +189,7 @@ class _Run:
             return
         model = self.subject.model
         scores = model.classifier is not None
-        for done, (index, entry, picture) in enumerate(_opened(entries, model.sessions.threads != 1)):
+        for done, (index, entry, picture) in enumerate(_opened(entries, model.threads != 1)):
             active = [(kind, probe) for kind, probe in self.probes.items() if kind not in self.broken]
             if not active:
                 return

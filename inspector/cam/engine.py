@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,8 @@ Names = str | Sequence[str]
 Classes = str | int | Sequence[str | int]
 
 _KEPT_ENGINES = 4
+_engines: WeakKeyDictionary[Model, OrderedDict[tuple[Any, ...], CamEngine]] = WeakKeyDictionary()
+"""The engines last used, for each model that is alive."""
 
 
 def class_activation_maps(
@@ -55,14 +59,15 @@ def class_activation_maps(
     other it is a flat index, or one per axis (``"boxes:12,4"``).
 
     Raises UsageError, LayerNotFound, ClassNotFound, ImageError, NotComputable, ModelError, MissingExtra.
-    The prepared engine is kept with the model; see :func:`prepare` to hold one.
+    The prepared engine is kept as long as the model lives; see :func:`prepare` to hold one.
     """
     names = (layer,) if isinstance(layer, str) else tuple(layer) if layer is not None else None
-    engines: OrderedDict[Any, CamEngine] = vars(model).setdefault("_cam_engines", OrderedDict())
+    engines = _engines.setdefault(model, OrderedDict())
     key = (find_method(method).name, names, backend, output)
     engine = engines.get(key)
     if engine is None:
-        engine = engines[key] = prepare(model, method, names, backend, output)
+        # Only a weak reference: an engine that held its own key would keep the model alive forever.
+        engine = engines[key] = prepare(weakref.proxy(model), method, names, backend, output)
         while len(engines) > _KEPT_ENGINES:
             engines.popitem(last=False)
     return engine.maps(image, classes, top)

@@ -97,7 +97,7 @@ def shuffled_model(model: Model, names: Sequence[str] | None = None, seed: int =
     with tempfile.TemporaryDirectory(prefix="inspector-") as folder:
         path = Path(folder) / model.path.name
         _write_shuffled(model.graph, path, set(names) if names is not None else None, seed)
-        yield open_model(path, provider=model.sessions.provider, threads=model.sessions.threads)
+        yield open_model(path, provider=model.provider, threads=model.threads)
 
 
 def _write_shuffled(graph: Graph, path: Path, names: set[str] | None, seed: int) -> None:

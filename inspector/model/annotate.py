@@ -74,15 +74,18 @@ def annotate_model(
     _refuse_stranded_data(opened, Path(target))
     with atomic_path(target) as temporary:
         copy_with_metadata(opened.graph, temporary, {KEY: complete.dumps()})
-    return open_model(target, **options)
+    written: Model = open_model(target, **options)
+    return written
 
 
 def _open(path: str | os.PathLike[str], options: Mapping[str, Any]) -> Model:
+    opened: Model
     try:
-        return open_model(path, **options)
+        opened = open_model(path, **options)
     except MetadataError:
         # A document that cannot be read is what this is called for.
-        return open_model(path, metadata=False, **options)
+        opened = open_model(path, metadata=False, **options)
+    return opened
 
 
 def _cam_layer(opened: Model, name: str) -> str:

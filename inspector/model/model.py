@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +19,30 @@ from inspector.layers import Layer, find_layer
 from inspector.metadata import Metadata
 from inspector.model.assume import ImageInput
 from inspector.model.probabilities import Prediction, to_probabilities
-from inspector.runtime import Sessions
+from inspector.runtime import Sessions, ignore
 from inspector.tasks.classify import Classifier
 
-if TYPE_CHECKING:
-    from inspector.cam import CamResult
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """An opened .onnx file. Made by :func:`open_model`.
 
-    assumed: what the file does not say and had to be assumed, one phrase each.
+    Two models are equal only when they are the same object, so a model can be the key of a dictionary. A model that is
+    pickled or copied is opened again from its path, which fails when the file has changed; `warn` is not pickled.
+
+    Attributes:
+        graph: The structure of the file.
+        metadata: The document inside the file; empty when there is none.
+        layers: All layers, in topological order.
+        input: The one input, which takes pictures.
+        preprocess: How a picture becomes the input tensor.
+        classifier: Where the class scores are; None for a model that does not classify.
+        assumed: What the file does not say and had to be assumed, one phrase each.
+        sessions: The sessions of onnxruntime that are open.
+        provider: The provider that was asked for: auto, cpu, cuda, ...
+        threads: The threads that were asked for; None means all cores that this process may use.
+        warn: Gets a line where something is noteworthy but not wrong.
+        reads_metadata: False when the document inside the file was ignored on request.
     """
 
     graph: Graph
@@ -41,7 +52,31 @@ class Model:
     preprocess: Preprocess
     classifier: Classifier | None
     assumed: tuple[str, ...]
-    sessions: Sessions = field(repr=False)
+    sessions: Sessions
+    provider: str = "auto"
+    threads: int | None = None
+    warn: Callable[[str], None] = ignore
+    reads_metadata: bool = True
+
+    def __repr__(self) -> str:
+        shape = ", ".join("?" if size is None else str(size) for size in self.input.shape)
+        classes = f"{self.classes} classes" if self.classes else "no classes"
+        return (
+            f"<{type(self).__name__} {str(self.path)!r} sha256 {self.sha256[:12]} input {self.input.name} ({shape}) "
+            f"{classes}, {len(self.layers)} layers>"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = {"provider": self.provider, "threads": self.threads, "metadata": self.reads_metadata}
+        return _open_again, (type(self), self.path, self.path.resolve(), self.sha256, options)
+
+    def __copy__(self) -> Self:
+        reopen, (*which, options) = self.__reduce__()
+        copied: Self = reopen(*which, {**options, "warn": self.warn})
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.__copy__()
 
     @property
     def path(self) -> Path:
@@ -53,7 +88,7 @@ class Model:
         """Hex digest of the file."""
         return self.graph.sha256
 
-    @cached_property
+    @property
     def labels(self) -> tuple[str, ...] | None:
         """K class names, or None when the file has none or too few."""
         return self.metadata.labels
@@ -218,11 +253,20 @@ class Model:
             )
         return self.classifier
 
-    def cam(self, image: Any, **options: Any) -> list[CamResult]:
-        """Class activation maps of one picture; see :func:`inspector.cam.class_activation_maps`."""
-        from inspector.cam import class_activation_maps
 
-        return class_activation_maps(self, image, **options)
+def _open_again(cls: type[Model], path: Path, resolved: Path, sha256: str, options: Mapping[str, Any]) -> Model:
+    """The model that a pickle or a copy stands for. Raises ModelError when the file has changed since."""
+    from inspector.model.open import open_model
+
+    # A relative path means another file where the working folder has changed.
+    opened = open_model(path if path.resolve() == resolved else resolved, cls=cls, **options)
+    if opened.sha256 != sha256:
+        raise ModelError(
+            f"{opened.path} has changed since the model was copied: its SHA-256 is {opened.sha256[:12]}..., "
+            f"it was {sha256[:12]}...",
+            "open the file again with open_model",
+        )
+    return opened
 
 
 def channels_first(value: NDArray[Any], channels_last: bool) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from os import PathLike
+from typing import TypeVar, overload
 
 from inspector.errors import UsageError
 from inspector.graph import read_graph
@@ -11,8 +12,33 @@ from inspector.layers import find_layers
 from inspector.metadata import Metadata, read_metadata
 from inspector.model.assume import assume_preprocess, find_image_input
 from inspector.model.model import Model
-from inspector.runtime import Sessions
+from inspector.runtime import Sessions, ignore
 from inspector.tasks.classify import find_classifier
+
+M = TypeVar("M", bound=Model)
+
+
+@overload
+def open_model(
+    path: str | PathLike[str],
+    *,
+    provider: str = "auto",
+    threads: int | None = None,
+    metadata: bool = True,
+    warn: Callable[[str], None] | None = None,
+) -> Model: ...
+
+
+@overload
+def open_model(
+    path: str | PathLike[str],
+    *,
+    provider: str = "auto",
+    threads: int | None = None,
+    metadata: bool = True,
+    warn: Callable[[str], None] | None = None,
+    cls: type[M],
+) -> M: ...
 
 
 def open_model(
@@ -22,13 +48,25 @@ def open_model(
     threads: int | None = None,
     metadata: bool = True,
     warn: Callable[[str], None] | None = None,
+    cls: type[Model] = Model,
 ) -> Model:
-    """Open an .onnx file from any exporter.
+    """Open an .onnx file from any exporter. No session is made before something is run.
 
-    provider: auto, cpu, cuda, ... threads: for onnxruntime; None takes all cores this process may use.
-    metadata: False ignores the metadata document that the file carries. warn: gets a line where something is
-    noteworthy but not wrong. No session is made before something is run.
-    Raises ModelError (not a model, damaged, unsafe, not one picture as input), MetadataError, UsageError.
+    Args:
+        path: The file.
+        provider: auto, cpu, cuda, ...; see :func:`inspector.runtime.choose_providers`.
+        threads: Threads for onnxruntime, 1 to 1024; None takes all cores that this process may use.
+        metadata: False ignores the metadata document that the file carries.
+        warn: Gets a line where something is noteworthy but not wrong.
+        cls: The class of the result, :class:`Model` or a subclass of it.
+
+    Returns:
+        The opened model.
+
+    Raises:
+        ModelError: It is not a model, damaged, unsafe, or does not take one picture.
+        MetadataError: The metadata document in the file cannot be read.
+        UsageError: The number of threads is out of range.
     """
     if threads is not None and not 1 <= threads <= 1024:
         raise UsageError(f"threads {threads} is not between 1 and 1024")
@@ -41,8 +79,7 @@ def open_model(
     if classifier is not None and document.labels and classifier.classes not in (None, len(document.labels), 1):
         assumed.append(f"labels ignored: {len(document.labels)} of them for {classifier.classes} classes")
         document = document.with_(labels=None)
-    sessions = Sessions(graph, provider, threads, warn or (lambda line: None))
-    return Model(
+    return cls(
         graph=graph,
         metadata=document,
         layers=find_layers(graph, document.layers),
@@ -50,5 +87,9 @@ def open_model(
         preprocess=preprocess,
         classifier=classifier,
         assumed=tuple(assumed),
-        sessions=sessions,
+        sessions=Sessions(graph, provider, threads, warn or ignore),
+        provider=provider,
+        threads=threads,
+        warn=warn or ignore,
+        reads_metadata=metadata,
     )

@@ -92,7 +92,7 @@ def draw_gallery(
     picture = open_image(image)
     shown = name or (os.fspath(image) if isinstance(image, str | os.PathLike) else "image")
     # Drawing is numpy and zlib, which leave the interpreter lock alone, and so does making a session.
-    with ThreadPoolExecutor(model.sessions.threads or available_cores()) as pool:
+    with ThreadPoolExecutor(model.threads or available_cores()) as pool:
         pool.submit(_load_drawing)
         values, scores = _run(model, model.preprocess.tensor(picture), chosen, layers is not None)
         _check_channel(values, channel, layers is not None)
@@ -170,7 +170,7 @@ def _start_folder(folder: Path, model: Model, planned: set[str]) -> None:
                 ) from error
     if left and record["sha256"] != model.sha256:
         name = one_line(record["model"], 80)
-        model.sessions.warn(f"results of {name}, of an earlier run into the same folder, were replaced")
+        model.warn(f"results of {name}, of an earlier run into the same folder, were replaced")
     written = {"software": f"inspector {__version__}", "model": model.path.name, "sha256": model.sha256}
     write_text(folder / _RECORD, json.dumps({**written, "files": sorted(planned)}, indent=1) + "\n")
 
@@ -210,7 +210,7 @@ def _run(
         if not named or model.classifier is None:
             raise
         values = model.layer_values(tensor, chosen)
-        model.sessions.warn(f"no predictions: {error.message}")
+        model.warn(f"no predictions: {error.message}")
         return values
 
 

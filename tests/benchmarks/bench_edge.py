@@ -26,7 +26,7 @@ _CODE = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
 path, photo, what, threads, rounds = sys.argv[2:7]
-from inspector.model import open_model
+from inspector import open_model
 model = open_model(path, threads=int(threads) or None)
 def once():
     if what == "predict": return model.predict(photo)

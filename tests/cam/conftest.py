@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inspector import open_model
-from inspector.model import Model
+from inspector import Model, open_model
 from tests.cam.nets import pooled_net
 
 

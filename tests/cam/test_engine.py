@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,11 +18,11 @@ import pytest
 from PIL import Image
 
 import inspector
-from inspector import open_model
+from inspector import Model, open_model
 from inspector.cam import METHODS, class_activation_maps, prepare
+from inspector.cam.engine import _engines as kept_engines
 from inspector.errors import InspectorError, MissingExtra, NotComputable, UsageError
 from inspector.extras import install_command
-from inspector.model import Model
 from tests.cam.nets import CHANNELS, CLASSES, SIDE, Array, name_of, node, normal, picture, pooled_net, save_net, trunk
 from tests.conftest import ROOT, require
 
@@ -88,13 +90,24 @@ def test_all_classes_share_one_run(pooled: Model, rng: np.random.Generator, monk
 def test_the_engine_is_kept_with_the_model(pooled: Model, rng: np.random.Generator) -> None:
     x = picture(rng)
     class_activation_maps(pooled, x)
-    engines = vars(pooled)["_cam_engines"]
+    engines = kept_engines[pooled]
+    before = vars(pooled).copy()
     first = next(iter(engines.values()))
     class_activation_maps(pooled, x, method="Grad-CAM", top=3)
     assert list(engines.values()) == [first]
     for method in METHODS:
         class_activation_maps(pooled, x, method=method)
     assert len(engines) == 4
+    assert vars(pooled) == before
+
+
+def test_a_kept_engine_does_not_keep_the_model(tmp_path: Path, rng: np.random.Generator) -> None:
+    model = open_model(pooled_net(tmp_path / "m.onnx", rng)[0])
+    class_activation_maps(model, picture(rng))
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_thousand_maps_take_no_more_memory(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -298,7 +311,7 @@ def test_backend_onnx_refuses_and_says_what_there_is(strange: Model) -> None:
     with pytest.raises(
         NotComputable,
         match=r"gradcam at trunk.relu needs the gradient of ConvTranspose, which only the twin has; use backend auto "
-        r"or twin \(extra inspector\[torch\]\), or without it eigencam, scorecam, ablationcam, reciprocam work at this "
+        r"or twin \(extra torch\), or without it eigencam, scorecam, ablationcam, reciprocam work at this "
         r"layer, and gradcam at head.deep",
     ):
         prepare(strange, "gradcam", "trunk.relu", "onnx")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from inspector.errors import (
 from inspector.image import Preprocess
 from inspector.metadata import KEY
 from inspector.model import Model, describe, to_probabilities
+from inspector.model import open_model as plain_open_model
 from tests.conftest import MakeModel
 from tests.foreign import FLOAT16, UINT8, Net
 
@@ -344,3 +347,56 @@ def test_describe(make_model: MakeModel) -> None:
     assert found["parameters"] == 8 * 27 + 8 + 4 * 8
     assert len(found["sha256"]) == 64
     assert found["bytes"] == path.stat().st_size
+
+
+# --- the model as an object -------------------------------------------------------------------------------------------
+
+
+def test_repr_is_one_line(default_model: Path, make_model: MakeModel) -> None:
+    model = open_model(default_model)
+    assert repr(model) == (
+        f"<Model '{default_model}' sha256 {model.sha256[:12]} input input (N, 3, 224, 224) 1000 classes, "
+        f"{len(model.layers)} layers>"
+    )
+    maps = open_model(make_model(lambda n, x: n("Relu", n.conv(x, 3, 4), out="map"), outputs={"map": (1, 4, 8, 8)}))
+    assert repr(maps).endswith("input x (1, 3, 8, 8) no classes, 2 layers>")
+
+
+def test_a_model_is_equal_to_itself_alone(make_model: MakeModel) -> None:
+    path = make_model(classifier())
+    first, second = open_model(path), open_model(path)
+    assert first == first
+    assert first != second
+    assert {first: 1, second: 2}[second] == 2
+
+
+def test_copies_are_opened_again(make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    document = Metadata(labels=("a", "b", "c", "d")).dumps()
+    path = make_model(classifier(), metadata={KEY: document})
+    model = open_model(path, provider="cpu", threads=1, metadata=False, warn=said.append)
+    model.predict(ARRAY)
+    for other in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert type(other) is inspector.Model
+        assert other is not model
+        assert (other.path, other.sha256) == (model.path, model.sha256)
+        assert (other.provider, other.threads, other.labels) == ("cpu", 1, None)
+        assert other.predict(ARRAY) == model.predict(ARRAY)
+    copy.copy(model).warn("heard")
+    pickle.loads(pickle.dumps(model)).warn("not heard: a callback is not pickled")
+    assert said == ["heard"]
+    assert type(copy.copy(plain_open_model(path))) is Model
+
+    monkeypatch.chdir(tmp_path)
+    stored = pickle.dumps(open_model(path.name))
+    monkeypatch.chdir(path.parent.parent)
+    assert pickle.loads(stored).path == path.resolve()
+
+    make_model(classifier(classes=5))
+    with pytest.raises(ModelError, match=r"has changed since the model was copied: its SHA-256 is .*; open the file"):
+        copy.copy(model)
+    with pytest.raises(ModelError, match="has changed since the model was copied"):
+        pickle.loads(stored)
+    path.unlink()
+    with pytest.raises(ModelError):
+        pickle.loads(stored)

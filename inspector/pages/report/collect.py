@@ -233,7 +233,7 @@ def _picture_part(
         return entry, sprite, _channel_table(found)
 
     # numpy and zlib leave the interpreter lock alone.
-    with ThreadPoolExecutor(model.sessions.threads or available_cores()) as pool:
+    with ThreadPoolExecutor(model.threads or available_cores()) as pool:
         entries, sprites, tables = zip(*pool.map(part, layers), strict=True)
     document = {
         "name": name,

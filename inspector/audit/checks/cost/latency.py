@@ -46,7 +46,7 @@ def latency(subject: Subject, limits: Limits) -> Verdict:
         theirs = reference.tensor(subject.plain_pictures()["noise"])
         other: Callable[[], object] = lambda: reference.scores(theirs)  # noqa: E731
     else:
-        other = yardstick(model.sessions.threads or available_cores())
+        other = yardstick(model.threads or available_cores())
     rounds = max(5, int(limits["rounds"] or 20))
     name = reference.path.name if reference is not None else "the yardstick"
     bounds = (

@@ -73,7 +73,7 @@ def _peak(model: Model) -> float:
     height, width = model.preprocess.size or (224, 224)
     home = str(Path(inspector.__file__).parents[1])
     paths = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    arguments = [str(model.path.resolve()), str(model.sessions.threads or 0), str(height), str(width)]
+    arguments = [str(model.path.resolve()), str(model.threads or 0), str(height), str(width)]
     try:
         done = subprocess.run(
             [sys.executable, "-c", _CODE, *arguments], capture_output=True, text=True, timeout=_SECONDS, check=False,

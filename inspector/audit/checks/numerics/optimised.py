@@ -29,8 +29,8 @@ def optimised(subject: Subject, limits: Limits) -> Verdict:
     model = subject.model
     if not model.layers:
         raise NotChecked("the model has no layers")
-    own = model.sessions
-    plain = replace(model, sessions=Sessions(own.graph, own.provider, own.threads, own.warn, optimise=False))
+    sessions = Sessions(model.graph, model.provider, model.threads, model.warn, optimise=False)
+    plain = replace(model, sessions=sessions)
     worst, where = LIMIT_DB, Where()
     findings: list[Finding] = []
     limit = limits[

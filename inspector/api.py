@@ -1,0 +1,50 @@
+"""The public face: what `import inspector` offers, made of the packages below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from inspector import model as models
+
+if TYPE_CHECKING:
+    from inspector.cam import CamResult
+
+
+class Model(models.Model):
+    """An opened .onnx file, with the questions that other packages answer. Made by :func:`open_model`."""
+
+    def cam(self, image: Any, **options: Any) -> list[CamResult]:
+        """Class activation maps of one picture; see :func:`inspector.cam.class_activation_maps`."""
+        from inspector.cam import class_activation_maps
+
+        return class_activation_maps(self, image, **options)
+
+
+def open_model(
+    path: str | PathLike[str],
+    *,
+    provider: str = "auto",
+    threads: int | None = None,
+    metadata: bool = True,
+    warn: Callable[[str], None] | None = None,
+) -> Model:
+    """Open an .onnx file from any exporter. No session is made before something is run.
+
+    Args:
+        path: The file.
+        provider: auto, cpu, cuda, ...; auto takes an accelerator where there is one.
+        threads: Threads for onnxruntime, 1 to 1024; None takes all cores that this process may use.
+        metadata: False ignores the metadata document that the file carries.
+        warn: Gets a line where something is noteworthy but not wrong.
+
+    Returns:
+        The opened model.
+
+    Raises:
+        ModelError: It is not a model, damaged, unsafe, or does not take one picture.
+        MetadataError: The metadata document in the file cannot be read.
+        UsageError: The number of threads is out of range.
+    """
+    return models.open_model(path, provider=provider, threads=threads, metadata=metadata, warn=warn, cls=Model)
