@@ -27,13 +27,13 @@ def test_here() -> None:
 
 def test_without_a_runtime_and_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: Any) -> Any:
-        raise MissingExtra("onnxruntime is not installed", 'pip install "inspector[cpu]"')
+        raise MissingExtra("onnxruntime is not installed", 'pip install "onnx-inspector[cpu]"')
 
     monkeypatch.setattr(doctor, "load_runtime", missing)
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     found = doctor.examine()
     assert found["works"] == {"inspect": False, "twin": False, "export": False}
-    assert found["advice"][0] == 'onnxruntime is not installed; pip install "inspector[cpu]"'
+    assert found["advice"][0] == 'onnxruntime is not installed; pip install "onnx-inspector[cpu]"'
     assert found["advice"][1].startswith("torch is not installed")
 
 

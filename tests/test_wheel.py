@@ -27,7 +27,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = "from setuptools import build_meta as b; print(b.build_wheel('..'))"
     done = subprocess.run([sys.executable, "-c", build], cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    [wheel] = folder.glob("inspector-*.whl")
+    [wheel] = folder.glob("onnx_inspector-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "site")
     return folder / "site"
@@ -43,7 +43,7 @@ def test_every_module_is_in_it_and_nothing_else(installed: Path) -> None:
         }
         assert all((installed / path).is_file() for path in other), "data that code reads has to travel with it"
     tops = {path.name.split("-")[0] for path in installed.iterdir()}
-    assert tops == {"inspector", "exporters"}
+    assert tops == {"inspector", "exporters", "onnx_inspector"}
 
 
 def test_it_runs_elsewhere(installed: Path, tmp_path: Path, default_model: Path, photo: Path) -> None:

@@ -40,7 +40,7 @@ _AFTER = {"Softmax": "probabilities", "Sigmoid": "probabilities", "LogSoftmax": 
 """Operators that may stand after the scores, and what their output is called."""
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_PHOTO = Path(__file__).parent.parent / "docs" / "chelsea.jpg"
+_PHOTO = Path(__file__).parents[2] / "docs" / "chelsea.jpg"
 
 
 @dataclass(frozen=True)

@@ -363,7 +363,7 @@ def test_layers_stand_in_the_order_of_the_network(here: Path, capsys: pytest.Cap
 def test_ctrl_c_while_patches_are_sought_keeps_the_patterns(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import inspector.ascent as package
+    import inspector.receptive as package
 
     def stop(*args: Any, **more: Any) -> None:
         raise KeyboardInterrupt

@@ -55,7 +55,7 @@ def test_timm_pictures_are_prepared_as_timm_does(name, photo):
 
 
 def test_timm_crop_modes():
-    from exporters.sources import _timm_preprocess
+    from exporters.sources.load import _timm_preprocess
 
     config = timm.data.resolve_data_config({}, pretrained_cfg={"input_size": (3, 224, 224), "crop_pct": 0.875})
     center, notes = _timm_preprocess(config)

@@ -359,9 +359,9 @@ def test_an_option_that_the_run_does_not_name_had_its_default(
 @pytest.mark.parametrize(
     ("module", "more", "said"),
     [
-        ("safetensors.torch", {}, r"inspector\[torch\]"),
-        ("lightning_fabric", {"devices": 2}, r"inspector\[fabric\]"),
-        ("torch.utils.tensorboard", {"tensorboard": True}, r"inspector\[tensorboard\]"),
+        ("safetensors.torch", {}, r"\[torch\]"),
+        ("lightning_fabric", {"devices": 2}, r"\[fabric\]"),
+        ("torch.utils.tensorboard", {"tensorboard": True}, r"\[tensorboard\]"),
     ],
 )
 def test_what_is_not_installed_is_said_before_anything_is_written(
@@ -891,6 +891,6 @@ def test_event_files_are_written_where_they_are_asked_for(
         [e["accuracy"] for e in metrics(made.run) if e["phase"] == "head"]
     )
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(MissingExtra, match=r"inspector\[tensorboard\]"):
+    with pytest.raises(MissingExtra, match=r"\[tensorboard\]"):
         finetuning.finetune(digits, base, tmp_path / "none", cache=cache, tensorboard=True, **QUICK)
     assert not (tmp_path / "none").exists()

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from inspector import image as image_module
 from inspector.errors import ImageError
 from inspector.image import Preprocess, find_images, image_digest, open_image
+from inspector.image import open as image_module
 
 RNG = np.random.default_rng(0)
 COLOURS = Image.fromarray(RNG.integers(0, 256, (30, 41, 3), np.uint8))
