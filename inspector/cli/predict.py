@@ -36,7 +36,6 @@ def predict(
     from inspector.image.poses import pose_kinds
 
     console = Console("predict", json, quiet)
-    from inspector.image.poses import pose_kinds
 
     kinds = pose_kinds(poses)
     opened = console.open(model, provider, threads)
