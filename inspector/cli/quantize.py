@@ -18,7 +18,7 @@ from inspector.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from exporters.quantizing.quantize import Quantised
+    from exporters.quantizing import QuantizedModel
 
 
 def quantize(
@@ -53,11 +53,11 @@ def quantize(
 
     int8 is static, with a scale per channel, calibrated on pictures. Every other command works on the result.
     """
-    from exporters.quantizing.quantize import quantise_model
+    from exporters.quantizing import quantize_model
 
     console = Console("quantize", json, quiet)
     opened = console.open(model, provider, threads)
-    made = quantise_model(
+    made = quantize_model(
         opened, out, calibrate, to=to, keep=keep or (), auto=auto, target=target, expose=expose,
         reduce_range=reduce_range, pictures=pictures, provider=provider, threads=threads, note=console.note,
     )  # fmt: skip
@@ -69,7 +69,7 @@ def quantize(
         console.note(f"only {made.agreement:.1%} of the pictures keep their class; --auto keeps layers in float")
 
 
-def document(made: Quantised) -> dict[str, Any]:
+def document(made: QuantizedModel) -> dict[str, Any]:
     """The keys of the JSON document."""
     return {
         "file": relative(made.path),
@@ -96,7 +96,7 @@ def document(made: Quantised) -> dict[str, Any]:
     }
 
 
-def show(made: Quantised) -> str:
+def show(made: QuantizedModel) -> str:
     """The same for people."""
     rows = [(d.layer, f"{d.sqnr_db:.1f}", d.worst_channel, f"{d.worst_channel_db:.1f}") for d in made.drift]
     lines = [table(("layer", "dB", "worst channel", "its dB"), rows, right="dB"), ""]

@@ -19,7 +19,7 @@ from measure import DEFAULT_MODEL, PHOTO, ROOT, report
 
 sys.path.insert(0, str(ROOT))
 
-from exporters.quantizing.quantize import quantise_model
+from exporters.quantizing import quantize_model
 from tests.audit import pictures
 
 _CODE = """
@@ -61,7 +61,7 @@ def quantised(folder: Path) -> tuple[Path, bool]:
     except BaseException:  # pytest's skip is no Exception
         sources = [pictures.cat()]
     photographs = pictures.write(folder / "p", pictures.crops(sources, 200, rng, 0.5))
-    made = quantise_model(DEFAULT_MODEL, folder / "int8.onnx", photographs, auto=True)
+    made = quantize_model(DEFAULT_MODEL, folder / "int8.onnx", photographs, auto=True)
     print(
         f"int8: {made.bytes_before / 1e6:.1f} to {made.bytes_after / 1e6:.1f} MB, float: {made.kept or 'nothing'}, "
         f"agreement {made.agreement:.1%} of {made.pictures}\n"

@@ -1,4 +1,4 @@
-"""Quantised variants: right arithmetic, the same names, every command still works, and the cost is what is said."""
+"""Quantized variants: right arithmetic, the same names, every command still works, and the cost is what is said."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from exporters.quantizing.qdq import Plan, QuantiseError, plan_integers, read_network
-from exporters.quantizing.quantize import quantise_model
+from exporters.quantizing import QuantizeError, quantize_model
+from exporters.quantizing.plan import IntegerPlan, plan_integers
+from exporters.quantizing.qdq import write_integers
+from exporters.quantizing.quantizable import read_quantizable
 from inspector import open_model
 from inspector.audit import audit_model
 from inspector.compare import signal_to_noise
@@ -40,7 +42,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def int8(tmp_path_factory: pytest.TempPathFactory, default_model: Path, photos: Path) -> Path:
     path = tmp_path_factory.mktemp("int8") / "int8.onnx"
-    quantise_model(default_model, path, photos)
+    quantize_model(default_model, path, photos)
     return path
 
 
@@ -147,7 +149,7 @@ def test_agreement_over_crops_and_flips(default_model: Path, tmp_path: Path) -> 
     count = 30
     rng = np.random.default_rng(5)
     photographs = pictures.write(tmp_path / "p", pictures.crops(pictures.science(pictures.OTHERS), count, rng, 0.5))
-    made = quantise_model(default_model, tmp_path / "auto.onnx", photographs, auto=True, target=0.95)
+    made = quantize_model(default_model, tmp_path / "auto.onnx", photographs, auto=True, target=0.95)
     assert made.pictures == count
     assert made.agreement is not None
     assert made.agreement >= 0.95
@@ -156,7 +158,7 @@ def test_agreement_over_crops_and_flips(default_model: Path, tmp_path: Path) -> 
 
 
 def test_fp16(default_model: Path, photos: Path, tmp_path: Path, photo: Path) -> None:
-    made = quantise_model(default_model, tmp_path / "half.onnx", photos, to="fp16", pictures=4)
+    made = quantize_model(default_model, tmp_path / "half.onnx", photos, to="fp16", pictures=4)
     assert made.bytes_before / made.bytes_after > 1.9
     assert made.agreement == 1
     assert min(row.sqnr_db for row in made.drift) > 35
@@ -178,12 +180,12 @@ def test_exposed_layers(default_model: Path, int8: Path, photos: Path, tmp_path:
     assert not before_activation & set(free.graph.outputs)
     assert {"swish", "blocks.2", "swish_1", "blocks.0.project_conv"} <= set(free.graph.outputs)
     for expose, count in (("all", len(source.graph.outputs)), ("none", 1)):
-        made = quantise_model(default_model, tmp_path / f"{expose}.onnx", photos, expose=expose, pictures=2)
+        made = quantize_model(default_model, tmp_path / f"{expose}.onnx", photos, expose=expose, pictures=2)
         assert len(open_model(made.path).graph.outputs) == count
 
 
 def test_layers_can_be_kept_in_float(default_model: Path, photos: Path, tmp_path: Path) -> None:
-    kept = quantise_model(default_model, tmp_path / "k.onnx", photos, keep=["conv_stem", "15.project_conv"], pictures=4)
+    kept = quantize_model(default_model, tmp_path / "k.onnx", photos, keep=["conv_stem", "15.project_conv"], pictures=4)
     assert kept.kept == ("conv_stem", "blocks.15.project_conv")
     model = open_model(kept.path)
     for name in kept.kept:
@@ -201,7 +203,7 @@ def test_layers_can_be_kept_in_float(default_model: Path, photos: Path, tmp_path
 @pytest.fixture(scope="session")
 def fp16(tmp_path_factory: pytest.TempPathFactory, default_model: Path, photos: Path) -> Path:
     path = tmp_path_factory.mktemp("fp16") / "fp16.onnx"
-    quantise_model(default_model, path, photos, to="fp16", pictures=2)
+    quantize_model(default_model, path, photos, to="fp16", pictures=2)
     return path
 
 
@@ -280,7 +282,7 @@ def noise(tmp_path: Path) -> Path:
 
 def test_a_network_with_most_operators(make_model: MakeModel, noise: Path, tmp_path: Path) -> None:
     path = make_model(residual, shape=("N", 3, 16, 16))
-    made = quantise_model(path, tmp_path / "q.onnx", noise)
+    made = quantize_model(path, tmp_path / "q.onnx", noise)
     assert made.agreement is not None
     assert made.agreement >= 0.8
     assert min(row.sqnr_db for row in made.drift) > 15
@@ -297,7 +299,7 @@ def test_a_fixed_batch_and_channels_last(make_model: MakeModel, noise: Path, tmp
         y = net("Relu", net.conv(y, 3, 4))
         return net("Gemm", net("Flatten", net("GlobalAveragePool", y)), net.weight((3, 4)), transB=1)
 
-    made = quantise_model(make_model(last, shape=(2, 16, 16, 3)), tmp_path / "q.onnx", noise)
+    made = quantize_model(make_model(last, shape=(2, 16, 16, 3)), tmp_path / "q.onnx", noise)
     assert made.agreement is not None
     assert made.agreement >= 0.8
     assert open_model(made.path).input.layout == "NHWC"
@@ -310,11 +312,11 @@ def test_an_old_operator_set_is_raised(make_model: MakeModel, noise: Path, tmp_p
             "Gemm", net("Flatten", net("GlobalAveragePool", y)), net.weight((3, 4)), net.const(np.zeros(3)), transB=1
         )
 
-    made = quantise_model(make_model(old, opset=9), tmp_path / "q.onnx", noise)
+    made = quantize_model(make_model(old, opset=9), tmp_path / "q.onnx", noise)
     assert open_model(made.path).graph.opset >= 13
 
 
-def dequantised(proto: onnx.ModelProto, name: str) -> NDArray[Any]:
+def dequantized(proto: onnx.ModelProto, name: str) -> NDArray[Any]:
     """What a DequantizeLinear node makes of a constant, by the operator's definition."""
     weights = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
     node = next(n for n in proto.graph.node if n.output[0] == name)
@@ -326,10 +328,10 @@ def dequantised(proto: onnx.ModelProto, name: str) -> NDArray[Any]:
     return (whole.astype(np.float64) - zero.reshape(shape)) * scale.reshape(shape)
 
 
-def planned(path: Path, noise: Path, reduce_range: bool = False) -> tuple[Model, Plan]:
+def planned(path: Path, noise: Path, reduce_range: bool = False) -> tuple[Model, IntegerPlan]:
     source = open_model(path)
     tensors = [source.tensor(p) for p in sorted(noise.iterdir())]
-    return source, plan_integers(source, read_network(source), tensors, len(tensors), reduce_range)
+    return source, plan_integers(source, read_quantizable(source), tensors, len(tensors), reduce_range)
 
 
 @pytest.mark.parametrize(("reduce_range", "top"), [(False, 127), (True, 63)])
@@ -342,9 +344,9 @@ def test_weights_lie_on_a_grid_for_each_channel(
         return net("Gemm", net("Flatten", net("GlobalAveragePool", net("Relu", y))), net.weight((3, 6)), transB=1)
 
     source, plan = planned(make_model(simple), noise, reduce_range)
-    proto = plan.build()
+    proto = write_integers(plan)
     conv = next(n for n in proto.graph.node if n.op_type == "Conv")
-    found, weight = dequantised(proto, conv.input[1]), source.graph.weight("w")
+    found, weight = dequantized(proto, conv.input[1]), source.graph.weight("w")
     step = np.abs(weight).reshape(6, -1).max(axis=1) / top
     assert (np.abs(found - weight).reshape(6, -1).max(axis=1) <= 0.5001 * step).all()
     whole = next(numpy_helper.to_array(t) for t in proto.graph.initializer if t.name == "w/integer")
@@ -360,9 +362,9 @@ def test_the_bias_takes_up_the_shift_of_the_mean(make_model: MakeModel, noise: P
         return net("GlobalAveragePool", net("Relu", y))
 
     source, plan = planned(make_model(simple), noise)
-    proto = plan.build()
+    proto = write_integers(plan)
     conv = next(n for n in proto.graph.node if n.op_type == "Conv")
-    weight, bias = dequantised(proto, conv.input[1]), dequantised(proto, conv.input[2])
+    weight, bias = dequantized(proto, conv.input[1]), dequantized(proto, conv.input[2])
     inputs = np.concatenate([source.tensor(p) for p in sorted(noise.iterdir())]).astype(np.float64)
     mean = inputs.mean(axis=(0, 2, 3))
     wanted = source.graph.weight("w")[:, :, 0, 0] @ mean + source.graph.weight("b")
@@ -413,7 +415,7 @@ def test_a_kept_layer_stays_in_float_also_without_weights(
     _, plan = planned(make_model(residual, shape=("N", 3, 16, 16)), noise)
     [node] = plan.nodes_of([layer])
     assert plan.network.nodes[node].op_type == op
-    kinds = [floats(plan.build(kept), tmp_path) for kept in (frozenset(), frozenset([node]))]
+    kinds = [floats(write_integers(plan, kept), tmp_path) for kept in (frozenset(), frozenset([node]))]
     # onnxruntime has more than one name for an operator in float, and for one of integers.
     whole = {"Conv": "QLinearConv", "Gemm": "QGemm", "Concat": "QLinearConcat"}.get(op, f"QLinear{op}")
     assert kinds[1].get(whole, 0) == kinds[0][whole] - 1, kinds
@@ -426,7 +428,7 @@ def test_a_layer_that_cannot_be_kept_is_refused(make_model: MakeModel, noise: Pa
 
     path = make_model(gated, shape=("N", 3, 16, 16))
     with pytest.raises(UsageError, match="the layer gate cannot be kept in float: no integer arithmetic makes it"):
-        quantise_model(path, tmp_path / "q.onnx", noise, keep=["gate"])
+        quantize_model(path, tmp_path / "q.onnx", noise, keep=["gate"])
     assert not (tmp_path / "q.onnx").exists()
 
 
@@ -438,9 +440,9 @@ def test_every_head_is_kept(make_model: MakeModel, noise: Path, tmp_path: Path) 
 
     path = make_model(heads, shape=("N", 3, 16, 16))
     source = open_model(path)
-    assert read_network(source).outputs == ("species", "colour")
+    assert read_quantizable(source).outputs == ("species", "colour")
     for to in ("int8", "fp16"):
-        made = quantise_model(path, tmp_path / f"{to}.onnx", noise, to=to)
+        made = quantize_model(path, tmp_path / f"{to}.onnx", noise, to=to)
         after = open_model(made.path)
         assert after.graph.outputs[:2] == source.graph.outputs
         assert [x.name for x in after.layers] == [x.name for x in source.layers]
@@ -452,14 +454,14 @@ def test_the_written_file_is_held_against_the_target(
 ) -> None:
     from exporters.quantizing import quantize
 
-    real = quantize._measured
+    real = quantize.measure_cost
     agreement = {"now": 0.9}
-    monkeypatch.setattr(quantize._Trial, "agreement", lambda trial, proto: 1.0)
+    monkeypatch.setattr(quantize.Trial, "measure_agreement", lambda trial, proto: 1.0)
     monkeypatch.setattr(
-        quantize, "_measured", lambda *given: dataclasses.replace(real(*given), agreement=agreement["now"])
+        quantize, "measure_cost", lambda *given: dataclasses.replace(real(*given), agreement=agreement["now"])
     )
     path = make_model(residual, shape=("N", 3, 16, 16))
-    made = quantise_model(path, tmp_path / "q.onnx", noise, auto=True, target=0.95)
+    made = quantize_model(path, tmp_path / "q.onnx", noise, auto=True, target=0.95)
     [note] = made.notes
     assert note.startswith("the written file agrees on 90.0% of the pictures, less than the 95.0%")
     from inspector.cli.app import guarded, register
@@ -470,7 +472,7 @@ def test_the_written_file_is_held_against_the_target(
     assert json.loads(out)["notes"] == [note]
     assert err == f"inspector: {note}\n"
     agreement["now"] = 0.95
-    assert quantise_model(path, tmp_path / "q.onnx", noise, auto=True, target=0.95).notes == ()
+    assert quantize_model(path, tmp_path / "q.onnx", noise, auto=True, target=0.95).notes == ()
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -489,25 +491,25 @@ def test_what_is_refused(default_model: Path, photos: Path, tmp_path: Path, int8
     ]
     for kind, message, options in cases:
         with pytest.raises(kind, match=message):
-            quantise_model(default_model, out, photos, **options)
+            quantize_model(default_model, out, photos, **options)
     with pytest.raises(ImageError, match="does not exist"):
-        quantise_model(default_model, out, tmp_path / "none")
+        quantize_model(default_model, out, tmp_path / "none")
     with pytest.raises(ImageError, match="holds no pictures"):
-        quantise_model(default_model, out, tmp_path)
+        quantize_model(default_model, out, tmp_path)
     with pytest.raises(UsageError, match="is the model itself"):
-        quantise_model(default_model, default_model, photos)
-    with pytest.raises(QuantiseError, match="may be quantised already"):
-        quantise_model(int8, out, photos)
-    with pytest.raises(QuantiseError, match="no convolution or linear layer"):
-        quantise_model(make_model(lambda net, x: net("Relu", x)), out, photos)
+        quantize_model(default_model, default_model, photos)
+    with pytest.raises(QuantizeError, match="may be quantized already"):
+        quantize_model(int8, out, photos)
+    with pytest.raises(QuantizeError, match="no convolution or linear layer"):
+        quantize_model(make_model(lambda net, x: net("Relu", x)), out, photos)
     assert not out.exists()
 
 
 def test_weights_that_are_not_finite_are_refused(photos: Path, tmp_path: Path) -> None:
     from tests.audit import broken
 
-    with pytest.raises(QuantiseError, match="not finite"):
-        quantise_model(broken.not_a_number(tmp_path / "nan.onnx"), tmp_path / "q.onnx", photos, pictures=2)
+    with pytest.raises(QuantizeError, match="not finite"):
+        quantize_model(broken.not_a_number(tmp_path / "nan.onnx"), tmp_path / "q.onnx", photos, pictures=2)
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

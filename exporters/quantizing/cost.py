@@ -1,0 +1,138 @@
+"""What a smaller file costs: the drift of every layer, classes that change, time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from exporters.quantizing.pictures import CalibrationPictures
+from exporters.quantizing.quantizable import Array, QuantizeError
+from inspector.compare import SignalToNoise
+from inspector.errors import listing
+from inspector.model import Model
+
+DRIFT_PICTURES = 24
+"""Pictures on which every layer is compared."""
+
+
+@dataclass(frozen=True)
+class LayerDrift:
+    """What one layer lost.
+
+    Attributes:
+        layer: Its name.
+        sqnr_db: 10 log10(sum a^2 / sum (a - b)^2) with a in float and b quantized, in [-100, 100].
+        worst_channel: The channel with the lowest ratio, of those with at least 1 % of the layer's mean power.
+        worst_channel_db: Its ratio.
+    """
+
+    layer: str
+    sqnr_db: float
+    worst_channel: int
+    worst_channel_db: float
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """A file that was written, and what it cost.
+
+    Attributes:
+        path: The file.
+        sha256: Its digest.
+        to: ``int8`` or ``fp16``.
+        bytes_before: The size of the source's file.
+        bytes_after: The size of this file.
+        drift: What each layer lost, in topological order.
+        agreement: Share of the calibration pictures whose top class is that of the source, in [0, 1]; None for a
+            model that is no classifier.
+        flipped: Paths of the pictures whose top class is another one.
+        kept: Layers that stay in float.
+        pictures: How many pictures it was calibrated and measured on.
+        latency_ratio: Median time of a prediction over that of the source, run in turn.
+        exposed: How many layers are outputs.
+        notes: What did not come out as it was asked for, a sentence each.
+    """
+
+    path: Path
+    sha256: str
+    to: str
+    bytes_before: int
+    bytes_after: int
+    drift: tuple[LayerDrift, ...]
+    agreement: float | None
+    flipped: tuple[str, ...]
+    kept: tuple[str, ...]
+    pictures: int
+    latency_ratio: float
+    exposed: int
+    notes: tuple[str, ...] = ()
+
+
+def measure_cost(
+    source: Model,
+    quantized: Model,
+    inputs: CalibrationPictures,
+    expected: list[int] | None,
+    to: str,
+    kept: tuple[str, ...],
+) -> QuantizedModel:
+    """Measure a quantized model against its source.
+
+    Args:
+        source: The float model.
+        quantized: The model that was made of it.
+        inputs: The calibration pictures.
+        expected: The source's top class of each picture; None where it is no classifier.
+        to: ``int8`` or ``fp16``.
+        kept: Layers that stay in float.
+
+    Raises:
+        QuantizeError: Layers of the source are lost.
+    """
+    there = {layer.name: layer for layer in quantized.layers}
+    if lost := [layer.name for layer in source.layers if layer.name not in there]:
+        raise QuantizeError(
+            f"{len(lost)} layers are lost: {listing(lost)}", "this is a bug; give --to fp16 or report it"
+        )
+    sums = {layer.name: SignalToNoise() for layer in source.layers}
+    for tensor in inputs.read(DRIFT_PICTURES):
+        before, _ = source.layer_values(tensor)
+        after, _ = quantized.layer_values(tensor)
+        for name, found in sums.items():
+            found.add(
+                before[name][0].reshape(before[name].shape[1], -1), after[name][0].reshape(after[name].shape[1], -1)
+            )
+    answers = inputs.classify(quantized)
+    pairs = list(zip(inputs.paths, expected or (), answers or (), strict=False))
+    flipped = tuple(str(path) for path, a, b in pairs if a != b)
+    drift = tuple(LayerDrift(name, found.layer_db, *found.worst_channel()) for name, found in sums.items())
+    return QuantizedModel(
+        path=quantized.path,
+        sha256=quantized.sha256,
+        to=to,
+        bytes_before=source.graph.size,
+        bytes_after=quantized.graph.size,
+        drift=drift,
+        agreement=1 - len(flipped) / len(pairs) if pairs else None,
+        flipped=flipped,
+        kept=kept,
+        pictures=len(inputs.paths),
+        latency_ratio=_measure_latency(source, quantized, next(inputs.read(1))),
+        exposed=sum(layer.exposed for layer in quantized.layers),
+    )
+
+
+def _measure_latency(source: Model, quantized: Model, tensor: Array, rounds: int = 15) -> float:
+    """Return the median over rounds of the quantized time over the source's, each round one run of both."""
+    wanted = [[m.classifier.scores if m.classifier else m.graph.outputs[0]] for m in (source, quantized)]
+
+    def clock(model: Model, names: list[str]) -> float:
+        begin = time.perf_counter()
+        model.run(tensor, names)
+        return time.perf_counter() - begin
+
+    ratios = [clock(quantized, wanted[1]) / clock(source, wanted[0]) for _ in range(rounds + 3)]
+    return float(np.median(ratios[3:]))

@@ -1,0 +1,117 @@
+"""Which layers stay in float, so that the answers stay what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from exporters.quantizing.finish import finish_file
+from exporters.quantizing.pictures import CalibrationPictures
+from exporters.quantizing.plan import IntegerPlan
+from exporters.quantizing.qdq import write_integers
+from exporters.quantizing.quantizable import WEIGHTED, QuantizableGraph, QuantizeError
+from inspector.compare import signal_to_noise
+from inspector.model import Model, open_model
+
+Note = Callable[[str], None]
+_SENSITIVITY_PICTURES = 8
+"""Pictures on which the harm of each layer is measured."""
+
+
+@dataclass
+class Trial:
+    """Open and judge networks that are being tried, through one file.
+
+    Attributes:
+        source: The float model.
+        network: Its network.
+        inputs: The calibration pictures.
+        expected: The source's top class of each picture; None where it is no classifier.
+        path: The file that the networks are written to, one after the other.
+        provider: What onnxruntime computes with.
+        threads: How many threads it uses; None for its own choice.
+    """
+
+    source: Model
+    network: QuantizableGraph
+    inputs: CalibrationPictures
+    expected: list[int] | None
+    path: Path
+    provider: str
+    threads: int | None
+
+    def open(self, proto: onnx.ModelProto) -> Model:
+        """Open a network as a model of its own."""
+        self.path.unlink(missing_ok=True)
+        self.path.write_bytes(proto.SerializeToString())
+        return open_model(self.path, provider=self.provider, threads=self.threads)
+
+    def measure_agreement(self, proto: onnx.ModelProto) -> float:
+        """Measure the share of the pictures with the source's top class, in [0, 1]."""
+        assert self.expected is not None
+        answers = self.inputs.classify(self.open(finish_file(self.source, proto, "int8", "none", (), 0)))
+        assert answers is not None
+        return float(np.mean([a == b for a, b in zip(answers, self.expected, strict=True)]))
+
+
+def choose_kept(trial: Trial, plan: IntegerPlan, kept: tuple[str, ...], target: float, say: Note) -> tuple[str, ...]:
+    """Choose the fewest layers, worst first, that bring the agreement to the target when they stay in float.
+
+    Args:
+        trial: What judges a network.
+        plan: What becomes integers.
+        kept: Layers that stay in float in any case.
+        target: The agreement of the top class to reach, in (0, 1].
+        say: Gets a line on each try.
+
+    Raises:
+        QuantizeError: The model is no classifier, or the target is not reached with every layer in float.
+    """
+    if trial.expected is None:
+        raise QuantizeError(f"{trial.source.path} has no classification output, so there is no agreement to reach")
+    found = trial.measure_agreement(_keep(plan, kept))
+    say(f"plain int8: {found:.1%} of {len(trial.expected)} pictures agree")
+    if found >= target:
+        return kept
+    order = [name for name in _sort_by_harm(trial, plan, kept) if name not in kept]
+    low, high, reached = 0, 1, False
+    while not reached:
+        high = min(high, len(order))
+        found = trial.measure_agreement(_keep(plan, (*kept, *order[:high])))
+        say(f"{high} layers in float: {found:.1%}")
+        reached = found >= target
+        if not reached and high == len(order):
+            raise QuantizeError(
+                f"the agreement reaches {found:.1%} and not {target:.1%}, even with every layer in float",
+                "give a lower --target",
+            )
+        if not reached:
+            low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        found = trial.measure_agreement(_keep(plan, (*kept, *order[:middle])))
+        say(f"{middle} layers in float: {found:.1%}")
+        low, high = (low, middle) if found >= target else (middle, high)
+    return (*kept, *order[:high])
+
+
+def _keep(plan: IntegerPlan, layers: tuple[str, ...]) -> onnx.ModelProto:
+    return write_integers(plan, plan.nodes_of(layers))
+
+
+def _sort_by_harm(trial: Trial, plan: IntegerPlan, kept: tuple[str, ...]) -> list[str]:
+    """Layers with weights, first the one whose return to float brings the scores nearest to the source's."""
+    tensors = list(trial.inputs.read(_SENSITIVITY_PICTURES))
+    expected = np.concatenate([trial.source.scores(tensor) for tensor in tensors])
+    gain: dict[str, float] = {}
+    for i, name in plan.layer_of.items():
+        if plan.network.nodes[i].op_type not in WEIGHTED or name in kept or name in gain:
+            continue
+        proto = _keep(plan, (*kept, name))
+        model = trial.open(finish_file(trial.source, proto, "int8", "none", (), 0))
+        gain[name] = signal_to_noise(expected, np.concatenate([model.scores(tensor) for tensor in tensors]))
+    return sorted(gain, key=lambda name: -gain[name])
