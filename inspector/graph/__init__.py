@@ -6,9 +6,16 @@ external-data form). What remains is a few hundred kilobytes of structure that c
 onnxruntime maps the weights it really needs from the file itself.
 """
 
-from inspector.graph.check import KNOWN_DOMAINS
 from inspector.graph.graph import Cut, Graph, Input
 from inspector.graph.nodes import attributes, is_standard, node_inputs
+from inspector.graph.operators import (
+    KNOWN_DOMAINS,
+    OPERATORS,
+    Operator,
+    find_operator,
+    operator_of,
+    value_inputs,
+)
 from inspector.graph.read import copy_with_metadata, read_graph
 from inspector.graph.shapes import infer_types, shape_of
 from inspector.graph.wire import INLINE_LIMIT
@@ -16,14 +23,19 @@ from inspector.graph.wire import INLINE_LIMIT
 __all__ = [
     "INLINE_LIMIT",
     "KNOWN_DOMAINS",
+    "OPERATORS",
     "Cut",
     "Graph",
     "Input",
+    "Operator",
     "attributes",
     "copy_with_metadata",
+    "find_operator",
     "infer_types",
     "is_standard",
     "node_inputs",
+    "operator_of",
     "read_graph",
     "shape_of",
+    "value_inputs",
 ]

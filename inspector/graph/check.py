@@ -9,10 +9,8 @@ import onnx
 from inspector.errors import ModelError, listing
 from inspector.graph.graph import Graph
 from inspector.graph.nodes import is_standard, node_inputs
+from inspector.graph.operators import KNOWN_DOMAINS
 from inspector.graph.wire import NOT_ONNX
-
-KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
-"""Operator domains that onnxruntime's published packages implement."""
 
 
 def check_graph(graph: Graph) -> None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from inspector.errors import ModelError, listing
 from inspector.graph.external import read_reference
 from inspector.graph.nodes import node_inputs
+from inspector.graph.operators import value_inputs
 from inspector.graph.wire import EXTERNAL
 
 if TYPE_CHECKING:
@@ -110,6 +111,25 @@ class Graph:
         return readers
 
     @cached_property
+    def from_picture(self) -> frozenset[str]:
+        """The tensors that are computed from the picture itself, the inputs included.
+
+        What is computed from nothing but the picture's shape is not among them, and neither are constants.
+        """
+        return frozenset(self.find_dependents(i.name for i in self.inputs))
+
+    def find_dependents(self, tensors: Iterable[str]) -> set[str]:
+        """The tensors whose values depend on those of `tensors`, these included.
+
+        What reads only their shape or their type does not depend on them.
+        """
+        found = set(tensors)
+        for node in self.nodes:
+            if any(name in found for name in value_inputs(node)):
+                found.update(name for name in node.output if name)
+        return found
+
+    @cached_property
     def parameters(self) -> int:
         """Number of elements in floating-point initializers."""
         return sum(int(np.prod(t.dims, dtype=np.int64)) for t in self.initializers.values() if t.data_type in _FLOATS)
@@ -189,12 +209,9 @@ class Graph:
         own = [i.name for i in self.inputs]
         wanted = list(inputs) if inputs is not None else [n for n in own if n in outside] or own
         leftover = tuple(n for n in own if n in outside and n not in wanted)
-        shape_only = all(
-            self.nodes[i].op_type in ("Shape", "Size")
-            for name in leftover
-            for i in self.consumers_of[name]
-            if i in nodes
-        ) and not set(leftover) & set(outputs)
+        shape_only = not (set(leftover) & set(outputs)) and not any(
+            name in value_inputs(self.nodes[i]) for name in leftover for i in self.consumers_of[name] if i in nodes
+        )
 
         source = self.proto.graph
         part = onnx.ModelProto()

@@ -1,0 +1,133 @@
+"""What can be said of one operator: a row of the table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+Ending = Literal["", "softmax", "log-softmax", "sigmoid"]
+IntegerForm = Literal["", "weights", "arithmetic", "pool", "join", "moved", "range"]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of ONNX or of onnxruntime. What is not known of it has the value that promises least.
+
+    Args:
+        domain: Its operator set; ``""`` for ONNX's own.
+        name: Its name, as in a node's ``op_type``.
+        kind: The kind of layer that it makes (see :class:`inspector.layers.Layer`); empty where it makes none.
+        joins: It makes a layer only where it joins several tensors that depend on the picture.
+        word: What a layer is called after it: ``avgpool``, ``linear``.
+        inner_word: What the activation ``x * f(x)`` is called where this operator is in f: ``silu`` for a sigmoid.
+        elementwise: An element of the output depends on nothing but the elements at its place of the inputs, which
+            are broadcast, and on settings.
+        operands: How many tensors an elementwise operator combines; 0 for any number.
+        per_channel: Its settings may differ from channel to channel, as those of a batch norm.
+        affine: It is elementwise, and an affine function of its first operand while the others are held.
+        keeps_axes: It is not elementwise, and still the axes of its output are those of its first input in their
+            order, whatever becomes of their lengths.
+        moves: Its first output holds values of its inputs and no others.
+        passes: Its output holds the elements of its first input in their order, at most in another shape or type;
+            a dropout passes, and what quantizes or dequantizes.
+        shape_inputs: Positions of the inputs of which only the shape or the type is read.
+        weight: Position of the input that holds the weights of a convolution or matrix product; None without one.
+        rows: Axis of the weights along which a row for each output channel lies, as long as no attribute turns them;
+            see :meth:`rows_axis`.
+        bias: Position of the bias input, whether it is given or not; None where there is no such input.
+        transposed: It is a transposed convolution.
+        window: A window slides over the maps.
+        channels_last: It takes and gives (N, H, W, C), whatever it is given.
+        bounds: The smallest and the largest value that its first output can have, as long as its inputs are finite.
+        ending: How a classifier that ends in it makes its scores into probabilities.
+        reduction: It reduces axes, and keeps them with length 1 if ``keepdims`` says so.
+        random: It draws random numbers.
+        integer: It computes with integers of 8 bits, or makes them from floats.
+        requantizes: It turns floats into integers of a quantized network, or back.
+        integer_form: How onnxruntime computes it between dequantized inputs and a quantized output: ``weights``,
+            ``arithmetic`` of two tensors, a ``pool`` of means, a ``join``; ``moved`` where the output is on the grid
+            of the input, ``range`` where the operator before it takes it over. Empty where it does not.
+    """
+
+    domain: str
+    name: str
+    kind: str = ""
+    joins: bool = False
+    word: str = ""
+    inner_word: str = ""
+    elementwise: bool = False
+    operands: int = 1
+    per_channel: bool = False
+    affine: bool = False
+    keeps_axes: bool = False
+    moves: bool = False
+    passes: bool = False
+    shape_inputs: tuple[int, ...] = ()
+    weight: int | None = None
+    rows: int | None = None
+    bias: int | None = None
+    transposed: bool = False
+    window: bool = False
+    channels_last: bool = False
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    ending: Ending = ""
+    reduction: bool = False
+    random: bool = False
+    integer: bool = False
+    requantizes: bool = False
+    integer_form: IntegerForm = ""
+
+    @property
+    def standard(self) -> bool:
+        """Whether it is one of ONNX's own."""
+        return self.domain == ""
+
+    @property
+    def weighted(self) -> bool:
+        """Whether it is a convolution or a matrix product."""
+        return self.weight is not None
+
+    @property
+    def keeps_layout(self) -> bool:
+        """Whether channels that lie on the last axis before it lie there after it."""
+        return self.elementwise or self.keeps_axes
+
+    @property
+    def unary(self) -> bool:
+        """Whether it applies one and the same function to every element of one tensor."""
+        return self.elementwise and self.operands == 1 and not self.per_channel
+
+    @property
+    def nonlinear(self) -> bool:
+        """Whether it is elementwise and no affine function."""
+        return self.elementwise and not self.affine
+
+    @property
+    def arithmetic(self) -> bool:
+        """Whether it is an affine function of the first of two tensors: a sum, difference, product or quotient."""
+        return self.affine and self.operands == 2
+
+    def rows_axis(self, node: NodeProto) -> int | None:
+        """The axis of the weights of `node` along which its output channels lie.
+
+        Returns:
+            0 or 1, or -1 for the last axis of a matrix product; None for an operator without weights. The output
+            channels of a transposed convolution lie there group by group.
+        """
+        if self.rows == 1 and any(a.name == "transB" and a.i for a in node.attribute):
+            return 0
+        return self.rows
+
+
+def make_rows(domain: str, names: str, **facts: Any) -> Iterator[Operator]:
+    """A row for each of `names`, which are parted by spaces, with the same facts.
+
+    The layer's word is the operator's name in small letters where no other is given.
+    """
+    for name in names.split():
+        yield Operator(domain, name, **{"word": name.lower(), **facts})

@@ -1,0 +1,157 @@
+"""The operators of ONNX itself, family by family."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from inspector.graph.operators.row import Operator, make_rows
+
+_INF = math.inf
+
+
+def _rows(names: str, **facts: Any) -> tuple[Operator, ...]:
+    return tuple(make_rows("", names, **facts))
+
+
+def _unary(names: str, low: float = -_INF, high: float = _INF, **facts: Any) -> tuple[Operator, ...]:
+    return _rows(names, elementwise=True, bounds=(low, high), **facts)
+
+
+def _activation(names: str, low: float = -_INF, high: float = _INF, **facts: Any) -> tuple[Operator, ...]:
+    return _unary(names, low, high, kind="activation", **facts)
+
+
+_ACTIVATIONS = (
+    *_activation("Relu", 0, inner_word="relu", integer_form="range"),
+    *_activation("Clip", inner_word="hardswish", integer_form="range"),
+    *_activation("Sigmoid", 0, 1, inner_word="silu", ending="sigmoid"),
+    *_activation("HardSigmoid", 0, 1, inner_word="hardswish"),
+    *_activation("Tanh", -1, 1, inner_word="gelu"),
+    *_activation("Softplus", 0, inner_word="mish"),
+    *_activation("Softsign", -1, 1),
+    *_activation("ThresholdedRelu LeakyRelu HardSwish Elu Selu Celu Gelu Mish Swish Shrink"),
+    *_activation("PRelu", operands=2),
+)
+
+_FUNCTIONS = (
+    *_unary("Erf", -1, 1, inner_word="gelu"),
+    *_unary("Abs Exp Sqrt Cosh Acosh", 0),
+    *_unary("Sin Cos Sign", -1, 1),
+    *_unary("Asin Atan", -math.pi / 2, math.pi / 2),
+    *_unary("Acos", 0, math.pi),
+    *_unary("Log Reciprocal Ceil Floor Round Sinh Asinh Tan Atanh"),
+    *_unary("Neg", affine=True),
+    *_unary("IsInf IsNaN Not", 0, 1),
+    *_unary("BitwiseNot"),
+)
+
+_ARITHMETIC = (
+    *_rows("Add", kind="add", joins=True, elementwise=True, operands=2, affine=True, integer_form="arithmetic"),
+    *_rows("Mul", kind="gate", joins=True, elementwise=True, operands=2, affine=True, integer_form="arithmetic"),
+    *_rows("Sub Div", elementwise=True, operands=2, affine=True),
+    *_rows("Sum", kind="add", joins=True, word="add", elementwise=True, operands=0, affine=True),
+    *_rows("Mean", elementwise=True, operands=0, affine=True),
+    *_rows("Max Min", elementwise=True, operands=0, moves=True),
+    *_rows("Pow Mod BitShift BitwiseAnd BitwiseOr BitwiseXor", elementwise=True, operands=2),
+    *_rows("And Or Xor Equal Greater GreaterOrEqual Less LessOrEqual", elementwise=True, operands=2, bounds=(0, 1)),
+    *_rows("Where", elementwise=True, operands=3, moves=True),
+)
+
+_PASSING = (
+    *_unary("Identity", affine=True, moves=True, passes=True),
+    *_unary("Dropout", affine=True, moves=True, passes=True),
+    *_unary("Cast", affine=True, passes=True),
+    *_unary("CastLike", affine=True, passes=True, shape_inputs=(1,)),
+    *_unary("QuantizeLinear", affine=True, passes=True, per_channel=True, integer=True, requantizes=True),
+    *_unary("DequantizeLinear", affine=True, passes=True, per_channel=True, requantizes=True),
+    # Its scale is found from all values.
+    *_rows("DynamicQuantizeLinear", keeps_axes=True, integer=True, requantizes=True, bounds=(0, 255)),
+    *_rows("Reshape Flatten Squeeze Unsqueeze", moves=True, passes=True, integer_form="moved"),
+)
+
+_MOVING = (
+    *_rows("Transpose", moves=True, integer_form="moved"),
+    *_rows("Concat", kind="concat", joins=True, keeps_axes=True, moves=True, integer_form="join"),
+    *_rows("Slice Split Expand Tile GatherElements ReverseSequence TopK", keeps_axes=True, moves=True),
+    *_rows("Gather GatherND DepthToSpace SpaceToDepth Compress Unique", moves=True),
+    *_rows("Pad CenterCropPad Trilu ScatterElements ScatterND Scatter", keeps_axes=True),
+    *_rows("Resize Upsample", kind="resize", keeps_axes=True),
+    *_rows("Col2Im GridSample AffineGrid BitCast TensorScatter RotaryEmbedding OneHot"),
+)
+
+_SHAPES = (
+    *_rows("Shape Size EyeLike RandomNormalLike RandomUniformLike SequenceLength", shape_inputs=(0,)),
+    *_rows("Constant ConstantOfShape Range BlackmanWindow HammingWindow HannWindow MelWeightMatrix"),
+    *_rows("NonZero NonMaxSuppression"),
+)
+
+_RANDOM = (
+    *_rows("RandomNormal RandomUniform Multinomial", random=True),
+    *_rows("Bernoulli", random=True, keeps_axes=True),
+)
+
+_WEIGHTED = (
+    *_rows("Conv", kind="conv", window=True, weight=1, rows=0, bias=2, integer_form="weights"),
+    *_rows("ConvInteger", kind="conv", window=True, weight=1, rows=0, integer=True),
+    *_rows("QLinearConv", kind="conv", window=True, weight=3, rows=0, bias=8, integer=True),
+    *_rows("DeformConv", kind="conv", weight=1, rows=0, bias=3),
+    *_rows("ConvTranspose", kind="conv", weight=1, rows=1, bias=2, transposed=True),
+    *_rows("Gemm", kind="linear", word="linear", weight=1, rows=1, bias=2, integer_form="weights"),
+    *_rows("MatMul", kind="linear", word="linear", weight=1, rows=-1, integer_form="weights"),
+    *_rows("MatMulInteger", kind="linear", weight=1, rows=-1, integer=True),
+    *_rows("QLinearMatMul", kind="linear", weight=3, rows=-1, integer=True),
+)
+
+_NORMS = (
+    *_rows("BatchNormalization", kind="norm", word="bn", elementwise=True, per_channel=True, affine=True),
+    *_rows("InstanceNormalization GroupNormalization MeanVarianceNormalization LRN", kind="norm", keeps_axes=True),
+    *_rows("LayerNormalization RMSNormalization", kind="norm", keeps_axes=True),
+    *_rows("LpNormalization", kind="norm", keeps_axes=True, bounds=(-1, 1)),
+    *_rows("Softmax", kind="softmax", keeps_axes=True, ending="softmax", bounds=(0, 1)),
+    *_rows("LogSoftmax", kind="softmax", keeps_axes=True, ending="log-softmax", bounds=(-_INF, 0)),
+    *_rows("Hardmax", keeps_axes=True, bounds=(0, 1)),
+)
+
+_POOLS = (
+    *_rows("MaxPool", kind="pool", window=True, moves=True, integer_form="moved"),
+    *_rows("AveragePool", kind="pool", word="avgpool", window=True, integer_form="pool"),
+    *_rows("LpPool", kind="pool", window=True, bounds=(0, _INF)),
+    *_rows("GlobalAveragePool", kind="pool", word="avgpool", integer_form="pool"),
+    *_rows("GlobalMaxPool", kind="pool", word="maxpool", moves=True),
+    *_rows("GlobalLpPool", kind="pool", bounds=(0, _INF)),
+    *_rows("MaxRoiPool RoiAlign", kind="pool"),
+    *_rows("MaxUnpool"),
+)
+
+_REDUCTIONS = (
+    *_rows("ReduceMean", kind="pool", word="avgpool", reduction=True),
+    *_rows("ReduceMax", kind="pool", word="maxpool", reduction=True, moves=True),
+    *_rows("ReduceSum", kind="pool", reduction=True),
+    *_rows("ReduceL2", kind="pool", reduction=True, bounds=(0, _INF)),
+    *_rows("ReduceMin", reduction=True, moves=True),
+    *_rows("ReduceL1 ReduceSumSquare", reduction=True, bounds=(0, _INF)),
+    *_rows("ReduceLogSum ReduceLogSumExp ReduceProd", reduction=True),
+    *_rows("ArgMax ArgMin", reduction=True, bounds=(0, _INF)),
+    *_rows("CumSum CumProd", keeps_axes=True),
+)
+
+_OTHERS = (
+    *_rows("Det Einsum DFT STFT GRU LSTM RNN Attention LinearAttention CausalConvWithState SwiGLU"),
+    *_rows("NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss"),
+    *_rows("If Loop Scan Optional OptionalGetElement OptionalHasElement"),
+    *_rows("ConcatFromSequence SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceMap"),
+    *_rows("SplitToSequence ImageDecoder"),
+    *_rows("RegexFullMatch StringConcat StringNormalizer StringSplit TfIdfVectorizer"),
+)
+
+
+def standard_rows() -> Iterator[Operator]:
+    """The rows of ONNX's own operators."""
+    families = (
+        _ACTIVATIONS, _FUNCTIONS, _ARITHMETIC, _PASSING, _MOVING, _SHAPES, _RANDOM, _WEIGHTED, _NORMS, _POOLS,
+        _REDUCTIONS, _OTHERS,
+    )  # fmt: skip
+    for family in families:
+        yield from family
