@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,11 @@ import numpy as np
 import onnx
 
 from inspector.errors import ModelError
-from inspector.graph.nodes import is_standard, with_bodies
+from inspector.graph.nodes import GRAPHS, is_standard, node_inputs, with_bodies
 from inspector.graph.wire import NOT_ONNX
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto, TensorProto
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 MAX_NODES = 200_000
 """Nodes that local functions may expand to; the largest networks of pictures have some thousands."""
@@ -24,6 +25,7 @@ def normalise_model(proto: ModelProto, path: Path) -> ModelProto:
     """Local functions inlined, Constant nodes as initializers: one form for everything that reads a graph."""
     if proto.functions:
         proto = _inlined(proto, path)
+    _sort(proto.graph)
     nodes = []
     copies: dict[str, str] = {}
     constants = {t.name for t in proto.graph.initializer}
@@ -46,6 +48,39 @@ def normalise_model(proto: ModelProto, path: Path) -> ModelProto:
         del proto.graph.node[:]
         proto.graph.node.extend(kept)
     return proto
+
+
+def _sort(graph: GraphProto) -> None:
+    """Put nodes behind those that they read from, as onnxruntime does; the order is kept where it is right.
+
+    What nothing makes, and circles, are left for the check.
+    """
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs) if attribute.type in GRAPHS else ():
+                _sort(body)
+    maker = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
+    reads = [[maker[name] for name in node_inputs(node) if name in maker] for node in graph.node]
+    if all(source < i for i, sources in enumerate(reads) for source in sources):
+        return
+    waiting = [len(sources) for sources in reads]
+    readers: dict[int, list[int]] = {}
+    for i, sources in enumerate(reads):
+        for source in sources:
+            readers.setdefault(source, []).append(i)
+    ready = [i for i, count in enumerate(waiting) if not count]
+    heapify(ready)
+    order = []
+    while ready:
+        order.append(heappop(ready))
+        for reader in readers.get(order[-1], ()):
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                heappush(ready, reader)
+    if len(order) == len(graph.node):
+        nodes = [onnx.NodeProto.FromString(graph.node[i].SerializeToString()) for i in order]
+        del graph.node[:]
+        graph.node.extend(nodes)
 
 
 def _inlined(proto: ModelProto, path: Path) -> ModelProto:

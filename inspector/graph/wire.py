@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,16 +92,36 @@ def _rewrite(view: memoryview, start: int, end: int, plan: _Plan, out: bytearray
 
 
 def _rewrite_tensor(view: memoryview, start: int, end: int, out: bytearray, path: Path) -> None:
-    for number, wire, begin, body, stop in scan_fields(view, start, end, path):
-        payload = number in (_TENSOR_RAW, _TENSOR_FLOATS, _TENSOR_DOUBLES) and wire == 2
-        if not payload or stop - body <= INLINE_LIMIT:
+    fields = list(scan_fields(view, start, end, path))
+    payloads = [field for field in fields if _is_payload(*field)]
+    raw = [field for field in payloads if field[0] == _TENSOR_RAW]
+    found = raw or payloads
+    # Numbers in several pieces, which protobuf allows and nobody writes, stay as they are.
+    if len(found) != 1 or _lies_outside(view, fields, path):
+        out += view[start:end]
+        return
+    [payload] = found
+    for number, _, begin, _, stop in fields:
+        # Where the values lie is said anew: writers may have said "in this file", the default, in so many words.
+        if (begin, stop) != (payload[2], payload[4]) and number not in (_TENSOR_EXTERNAL, _TENSOR_LOCATION):
             out += view[begin:stop]
-            continue
-        # Packed float_data and double_data are little-endian arrays, exactly as raw_data is.
-        for key, value in (("location", SELF), ("offset", body), ("length", stop - body)):
-            entry = onnx.StringStringEntryProto(key=key, value=str(value))
-            out += encode_message(_TENSOR_EXTERNAL, entry.SerializeToString())
-        out += bytes(((_TENSOR_LOCATION << 3), EXTERNAL))
+    _, _, _, body, stop = payload
+    # Packed float_data and double_data are little-endian arrays, exactly as raw_data is.
+    for key, value in (("location", SELF), ("offset", body), ("length", stop - body)):
+        entry = onnx.StringStringEntryProto(key=key, value=str(value))
+        out += encode_message(_TENSOR_EXTERNAL, entry.SerializeToString())
+    out += bytes(((_TENSOR_LOCATION << 3), EXTERNAL))
+
+
+def _is_payload(number: int, wire: int, begin: int, body: int, stop: int) -> bool:
+    return number in (_TENSOR_RAW, _TENSOR_FLOATS, _TENSOR_DOUBLES) and wire == 2 and stop - body > INLINE_LIMIT
+
+
+def _lies_outside(view: memoryview, fields: Sequence[tuple[int, int, int, int, int]], path: Path) -> bool:
+    """Whether the tensor says that its values lie in another file; of a field said twice, protobuf takes the last."""
+    said = [_varint(view, body, stop, path)[0] for number, wire, _, body, stop in fields
+            if number == _TENSOR_LOCATION and wire == 0]  # fmt: skip
+    return bool(said) and said[-1] == EXTERNAL
 
 
 def encode_message(number: int, payload: bytes | bytearray) -> bytes:

@@ -235,7 +235,6 @@ def test_operators_of_the_standard_domain_that_do_not_exist(make_model: MakeMode
     ("damage", "message"),
     [
         (lambda g: g.node[1].input.__setitem__(0, "nowhere"), "reads 'nowhere', which nothing before it makes"),
-        (lambda g: g.node.reverse(), "which nothing before it makes"),
         (lambda g: g.node[1].output.__setitem__(0, "c1"), "tensor 'c1' is made twice"),
         (lambda g: g.output.__delitem__(0), "has no output"),
         (lambda g: g.output[0].__setattr__("name", "zz"), "nothing makes its output 'zz'"),
@@ -254,12 +253,7 @@ def test_operators_of_the_standard_domain_that_do_not_exist(make_model: MakeMode
 def test_damaged(damage: Callable[[Any], None], message: str, make_model: MakeModel) -> None:
     path = make_model(big)
     model = onnx.load(path)
-    if message == "which nothing before it makes":
-        nodes = list(model.graph.node)
-        del model.graph.node[:]
-        model.graph.node.extend(reversed(nodes))
-    else:
-        damage(model.graph)
+    damage(model.graph)
     path.write_bytes(model.SerializeToString())
     assert message in refusal(path)
 
