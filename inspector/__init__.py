@@ -24,6 +24,7 @@ _HOME = {
     "statistics": "inspector.layers.statistics",
     "Preprocess": "inspector.image",
     "open_image": "inspector.image",
+    "ImageSource": "inspector.image",
     "Metadata": "inspector.metadata",
     "InspectorError": "inspector.errors",
     "ModelError": "inspector.errors",
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
         OutputError,
         UsageError,
     )
-    from inspector.image import Preprocess, open_image
+    from inspector.image import ImageSource, Preprocess, open_image
     from inspector.layers import Layer
     from inspector.layers.statistics import LayerStatistics, statistics
     from inspector.metadata import Metadata
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ClassNotFound",
     "ImageError",
+    "ImageSource",
     "InspectorError",
     "Layer",
     "LayerNotFound",

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from inspector import model as models
+import inspector.model as models
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from inspector.cam import CamResult
+    from inspector.image import ImageSource
 
 
 class Model(models.Model):
     """An opened .onnx file, with the questions that other packages answer. Made by :func:`open_model`."""
 
-    def cam(self, image: Any, **options: Any) -> list[CamResult]:
+    def cam(self, image: ImageSource | NDArray[Any], **options: Any) -> list[CamResult]:
         """Class activation maps of one picture; see :func:`inspector.cam.class_activation_maps`."""
         from inspector.cam import class_activation_maps
 

@@ -24,7 +24,7 @@ from exporters.sources import Source, source_of
 from inspector.errors import UsageError, listing, one_line
 from inspector.files import atomic_path
 from inspector.graph import Graph, read_graph
-from inspector.image import Preprocess, open_image
+from inspector.image import ImageSource, Preprocess, open_image
 from inspector.layers import Layer, find_layer, find_layers
 from inspector.metadata import KEY, Activation, LayerEntry, Metadata
 
@@ -75,7 +75,7 @@ def export_onnx(
     *,
     expose: str | Sequence[str] = "features",
     opset: int = DEFAULT_OPSET,
-    image: Any = None,
+    image: ImageSource | None = None,
     preprocess: Preprocess | None = None,
     labels: Sequence[str] | None = None,
     activation: Activation | None = None,
@@ -154,7 +154,7 @@ def _check_labels(labels: Sequence[str] | None, scores: torch.Tensor) -> None:
         )
 
 
-def _photograph(image: Any) -> tuple[Any, str, tuple[str, ...]]:
+def _photograph(image: ImageSource | None) -> tuple[Any, str, tuple[str, ...]]:
     """(picture, what it is called, notes)."""
     if image is not None:
         name = Path(image).name if isinstance(image, str | os.PathLike) else "the picture given"

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from inspector.ascent.network import Network, choose_device
 from inspector.ascent.objectives import Objective, deep, likeness
 from inspector.ascent.recipes import LECTURE
 from inspector.errors import NotComputable, UsageError
-from inspector.image import open_image
+from inspector.image import ImageSource, open_image
 from inspector.layers import Layer
 from inspector.model import Model
 
@@ -67,7 +67,7 @@ class Dream:
 
 def dream(
     model: Model,
-    image: Any,
+    image: ImageSource,
     layers: Sequence[tuple[Layer, float]],
     *,
     octaves: int | None = None,

@@ -26,7 +26,7 @@ from inspector.ascent.objectives import Objective, channel, diversity, neuron, s
 from inspector.ascent.recipes import CLEAR, Recipe
 from inspector.errors import NotComputable, UsageError
 from inspector.files import output_folder, safe_name, write_text
-from inspector.image import image_digest, open_image
+from inspector.image import ImageSource, image_digest, open_image
 from inspector.layers import Layer
 from inspector.model import Model, finite
 from inspector.receptive.fields import ReceptiveField, receptive_field
@@ -610,7 +610,7 @@ def _noisy(picture: Tensor, generators: Sequence[torch.Generator], attempt: int)
     return (picture + (0.002 if attempt == 0 else 0.05) * noise.to(picture.device)).clamp(0, 1)
 
 
-def start_picture(model: Model, source: Any, size: tuple[int, int]) -> Tensor:
+def start_picture(model: Model, source: ImageSource, size: tuple[int, int]) -> Tensor:
     """A picture as the network sees it, at another size (H, W): float32 (1, C, H, W) in [0, 1]."""
     view = model.preprocess.view(open_image(source))
     if view.size != (size[1], size[0]):

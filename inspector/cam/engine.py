@@ -21,7 +21,7 @@ from inspector.cam.result import CamResult, fused, peak_of
 from inspector.cam.target import Explained, Target, choose_targets, find_output
 from inspector.errors import MissingExtra, NotComputable, UsageError, listing
 from inspector.extras import install_command
-from inspector.image import Box, open_image
+from inspector.image import Box, ImageSource, open_image
 from inspector.layers import Layer
 from inspector.model import Model, channels_first
 from inspector.reverse.head import Head
@@ -38,7 +38,7 @@ _engines: WeakKeyDictionary[Model, OrderedDict[tuple[Any, ...], CamEngine]] = We
 
 def class_activation_maps(
     model: Model,
-    image: Any,
+    image: ImageSource | Array,
     *,
     classes: Classes | None = None,
     top: int = 1,
@@ -190,7 +190,7 @@ class CamEngine:
         self._fetch = tuple(names)
         self._reruns = Reruns(self.model)
 
-    def maps(self, image: Any, classes: Classes | None = None, top: int = 1) -> list[CamResult]:
+    def maps(self, image: ImageSource | Array, classes: Classes | None = None, top: int = 1) -> list[CamResult]:
         """The maps of one picture; see :func:`class_activation_maps`. One run of the network serves them all."""
         # A broken network may hold NaN and infinities: its map is then empty, which is said once and in order.
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
@@ -217,7 +217,9 @@ class CamEngine:
             )
         return results
 
-    def relevance(self, image: Any, classes: Classes | None = None, top: int = 1) -> list[NDArray[np.float32]]:
+    def relevance(
+        self, image: ImageSource | Array, classes: Classes | None = None, top: int = 1
+    ) -> list[NDArray[np.float32]]:
         """What every channel of the first layer adds to the score of each class: float32 (C,) for each.
 
         The gradient times the activation, summed over the map; where the head is linear these add up to the score but
@@ -231,7 +233,7 @@ class CamEngine:
         return [values.astype(np.float32) for values in found]
 
     def _looks(
-        self, image: Any, classes: Classes | None, top: int
+        self, image: ImageSource | Array, classes: Classes | None, top: int
     ) -> tuple[list[Target], list[Look], Box, tuple[int, int]]:
         """(what is explained, a look at each layer, the part of the picture that is seen, the picture's size)."""
         if top < 1:
@@ -249,7 +251,7 @@ class CamEngine:
         ]
         return targets, looks, box, size
 
-    def _tensor(self, image: Any) -> tuple[Array, tuple[int, int], Box]:
+    def _tensor(self, image: ImageSource | Array) -> tuple[Array, tuple[int, int], Box]:
         """(input tensor, (width, height) of the picture, the part of it that the tensor covers)."""
         if isinstance(image, np.ndarray) and image.ndim == 4:
             if len(image) != 1:

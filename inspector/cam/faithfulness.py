@@ -18,7 +18,7 @@ from inspector.cam.rerun import Reruns
 from inspector.cam.resize import enlarge
 from inspector.cam.result import CamResult
 from inspector.errors import NotComputable, UsageError
-from inspector.image import open_image
+from inspector.image import ImageSource, open_image
 from inspector.model import Model
 
 Array = NDArray[Any]
@@ -44,7 +44,9 @@ class Curve:
         return float(np.sum(np.diff(self.share) * (self.probability[1:] + self.probability[:-1]) / 2))
 
 
-def deletion(model: Model, image: Any, found: CamResult, *, steps: int = STEPS, baseline: Baseline = "mean") -> Curve:
+def deletion(
+    model: Model, image: ImageSource | Array, found: CamResult, *, steps: int = STEPS, baseline: Baseline = "mean"
+) -> Curve:
     """The most important pixels removed first. A faithful map has a small area.
 
     Petsiuk, Das, Saenko: RISE, 2018 (arXiv:1806.07421), section 4.2. image: as for class_activation_maps.
@@ -55,7 +57,9 @@ def deletion(model: Model, image: Any, found: CamResult, *, steps: int = STEPS, 
     return _curve(model, found, tensor, _baseline(model, tensor, baseline), steps)
 
 
-def insertion(model: Model, image: Any, found: CamResult, *, steps: int = STEPS, baseline: Baseline = "blur") -> Curve:
+def insertion(
+    model: Model, image: ImageSource | Array, found: CamResult, *, steps: int = STEPS, baseline: Baseline = "blur"
+) -> Curve:
     """The most important pixels of the picture laid on the baseline first. A faithful map has a large area.
 
     Petsiuk, Das, Saenko: RISE, 2018 (arXiv:1806.07421), section 4.2, which starts from the blurred picture.
@@ -82,7 +86,7 @@ def _curve(model: Model, found: CamResult, start: Array, end: Array, steps: int)
     return Curve(counts / order.size, _probabilities(model, found, inputs))
 
 
-def change_in_confidence(model: Model, image: Any, found: CamResult) -> tuple[float, bool]:
+def change_in_confidence(model: Model, image: ImageSource | Array, found: CamResult) -> tuple[float, bool]:
     """(drop, rise) when only the mapped places are kept: the share of the probability lost, and whether it grew.
 
     Chattopadhay et al.: Grad-CAM++, 2018 (arXiv:1710.11063), section 5.1: the input is multiplied by the heatmap; the
@@ -118,7 +122,7 @@ def _probabilities(model: Model, found: CamResult, inputs: Any) -> NDArray[np.fl
     return Reruns(model).input_values(model.classifier.scores, inputs, read)
 
 
-def _tensor(model: Model, image: Any) -> Array:
+def _tensor(model: Model, image: ImageSource | Array) -> Array:
     return image if isinstance(image, np.ndarray) and image.ndim == 4 else model.tensor(image)
 
 
@@ -261,7 +265,7 @@ BETTER = {
 
 
 def judge_map(
-    model: Model, image: Any, found: CamResult, region: Region | None = None, steps: int = STEPS
+    model: Model, image: ImageSource | Array, found: CamResult, region: Region | None = None, steps: int = STEPS
 ) -> dict[str, float]:
     """Every figure about one map: deletion, insertion, drop, increase; with a region pointing_game, energy_inside.
 

@@ -19,6 +19,7 @@ from inspector.cam.gradients import NumpyGradient
 from inspector.cam.result import CamResult
 from inspector.errors import UsageError
 from inspector.graph import Graph
+from inspector.image import ImageSource
 from inspector.model import Model, open_model
 
 Part = Literal["head", "all"]
@@ -37,7 +38,12 @@ class Randomised:
 
 
 def randomise(
-    engine: CamEngine, image: Any, *, classes: Sequence[str | int] | None = None, part: Part = "head", seed: int = 0
+    engine: CamEngine,
+    image: ImageSource | NDArray[Any],
+    *,
+    classes: Sequence[str | int] | None = None,
+    part: Part = "head",
+    seed: int = 0,
 ) -> list[Randomised]:
     """The model-randomisation check: the same maps, for the same classes, from a network with shuffled weights.
 

@@ -3,7 +3,18 @@
 Training, inspection and audit all go through here, so a picture is never prepared in two ways.
 """
 
-from inspector.image.open import FORMATS, SUFFIXES, Box, find_images, image_digest, open_image, read_limited
+from inspector.image.open import (
+    FORMATS,
+    SUFFIXES,
+    Box,
+    ImageSource,
+    Readable,
+    find_images,
+    image_digest,
+    open_image,
+    read_if_open,
+    read_limited,
+)
 from inspector.image.preprocess import FILTERS, IMAGENET_MEAN, IMAGENET_STD, NAMED, Colour, Layout, Preprocess, Resize
 
 __all__ = [
@@ -15,11 +26,14 @@ __all__ = [
     "SUFFIXES",
     "Box",
     "Colour",
+    "ImageSource",
     "Layout",
     "Preprocess",
+    "Readable",
     "Resize",
     "find_images",
     "image_digest",
     "open_image",
+    "read_if_open",
     "read_limited",
 ]

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,19 @@ from inspector.errors import ImageError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-ImageSource = "str | os.PathLike[str] | bytes | Image | NDArray[np.uint8]"
+
+class Readable(Protocol):
+    """A file open for reading bytes: an ``io.BytesIO``, ``open(path, "rb")``, an upload, a member of an archive."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """At most `size` bytes; none at the end."""
+
+
+ImageSource: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | Readable | Image | NDArray[np.uint8]"
+)
+"""Whatever :func:`open_image` opens: a path, the bytes of a file, an open file, a PIL image, a uint8 array."""
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 MAX_PIXELS = 100_000_000
@@ -35,16 +47,26 @@ MAX_FILE_BYTES = 512 * 1024 * 1024
 Box = tuple[float, float, float, float]
 
 
-def open_image(source: Any, max_pixels: int = MAX_PIXELS) -> Image:
+def open_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> Image:
     """A picture as a PIL image of mode RGB, upright.
 
-    source: a path, the bytes of a file, a PIL image, or a uint8 array (H, W, 3), (H, W, 4), (H, W, 1) or (H, W).
-    JPEG, PNG, WebP, BMP and TIFF; grey, palette, alpha (on white), 16-bit (scaled to 8), CMYK. EXIF orientation is
-    applied; of several frames the first is taken. The size is read from the header before anything is decoded.
-    Raises ImageError: missing, empty, truncated, not a picture, or more than `max_pixels` pixels.
+    JPEG, PNG, WebP, BMP and TIFF are read; grey, palette, alpha (on white), 16-bit (scaled to 8) and CMYK become RGB.
+    EXIF orientation is applied. Of several frames the first is taken. The size is read from the header before anything
+    is decoded.
+
+    Args:
+        source: A path, the bytes of a file, a file open for reading bytes (where it can be, it is set back to where it
+            stood), a PIL image, or a uint8 array of shape (H, W, 3), (H, W, 4), (H, W, 1) or (H, W).
+        max_pixels: Largest number of pixels that is decoded.
+
+    Returns:
+        The picture, 8 bits for each of red, green and blue.
+
+    Raises:
+        ImageError: The file is missing, empty, truncated, not a picture, or has more than `max_pixels` pixels; or
+            `source` is something else altogether.
     """
     from PIL import Image as images
-    from PIL import UnidentifiedImageError
 
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -53,19 +75,23 @@ def open_image(source: Any, max_pixels: int = MAX_PIXELS) -> Image:
             return _upright(source, "the picture")
         except OSError as error:  # it is decoded only now
             raise ImageError(f"the picture is truncated or damaged: {error}") from None
-    if isinstance(source, bytes | bytearray | memoryview):
-        data, name = bytes(source), "the picture"
-    else:
-        data, name = _read(Path(source)), str(source)
+    data, name = _read(source)
     if not data:
         raise ImageError(f"{name} is empty (0 bytes)")
     if len(data) > MAX_FILE_BYTES:
         raise _too_long(name)
+    return _decode(data, name, max_pixels)
+
+
+def _decode(data: bytes, name: str, max_pixels: int) -> Image:
+    from PIL import Image as images
+    from PIL import UnidentifiedImageError
+
     try:
         with warnings.catch_warnings():
             # Pillow warns about size and about odd but harmless tags; the size is judged below, by our own limit.
             warnings.simplefilter("ignore")
-            with _opened(data) as image:
+            with _read_header(data) as image:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise _too_large(name, f"{width} x {height} pixels", max_pixels)
@@ -87,14 +113,21 @@ def open_image(source: Any, max_pixels: int = MAX_PIXELS) -> Image:
         raise ImageError(f"{name} is truncated or damaged: {error}") from None
 
 
-def image_digest(source: Any) -> str:
+def image_digest(source: ImageSource) -> str:
     """SHA-256 hex digest of a picture's file bytes; for PIL images and arrays of their pixels and size."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        return hashlib.sha256(source).hexdigest()
-    if isinstance(source, str | os.PathLike):
-        return hashlib.sha256(_read(Path(source))).hexdigest()
+    from PIL import Image as images
+
+    if not isinstance(source, np.ndarray | images.Image):
+        return hashlib.sha256(_read(source)[0]).hexdigest()
     array = np.ascontiguousarray(np.asarray(source))
     return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()
+
+
+def read_if_open(source: ImageSource) -> ImageSource:
+    """The bytes of a picture that is given as an open file, for who needs it twice; anything else as it is."""
+    if isinstance(source, str | os.PathLike) or not hasattr(source, "read"):
+        return source
+    return _read_stream(source)
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -106,7 +139,22 @@ def find_images(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _read(path: Path) -> bytes:
+def _read(source: object) -> tuple[bytes, str]:
+    """(the bytes of a picture's file, what to call it in a message). Raises ImageError for what holds no bytes."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source), "the picture"
+    if isinstance(source, str | os.PathLike):
+        return _read_file(Path(source)), str(source)
+    if callable(getattr(source, "read", None)):
+        return _read_stream(source), "the picture"  # type: ignore[arg-type]
+    given = " ".join(repr(source).split())
+    raise ImageError(
+        f"{given if len(given) <= 60 else given[:59] + '…'} ({type(source).__name__}) is not a picture",
+        "give a path, the bytes of a file, an open file, a PIL image or a uint8 array of shape (H, W, 3)",
+    )
+
+
+def _read_file(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
@@ -126,7 +174,22 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def read_limited(stream: BinaryIO) -> bytes:
+def _read_stream(stream: Readable) -> bytes:
+    """What is in an open file from where it stands; afterwards it stands there again, so that it may be given twice."""
+    if isinstance(stream, io.TextIOBase):
+        raise ImageError("the open file gives text, not bytes", 'open it with open(path, "rb")')
+    file: Any = stream
+    try:
+        start = file.tell() if hasattr(file, "seekable") and file.seekable() else None
+        data = read_limited(stream)
+        if start is not None:
+            file.seek(start)
+    except (OSError, ValueError, TypeError) as error:  # ValueError: it is closed; TypeError: read() is another one
+        raise ImageError(f"the open file cannot be read: {error}") from None
+    return data
+
+
+def read_limited(stream: Readable) -> bytes:
     """What is in `stream`, up to MAX_FILE_BYTES + 1 bytes: devices and pipes tell no size, and some have no end."""
     parts, left = [], MAX_FILE_BYTES + 1
     while left and (part := stream.read(min(left, 1 << 20))):
@@ -143,7 +206,7 @@ def _too_large(name: str, size: str, limit: int) -> ImageError:
     return ImageError(f"{name} has {size}; the limit is {limit / 1e6:g} megapixels", "scale it down first")
 
 
-def _opened(data: bytes) -> Image:
+def _read_header(data: bytes) -> Image:
     from PIL import Image as images
 
     # Pillow's TIFF reader reports damage to its log besides raising it; nobody configured, the log is stderr.

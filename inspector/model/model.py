@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from inspector.errors import ClassNotFound, ModelError, NotComputable, UsageError, listing, nearest
 from inspector.graph import Graph
-from inspector.image import Preprocess, open_image
+from inspector.image import ImageSource, Preprocess, open_image
 from inspector.layers import Layer, find_layer
 from inspector.metadata import Metadata
 from inspector.model.assume import ImageInput
@@ -142,7 +142,7 @@ class Model:
             )
         raise ClassNotFound(f"there is no class {text!r}; nearest: {', '.join(nearest(text, labels))}")
 
-    def tensor(self, image: Any) -> NDArray[Any]:
+    def tensor(self, image: ImageSource) -> NDArray[Any]:
         """The input tensor of one picture: (1, C, H, W) or (1, H, W, C) as the model wants it."""
         return self.preprocess.tensor(open_image(image))
 
@@ -165,7 +165,9 @@ class Model:
             parts.append({k: v[: len(piece)] if v.ndim and len(v) == batch else v for k, v in values.items()})
         return parts[0] if len(parts) == 1 else {k: np.concatenate([p[k] for p in parts]) for k in names}
 
-    def activations(self, image: Any, layers: Iterable[str | Layer] | None = None) -> dict[str, NDArray[np.float32]]:
+    def activations(
+        self, image: ImageSource, layers: Iterable[str | Layer] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
         """Activations of one picture: layer name -> float32 (1, C, H, W) or (1, K), channels first, unscaled.
 
         image: a path, bytes, PIL image or uint8 array (H, W, 3). layers: names (suffixes will do); None takes all.
@@ -198,7 +200,7 @@ class Model:
         """Scores (N, K) -> probabilities (N, K): softmax, sigmoid, or the scores themselves, as the model means it."""
         return to_probabilities(scores, self._classifier().activation)
 
-    def mean_scores(self, image: Any, kinds: Sequence[str] = ()) -> NDArray[np.float32]:
+    def mean_scores(self, image: ImageSource, kinds: Sequence[str] = ()) -> NDArray[np.float32]:
         """Scores (K,) of one picture, the mean over its flips and turns.
 
         kinds: as in :func:`inspector.image.poses.poses`.
@@ -217,7 +219,7 @@ class Model:
         rows = self.scores(np.concatenate(tensors)) if together else [self.scores(t)[0] for t in tensors]
         return np.asarray(np.mean(rows, axis=0, dtype=np.float64), np.float32)
 
-    def predict(self, image: Any, top: int = 3, poses: Sequence[str] = ()) -> list[Prediction]:
+    def predict(self, image: ImageSource, top: int = 3, poses: Sequence[str] = ()) -> list[Prediction]:
         """The `top` most likely classes of one picture, most likely first.
 
         poses: ``hflip``, ``vflip``, ``rotate``: the answer is that of the scores' mean over them.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inspector import __version__
 from inspector.errors import UsageError
 from inspector.files import atomic_path, output_folder
-from inspector.image import image_digest
+from inspector.image import ImageSource, image_digest
 from inspector.model import Model
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def check_target(path: Path, frames: str | None) -> None:
         raise UsageError(f"the dream and its frames are both to be {path}", "give two names")
 
 
-def save_dream(made: Dream, path: Path, model: Model, source: Any, seed: int, caricature: bool) -> Path:
+def save_dream(made: Dream, path: Path, model: Model, source: ImageSource, seed: int, caricature: bool) -> Path:
     """Write the picture, with what made it: text chunks in PNG, a comment in JPEG, EXIF in WebP."""
     from inspector.render.png import save_png
 

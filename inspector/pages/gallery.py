@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from inspector import __version__
 from inspector.errors import ModelError, OutputError, UsageError, one_line
 from inspector.files import atomic_path, output_folder, safe_name, write_npy, write_text
-from inspector.image import image_digest, open_image
+from inspector.image import ImageSource, image_digest, open_image, read_if_open
 from inspector.layers import Layer
 from inspector.layers.statistics import LayerStatistics, statistics
 from inspector.model import Model, Prediction
@@ -66,7 +66,7 @@ class Gallery:
 
 def draw_gallery(
     model: Model,
-    image: Any,
+    image: ImageSource,
     folder: str | os.PathLike[str],
     *,
     name: str = "",
@@ -89,6 +89,7 @@ def draw_gallery(
     """
     _check_drawing(scale, colormap, size if channel is not None else None)
     chosen = list(model.layers) if layers is None else list(dict.fromkeys(model.layer(x) for x in layers))
+    image = read_if_open(image)
     picture = open_image(image)
     shown = name or (os.fspath(image) if isinstance(image, str | os.PathLike) else "image")
     # Drawing is numpy and zlib, which leave the interpreter lock alone, and so does making a session.

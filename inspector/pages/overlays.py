@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inspector import __version__
 from inspector.files import output_folder, safe_name, write_npy
-from inspector.image import image_digest, open_image
+from inspector.image import ImageSource, image_digest, open_image, read_if_open
 
 if TYPE_CHECKING:
     from inspector.cam import CamEngine, CamResult
@@ -31,7 +31,7 @@ class DrawnMap:
 
 def draw_maps(
     engine: CamEngine,
-    image: Any,
+    image: ImageSource,
     folder: str | os.PathLike[str],
     *,
     name: str,
@@ -50,6 +50,7 @@ def draw_maps(
     from inspector.render.cam import CamMap, draw_cam, draw_cam_sheet
     from inspector.render.png import save_png
 
+    image = read_if_open(image)
     picture = open_image(image)
     alone = engine.method.class_independent
     results = engine.maps(image, classes, top)[: 1 if alone else None]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.errors import ImageError, UsageError
-from inspector.image import open_image
+from inspector.image import ImageSource, open_image
 from inspector.layers import Layer
 from inspector.model import Model
 from inspector.receptive.fields import ReceptiveField, receptive_fields
@@ -98,7 +98,7 @@ class _Best:
 
 def find_patches(
     model: Model,
-    images: Iterable[tuple[str, Any]],
+    images: Iterable[tuple[str, ImageSource]],
     layers: Sequence[Layer],
     *,
     k: int = 9,
@@ -177,10 +177,12 @@ def _seen_size(model: Model, tensor: NDArray[Any]) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _tensors(model: Model, images: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, NDArray[Any] | ImageError]]:
+def _tensors(
+    model: Model, images: Iterable[tuple[str, ImageSource]]
+) -> Iterator[tuple[str, NDArray[Any] | ImageError]]:
     """Input tensors of the pictures, the next one decoded while the last one is in the network."""
 
-    def prepare(source: Any) -> NDArray[Any] | ImageError:
+    def prepare(source: ImageSource) -> NDArray[Any] | ImageError:
         try:
             return model.preprocess.tensor(open_image(source))
         except ImageError as error:

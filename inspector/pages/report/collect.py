@@ -10,19 +10,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inspector import __version__
 from inspector.errors import ImageError, MissingExtra, NotComputable, UsageError
-from inspector.image import image_digest, open_image
+from inspector.image import ImageSource, image_digest, open_image, read_if_open
 from inspector.layers import Layer
 from inspector.layers.statistics import LayerStatistics, statistics
 from inspector.model import Model, describe
 from inspector.pages.gallery import as_maps
 from inspector.runtime import available_cores
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 METHODS = ("gradcam", "gradcam++", "layercam", "eigencam", "reciprocam")
 """Class activation maps that are shown unless others are asked for: those that cost milliseconds."""
@@ -65,7 +68,7 @@ class PicturePart:
 
 def write_report(
     model: Model,
-    pictures: Iterable[tuple[str, Any]],
+    pictures: Iterable[tuple[str, ImageSource]],
     path: str | os.PathLike[str],
     *,
     layers: Iterable[str] | None = None,
@@ -102,6 +105,7 @@ def write_report(
     problem: ImageError | None = None
     for place, (name, source) in enumerate(given):
         try:
+            source = read_if_open(source)
             picture = open_image(source)
         except ImageError as error:
             if on_unreadable is None or len(given) == 1:
@@ -153,7 +157,7 @@ class _Maps:
             except (NotComputable, MissingExtra) as error:
                 self.notes.append(f"No {method}: {error.message}.")
 
-    def of(self, picture: Any) -> list[dict[str, Any]]:
+    def of(self, picture: Image) -> list[dict[str, Any]]:
         """One entry a method and class."""
         found = []
         for method, engine in self.engines.items():
@@ -174,7 +178,7 @@ class _Maps:
                 )
         return found
 
-    def relevance(self, picture: Any) -> dict[str, Any] | None:
+    def relevance(self, picture: Image) -> dict[str, Any] | None:
         """What each channel of the layer looked at adds to each class, where a gradient is known."""
         for engine in self.engines.values():
             if engine.method.needs == "gradient":
@@ -204,8 +208,8 @@ def _sides(shapes: Sequence[tuple[int, ...]], pictures: int) -> Sequence[tuple[i
 def _picture_part(
     model: Model,
     name: str,
-    source: Any,
-    picture: Any,
+    source: ImageSource,
+    picture: Image,
     layers: Sequence[Layer],
     values: Mapping[str, NDArray[np.float32]],
     best: tuple[dict[str, Any], ...],
