@@ -75,6 +75,9 @@ def load_runtime() -> ModuleType:
             f"pip uninstall -y {' '.join(installed)}, then install one: {install_command('cpu')} "
             f"or {install_command('gpu')}",
         )
+    # From 1.32 on the runtime keeps a database of events under the user's cache, starts a thread for it and looks up a
+    # host. Nothing leaves the machine here, unless the user has said otherwise.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
 

@@ -16,6 +16,8 @@ import pytest
 
 from tests.foreign import Net
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # tests also load the runtime by themselves
+
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "docs" / "chelsea.jpg"
 DEFAULT_MODEL = ROOT / "models" / "efficientnet-lite0.onnx"
