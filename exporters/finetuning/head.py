@@ -84,7 +84,7 @@ def find_head(model: Model) -> Head:
     made = graph.nodes[graph.producer_of[tensor]].op_type if tensor in graph.producer_of else "an input"
     raise NotComputable(
         f"the scores of {model.path} come from {made}, not from a linear layer with its weights in the file",
-        "a classifier that ends in Gemm, MatMul or a convolution has a head to replace; a quantised one has not",
+        "a classifier that ends in Gemm, MatMul or a convolution has a head to replace; a quantized one has not",
     )
 
 

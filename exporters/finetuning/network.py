@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,29 +112,36 @@ def build_network(
 
     shape: of the network's input, for parts that read it. Weights that the frozen part reads too stay frozen. norms:
     ``batch`` puts norms behind what is trained, off until :meth:`Network.begin_norms`.
-    Raises TwinUnsupported, NotComputable for quantised weights.
+    Raises TwinUnsupported, NotComputable for quantized weights.
     """
     shapes = {graph.inputs[0].name: tuple(shape)}
     top = build_twin(graph, [head.scores], [head.features], trainable=True, shapes=shapes)
     trunk, between = None, None
     if boundary is not None:
-        trunk = build_twin(graph, [head.features], boundary.tensors, trainable=True, shapes=shapes)
-        # In place, an activation has to copy its input for the backward pass; out of place it keeps what is there.
-        trunk._steps = tuple(s if s.bodies else replace(s, run=s.plain) for s in trunk._steps)
         below = float_initializers(graph, range(boundary.start))
+        if norms == "batch":
+            nodes, _ = graph.needed([head.features], boundary.tensors)
+            free = float_initializers(graph, sorted(nodes)).keys() - below.keys()
+            places = place_norms(graph, boundary.start, head.node)
+            between = Norms([p for p in places if {p.weight, p.bias} <= free])
+        trunk = build_twin(
+            graph,
+            [head.features],
+            boundary.tensors,
+            trainable=True,
+            shapes=shapes,
+            in_place=False,
+            after=between.transforms() if between is not None else None,
+        )
         own = dict(trunk.named_parameters())
         for name, key in trunk.keys.items():
             if name in below and key in own:
                 own[key].requires_grad_(False)
-        if norms == "batch":
-            free = {n for n, key in trunk.keys.items() if key in own and own[key].requires_grad}
-            places = place_norms(graph, boundary.start, head.node)
-            between = Norms(trunk, [p for p in places if {p.weight, p.bias} <= free])
     network = Network(trunk, top, head.features, head.scores, dropout, between)
     made = [n for twin in (trunk, top) if twin is not None for n in twin.made_by_nodes]
     if made:
         raise NotComputable(
-            f"{listing(made)} are not weights of the file but computed from them: the base is quantised",
+            f"{listing(made)} are not weights of the file but computed from them: the base is quantized",
             "fine-tune the float model, then `inspector quantize` the result",
         )
     return network.to(memory_format=LAYOUT)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 from exporters.finetuning.options import FEWEST
 from exporters.needs import nn, torch
@@ -100,31 +100,26 @@ class Norm(nn.Module):
 class Norms(nn.Module):
     """The norms of a network's trained part. They are off until :meth:`begin`."""
 
-    def __init__(self, trunk: Twin, places: list[Place]) -> None:
+    def __init__(self, places: list[Place]) -> None:
         super().__init__()
         self._measuring = False
-        found = {place.tensor: Norm(place) for place in places}
-        self.all = nn.ModuleList(found.values())
-        self._each = tuple(found.values())
-        trunk._steps = tuple(self._with(step, found.get(step.names[0])) for step in trunk._steps)
+        self._each = tuple(Norm(place) for place in places)
+        self.all = nn.ModuleList(self._each)
 
     @property
     def on(self) -> int:
         """How many are on."""
         return sum(norm.on for norm in self._each)
 
-    def _with(self, step: Any, norm: Norm | None) -> Any:
-        if norm is None:
-            return step
-        inner = step.run
+    def transforms(self) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+        """What :func:`inspector.twin.build_twin` puts behind each tensor, by tensor name."""
+        return {norm.place.tensor: partial(self._pass_through, norm) for norm in self._each}
 
-        def run(*given: Any) -> Any:
-            values = inner(*given)
-            if self._measuring:
-                norm.measure(values)
-            return norm(values)
-
-        return replace(step, run=run)
+    def _pass_through(self, norm: Norm, values: torch.Tensor) -> torch.Tensor:
+        if self._measuring:
+            norm.measure(values)
+        normalised: torch.Tensor = norm(values)
+        return normalised
 
     def _measure(self, batches: Iterable[tuple[torch.Tensor, ...]], trunk: Twin) -> None:
         self._measuring = True

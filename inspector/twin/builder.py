@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from inspector.errors import NotComputable
+from inspector.errors import NotComputable, UsageError, listing
 from inspector.graph import infer_types, shape_of
 from inspector.runtime import check_sizes
 from inspector.twin.folding import Weights, fold
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from inspector.graph import Cut, Graph
 
 
+Transform = Callable[[Tensor], Tensor]
+"""What a value is replaced by as soon as it is made."""
+
+
+# Wide: the keyword-only parameters are the choices of the one public builder; each has a default that stands alone.
+# Long: two thirds are the description of its parameters.
 def build_twin(
     graph: Graph,
     outputs: Sequence[str],
@@ -35,20 +41,36 @@ def build_twin(
     dtype: torch.dtype | None = torch.float32,
     trainable: bool = False,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    in_place: bool = True,
+    after: Mapping[str, Transform] | None = None,
 ) -> Twin:
-    """A torch module that computes the tensors `outputs` of `graph` from the tensors `inputs` (default: the graph's).
-
-    Only what lies between them is built. dtype: every floating-point tensor has it; None keeps the types of the file,
-    and its quantised tensors integers. trainable: `requires_grad` of the parameters. shapes: observed shapes of graph
-    inputs, for a part that reads the shape of an input it does not get (a cut head).
+    """Build a torch module that computes the tensors `outputs` of `graph`. Only what they need is built.
 
     A file that fixes its batch still takes others wherever the graph can be read that way: a constant Reshape target
     (or Resize size) that starts with the fixed batch means the batch there is, if the element count says so or, with
     a -1 in the target, if the data starts with the batch; a constant with one row (a class token) that is joined to
     the data is repeated.
 
-    Raises ModelError for a tensor that the graph does not have, or that is too large to be meant; TwinUnsupported (it
-    lists the nodes and what they block); NotComputable where the part reads an input's shape that is not known.
+    Args:
+        graph: The graph of an .onnx file.
+        outputs: Names of the tensors to compute.
+        inputs: Names of the tensors to compute them from; None for the graph's own inputs.
+        device: Where the weights are.
+        dtype: The type of every floating-point tensor. None keeps the types of the file, and its quantized tensors
+            stay integers.
+        trainable: `requires_grad` of the parameters.
+        shapes: Observed shapes of graph inputs, for a part that reads the shape of an input it does not get (a cut
+            head).
+        in_place: Whether an activation may overwrite its input where nobody else reads it. False trains faster:
+            in place, an activation has to copy its input for the backward pass.
+        after: Functions of tensors, by tensor name. The value of that tensor is replaced by what the function makes
+            of it, in the same shape, before anything reads it.
+
+    Raises:
+        ModelError: The graph does not have a tensor, or a tensor is too large to be meant.
+        TwinUnsupported: Nodes cannot be built; it lists them, and what they block.
+        NotComputable: The part reads an input's shape that is not known.
+        UsageError: `after` names a tensor that the module does not make.
     """
     cut = graph.cut(outputs, inputs)
     check_sizes(graph, cut, dict(shapes or {}))
@@ -68,7 +90,7 @@ def build_twin(
     records, weights = fold(records, compiler, [*given, *phantoms], behind)
     if dtype is not None:
         records = fuse(records, constants, cut.outputs)
-    layout = _Layout(compiler, weights, cut.outputs)
+    layout = _Layout(compiler, weights, cut.outputs, in_place, after or {})
     program = layout.compile(records, given, phantoms)
     sizes = {name: _sizes(graph, cut, name, (shapes or {}).get(name), records) for name in phantoms}
     keys = state_keys(dict.fromkeys((*graph.initializers, *(s.name for s in layout.stored))))
@@ -158,11 +180,21 @@ def _reads_batch_only(name: str, records: Sequence[Record], cut: Cut) -> bool:
 class _Layout:
     """Gives every tensor a register, decides where it lives, and compiles the records into steps."""
 
-    def __init__(self, compiler: Compiler, weights: Weights, asked: Sequence[str]) -> None:
+    def __init__(
+        self,
+        compiler: Compiler,
+        weights: Weights,
+        asked: Sequence[str],
+        in_place: bool,
+        after: Mapping[str, Transform],
+    ) -> None:
         self.compiler = compiler
         self.constants = compiler.constants
         self.weights = weights
         self.asked = asked
+        self.in_place = in_place
+        self.after = after
+        self.transformed: set[str] = set()
         self.stored: list[Stored] = []
         self.host: set[str] = set()
         self.fresh: set[str] = set()
@@ -188,6 +220,8 @@ class _Layout:
         self.reads.update(self.asked)
         for record in records:
             self._add(record)
+        if lost := [name for name in self.after if name not in self.transformed]:
+            raise UsageError(f"{listing(lost)} cannot be transformed: the module does not make them")
         outputs = tuple(
             self.device_constant(name) if name in self.constants else self.register("value", name)
             for name in self.asked
@@ -211,10 +245,12 @@ class _Layout:
         if host or row.makes_shape:
             self.host.update(record.outputs)
         elif row.fresh:
-            self.fresh.update(record.outputs)
-        run = kernel.run
-        if kernel.inplace is not None and not host:
+            self.fresh.update(name for name in record.outputs if name not in self.after)
+        run, plain = kernel.run, kernel.run
+        if kernel.inplace is not None and not host and self.in_place:
             run = self._inplace(kernel, record, registers, data)
+        if any(name in self.after for name in record.outputs):
+            run, plain = (self._transform(one, record.outputs) for one in (run, plain))
         outputs = tuple(
             self.register("value", name) if name else self.register("unread", "") for name in record.outputs
         )
@@ -224,13 +260,27 @@ class _Layout:
                 tuple(registers),
                 outputs,
                 (),
-                kernel.run,
+                plain,
                 kernel.dead,
                 data,
                 tuple(record.outputs),
                 record.label,
             )
         )
+
+    def _transform(self, run: Run, names: Sequence[str]) -> Run:
+        """`run` with the functions of :func:`build_twin`'s `after` applied to what it makes."""
+        self.transformed.update(name for name in names if name in self.after)
+        functions = [self.after.get(name) for name in names]
+
+        def transformed(*given: Any) -> Any:
+            made = run(*given)
+            if type(made) is not tuple:
+                return functions[0](made) if functions[0] is not None else made
+            paired = zip(functions, made, strict=False)  # an operator may give more than is named
+            return tuple(value if function is None else function(value) for function, value in paired)
+
+        return transformed
 
     def _add_if(self, record: Record) -> None:
         """An If whose condition is known at run time only: both branches laid out over the same registers."""

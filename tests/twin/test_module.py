@@ -78,6 +78,31 @@ def test_in_place_steps_do_not_touch_what_is_asked_for(make_model: MakeModel) ->
     for name, value in together.items():
         assert torch.equal(value, build_twin(graph, [name])(x)[name]), name
     assert (together["d"] < 0).any()
+    plain = build_twin(graph, list("abcde"), in_place=False)
+    assert all(step.run is step.plain for step in plain._steps)
+    for name, value in plain(x).items():
+        assert torch.equal(value, together[name]), name
+
+
+def test_a_tensor_is_replaced_before_anything_reads_it(make_model: MakeModel) -> None:
+    graph = read_graph(make_model(_small))
+    x = _noise(2, 3, 8, 8)
+    seen: list[Any] = []
+
+    def halve(values: Any) -> Any:
+        seen.append(values)
+        return values / 2
+
+    plain = build_twin(graph, ["stem", "logits"])(x)
+    twin = build_twin(graph, ["stem", "logits"], after={"stem": halve})
+    changed = twin(x)
+    assert torch.equal(changed["stem"], plain["stem"] / 2)
+    assert torch.equal(changed["logits"], build_twin(graph, ["logits"], ["stem"])(plain["stem"] / 2)["logits"])
+    # What was given to the function is not overwritten by a later step in place.
+    assert torch.equal(seen[0], plain["stem"])
+    assert torch.equal(dict(twin.trace(x))["stem"], changed["stem"])
+    with pytest.raises(UsageError, match="nowhere cannot be transformed: the module does not make them"):
+        build_twin(graph, ["logits"], after={"nowhere": halve})
     assert torch.equal(x, _noise(2, 3, 8, 8))
 
 

@@ -1,6 +1,6 @@
 """Quantisation.
 
-In a twin of a given type a quantised tensor is carried as the integers it holds, but in the twin's floating type, so
+In a twin of a given type a quantized tensor is carried as the integers it holds, but in the twin's floating type, so
 that a gradient can pass: rounding counts as the identity, saturation as a clip (the straight-through estimator,
 https://arxiv.org/abs/1308.3432). With the file's own types (dtype=None) it is the integers themselves.
 """
@@ -41,7 +41,7 @@ def _along(value: Tensor, x: Tensor, axis: int, block: int = 0) -> Tensor:
 
 
 def _target(node: Node, zero_point: int) -> torch.dtype | None:
-    """The type that a node quantises to; None when it is that of a zero point that is given at run time."""
+    """The type that a node quantizes to; None when it is that of a zero point that is given at run time."""
     number = node.get("output_dtype", 0)
     if number:
         return node.dtype(number)[0]
@@ -58,7 +58,7 @@ def _finished(node: Node, y: Tensor, zero: Tensor | None, dtype: torch.dtype | N
         limit = torch.finfo(kind).max
         return (y.clamp(-limit, limit) if node.get("saturate", 1) else y).to(kind)
     if kind.is_floating_point:
-        raise ValueError("a quantised zero point that is computed at run time")
+        raise ValueError("a quantized zero point that is computed at run time")
     info = torch.iinfo(kind)
     y = _rounded(y)
     y = torch.clamp(y if zero is None else y + zero.to(y.dtype), info.min, info.max)
@@ -142,7 +142,7 @@ def _conv_integer(node: Node) -> Run:
 
 
 def _requantizer(node: Node, zero_point: int, axis: int = 1) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """The function (y, scale, zero point) that quantises a result; the zero point's position tells the type."""
+    """The function (y, scale, zero point) that quantizes a result; the zero point's position tells the type."""
     dtype = _target(node, zero_point)
 
     def requantized(y: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
