@@ -28,8 +28,9 @@ from inspector.errors import NotComputable, UsageError
 from inspector.files import output_folder, safe_name, write_text
 from inspector.image import ImageSource, image_digest, open_image
 from inspector.layers import Layer
-from inspector.model import Model, finite
+from inspector.model import Model
 from inspector.receptive.fields import ReceptiveField, receptive_field
+from inspector.text import finite
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -213,7 +214,7 @@ def draw_filters(
         return FilterRun(sheets, interrupted)
     from inspector.pages.sheets import write_walk
 
-    overview, walk = write_walk(target, model, sheets, recipe, asked.sentence())
+    overview, walk = write_walk(target, model, sheets, recipe, asked.sentence(), seed)
     return FilterRun(sheets, interrupted, overview, walk)
 
 

@@ -78,9 +78,13 @@ def activations(
         # One page for all of them, also for those that were done when something ended the run.
         if len(done) > 1:
             from inspector.pages.overview import IndexEntry, write_index
+            from inspector.provenance import Provenance
 
+            made_by = Provenance(opened.sha256, method="activations")
             entries = [IndexEntry(name, f"{at}/index.html", f"{at}/picture.png", top) for name, at, top in done]
-            console.say(f"\nall: {relative(write_index(out, model=opened.path.name, entries=entries))}")
+            console.say(
+                f"\nall: {relative(write_index(out, model=opened.path.name, entries=entries, provenance=made_by))}"
+            )
 
 
 def document(path: str, gallery: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import os
 import stat
 import sys
@@ -26,6 +25,8 @@ from inspector.errors import (
     UsageError,
     one_line,
 )
+from inspector.text import relative as relative
+from inspector.text import to_json
 
 if TYPE_CHECKING:
     from inspector.layers import Layer
@@ -141,7 +142,7 @@ class Console:
     def document(self, document: Mapping[str, Any]) -> None:
         """The one document, when it was asked for."""
         if self.json:
-            print(dumps(document))
+            print(to_json(document))
 
     def each(
         self,
@@ -179,8 +180,8 @@ class Console:
                     continue
                 if self.json:
                     # The head waits for the first entry: should none work, the error is the document.
-                    print(f'{dumps(self.head(model, **more))[:-1]}, "images": [' if not done else ",", end="")
-                    print(dumps(entry), end="")
+                    print(f'{to_json(self.head(model, **more))[:-1]}, "images": [' if not done else ",", end="")
+                    print(to_json(entry), end="")
                 else:
                     print(show(entry))
                 done += 1
@@ -191,7 +192,7 @@ class Console:
             self._tell(waiting)
             if not (self.json and done):
                 raise
-            print(f"], {dumps({'skipped': skipped, **error_fields(as_error(error))})[1:]}", flush=True)
+            print(f"], {to_json({'skipped': skipped, **error_fields(as_error(error))})[1:]}", flush=True)
             if isinstance(error, KeyboardInterrupt):
                 print("inspector: interrupted", file=sys.stderr)
                 raise Stopped(130) from error
@@ -205,7 +206,7 @@ class Console:
                 raise type(problem)(f"none of {len(skipped)} pictures could be {verb}; the first: {problem}")
             raise problem
         if self.json:
-            print(f"], {dumps({'skipped': skipped})[1:]}")
+            print(f"], {to_json({'skipped': skipped})[1:]}")
         elif skipped:
             self.note(f"{done} pictures done, {len(skipped)} skipped")
 
@@ -271,31 +272,6 @@ def _is_pipe(given: str) -> bool:
         return False
 
 
-def relative(path: str | Path) -> str:
-    """A path relative to the current folder, with forward slashes."""
-    try:
-        return Path(os.path.relpath(path)).as_posix()
-    except ValueError:  # another drive
-        return Path(path).as_posix()
-
-
-def dumps(document: Mapping[str, Any]) -> str:
-    """Compact JSON that any parser takes: no NaN, only ASCII, so that no terminal's encoding can break it."""
-    return jsonlib.dumps(_plain(document), allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else None
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, Path):
-        return relative(value)
-    return value.item() if hasattr(value, "item") else value
-
-
 def error_fields(error: InspectorError) -> dict[str, Any]:
     """The `error` key of a document."""
     return {"error": {"kind": error.kind, "message": error.message, "hint": error.hint}}
@@ -324,7 +300,7 @@ def wants_traceback(error: BaseException) -> bool:
 
 def error_document(error: InspectorError) -> str:
     """The document of a command that failed."""
-    return dumps(error_fields(error))
+    return to_json(error_fields(error))
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "") -> str:

@@ -57,24 +57,16 @@ def report(
     quiet: QuietOption = False,
 ) -> None:
     """Write one HTML page that works from the file: layers, channels, maps of evidence, and the model card."""
-    from inspector.pages.report.collect import METHODS, write_report
-    from inspector.pages.report.parts import audit_part, confusion_part, filters_part
+    from inspector.pages.report import METHODS, write_report
 
     console = Console("report", json, quiet)
     opened = console.open(model, provider, threads)
-    parts: dict[str, Any] = {}
-    if audit:
-        parts["audit"] = audit_part(audit, opened.sha256)
-    if filters:
-        parts["filters"] = filters_part(filters, opened.sha256)
-    if run:
-        parts["confusion"] = confusion_part(run)
     pictures, empty = _found(images)
     broken: dict[int, ImageError] = {}
     with progress(len(pictures), "report", quiet) as advance:
         page = write_report(
             opened, [(p.name, p.source) for p in pictures], out, layers=layer, methods=method or METHODS, top=top,
-            parts=parts, on_picture=advance, on_unreadable=broken.__setitem__,
+            audit=audit, filters=filters, run=run, on_picture=advance, on_unreadable=broken.__setitem__,
         )  # fmt: skip
     problems = [("", error) for error in empty] + [(pictures[place].path, error) for place, error in broken.items()]
     for _, error in problems:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -280,8 +279,3 @@ def channels_first(value: NDArray[Any], channels_last: bool) -> NDArray[np.float
 
 def _flat(scores: NDArray[Any]) -> NDArray[np.float32]:
     return np.ascontiguousarray(scores.reshape(len(scores), -1) if scores.ndim else scores.reshape(1, 1), np.float32)
-
-
-def finite(value: float) -> float | None:
-    """A number that JSON can hold, or None."""
-    return value if math.isfinite(value) else None

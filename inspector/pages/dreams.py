@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inspector import __version__
 from inspector.errors import UsageError
 from inspector.files import atomic_path, output_folder
 from inspector.image import ImageSource, image_digest
 from inspector.model import Model
+from inspector.provenance import Provenance
 
 if TYPE_CHECKING:
     from inspector.ascent.dreaming import Dream
@@ -33,16 +33,15 @@ def save_dream(made: Dream, path: Path, model: Model, source: ImageSource, seed:
     """Write the picture, with what made it: text chunks in PNG, a comment in JPEG, EXIF in WebP."""
     from inspector.render.png import save_png
 
-    text = {
-        "Software": f"inspector {__version__}",
-        "Model": model.sha256,
-        "Image": image_digest(source),
-        "Layer": ", ".join(f"{x.layer}:{x.weight:g}" for x in made.layers),
-        "Method": "caricature" if caricature else "DeepDream",
-        "Seed": str(seed),
-        "Octaves": ", ".join(f"{w}x{h}" for w, h in made.octaves),
-        "Precision": made.precision,
-    }
+    made_by = Provenance(
+        model.sha256,
+        image_digest(source),
+        layer=", ".join(f"{x.layer}:{x.weight:g}" for x in made.layers),
+        method="caricature" if caricature else "DeepDream",
+        seed=seed,
+        settings={"octaves": ", ".join(f"{w}x{h}" for w, h in made.octaves), "precision": made.precision},
+    )
+    text = made_by.png_info()
     output_folder(path.parent)
     kind = _FORMATS[path.suffix.lower()]
     if kind == "PNG":

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inspector import __version__
 from inspector.files import output_folder, safe_name, write_npy
 from inspector.image import ImageSource, image_digest, open_image, read_if_open
+from inspector.provenance import Provenance
 
 if TYPE_CHECKING:
     from inspector.cam import CamEngine, CamResult
@@ -57,7 +57,10 @@ def draw_maps(
     target = output_folder(folder)
     model = engine.model
     subtitle = f"{model.path.name} on {name}"
-    marks = {"Software": f"inspector {__version__}", "Model": model.sha256, "Image": image_digest(image)}
+    settings = {"backend": results[0].backend, "negative": negative}
+    made_by = Provenance(
+        model.sha256, image_digest(image), layer=results[0].layer, method=results[0].method, settings=settings
+    )
     taken: set[str] = set()
     drawn = []
     for found in results:
@@ -79,13 +82,11 @@ def draw_maps(
             empty=found.empty and not negative,
             class_independent=alone,
         )
-        text = {**marks, "Method": found.method, "Layer": found.layer}
-        if not alone:
-            text["Class"] = found.target.label
+        made = made_by if alone else made_by.with_(settings={"class": found.target.label})
         drawn.append(
             DrawnMap(
                 found,
-                save_png(figure, target / f"{stem}.png", text, level=6),
+                save_png(figure, target / f"{stem}.png", made.png_info(), level=6),
                 write_npy(target / f"{stem}.npy", found.heatmap),
                 write_npy(target / f"{stem}-raw.npy", found.raw),
             )
@@ -108,4 +109,4 @@ def draw_maps(
         colormap=colormap,
         signed=negative,
     )
-    return tuple(drawn), save_png(sheet, target / f"{safe_name(first.method, taken)}.png", marks, level=6)
+    return tuple(drawn), save_png(sheet, target / f"{safe_name(first.method, taken)}.png", made_by.png_info(), level=6)

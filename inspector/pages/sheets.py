@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from PIL import Image
 
-from inspector import __version__
-from inspector.files import write_text
 from inspector.layers import Layer
 from inspector.model import Model
+from inspector.pages.html import write_page
+from inspector.provenance import Provenance
 from inspector.receptive.fields import ReceptiveField
 from inspector.receptive.patches import TopPatches, draw_patches
 from inspector.render.png import save_png
@@ -113,7 +111,7 @@ def mosaic(tiles: Sequence[Image.Image | None], tile: int, columns: int, gap: in
 
 
 def write_walk(
-    folder: Path, model: Model, sheets: Sequence[FilterSheet], recipe: Recipe, sentence: str
+    folder: Path, model: Model, sheets: Sequence[FilterSheet], recipe: Recipe, sentence: str, seed: int = 0
 ) -> tuple[Path, Path | None]:
     """``filters.html`` and ``filters.png``: all layers side by side, first to last. sentence: what pictures show."""
     depth = {layer.name: k for k, layer in enumerate(model.layers)}
@@ -128,7 +126,9 @@ def write_walk(
         columns = min(_COLUMNS, max(1, math.ceil(math.sqrt(len(tiles)))))
         panels.append(mosaic(tiles, _WALK_TILE, columns, 3))
         captions.append(f"{sheet.layer.name}: {field_text(sheet.field)}")
-    text = {"Software": f"inspector {__version__}", "Model": model.sha256, "Recipe": recipe.name}
+    made_by = Provenance(
+        model.sha256, method=sentence, seed=seed, settings={"recipe": recipe.name, "steps": recipe.steps}
+    )
     walk = None
     if panels:
         drawn = draw_sheet(
@@ -141,8 +141,18 @@ def write_walk(
             margin=18,
             caption_lines=3,
         )
-        walk = save_png(drawn, folder / "filters.png", text, level=6)
-    return write_text(folder / "filters.html", _page(folder, model, sheets, recipe, sentence)), walk
+        walk = save_png(drawn, folder / "filters.png", made_by.png_info(), level=6)
+    page = write_page(
+        folder / "filters.html",
+        "filters",
+        made_by,
+        model=model.path.name,
+        sentence=sentence,
+        recipe=recipe.name,
+        steps=recipe.steps,
+        layers=[_page_layer(folder, sheet) for sheet in sheets if sheet.grid is not None],
+    )
+    return page, walk
 
 
 def draw_patch_sheet(
@@ -196,55 +206,15 @@ def draw_patch_sheet(
         margin=10,
         caption_lines=1,
     )
-    text = {
-        "Software": f"inspector {__version__}",
-        "Model": model.sha256,
-        "Layer": found.layer.name,
-        "Method": "most exciting patches",
-        "Pictures": str(found.seen),
-    }
-    return save_png(sheet, path, text, level=6)
+    made_by = Provenance(
+        model.sha256, layer=found.layer.name, method="most exciting patches", settings={"pictures": found.seen}
+    )
+    return save_png(sheet, path, made_by.png_info(), level=6)
 
 
-def _page(folder: Path, model: Model, sheets: Sequence[FilterSheet], recipe: Recipe, sentence: str) -> str:
-    def relative(path: Path) -> str:
-        return escape(quote(path.relative_to(folder).as_posix(), safe="/"), quote=True)
-
-    def plain(value: str) -> str:
-        return escape(value.encode("utf-8", "replace").decode("utf-8"), quote=True)
-
-    parts = []
-    for sheet in sheets:
-        if sheet.grid is None:
-            continue
-        stuck = sum(p.stuck for p in sheet.pictures)
-        words = f"{len(sheet.pictures)} channels; {field_text(sheet.field)}" + (f"; {stuck} stuck" if stuck else "")
-        parts.append(
-            f"<section><h2>{plain(sheet.layer.name)}</h2><p>{plain(words)}</p>"
-            f'<a href="{relative(sheet.grid)}"><img loading="lazy" src="{relative(sheet.grid)}" '
-            f'alt="patterns of {plain(sheet.layer.name)}"></a></section>'
-        )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>What the channels of {plain(model.path.name)} respond to</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem; color: #181818; background: #fff; }}
-main {{ display: flex; gap: 1.5rem; overflow-x: auto; align-items: flex-start; padding-bottom: 1rem; }}
-section {{ flex: 0 0 auto; width: min(46rem, 90vw); }}
-h1 {{ font-size: 1.4rem; }} h2 {{ font-size: 1.05rem; margin: 0; }} p {{ margin: .2rem 0 .6rem; color: #555; }}
-img {{ width: 100%; height: auto; border: 1px solid #ddd; }}
-</style>
-</head>
-<body>
-<h1>What the channels of {plain(model.path.name)} respond to, first layer to last</h1>
-<p>The pictures show {plain(sentence)}.
-Recipe {plain(recipe.name)}, {recipe.steps} steps. inspector {plain(__version__)}, model {plain(model.sha256)}.</p>
-<main>
-{chr(10).join(parts)}
-</main>
-</body>
-</html>
-"""
+def _page_layer(folder: Path, sheet: FilterSheet) -> dict[str, str]:
+    """What the walk's page says of one layer."""
+    assert sheet.grid is not None
+    stuck = sum(p.stuck for p in sheet.pictures)
+    words = f"{len(sheet.pictures)} channels; {field_text(sheet.field)}" + (f"; {stuck} stuck" if stuck else "")
+    return {"name": sheet.layer.name, "words": words, "grid": sheet.grid.relative_to(folder).as_posix()}

@@ -35,9 +35,9 @@ from inspector.audit.reports import (
 )
 from inspector.audit.reports.words import number
 from inspector.audit.result import conclude
-from inspector.cli.console import dumps
 from inspector.errors import OutputError
 from inspector.metadata import KEY, Metadata
+from inspector.text import to_json as dumps
 from tests.audit import broken
 from tests.audit.policies import policy
 from tests.audit.test_run import pngs, small

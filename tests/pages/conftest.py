@@ -10,7 +10,6 @@ from PIL import Image
 
 from inspector import open_model
 from inspector.pages.report.collect import Report, write_report
-from inspector.pages.report.parts import audit_part, filters_part
 from tests.pages.documents import write_audit, write_filters
 
 
@@ -20,12 +19,10 @@ def page(tmp_path_factory: pytest.TempPathFactory, default_model: Path, photo: P
     with Image.open(photo) as picture:
         picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).resize((300, 400)).save(folder / "mirrored.png")
     model = open_model(default_model)
-    parts = {
-        "audit": audit_part(write_audit(folder, model.sha256), model.sha256),
-        "filters": filters_part(write_filters(folder, model.sha256, "blocks.5.swish", photo), model.sha256),
-    }
+    audit = write_audit(folder, model.sha256)
+    filters = write_filters(folder, model.sha256, "blocks.5.swish", photo)
     pictures = [("chelsea.jpg", photo), ("mirrored.png", folder / "mirrored.png")]
-    return write_report(model, pictures, folder / "report.html", parts=parts)
+    return write_report(model, pictures, folder / "report.html", audit=audit, filters=filters)
 
 
 @pytest.fixture(scope="session")

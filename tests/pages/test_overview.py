@@ -6,7 +6,8 @@ import pytest
 
 from inspector.errors import OutputError
 from inspector.pages import overview as page
-from inspector.pages.overview import IndexEntry, PageLayer, write_index, write_overview
+from inspector.pages.overview import IndexEntry, Overview, PageLayer, write_index, write_overview
+from inspector.provenance import Provenance
 from inspector.render.grid import draw_grid
 from inspector.render.png import save_png
 from tests.render.pictures import gradient
@@ -42,7 +43,7 @@ class Reader(HTMLParser):
 
 def layer(name="features.0", **more):
     values = {"kind": "activation", "shape": (8, 14, 14), "low": -1.0, "high": 6.0, "mean": 0.5, "std": 1.25}
-    return PageLayer(name=name, **{**values, "zero_fraction": 0.25, "blank": 2, **more})
+    return PageLayer(name=name, **{**values, "zero_fraction": 0.25, "constant": 2, **more})
 
 
 def written(folder, **more):
@@ -50,9 +51,10 @@ def written(folder, **more):
         "model": "m.onnx",
         "picture": gradient(120, 80),
         "picture_name": "cat.png",
+        "provenance": Provenance("5a" * 32),
         "predictions": [],
     }
-    path = write_overview(folder, **{**arguments, "layers": [layer()], **more})
+    path = write_overview(folder, Overview(**{**arguments, "layers": [layer()], **more}))
     text = path.read_text(encoding="utf-8")
     return text, Reader(text)
 
@@ -61,7 +63,7 @@ def test_the_page_says_what_there_is(tmp_path):
     text, read = written(
         tmp_path,
         predictions=[("tabby", 0.75), ("tiger cat", 0.2)],
-        layers=[layer(), layer("features.1", blank=None, grid="1.png", grid_size=(300, 200))],
+        layers=[layer(), layer("features.1", constant=None, grid="1.png", grid_size=(300, 200))],
         facts={"Model": "sha256:abc"},
         notes=["assumed: RGB"],
     )

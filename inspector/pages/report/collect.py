@@ -15,17 +15,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector import __version__
 from inspector.errors import ImageError, MissingExtra, NotComputable, UsageError
 from inspector.image import ImageSource, image_digest, open_image, read_if_open
 from inspector.layers import Layer
 from inspector.layers.statistics import LayerStatistics, statistics
 from inspector.model import Model, describe
-from inspector.pages.gallery import as_maps
+from inspector.pages.html import write_page
+from inspector.pages.maps import to_maps
+from inspector.pages.report.parts import jpeg_address, read_parts
+from inspector.provenance import Provenance
+from inspector.render.colormap import color_table
 from inspector.runtime import available_cores
+from inspector.text import to_script
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+COLORMAPS = ("viridis", "magma", "inferno", "grey", "diverging")
+"""Those that the page offers."""
 
 METHODS = ("gradcam", "gradcam++", "layercam", "eigencam", "reciprocam")
 """Class activation maps that are shown unless others are asked for: those that cost milliseconds."""
@@ -43,7 +50,13 @@ _PICTURE_SIDE = 480
 
 @dataclass(frozen=True)
 class Report:
-    """The page that was written. size: its bytes. top: the predictions of each picture, in order."""
+    """The page that was written.
+
+    Args:
+        path: The page.
+        size: Its bytes.
+        pictures: What it holds about each picture, in order.
+    """
 
     path: Path
     size: int
@@ -52,7 +65,15 @@ class Report:
 
 @dataclass(frozen=True)
 class PicturePart:
-    """What the page holds about one picture. sprites: PNG of each layer, in the order of the layers."""
+    """What the page holds about one picture.
+
+    Args:
+        name: What it is called.
+        top: The most likely classes, as in the JSON of ``inspector predict``.
+        document: All but the maps and the numbers of single channels.
+        sprites: PNG of each layer as base64, in the order of the layers.
+        channels: The numbers of all channels as base64, see `_channel_table`.
+    """
 
     name: str
     top: tuple[dict[str, Any], ...]
@@ -60,48 +81,73 @@ class PicturePart:
     sprites: tuple[str, ...]
     channels: str
 
+
+@dataclass(frozen=True)
+class _Drawn:
+    """The layers of one picture: an entry of numbers and a sprite each, and the numbers of all channels."""
+
+    entries: tuple[dict[str, Any], ...]
+    sprites: tuple[str, ...]
+    channels: str
+
     @property
     def size(self) -> int:
-        """Bytes that it adds to the page, but for the photograph and the maps of evidence."""
+        """Bytes that it adds to the page."""
         return sum(map(len, self.sprites)) + len(self.channels)
 
 
+# Wide: the options of `inspector report`, all but the first three by name.
 def write_report(
     model: Model,
-    pictures: Iterable[tuple[str, ImageSource]],
+    pictures: Iterable[ImageSource | tuple[str, ImageSource]],
     path: str | os.PathLike[str],
     *,
-    layers: Iterable[str] | None = None,
+    layers: Iterable[str | Layer] | None = None,
     methods: Sequence[str] = METHODS,
     top: int = 3,
-    parts: Mapping[str, Any] | None = None,
+    audit: str | os.PathLike[str] | None = None,
+    filters: str | os.PathLike[str] | None = None,
+    run: str | os.PathLike[str] | None = None,
     on_picture: Callable[[], None] = lambda: None,
     on_unreadable: Callable[[int, ImageError], None] | None = None,
 ) -> Report:
-    """Write one self-contained page about `model` and `pictures`, (name, what open_image takes) each.
-
-    layers: names; None takes all. methods: of class activation maps; one that this model cannot have is left out, with
-    the reason on the page. top: classes per picture. parts: what was computed before, see
-    :mod:`inspector.pages.report.parts`. on_picture: called after each picture. on_unreadable: called with the place
-    in `pictures` of one that cannot be opened, and why; it is then left out. Without it, that is the error.
+    """Write one self-contained page about `model` and `pictures`.
 
     The maps are kept as LEVELS levels of each channel's range and, where they are large, reduced by area so that the
     page keeps to BUDGET; statistics are always of the full maps.
-    Raises ImageError, LayerNotFound, UsageError, ModelError, OutputError.
-    """
-    from inspector.pages.report import write_page
 
-    chosen = list(model.layers) if layers is None else list(dict.fromkeys(model.layer(x) for x in layers))
+    Args:
+        model: The model.
+        pictures: What `open_image` takes, or (name, what `open_image` takes) each.
+        path: Where to.
+        layers: Layers, or their names or unique endings; None takes all.
+        methods: Of class activation maps; one that this model cannot have is left out, with the reason on the page.
+        top: Number of the most likely classes of each picture.
+        audit: File with what ``inspector audit --json`` said of this model.
+        filters: File with what ``inspector filters --json`` said of this model.
+        run: Folder of the ``inspector finetune`` that made this model.
+        on_picture: Called after each picture.
+        on_unreadable: Called with the place in `pictures` of one that cannot be opened, and why; it is then left out.
+            Without it, that is the error.
+
+    Raises:
+        ImageError: A picture, or none of them, can be opened.
+        LayerNotFound: There is no such layer.
+        UsageError: There are no pictures or layers, or a file of another command is not about this model.
+        ModelError: The model cannot be run on a picture.
+        OutputError: The page cannot be written.
+    """
+    parts = read_parts(model, audit, filters, run)
+    asked = model.layers if layers is None else [x if isinstance(x, Layer) else model.layer(x) for x in layers]
+    chosen = tuple(dict.fromkeys(asked))
     if not chosen:
         raise UsageError(f"{model.path.name} has no layers to show")
     if top < 1:
         raise UsageError(f"top {top} is less than 1")
-    given = list(pictures)
+    given = [_name_picture(x) for x in pictures]
     if not given:
         raise UsageError("a report needs at least one picture")
-    maps = _Maps(model, methods, top)
-    choices: Sequence[tuple[int, int]] = ()
-    made: list[PicturePart] = []
+    collector = _Collector(model, chosen, _Maps(model, methods, top), len(given))
     problem: ImageError | None = None
     for place, (name, source) in enumerate(given):
         try:
@@ -113,30 +159,108 @@ def write_report(
             on_unreadable(place, error)
             problem = problem or error
             continue
-        values, scores = model.layer_values(model.preprocess.tensor(picture), chosen, scores=True)
-        choices = choices or _sides([values[x.name].shape for x in chosen], len(given))
-        best = tuple(vars(p) for p in model.top(scores[0], top)) if scores is not None else ()
-        while True:
-            part = _picture_part(model, name, source, picture, chosen, values, best, maps, choices[0])
-            # How well the first picture's maps compress tells whether all of them will fit.
-            if made or part.size * len(given) <= BUDGET or len(choices) == 1:
-                break
-            choices = choices[1:]
-        made.append(part)
+        collector.add(name, source, picture)
         on_picture()
-    if not made:
+    if not collector.made:
         raise ImageError(f"none of {len(given)} pictures could be read; the first: {problem}")
-    document = {
-        "version": __version__,
-        "model": _model_document(model),
-        "layers": [_layer_document(x, made[0].document["layers"][i]) for i, x in enumerate(chosen)],
-        "images": [part.document for part in made],
-        "levels": LEVELS,
-        "notes": maps.notes,
-        "parts": dict(parts or {}),
-    }
-    target = write_page(Path(path), document, [part.sprites for part in made], [part.channels for part in made])
-    return Report(target, target.stat().st_size, tuple(made))
+    return collector.write(Path(path), parts)
+
+
+def _name_picture(given: ImageSource | tuple[str, ImageSource]) -> tuple[str, ImageSource]:
+    """(what a picture is called, what open_image takes)."""
+    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str):
+        return given
+    return (Path(given).name if isinstance(given, str | os.PathLike) else "picture"), given
+
+
+class _Collector:
+    """The pictures of one page, as far as they are done."""
+
+    def __init__(self, model: Model, layers: tuple[Layer, ...], maps: _Maps, expected: int) -> None:
+        self.model, self.layers, self.maps, self.expected = model, layers, maps, expected
+        self.made: list[PicturePart] = []
+        self._choices: Sequence[tuple[int, int]] = ()
+
+    def add(self, name: str, source: ImageSource, picture: Image) -> None:
+        """Run one picture and keep what the page shows of it."""
+        model = self.model
+        values, scores = model.layer_values(model.preprocess.tensor(picture), self.layers, scores=True)
+        self._choices = self._choices or _sides([values[x.name].shape for x in self.layers], self.expected)
+        best = tuple(vars(p) for p in model.top(scores[0], self.maps.top)) if scores is not None else ()
+        drawn = self._draw(values)
+        # How well the first picture's maps compress tells whether all of them will fit.
+        while not self.made and drawn.size * self.expected > BUDGET and len(self._choices) > 1:
+            self._choices = self._choices[1:]
+            drawn = self._draw(values)
+        document = {
+            "name": name,
+            "sha256": image_digest(source),
+            "size": list(picture.size),
+            "box": list(model.preprocess.box(picture.size)),
+            "picture": jpeg_address(picture, _PICTURE_SIDE, 88),
+            "top": list(best),
+            "cams": self.maps.of(picture),
+            "relevance": self.maps.relevance(picture),
+            "layers": list(drawn.entries),
+        }
+        self.made.append(PicturePart(name, best, document, drawn.sprites, drawn.channels))
+
+    def _draw(self, values: Mapping[str, NDArray[np.float32]]) -> _Drawn:
+        sides = self._choices[0]
+
+        def part(layer: Layer) -> tuple[dict[str, Any], str, bytes]:
+            one = values[layer.name][0]
+            found = statistics(one)
+            flat = to_maps(one)
+            sprite, tile = make_sprite(flat, found, sides[0] if len(flat) <= _FEW else sides[1])
+            entry = {
+                "shape": list(values[layer.name].shape[1:]),
+                "tile": list(tile),
+                "min": found.minimum,
+                "max": found.maximum,
+                "mean": found.mean,
+                "std": found.std,
+                "zero": found.zero_fraction,
+                "blank": list(found.blank_channels),
+                "bad": found.non_finite,
+            }
+            return entry, sprite, _channel_table(found)
+
+        # numpy and zlib leave the interpreter lock alone.
+        with ThreadPoolExecutor(self.model.threads or available_cores()) as pool:
+            entries, sprites, tables = zip(*pool.map(part, self.layers), strict=True)
+        return _Drawn(entries, sprites, base64.b64encode(b"".join(tables)).decode())
+
+    def write(self, path: Path, parts: Mapping[str, Any]) -> Report:
+        """Write the page."""
+        made = self.made
+        digests = [part.document["sha256"] for part in made]
+        made_by = Provenance(
+            self.model.sha256,
+            digests[0] if len(digests) == 1 else "",
+            method=", ".join(self.maps.engines),
+            settings={"top": self.maps.top, "levels": LEVELS} | ({"images": digests} if len(digests) > 1 else {}),
+        )
+        document = {
+            "version": made_by.version,
+            "model": _model_document(self.model),
+            "layers": [_layer_document(x, made[0].document["layers"][i]) for i, x in enumerate(self.layers)],
+            "images": [part.document for part in made],
+            "levels": LEVELS,
+            "notes": self.maps.notes,
+            "parts": dict(parts),
+        }
+        tables = {name: base64.b64encode(color_table(name).tobytes()).decode() for name in COLORMAPS}
+        write_page(
+            path,
+            "report",
+            made_by,
+            document=document,
+            data=to_script({**document, "colormaps": tables}),
+            sprites=[part.sprites for part in made],
+            channels=[part.channels for part in made],
+        )
+        return Report(path, path.stat().st_size, tuple(made))
 
 
 class _Maps:
@@ -205,60 +329,12 @@ def _sides(shapes: Sequence[tuple[int, ...]], pictures: int) -> Sequence[tuple[i
     return _SIDES[-1:]
 
 
-def _picture_part(
-    model: Model,
-    name: str,
-    source: ImageSource,
-    picture: Image,
-    layers: Sequence[Layer],
-    values: Mapping[str, NDArray[np.float32]],
-    best: tuple[dict[str, Any], ...],
-    maps: _Maps,
-    sides: tuple[int, int],
-) -> PicturePart:
-    from inspector.pages.report.parts import jpeg_address
-
-    def part(layer: Layer) -> tuple[dict[str, Any], str, bytes]:
-        one = values[layer.name][0]
-        found = statistics(one)
-        flat = as_maps(one)
-        sprite, tile = make_sprite(flat, found, sides[0] if len(flat) <= _FEW else sides[1])
-        entry = {
-            "shape": list(values[layer.name].shape[1:]),
-            "tile": list(tile),
-            "min": found.minimum,
-            "max": found.maximum,
-            "mean": found.mean,
-            "std": found.std,
-            "zero": found.zero_fraction,
-            "blank": list(found.blank_channels),
-            "bad": found.non_finite,
-        }
-        return entry, sprite, _channel_table(found)
-
-    # numpy and zlib leave the interpreter lock alone.
-    with ThreadPoolExecutor(model.threads or available_cores()) as pool:
-        entries, sprites, tables = zip(*pool.map(part, layers), strict=True)
-    document = {
-        "name": name,
-        "sha256": image_digest(source),
-        "size": list(picture.size),
-        "box": list(model.preprocess.box(picture.size)),
-        "picture": jpeg_address(picture, _PICTURE_SIDE, 88),
-        "top": list(best),
-        "cams": maps.of(picture),
-        "relevance": maps.relevance(picture),
-        "layers": list(entries),
-    }
-    return PicturePart(name, best, document, tuple(sprites), base64.b64encode(b"".join(tables)).decode())
-
-
 def make_sprite(maps: NDArray[np.float32], found: LayerStatistics, side: int) -> tuple[str, tuple[int, int]]:
     """(PNG as base64, (h, w) of one tile): every channel of (C, H, W) as a tile of at most `side` elements a side.
 
     Tiles fill rows of ceil(sqrt(C)). A reduced element is the mean of what it covers, and zero only if all of that is.
     """
-    from PIL import Image
+    from PIL import Image as images
 
     from inspector.render.scale import area_mean
 
@@ -283,7 +359,7 @@ def make_sprite(maps: NDArray[np.float32], found: LayerStatistics, side: int) ->
     sheet[:channels] = indices
     pixels = sheet.reshape(rows, columns, h, w).transpose(0, 2, 1, 3).reshape(rows * h, columns * w)
     out = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(out, format="PNG", compress_level=6)
+    images.fromarray(np.ascontiguousarray(pixels)).save(out, format="PNG", compress_level=6)
     return base64.b64encode(out.getvalue()).decode(), (h, w)
 
 

@@ -17,10 +17,39 @@ from inspector.image import open_image
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from inspector.model import Model
+
 PATTERN_SIDE = 160
 PATCH_SIDE = 96
 PATCHES = 3
 """Patches of a channel that the page shows."""
+
+
+def read_parts(
+    model: Model,
+    audit: str | os.PathLike[str] | None = None,
+    filters: str | os.PathLike[str] | None = None,
+    run: str | os.PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """The parts of the page that other commands made, by their name; those that are None are not there.
+
+    Args:
+        model: What the page is about.
+        audit: File for `audit_part`.
+        filters: File for `filters_part`.
+        run: Folder for `confusion_part`.
+
+    Raises:
+        UsageError: One of them is not what it should be, or about another model.
+    """
+    parts: dict[str, Any] = {}
+    if audit:
+        parts["audit"] = audit_part(audit, model.sha256)
+    if filters:
+        parts["filters"] = filters_part(filters, model.sha256)
+    if run:
+        parts["confusion"] = confusion_part(run)
+    return parts
 
 
 def audit_part(path: str | os.PathLike[str], sha256: str) -> dict[str, Any]:
