@@ -1,5 +1,6 @@
 """Everything that makes a model.
 
-`exporters.sources`, `exporters.exporting` and `exporters.finetuning` need torch: networks by name, their export to one
-.onnx file, fine-tuning. `exporters.quantizing` does not. The everyday calls are functions of :mod:`inspector`.
+`exporters.sources` (networks by name), `exporters.exporting` (their export to one .onnx file) and
+`exporters.finetuning` need torch. `exporters.planning` (what a fine-tuning run is going to do) and
+`exporters.quantizing` do not. The everyday calls are functions of :mod:`inspector`.
 """

@@ -1,8 +1,7 @@
 """Fine-tuning: a new head on a base, the base frozen, the head trained, layers unfrozen, all trained jointly.
 
-``options`` every choice · ``dataset`` labelled pictures and their splits · ``augment`` stored versions ·
-``head`` step 1 · ``boundary`` step 4 · ``plan`` all five made visible · ``features`` and ``cache`` what is frozen,
-computed once · ``network`` what is trained · ``train`` steps 3 and 5 · ``finish`` the .onnx and its proof ·
+:mod:`exporters.planning` says what will be done. Here it is done, with torch: ``features`` and ``cache`` what is
+frozen, computed once · ``network`` what is trained · ``train`` steps 3 and 5 · ``finish`` the .onnx and its proof ·
 ``report`` the pictures of a run · ``run`` the whole.
 """
 

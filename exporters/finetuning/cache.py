@@ -54,7 +54,7 @@ class Column:
 
 
 @dataclass
-class Entry:
+class CacheEntry:
     """The folder of one key, kept while it is open. Made by :func:`open_entry`.
 
     rows: name of a row -> its number. columns: what each row holds. computed: rows that were added.
@@ -152,10 +152,10 @@ def open_entry(
     names: Sequence[str],
     limit: float,
     note: Callable[[str], None],
-) -> Iterator[Entry]:
+) -> Iterator[CacheEntry]:
     """The folder for `key` below `root`, with room for the rows `names`; no other run removes it while it is open.
 
-    Until :meth:`Entry.filled` or the end no other process adds rows. limit: gigabytes of all folders; for room the
+    Until :meth:`CacheEntry.filled` or the end no other process adds rows. limit: gigabytes of all folders; for room the
     least recently used are removed, and of this one the rows that are not wanted, but nothing that a run is using.
     Raises UsageError when the rows alone are more than the limit, OutputError when the disk has no room for them.
     """
@@ -166,7 +166,7 @@ def open_entry(
         _enter(folder, filling)
         if not (folder / _KEY).exists():
             write_text(folder / _KEY, text)
-        entry = Entry(folder, tuple(columns), filling=filling)
+        entry = CacheEntry(folder, tuple(columns), filling=filling)
         entry.rows = _whole_rows(entry)
         os.utime(folder / _KEY)
         try:
@@ -198,7 +198,7 @@ def needed_gigabytes(columns: Sequence[Column], rows: int) -> float:
     return sum(c.row_bytes for c in columns) * rows / 1e9
 
 
-def _whole_rows(entry: Entry) -> dict[str, int]:
+def _whole_rows(entry: CacheEntry) -> dict[str, int]:
     """The rows that every file holds in full; what a killed run left behind them is cut off."""
     path = entry.folder / _ROWS
     text = path.read_bytes() if path.exists() else b""
@@ -214,7 +214,7 @@ def _whole_rows(entry: Entry) -> dict[str, int]:
 
 
 def _make_room(
-    root: Path, entry: Entry, names: Sequence[str], limit: float, note: Callable[[str], None], alone: bool
+    root: Path, entry: CacheEntry, names: Sequence[str], limit: float, note: Callable[[str], None], alone: bool
 ) -> None:
     """alone: no other run uses the entry, so that its rows may go."""
     most, whole = limit * 1e9, entry.row_bytes * len(dict.fromkeys(names))

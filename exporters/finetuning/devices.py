@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporters.finetuning.cache import Entry
+from exporters.finetuning.cache import CacheEntry
 from exporters.finetuning.train import Trainer
 from exporters.needs import torch
 from inspector.errors import InspectorError, MissingExtra, UsageError
@@ -41,7 +41,7 @@ def check_devices(count: int, device: str) -> Any:
 
 
 def train_on_devices(
-    made: Prepared, entry: Entry, shape: tuple[int, ...], folder: Path, resume: bool, device: str
+    made: Prepared, entry: CacheEntry, shape: tuple[int, ...], folder: Path, resume: bool, device: str
 ) -> list[list[str]]:
     """Runs the phases in `made.options.devices` processes; the state is in the run folder's checkpoints afterwards.
 

@@ -11,11 +11,11 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.finetuning.augment import augmented
-from exporters.finetuning.cache import Entry
-from exporters.finetuning.dataset import Sample
-from exporters.finetuning.options import Options
+from exporters.finetuning.cache import CacheEntry
 from exporters.needs import torch
+from exporters.planning.augment import augment_image
+from exporters.planning.dataset import Sample
+from exporters.planning.options import FineTuneOptions
 from inspector.graph import Graph
 from inspector.image import open_image
 from inspector.model import Model
@@ -48,12 +48,12 @@ def wanted_rows(train: Sequence[Sample], held_out: Sequence[Sample], versions: i
 
 
 def fill(
-    entry: Entry,
+    entry: CacheEntry,
     model: Model,
     train: Sequence[Sample],
     held_out: Sequence[Sample],
     versions: int,
-    options: Options,
+    options: FineTuneOptions,
     progress: Callable[[int, int], None],
 ) -> None:
     """Adds those of :func:`wanted_rows` that `entry` lacks.
@@ -81,7 +81,7 @@ def fill(
 
 
 def _batches(
-    model: Model, todo: Sequence[tuple[Sample, int]], options: Options
+    model: Model, todo: Sequence[tuple[Sample, int]], options: FineTuneOptions
 ) -> Iterator[tuple[list[tuple[Sample, int]], NDArray[np.float32]]]:
     """The pictures prepared in threads, a few batches ahead of the network."""
     with ThreadPoolExecutor(available_cores()) as pool:
@@ -94,16 +94,16 @@ def _batches(
             yield piece, work.result()
 
 
-def _prepared(model: Model, piece: Sequence[tuple[Sample, int]], options: Options) -> NDArray[np.float32]:
+def _prepared(model: Model, piece: Sequence[tuple[Sample, int]], options: FineTuneOptions) -> NDArray[np.float32]:
     tensors = []
     for sample, version in piece:
-        image = augmented(open_image(sample.path), sample.digest, version, options.augment, options.augment_seed)
+        image = augment_image(open_image(sample.path), sample.digest, version, options.augment, options.augment_seed)
         tensors.append(model.preprocess.tensor(image))
     return np.concatenate(tensors)
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredActivations:
     """Activations of some pictures, read from the cache batch by batch.
 
     maps: one array (rows, *shape) for each tensor that the network goes on from. rows: int (pictures, versions).
@@ -140,10 +140,12 @@ class Stored:
             yield self.batch(piece, np.zeros_like(piece))
 
 
-def stored(entry: Entry, tensors: Sequence[str], samples: Sequence[Sample], versions: int) -> Stored:
+def read_activations(
+    entry: CacheEntry, tensors: Sequence[str], samples: Sequence[Sample], versions: int
+) -> StoredActivations:
     """What the cache holds of `samples`."""
     rows = [[entry.rows[row_name(s, v)] for v in range(versions)] for s in samples]
-    return Stored(
+    return StoredActivations(
         tuple(entry.map(t) for t in tensors),
         np.array(rows, np.int64).reshape(len(samples), versions),
         torch.tensor([s.label for s in samples], dtype=torch.int64),

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 import inspector
 from exporters.exporting.parity import TOLERANCE, ParityError
 from exporters.finetuning import checkpoint
-from exporters.finetuning.dataset import Dataset, Sample
-from exporters.finetuning.head import replace_weights
 from exporters.finetuning.network import file_digest
 from exporters.finetuning.norms import folded
-from exporters.finetuning.plan import Plan
-from exporters.finetuning.train import HEAD, Phase, Standing, Trainer
+from exporters.finetuning.train import HEAD, Phase, Trainer, TrainingState
 from exporters.needs import torch
+from exporters.planning.dataset import Dataset, Sample
+from exporters.planning.head import replace_weights
+from exporters.planning.plan import FineTunePlan
 from inspector.files import atomic_path
 from inspector.graph import Graph
 from inspector.image import open_image
@@ -33,7 +33,7 @@ SHIPPED_TOLERANCE = 2e-2
 
 
 @dataclass(frozen=True)
-class Shipped:
+class FinishedModel:
     """The .onnx of a run.
 
     parity: (layer, largest difference between torch and onnxruntime on a picture, scale). trained: names of the
@@ -67,17 +67,17 @@ class Shipped:
         return np.concatenate(found)
 
 
-def ship(
+def finish_model(
     start: Model,
     phases: Sequence[Phase],
     trainer: Trainer,
-    state: Standing,
+    state: TrainingState,
     dataset: Dataset,
-    plan: Plan,
+    plan: FineTunePlan,
     base: str,
     target: Path,
     note: Callable[[str], None],
-) -> Shipped:
+) -> FinishedModel:
     """Write the weights of the best epoch into the base's graph, and compare the file with the network.
 
     Raises ParityError where they differ; nothing is written then.
@@ -101,7 +101,7 @@ def ship(
         digests = file_digest(start.graph, frozen[0]), file_digest(model.graph, frozen[1])
     for line in notes:
         note(line)
-    return Shipped(open_model(target), parity, tuple(arrays), digests, agreement, tuple(notes))
+    return FinishedModel(open_model(target), parity, tuple(arrays), digests, agreement, tuple(notes))
 
 
 def _write(

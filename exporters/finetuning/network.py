@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.finetuning.boundary import Boundary, float_initializers
-from exporters.finetuning.head import Head
-from exporters.finetuning.norms import Norms, State, folded, place_norms
+from exporters.finetuning.norms import Norms, State, folded
 from exporters.needs import nn, torch
+from exporters.planning.boundary import Boundary, float_initializers
+from exporters.planning.head import ClassifierHead
+from exporters.planning.places import place_norms
 from inspector.errors import NotComputable, listing
 from inspector.graph import Graph
 from inspector.twin import Twin, build_twin, write_back
@@ -20,7 +21,7 @@ LAYOUT = torch.channels_last
 """Convolutions train in two thirds of the time with the channels innermost in memory; shapes stay (N, C, H, W)."""
 
 
-class Network(nn.Module):
+class TrainableNetwork(nn.Module):
     """From the boundary's activations, or from the features where there is no trunk, to the scores.
 
     The weights go by the names of the file's initializers. The base's norms keep their statistics, whatever is trained;
@@ -106,12 +107,17 @@ class Network(nn.Module):
 
 
 def build_network(
-    graph: Graph, head: Head, boundary: Boundary | None, shape: Sequence[int], dropout: float, norms: str = "kept"
-) -> Network:
+    graph: Graph,
+    head: ClassifierHead,
+    boundary: Boundary | None,
+    shape: Sequence[int],
+    dropout: float,
+    norms: str = "kept",
+) -> TrainableNetwork:
     """The trained part of `graph`: from the boundary, or from the features alone where it is None.
 
     shape: of the network's input, for parts that read it. Weights that the frozen part reads too stay frozen. norms:
-    ``batch`` puts norms behind what is trained, off until :meth:`Network.begin_norms`.
+    ``batch`` puts norms behind what is trained, off until :meth:`TrainableNetwork.begin_norms`.
     Raises TwinUnsupported, NotComputable for quantized weights.
     """
     shapes = {graph.inputs[0].name: tuple(shape)}
@@ -137,7 +143,7 @@ def build_network(
         for name, key in trunk.keys.items():
             if name in below and key in own:
                 own[key].requires_grad_(False)
-    network = Network(trunk, top, head.features, head.scores, dropout, between)
+    network = TrainableNetwork(trunk, top, head.features, head.scores, dropout, between)
     made = [n for twin in (trunk, top) if twin is not None for n in twin.made_by_nodes]
     if made:
         raise NotComputable(
@@ -147,7 +153,7 @@ def build_network(
     return network.to(memory_format=LAYOUT)
 
 
-def relative_sizes(network: Network) -> dict[str, float]:
+def relative_sizes(network: TrainableNetwork) -> dict[str, float]:
     """How large a step of rate 1 is for each trained tensor: its root mean square, a tenth of that for a bias.
 
     Not below 1e-3, or what starts at zero would stay there. The tenth is for what a bias does to a whole map. Of the

@@ -10,43 +10,25 @@ nodes that it had.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
-from exporters.finetuning.options import FEWEST
 from exporters.needs import nn, torch
-from inspector.graph import Graph, attributes, node_inputs
+from exporters.planning.options import FEWEST
+from exporters.planning.places import NormPlace
 from inspector.twin import Twin
 
 State = dict[str, torch.Tensor]
-
 MOMENTUM = 0.1
 """Weight of a batch in the running statistics."""
-
 EPSILON = 1e-5
-
 _PARTS = ("gain", "offset", "mean", "variance")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a norm stands: behind the node that makes `tensor` by its initializers weight (C, ...) and bias (C,)."""
-
-    tensor: str
-    weight: str
-    bias: str
-
-    def key(self, part: str) -> str:
-        """The name of ``gain``, ``offset``, ``mean`` or ``variance`` in a state; no initializer is named so."""
-        return json.dumps(["norm", self.weight, self.bias, part])
 
 
 class Norm(nn.Module):
     """Batch norm of (N, C, H, W) that can be off. gain, offset: float32 (C,), learned; mean, variance: running."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: NormPlace) -> None:
         super().__init__()
         self.place = place
         self.on = False
@@ -100,7 +82,7 @@ class Norm(nn.Module):
 class Norms(nn.Module):
     """The norms of a network's trained part. They are off until :meth:`begin`."""
 
-    def __init__(self, places: list[Place]) -> None:
+    def __init__(self, places: list[NormPlace]) -> None:
         super().__init__()
         self._measuring = False
         self._each = tuple(Norm(place) for place in places)
@@ -159,31 +141,6 @@ class Norms(nn.Module):
             norm.on = False
 
 
-def place_norms(graph: Graph, start: int, stop: int) -> list[Place]:
-    """Where norms belong among the nodes from `start` to before `stop`.
-
-    Behind each convolution with a bias and behind each BatchNormalization, where a gain and an offset can be folded
-    into their initializers and into nothing else: those that other nodes read too stay without.
-    """
-    readers = Counter(name for node in graph.nodes for name in node_inputs(node))
-    consumers: dict[str, list[str]] = {}
-    for node in graph.nodes:
-        for name in node_inputs(node):
-            consumers.setdefault(name, []).append(node.op_type)
-    places = []
-    for node in graph.nodes[start:stop]:
-        if node.op_type not in ("Conv", "BatchNormalization") or node.domain not in ("", "ai.onnx"):
-            continue
-        if len([n for n in node.output if n]) > 1 or attributes(node).get("training_mode"):
-            continue  # a norm in training mode gives its statistics too
-        if len(node.input) < 3 or any(n not in graph.initializers or readers[n] != 1 for n in node.input[1:3]):
-            continue
-        if node.op_type == "Conv" and consumers.get(node.output[0]) == ["BatchNormalization"]:
-            continue
-        places.append(Place(node.output[0], node.input[1], node.input[2]))
-    return places
-
-
 def followed(name: str) -> str:
     """The initializer whose rate the tensor `name` of a state goes by: the weights before a norm, or itself."""
     return str(json.loads(name)[1]) if _is_norm(name) else name
@@ -193,7 +150,7 @@ def folded(state: Mapping[str, torch.Tensor]) -> State:
     """A state with its norms folded into weights and biases: what the file holds."""
     found = {name: value for name, value in state.items() if not _is_norm(name)}
     for weight, bias in dict.fromkeys(tuple(json.loads(name)[1:3]) for name in state if _is_norm(name)):
-        place = Place("", weight, bias)
+        place = NormPlace("", weight, bias)
         gain, offset, mean, variance = (state[place.key(part)].double() for part in _PARTS)
         scale = gain / (variance + EPSILON).sqrt()
         before = found[weight]

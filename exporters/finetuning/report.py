@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import inspector
-from exporters.finetuning.dataset import Dataset, Sample
 from exporters.finetuning.metrics import Metrics
-from exporters.finetuning.options import Options
-from exporters.finetuning.train import Standing
+from exporters.finetuning.train import TrainingState
+from exporters.planning.dataset import Dataset, Sample
+from exporters.planning.options import FineTuneOptions
 from inspector.cam import prepare
 from inspector.errors import InspectorError, MissingExtra
 from inspector.extras import install_command
@@ -45,7 +45,7 @@ class Reporter:
     """Keeps the run folder's figures up to date."""
 
     def __init__(
-        self, folder: Path, options: Options, dataset: Dataset, tensorboard: bool, note: Callable[[str], None]
+        self, folder: Path, options: FineTuneOptions, dataset: Dataset, tensorboard: bool, note: Callable[[str], None]
     ) -> None:
         self.folder, self.options, self.dataset, self.note = folder, options, dataset, note
         self.board = summary_writer()(str(folder / "tensorboard")) if tensorboard else None
@@ -63,7 +63,7 @@ class Reporter:
         self.written = len(history)
 
     def finish(
-        self, model: Model, state: Standing, samples: Sequence[Sample], scores: NDArray[Any], figures: Metrics
+        self, model: Model, state: TrainingState, samples: Sequence[Sample], scores: NDArray[Any], figures: Metrics
     ) -> None:
         """curves.png, confusion.png, mistakes.json, worst.png.
 
@@ -103,7 +103,7 @@ class Reporter:
             sheet = draw_mistakes(model, mistakes[:WORST], dataset.classes, title, self.note)
             save_png(sheet, self.folder / "worst.png", made_by)
 
-    def _curves(self, state: Standing, made_by: Mapping[str, str]) -> None:
+    def _curves(self, state: TrainingState, made_by: Mapping[str, str]) -> None:
         history = state.history
         phases = [(e["phase"], n) for n, e in enumerate(history) if n == 0 or history[n - 1]["phase"] != e["phase"]]
         best = next(

@@ -22,19 +22,19 @@ import numpy as np
 import inspector
 from exporters.finetuning import cache as caching
 from exporters.finetuning import checkpoint
-from exporters.finetuning.augment import distinct_versions
-from exporters.finetuning.boundary import Boundary, place_boundary
-from exporters.finetuning.dataset import SPLITS, Dataset, read_dataset
-from exporters.finetuning.features import fill, row_name, stored, wanted_rows, weights_digest
-from exporters.finetuning.finish import Shipped, ship
-from exporters.finetuning.head import Head, find_head, write_with_head
+from exporters.finetuning.features import fill, read_activations, row_name, wanted_rows, weights_digest
+from exporters.finetuning.finish import FinishedModel, finish_model
 from exporters.finetuning.metrics import measure
-from exporters.finetuning.network import Network, build_network, relative_sizes
+from exporters.finetuning.network import TrainableNetwork, build_network, relative_sizes
 from exporters.finetuning.norms import followed
-from exporters.finetuning.options import Options
-from exporters.finetuning.plan import Plan, make_plan
-from exporters.finetuning.train import HEAD, JOINT, Phase, Standing, Trainer
+from exporters.finetuning.train import HEAD, JOINT, Phase, Trainer, TrainingState
 from exporters.needs import torch
+from exporters.planning.augment import distinct_versions
+from exporters.planning.boundary import Boundary, place_boundary
+from exporters.planning.dataset import SPLITS, Dataset, read_dataset
+from exporters.planning.head import ClassifierHead, find_classifier_head, write_with_head
+from exporters.planning.options import FineTuneOptions
+from exporters.planning.plan import FineTunePlan, make_plan
 from exporters.sources.weights import file_record
 from inspector.ascent.network import choose_device
 from inspector.errors import InspectorError, OutputError, UsageError, listing
@@ -50,7 +50,7 @@ Opener = Callable[[Path], Model]
 
 
 @dataclass(frozen=True)
-class Result:
+class FineTuneResult:
     """A finished run.
 
     run: the folder. plan: what was planned. best: the best epoch on the validation pictures: `phase`, `epoch`,
@@ -63,7 +63,7 @@ class Result:
     """
 
     run: Path
-    plan: Plan
+    plan: FineTunePlan
     best: Mapping[str, Any]
     test: Mapping[str, Any] | None
     frozen_unchanged: bool
@@ -91,14 +91,14 @@ def finetune(
     note: Note = lambda line: None,
     progress: Advance = lambda what, done, total: None,
     **settings: Any,
-) -> Result:
+) -> FineTuneResult:
     """Fine-tune `base` on `data` into the folder `run`.
 
     data: a folder of class folders, with or without train/val/test above them, or a CSV of path,label[,split][,weight].
     base: any .onnx classifier, or a SOURCE of :func:`exporters.load_source`; weights, pretrained: its, as there.
     resume: go on with a run that was stopped. cache: folder of stored activations. provider, threads: what computes, of
     onnxruntime and of torch, see :func:`inspector.open_model`; no part of the run, so that it may be gone on with on
-    another machine. settings: fields of :class:`exporters.finetuning.options.Options`.
+    another machine. settings: fields of :class:`exporters.planning.options.FineTuneOptions`.
     note: called with remarks. progress: called with (what, done, all).
 
     Raises UsageError (options, a run folder that is taken, a resume with other arguments), DataError, SourceError,
@@ -144,19 +144,19 @@ def plan_finetune(
     note: Note = lambda line: None,
     progress: Advance = lambda what, done, total: None,
     **settings: Any,
-) -> tuple[Plan, Dataset]:
+) -> tuple[FineTunePlan, Dataset]:
     """What :func:`finetune` would do with these arguments, and the pictures as they would be split; trains nothing."""
     options = _options(settings)
     with _prepared(data, base, options, weights, pretrained, None, open_model, note, progress) as made:
         return made.plan, made.dataset
 
 
-def _options(settings: Mapping[str, Any]) -> Options:
-    options = Options.from_json(settings)
+def _options(settings: Mapping[str, Any]) -> FineTuneOptions:
+    options = FineTuneOptions.from_json(settings)
     return replace(options, versions=distinct_versions(options.augment, options.versions))
 
 
-def _check_extras(options: Options, device: str, tensorboard: bool) -> None:
+def _check_extras(options: FineTuneOptions, device: str, tensorboard: bool) -> None:
     """Raises MissingExtra for what would be missed only at the end, UsageError for devices that are not there."""
     checkpoint.safetensors_torch()
     if tensorboard:
@@ -169,7 +169,7 @@ def _check_extras(options: Options, device: str, tensorboard: bool) -> None:
         check_devices(options.devices, device)
 
 
-def _read(data: str | os.PathLike[str], options: Options, progress: Advance) -> Dataset:
+def _read(data: str | os.PathLike[str], options: FineTuneOptions, progress: Advance) -> Dataset:
     return read_dataset(
         data,
         val=options.val,
@@ -199,10 +199,10 @@ class Prepared:
     base: str
     model: Model
     dataset: Dataset
-    head: Head
+    head: ClassifierHead
     boundary: Boundary | None
-    plan: Plan
-    options: Options
+    plan: FineTunePlan
+    options: FineTuneOptions
     weights: str | None
     pretrained: bool
 
@@ -227,7 +227,7 @@ def _written(target: Path) -> Iterator[Path]:
 def _prepared(
     data: str | os.PathLike[str],
     base: str | os.PathLike[str],
-    options: Options,
+    options: FineTuneOptions,
     weights: str | None,
     pretrained: bool,
     resumed: Path | None,
@@ -242,7 +242,7 @@ def _prepared(
             None if resumed is not None else _open_base(spec, Path(temporary), weights, pretrained, options, note)
         )
         if original is not None:
-            find_head(original)  # before the pictures are read, which takes longer
+            find_classifier_head(original)  # before the pictures are read, which takes longer
         dataset = dataset or _read(data, options, progress)
         for line in dataset.notes:
             note(line)
@@ -258,7 +258,7 @@ def _prepared(
                 f"the run was made for {model.classes} classes and the data now has {len(dataset.classes)}",
                 "give the data it was started with",
             )
-        head = find_head(model)
+        head = find_classifier_head(model)
         boundary = (
             place_boundary(model, head, options.unfreeze_from, options.unfreeze_last) if options.joint_epochs else None
         )
@@ -267,7 +267,7 @@ def _prepared(
 
 
 def _open_base(
-    spec: str, temporary: Path, weights: str | None, pretrained: bool, options: Options, note: Note
+    spec: str, temporary: Path, weights: str | None, pretrained: bool, options: FineTuneOptions, note: Note
 ) -> Model:
     if spec.lower().endswith(".onnx") or Path(spec).is_file():
         if weights is not None or pretrained:
@@ -329,7 +329,7 @@ def _versions(made: Prepared) -> dict[str, Any]:
     }
 
 
-def _config(options: Options, base: str, weights: str | None, pretrained: bool) -> dict[str, Any]:
+def _config(options: FineTuneOptions, base: str, weights: str | None, pretrained: bool) -> dict[str, Any]:
     return {"schema": 1, "base": base, "weights": weights, "pretrained": pretrained, "options": options.to_json()}
 
 
@@ -353,7 +353,7 @@ def _check_same(folder: Path, now: Mapping[str, Any]) -> None:
         raise UsageError(f"{path} is damaged: it does not say what was run", "start the run again in a new folder")
     now = json.loads(json.dumps(now))
     # An option that an earlier version did not have was at its default.
-    old, new = json.loads(json.dumps(Options().to_json())) | before["options"], now["options"]
+    old, new = json.loads(json.dumps(FineTuneOptions().to_json())) | before["options"], now["options"]
     changed = [f"{k} {new.get(k)} instead of {old.get(k)}" for k in {**old, **new} if new.get(k) != old.get(k)]
     if before["base"] != now["base"]:
         changed.append(f"base {now['base']} instead of {before['base']}")
@@ -383,10 +383,10 @@ def _trained(
     tensorboard: bool,
     note: Note,
     progress: Advance,
-) -> Result:
+) -> FineTuneResult:
     started = time.perf_counter()
     root = Path(cache) if cache else caching.default_folder()
-    with _filled(made, root, cache_limit, note, progress) as (entry, sample):
+    with _fill_cache(made, root, cache_limit, note, progress) as (entry, sample):
         return _on_cache(made, folder, resume, device, entry, sample, started, tensorboard, note, progress)
 
 
@@ -395,13 +395,13 @@ def _on_cache(
     folder: Path,
     resume: bool,
     device: str,
-    entry: caching.Entry,
+    entry: caching.CacheEntry,
     sample: tuple[int, ...],
     started: float,
     tensorboard: bool,
     note: Note,
     progress: Advance,
-) -> Result:
+) -> FineTuneResult:
     """The training on stored activations, and everything after it. started: when the storing began."""
     options, dataset = made.options, made.dataset
     stored_in = time.perf_counter() - started
@@ -414,7 +414,7 @@ def _on_cache(
 
     reporter = Reporter(folder, options, dataset, tensorboard, note)
 
-    def on_epoch(state: Standing) -> None:
+    def on_epoch(state: TrainingState) -> None:
         reporter.epoch(state.history)
         progress(
             f"{state.history[-1]['phase']} {options.select} {state.history[-1][options.select]:.3f}",
@@ -434,7 +434,7 @@ def _on_cache(
         found = train_on_devices(replace(made, model=None), entry, sample, folder, resume, device)  # type: ignore[arg-type]
         state = trainer.run(resume=True)
     reporter.epoch(state.history)
-    shipped = ship(made.model, phases, trainer, state, dataset, made.plan, made.base, folder / MODEL, note)
+    shipped = finish_model(made.model, phases, trainer, state, dataset, made.plan, made.base, folder / MODEL, note)
     frozen = {"file": dict(zip(("before", "after"), shipped.frozen, strict=True)), **compared(phases, before, found)}
     judged = dataset.test or dataset.val
     if options.poses and not dataset.test:
@@ -444,7 +444,7 @@ def _on_cache(
     test = figures if dataset.test else None
     reporter.finish(shipped.model, state, judged, scores, figures)
     best = {k: state.best[k] for k in state.best if k not in ("best", "seconds")} if state.best else {}
-    result = Result(
+    result = FineTuneResult(
         folder,
         made.plan,
         best,
@@ -463,9 +463,9 @@ def _on_cache(
 
 
 @contextmanager
-def _filled(
+def _fill_cache(
     made: Prepared, root: Path, limit: float, note: Note, progress: Advance
-) -> Iterator[tuple[caching.Entry, tuple[int, ...]]]:
+) -> Iterator[tuple[caching.CacheEntry, tuple[int, ...]]]:
     """The cache with every row this run needs, kept until the end, and the shape of the network's input."""
     model, dataset, options = made.model, made.dataset, made.options
     tensors = list(dict.fromkeys((*(made.boundary.tensors if made.boundary else ()), made.head.features)))
@@ -520,12 +520,14 @@ _MEASURED = 1024
 """Training pictures that norms are measured on before they begin."""
 
 
-def make_phases(made: Prepared, entry: caching.Entry, shape: tuple[int, ...]) -> list[Phase]:
+def make_phases(made: Prepared, entry: caching.CacheEntry, shape: tuple[int, ...]) -> list[Phase]:
     options, dataset, head = made.options, made.dataset, made.head
 
     def phase(name: str, epochs: int, rate: float, boundary: Boundary | None, tensors: Sequence[str]) -> Phase:
-        network: Network = build_network(made.model.graph, head, boundary, shape, options.dropout, options.norms)
-        train = stored(entry, tensors, dataset.train, options.versions)
+        network: TrainableNetwork = build_network(
+            made.model.graph, head, boundary, shape, options.dropout, options.norms
+        )
+        train = read_activations(entry, tensors, dataset.train, options.versions)
         network.begin_norms(train.some(_MEASURED, options.batch))
         shares = made.plan.rates()
         sizes = {}
@@ -538,7 +540,7 @@ def make_phases(made: Prepared, entry: caching.Entry, shape: tuple[int, ...]) ->
             options.patience or max(5, epochs // 2),
             network,
             train,
-            stored(entry, tensors, dataset.val, 1),
+            read_activations(entry, tensors, dataset.val, 1),
             sizes,
         )
 
@@ -551,7 +553,7 @@ def make_phases(made: Prepared, entry: caching.Entry, shape: tuple[int, ...]) ->
 # --- the result -------------------------------------------------------------------------------------------------------
 
 
-def _result_json(result: Result) -> dict[str, Any]:
+def _result_json(result: FineTuneResult) -> dict[str, Any]:
     return {
         "schema": 1,
         "best": dict(result.best),
@@ -566,7 +568,7 @@ def _result_json(result: Result) -> dict[str, Any]:
     }
 
 
-def _finished(folder: Path, note: Note) -> Result | None:
+def _finished(folder: Path, note: Note) -> FineTuneResult | None:
     """The result of a run that is finished and whole, None where something is left to do."""
     if not (folder / RESULT).exists():
         return None
@@ -579,7 +581,7 @@ def _finished(folder: Path, note: Note) -> Result | None:
     return None
 
 
-def load_result(folder: str | os.PathLike[str]) -> Result:
+def load_result(folder: str | os.PathLike[str]) -> FineTuneResult:
     """The result of a finished run from its folder. Raises UsageError where there is none, or a damaged one."""
     run = Path(folder)
     try:
@@ -587,16 +589,16 @@ def load_result(folder: str | os.PathLike[str]) -> Result:
         planned = json.loads((run / "plan.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{run} holds no finished run: {error}", "finish it with --resume") from None
-    from exporters.finetuning.plan import PlannedLayer
+    from exporters.planning.plan import PlannedLayer
 
     try:
         planned["layers"] = tuple(PlannedLayer(**{**x, "weights": tuple(x["weights"])}) for x in planned["layers"])
         planned["classes"], planned["kept"] = tuple(planned["classes"]), tuple(planned["kept"])
-        plan = Plan(**planned)
+        plan = FineTunePlan(**planned)
     except (KeyError, TypeError) as error:
         raise _damaged(run / "plan.json", error, "start the run again in a new folder") from None
     try:
-        return Result(
+        return FineTuneResult(
             run,
             plan,
             {**document["best"]},
@@ -622,4 +624,4 @@ def _write_json(path: Path, document: Any) -> None:
     write_text(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
-__all__ = ["Result", "Shipped", "finetune", "load_result", "plan_finetune"]
+__all__ = ["FineTuneResult", "FinishedModel", "finetune", "load_result", "plan_finetune"]

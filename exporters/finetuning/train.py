@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.finetuning import checkpoint
-from exporters.finetuning.features import Stored
+from exporters.finetuning.features import StoredActivations
 from exporters.finetuning.metrics import Metrics, better, measure
-from exporters.finetuning.network import Network
+from exporters.finetuning.network import TrainableNetwork
 from exporters.finetuning.norms import State, folded
-from exporters.finetuning.options import Options
 from exporters.needs import nn, torch
+from exporters.planning.options import FineTuneOptions
 from inspector.errors import InspectorError
 
 HEAD, JOINT = "head", "joint"
@@ -44,14 +44,14 @@ class Phase:
     epochs: int
     rate: float
     patience: int
-    network: Network
-    train: Stored
-    val: Stored
+    network: TrainableNetwork
+    train: StoredActivations
+    val: StoredActivations
     rates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
-class Standing:
+class TrainingState:
     """Where a run is. phase, epoch: epochs that are done of which phase. best: of all, with its phase and epoch."""
 
     phase: int = 0
@@ -81,8 +81,8 @@ def class_weights(labels: NDArray[Any], classes: int) -> NDArray[np.float32]:
     return (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)
 
 
-def epoch_batches(
-    labels: NDArray[Any], versions: int, classes: int, options: Options, phase: int, epoch: int
+def draw_batches(
+    labels: NDArray[Any], versions: int, classes: int, options: FineTuneOptions, phase: int, epoch: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """(pictures, versions of them) of every step of an epoch; the same for the same seed, phase and epoch."""
     rng = np.random.default_rng([options.seed, 2, phase, epoch])
@@ -123,9 +123,9 @@ class Trainer:
         self,
         phases: Sequence[Phase],
         classes: int,
-        options: Options,
+        options: FineTuneOptions,
         folder: Path,
-        on_epoch: Callable[[Standing], None] = lambda state: None,
+        on_epoch: Callable[[TrainingState], None] = lambda state: None,
         fabric: Any = None,
         device: str = "cpu",
     ) -> None:
@@ -134,7 +134,7 @@ class Trainer:
         self.device = torch.device(device) if fabric is None else fabric.device
         self.rank: int = 0 if fabric is None else fabric.global_rank
         self.world: int = 1 if fabric is None else fabric.world_size
-        self.state = Standing()
+        self.state = TrainingState()
 
     @property
     def last(self) -> Path:
@@ -146,13 +146,13 @@ class Trainer:
         """The weights of the best epoch."""
         return self.folder / "best.safetensors"
 
-    def run(self, resume: bool = False) -> Standing:
+    def run(self, resume: bool = False) -> TrainingState:
         """Train to the end, from the beginning or from the last checkpoint. Raises TrainingError."""
         tensors: State = {}
         keep_memory()
         if resume and self.last.exists():
             tensors, document = checkpoint.load(self.last)
-            self.state = Standing(**document)
+            self.state = TrainingState(**document)
         while self.state.phase < len(self.phases):
             self._phase(self.phases[self.state.phase], tensors)
             tensors = {}
@@ -238,7 +238,7 @@ class Trainer:
         rng = np.random.default_rng([options.seed, 3, state.phase, state.epoch, self.rank])
         call.train()
         total, rate = 0.0, 0.0
-        batches = epoch_batches(labels, data.versions, self.classes, options, state.phase, state.epoch)
+        batches = draw_batches(labels, data.versions, self.classes, options, state.phase, state.epoch)
         for step, (index, version) in enumerate(batches):
             batch = len(index)
             rate = phase.rate * schedule(options.schedule, (state.epoch + step / steps) / phase.epochs)
@@ -310,14 +310,14 @@ class Trainer:
         )
         return torch.autocast(self.device.type, torch.bfloat16) if low else nullcontext()
 
-    def _average(self, network: Network, average: State, step: int) -> None:
+    def _average(self, network: TrainableNetwork, average: State, step: int) -> None:
         # The first steps count less, or the weights before the phase would weigh in for long.
         decay = min(self.options.average, (1 + step) / (10 + step))
         with torch.no_grad():
             for name, value in network.moving().items():
                 average[name].lerp_(value, 1 - decay)
 
-    def scores(self, network: Network, data: Stored) -> NDArray[np.float32]:
+    def scores(self, network: TrainableNetwork, data: StoredActivations) -> NDArray[np.float32]:
         """Scores of the plain version of every picture: float32 (N, K)."""
         network.eval()
         mine = np.arange(self.rank, len(data), self.world)
@@ -342,11 +342,11 @@ class Trainer:
     def _mean(self, loss: torch.Tensor) -> float:
         return float(loss if self.fabric is None else self.fabric.all_reduce(loss, reduce_op="mean"))
 
-    def evaluate(self, network: Network, data: Stored) -> Metrics:
+    def evaluate(self, network: TrainableNetwork, data: StoredActivations) -> Metrics:
         """The figures on `data`, without augmentation."""
         return measure(self.scores(network, data), data.labels.numpy())
 
-    def _save(self, network: Network, optimiser: torch.optim.Optimizer | None, average: State) -> None:
+    def _save(self, network: TrainableNetwork, optimiser: torch.optim.Optimizer | None, average: State) -> None:
         if self.rank != 0:
             return
         tensors = {f"weights.{name}": value for name, value in network.state().items()}
@@ -362,7 +362,7 @@ def _part(tensors: State, prefix: str) -> State:
     return {key.removeprefix(f"{prefix}."): v for key, v in tensors.items() if key.startswith(f"{prefix}.")}
 
 
-def _restore(optimiser: torch.optim.Optimizer, network: Network, tensors: State) -> None:
+def _restore(optimiser: torch.optim.Optimizer, network: TrainableNetwork, tensors: State) -> None:
     parts = {key: _part(tensors, key) for key in ("step", "exp_avg", "exp_avg_sq")}
     if not parts["step"]:
         return

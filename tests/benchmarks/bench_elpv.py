@@ -74,7 +74,7 @@ def cells() -> list[tuple[Path, float, str]]:
 
 def write_split(target: Path, train_only: bool = False) -> None:
     """path,label,weight,split for all cells; a quarter of each (probability, type) is the test split."""
-    from exporters.finetuning.dataset import stratified
+    from exporters.planning.dataset import stratified
 
     everything = cells()
     groups = sorted({(round(p, 2), kind) for _, p, kind in everything})

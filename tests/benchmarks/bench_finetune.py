@@ -26,12 +26,12 @@ from bench_elpv import write_split
 from measure import DEFAULT_MODEL, report
 
 from exporters import finetuning
-from exporters.finetuning.augment import augmented
-from exporters.finetuning.dataset import Sample, read_dataset
 from exporters.finetuning.metrics import better, measure
-from exporters.finetuning.options import Options
-from exporters.finetuning.run import Result
-from exporters.finetuning.train import class_weights, epoch_batches, schedule
+from exporters.finetuning.run import FineTuneResult
+from exporters.finetuning.train import class_weights, draw_batches, schedule
+from exporters.planning.augment import augment_image
+from exporters.planning.dataset import Sample, read_dataset
+from exporters.planning.options import FineTuneOptions
 from inspector import open_model
 from inspector.image import open_image
 from inspector.model import Model
@@ -41,7 +41,7 @@ from inspector.twin import build_twin
 class Straightforward:
     """The loop that everybody writes first."""
 
-    def __init__(self, start: Model, result: Result, options: Options) -> None:
+    def __init__(self, start: Model, result: FineTuneResult, options: FineTuneOptions) -> None:
         self.model, self.options = start, options
         self.dataset = read_dataset(result.run.parent / "part.csv", val=options.val, seed=options.seed)
         assert start.classifier is not None
@@ -58,7 +58,9 @@ class Straightforward:
     def pictures(self, samples: list[Sample], versions: list[int]) -> torch.Tensor:
         options, tensors = self.options, []
         for sample, version in zip(samples, versions, strict=True):
-            image = augmented(open_image(sample.path), sample.digest, version, options.augment, options.augment_seed)
+            image = augment_image(
+                open_image(sample.path), sample.digest, version, options.augment, options.augment_seed
+            )
             tensors.append(self.model.preprocess.tensor(image))
         return torch.from_numpy(np.concatenate(tensors)).contiguous(memory_format=torch.channels_last)
 
@@ -95,7 +97,7 @@ class Straightforward:
             optimiser = torch.optim.AdamW(groups, lr=peak)
             steps = -(-len(train) // options.batch)
             for epoch in range(epochs):
-                batches = epoch_batches(labels, options.versions, len(self.dataset.classes), options, phase, epoch)
+                batches = draw_batches(labels, options.versions, len(self.dataset.classes), options, phase, epoch)
                 for step, (index, version) in enumerate(batches):
                     for group in optimiser.param_groups:
                         group["lr"] = (
@@ -142,7 +144,7 @@ def main() -> None:
     start, used = time.perf_counter(), time.process_time()
     result = finetuning.finetune(folder / "part.csv", DEFAULT_MODEL, folder / "run", cache=folder / "cache", **settings)
     ours, our_cpu = time.perf_counter() - start, time.process_time() - used
-    loop = Straightforward(open_model(result.run / "base.onnx"), result, Options.from_json(result.plan.options))
+    loop = Straightforward(open_model(result.run / "base.onnx"), result, FineTuneOptions.from_json(result.plan.options))
     start, used = time.perf_counter(), time.process_time()
     loop.run()
     theirs, their_cpu = time.perf_counter() - start, time.process_time() - used

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from exporters.finetuning.augment import augmented, distinct_versions
+from exporters.planning.augment import augment_image, distinct_versions
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
 PICTURE = Image.fromarray(PIXELS)
 
 
 def version(number: int, *kinds: str, seed: int = 0, digest: str = "d") -> np.ndarray:
-    return np.asarray(augmented(PICTURE, digest, number, kinds, seed))
+    return np.asarray(augment_image(PICTURE, digest, number, kinds, seed))
 
 
 def test_the_first_version_is_the_picture() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exporters.finetuning.dataset import DataError, read_dataset, stratified
+from exporters.planning.dataset import DataError, read_dataset, stratified
 
 
 def picture(path: Path, seed: int, size: tuple[int, int] = (12, 9), mode: str = "RGB", **save: object) -> Path:

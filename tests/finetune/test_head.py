@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from exporters.exporting.export import export_onnx
-from exporters.finetuning.boundary import place_boundary
-from exporters.finetuning.dataset import Dataset
-from exporters.finetuning.head import find_head, write_with_head
 from exporters.finetuning.network import build_network
-from exporters.finetuning.options import Options
-from exporters.finetuning.plan import make_plan
+from exporters.planning.boundary import place_boundary
+from exporters.planning.dataset import Dataset
+from exporters.planning.head import find_classifier_head, write_with_head
+from exporters.planning.options import FineTuneOptions
+from exporters.planning.plan import make_plan
 from exporters.sources import load_source
 from inspector import open_model
 from inspector.errors import LayerNotFound, NotComputable, UsageError
@@ -36,7 +36,7 @@ def test_the_rest_of_the_network_is_untouched(base: Path, tmp_path: Path) -> Non
     assert after.labels == CLASSES
     assert after.assumed == ()
     assert [x.name for x in after.layers] == [x.name for x in before.layers]
-    head = find_head(before)
+    head = find_classifier_head(before)
     changed = {head.weight, before.graph.nodes[head.node].input[2]}
     for name in before.graph.initializers:
         same = np.array_equal(before.graph.weight(name), graph.weight(name))
@@ -52,7 +52,7 @@ def test_the_seed_makes_the_head(base: Path, tmp_path: Path) -> None:
     weights = []
     for seed in (0, 0, 1):
         graph = write_with_head(open_model(base), tmp_path / "new.onnx", CLASSES, seed)
-        weights.append(np.array(graph.weight(find_head(open_model(tmp_path / "new.onnx")).weight)))
+        weights.append(np.array(graph.weight(find_classifier_head(open_model(tmp_path / "new.onnx")).weight)))
     assert np.array_equal(weights[0], weights[1])
     assert not np.array_equal(weights[0], weights[2])
     assert np.abs(weights[0]).max() <= 1 / np.sqrt(128)
@@ -95,10 +95,10 @@ def test_every_kind_of_head(make_model: MakeModel, tmp_path: Path, kind: str) ->
 def test_what_has_no_head_is_refused(make_model: MakeModel) -> None:
     features = make_model(lambda net, x: net("Relu", net.conv(x, 3, 4)))
     with pytest.raises(NotComputable, match="no classification output"):
-        find_head(open_model(features))
+        find_classifier_head(open_model(features))
     pooled = make_model(lambda net, x: net("Flatten", net("GlobalAveragePool", net("Exp", net.conv(x, 3, 4)))))
     with pytest.raises(NotComputable, match="come from Exp, not from a linear layer"):
-        find_head(open_model(pooled))
+        find_classifier_head(open_model(pooled))
 
 
 def test_a_number_of_classes_built_in_behind_the_head_is_refused(make_model: MakeModel, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_number_of_classes_in_a_constant_shape_becomes_the_new_one(
     write_with_head(before, tmp_path / "new.onnx", CLASSES, 0)
     after = open_model(tmp_path / "new.onnx")
     assert after.scores(tensor()).shape == (2, 3)
-    features = find_head(before).features
+    features = find_classifier_head(before).features
     assert np.array_equal(before.run(tensor(), [features])[features], after.run(tensor(), [features])[features])
 
 
@@ -141,7 +141,7 @@ def test_squeezenet_of_torchvision_is_a_base(tmp_path: Path) -> None:
     write_with_head(open_model(path), tmp_path / "new.onnx", CLASSES, 0)
     model = open_model(tmp_path / "new.onnx")
     assert model.scores(tensor(size=64)).shape == (2, 3)
-    assert find_head(model).inputs == 512
+    assert find_classifier_head(model).inputs == 512
 
 
 def test_another_size(base: Path, default_model: Path, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_another_size(base: Path, default_model: Path, tmp_path: Path) -> None:
 
 def test_the_cut_is_before_the_named_layer(default_model: Path) -> None:
     model = open_model(default_model)
-    head = find_head(model)
+    head = find_classifier_head(model)
     assert head.features == "view"
     assert place_boundary(model, head, "blocks.8").tensors == ("blocks.7",)
     assert place_boundary(model, head, "blocks.8").first.name == "blocks.8.expand_conv"
@@ -168,7 +168,7 @@ def test_the_cut_is_before_the_named_layer(default_model: Path) -> None:
 
 def test_a_cut_that_cannot_be(default_model: Path, base: Path) -> None:
     model = open_model(default_model)
-    head = find_head(model)
+    head = find_classifier_head(model)
     with pytest.raises(LayerNotFound, match="nearest"):
         place_boundary(model, head, "block5_conv1")
     with pytest.raises(UsageError, match="nothing but the head comes after"):
@@ -176,12 +176,12 @@ def test_a_cut_that_cannot_be(default_model: Path, base: Path) -> None:
     with pytest.raises(UsageError, match="50 layers were to be unfrozen, and 49"):
         place_boundary(model, head, unfreeze_last=50)
     small = open_model(base)
-    assert place_boundary(small, find_head(small)).start == 0
+    assert place_boundary(small, find_classifier_head(small)).start == 0
 
 
 def test_a_norm_that_was_not_folded_belongs_to_its_convolution(tmp_path: Path) -> None:
     model = open_model(small_base(tmp_path / "b.onnx", norm=True))
-    cut = place_boundary(model, find_head(model), unfreeze_last=2)
+    cut = place_boundary(model, find_classifier_head(model), unfreeze_last=2)
     assert model.graph.nodes[cut.start].op_type == "Conv"
     assert any(n.op_type == "BatchNormalization" for n in model.graph.nodes[cut.start :])
 
@@ -198,10 +198,10 @@ def test_the_plan_names_all_that_learns(make_model: MakeModel, tmp_path: Path, k
             net, net("Mul", net("PRelu", net.conv(x, 3, 3), net.weight((3, 1, 1))), net.weight((3, 1, 1))), kind
         )
 
-    options = Options(unfreeze_last=2, joint_epochs=int(joint))
+    options = FineTuneOptions(unfreeze_last=2, joint_epochs=int(joint))
     write_with_head(open_model(make_model(build, shape=("N", 3, 16, 16))), tmp_path / "new.onnx", CLASSES, 0)
     model = open_model(tmp_path / "new.onnx")
-    head = find_head(model)
+    head = find_classifier_head(model)
     boundary = place_boundary(model, head, None, 2) if joint else None
     plan = make_plan("new.onnx", model, head, boundary, Dataset(CLASSES, (), (), ()), options)
     for phase, cut in (("head", None), *([("joint", boundary)] if joint else [])):

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from exporters import finetuning
-from exporters.finetuning.boundary import place_boundary
-from exporters.finetuning.head import find_head
-from exporters.finetuning.network import Network, build_network
-from exporters.finetuning.norms import folded, followed, place_norms
+from exporters.finetuning.network import TrainableNetwork, build_network
+from exporters.finetuning.norms import folded, followed
 from exporters.finetuning.train import Trainer
+from exporters.planning.boundary import place_boundary
+from exporters.planning.head import find_classifier_head
+from exporters.planning.places import place_norms
 from inspector import open_model
 from inspector.errors import UsageError
 from tests.conftest import require
@@ -29,9 +30,9 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def network_of(path: Path, norms: str = "batch") -> tuple[Network, Any]:
+def network_of(path: Path, norms: str = "batch") -> tuple[TrainableNetwork, Any]:
     model = open_model(path)
-    head = find_head(model)
+    head = find_classifier_head(model)
     cut = place_boundary(model, head, unfreeze_last=2)
     return build_network(model.graph, head, cut, (1, 3, 16, 16), 0.0, norms), cut
 
@@ -135,7 +136,7 @@ def test_maps_of_one_pixel_stay_without(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(net.model(net("Gemm", pooled, net.weight((8, 7)), net.weight((7,)))).SerializeToString())
     model = open_model(path)
-    head = find_head(model)
+    head = find_classifier_head(model)
     cut = place_boundary(model, head, unfreeze_last=2)
     network = build_network(model.graph, head, cut, (1, 3, 16, 16), 0.0, "batch")
     assert len(cut.tensors) == 2

@@ -22,15 +22,15 @@ import pytest
 from exporters import finetuning
 from exporters.finetuning import devices as sharing
 from exporters.finetuning import run as running
-from exporters.finetuning.boundary import place_boundary
 from exporters.finetuning.cache import open_entry
-from exporters.finetuning.dataset import DataError
-from exporters.finetuning.features import Stored
-from exporters.finetuning.head import find_head
+from exporters.finetuning.features import StoredActivations
 from exporters.finetuning.metrics import better, measure
-from exporters.finetuning.network import Network, build_network
-from exporters.finetuning.options import Options
-from exporters.finetuning.train import Trainer, TrainingError, class_weights, epoch_batches, schedule
+from exporters.finetuning.network import TrainableNetwork, build_network
+from exporters.finetuning.train import Trainer, TrainingError, class_weights, draw_batches, schedule
+from exporters.planning.boundary import place_boundary
+from exporters.planning.dataset import DataError
+from exporters.planning.head import find_classifier_head
+from exporters.planning.options import FineTuneOptions
 from inspector import open_model
 from inspector.errors import InspectorError, MissingExtra, NotComputable, OutputError, UsageError
 from inspector.image import open_image
@@ -121,14 +121,14 @@ def test_the_figures_are_those_of_the_file(done: Any, digits: Path) -> None:
     assert found.loss == pytest.approx(done.best["loss"], rel=1e-4)
 
 
-class ThroughTheBase(Stored):
+class ThroughTheBase(StoredActivations):
     """The same batches from the pictures themselves, through the whole frozen part, every time anew."""
 
     def batch(self, index: np.ndarray, version: np.ndarray) -> Any:
-        from exporters.finetuning.augment import augmented
+        from exporters.planning.augment import augment_image
 
         pictures = [
-            self.prepare.tensor(augmented(open_image(s.path), s.digest, int(v), self.kinds, 0))
+            self.prepare.tensor(augment_image(open_image(s.path), s.digest, int(v), self.kinds, 0))
             for s, v in ((self.samples[i], v) for i, v in zip(index, version, strict=True))
         ]
         with torch.no_grad():
@@ -147,12 +147,12 @@ def test_cached_training_is_training_through_the_base(
         other = ThroughTheBase(plain.maps, plain.rows, plain.labels, plain.weights)
         model = open_model(tmp_path / "run" / "base.onnx")
         vars(other).update(
-            samples=samples, tensors=tensors, prepare=model.preprocess, kinds=Options().augment,
+            samples=samples, tensors=tensors, prepare=model.preprocess, kinds=FineTuneOptions().augment,
             frozen=build_twin(model.graph, list(tensors)),
         )  # fmt: skip
         return other
 
-    monkeypatch.setattr(running, "stored", through)
+    monkeypatch.setattr(running, "read_activations", through)
     other = tune(digits, base, tmp_path / "run", tmp_path / "cache")
     for ours, theirs in zip(metrics(done.run), metrics(other.run), strict=True):
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-3)
@@ -583,7 +583,7 @@ def test_a_frozen_weight_that_moves_is_found(
     digits: Path, base: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By what the plan says, and not by what was written."""
-    real = Network.arrays
+    real = TrainableNetwork.arrays
     made = tune(digits, base, tmp_path / "good", cache, **SHORT)
     assert made.frozen_unchanged
     for digests in made.frozen.values():
@@ -592,7 +592,7 @@ def test_a_frozen_weight_that_moves_is_found(
     assert json.loads((made.run / "result.json").read_text("utf-8"))["frozen"] == made.frozen
     frozen = next(name for x in made.plan.layers if x.head is None for name in x.weights)
     value = weights(made.run / "base.onnx")[frozen]
-    monkeypatch.setattr(Network, "arrays", lambda self: real(self) | {frozen: value * np.float32(1 + 1e-6)})
+    monkeypatch.setattr(TrainableNetwork, "arrays", lambda self: real(self) | {frozen: value * np.float32(1 + 1e-6)})
     bad = tune(digits, base, tmp_path / "bad", cache, **SHORT)
     assert not bad.frozen_unchanged
     assert bad.frozen["file"]["before"] == made.frozen["file"]["before"] != bad.frozen["file"]["after"]
@@ -727,7 +727,7 @@ def test_weights_shared_with_the_frozen_part_stay_frozen(tmp_path: Path) -> None
     pooled = net("Flatten", net("GlobalAveragePool", net("Relu", net.conv(a, 8, 8))))
     (tmp_path / "m.onnx").write_bytes(net.model(net("Gemm", pooled, net.weight((8, 7)))).SerializeToString())
     model = open_model(tmp_path / "m.onnx")
-    head = find_head(model)
+    head = find_classifier_head(model)
     network = build_network(model.graph, head, place_boundary(model, head, unfreeze_last=2), (1, 3, 16, 16), 0.0)
     assert "shared" not in network.trained()
     assert len(network.trained()) == 3
@@ -769,13 +769,13 @@ def test_schedules() -> None:
 
 def test_batches_cover_every_picture_once_and_sampling_evens_classes_out() -> None:
     labels = np.array([0] * 90 + [1] * 10)
-    batches = list(epoch_batches(labels, 4, 2, Options(batch=32), 0, 3))
+    batches = list(draw_batches(labels, 4, 2, FineTuneOptions(batch=32), 0, 3))
     assert sorted(np.concatenate([i for i, _ in batches])) == list(range(100))
     assert {int(v) for _, versions in batches for v in versions} == {0, 1, 2, 3}
     many = [
         labels[i]
         for e in range(40)
-        for i, _ in epoch_batches(labels, 1, 2, Options(batch=100, balance="sampling"), 0, e)
+        for i, _ in draw_batches(labels, 1, 2, FineTuneOptions(batch=100, balance="sampling"), 0, e)
     ]
     assert 0.45 < np.mean(many) < 0.55
     assert class_weights(labels, 2) == pytest.approx([100 / 180, 5])
@@ -789,7 +789,7 @@ def test_a_quantised_base_is_refused(make_model: Any, digits: Path, tmp_path: Pa
         return net("Gemm", net("Flatten", net("GlobalAveragePool", maps)), net.weight((8, 7)))
 
     model = open_model(make_model(build, shape=("N", 3, 16, 16)))
-    head = find_head(model)
+    head = find_classifier_head(model)
     with pytest.raises((NotComputable, UsageError)):
         build_network(model.graph, head, place_boundary(model, head, unfreeze_last=1), (1, 3, 16, 16), 0.0)
 

@@ -27,7 +27,7 @@ def distinct_versions(kinds: Sequence[str], versions: int) -> int:
     return versions if any(kind in _RANDOM for kind in kinds) else min(versions, len(poses(kinds)))
 
 
-def augmented(image: Image, digest: str, version: int, kinds: Sequence[str], seed: int) -> Image:
+def augment_image(image: Image, digest: str, version: int, kinds: Sequence[str], seed: int) -> Image:
     """Version number `version` of a picture; 0 is the picture itself.
 
     The same picture (by the digest of its file), version, kinds and seed give the same pixels, whatever else there is.

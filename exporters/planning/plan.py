@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from exporters.finetuning.boundary import Boundary, first_node, float_initializers
-from exporters.finetuning.dataset import Dataset
-from exporters.finetuning.head import Head
-from exporters.finetuning.norms import place_norms
-from exporters.finetuning.options import Options
+from exporters.planning.boundary import Boundary, first_node, float_initializers
+from exporters.planning.dataset import Dataset
+from exporters.planning.head import ClassifierHead
+from exporters.planning.options import FineTuneOptions
+from exporters.planning.places import place_norms
 from inspector.errors import UsageError
 from inspector.graph import Graph, node_inputs
 from inspector.layers import Layer
@@ -33,7 +33,7 @@ class PlannedLayer:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FineTunePlan:
     """The whole plan.
 
     boundary: first layer that the joint phase trains, None without one. kept: tensors whose activations are stored.
@@ -69,8 +69,8 @@ class Plan:
 
 
 def make_plan(
-    base: str, model: Model, head: Head, boundary: Boundary | None, dataset: Dataset, options: Options
-) -> Plan:
+    base: str, model: Model, head: ClassifierHead, boundary: Boundary | None, dataset: Dataset, options: FineTuneOptions
+) -> FineTunePlan:
     """The plan of a run. model: the base with its new head, as it is written into the run folder."""
     graph = model.graph
     starts = {layer.name: first_node(graph, layer) for layer in model.layers}
@@ -112,7 +112,7 @@ def make_plan(
                 "unfreeze more, or leave --norms kept",
             )
         said += "; others behind the unfrozen convolutions in the joint phase, folded into them in the end"
-    return Plan(
+    return FineTunePlan(
         base,
         dataset.classes,
         tuple(rows),
@@ -146,7 +146,7 @@ def _owned(graph: Graph, layers: Sequence[Layer]) -> dict[str, dict[str, int]]:
     return found
 
 
-def _text(plan: Plan) -> str:
+def _text(plan: FineTunePlan) -> str:
     options = plan.options
     total = sum(x.parameters for x in plan.layers)
     in_head = sum(x.parameters for x in plan.layers if x.head is not None)

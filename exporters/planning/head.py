@@ -28,7 +28,7 @@ _PASSING = frozenset(
 
 
 @dataclass(frozen=True)
-class Head:
+class ClassifierHead:
     """The last linear layer of a classifier.
 
     node: its index in the graph. features: the tensor it reads, (N, F) or (N, F, H, W). weight: its initializer.
@@ -44,7 +44,7 @@ class Head:
     inputs: int
 
 
-def find_head(model: Model) -> Head:
+def find_classifier_head(model: Model) -> ClassifierHead:
     """The linear layer or 1x1 convolution that makes the class scores.
 
     Raises NotComputable where the model is no classifier or its scores are made in another way.
@@ -72,7 +72,7 @@ def find_head(model: Model) -> Head:
                 break
             if len(node.input) > 2 and node.input[2]:
                 bias = (index, 2)
-            return Head(
+            return ClassifierHead(
                 index, node.input[0], node.input[1], bias, model.classifier.scores, shape[1] if transposed else shape[0]
             )
         data = [name for name, constant in zip(node.input, constants, strict=True) if not constant and name]
@@ -98,7 +98,7 @@ def write_with_head(
     classes, it gets the new one. size: (H, W) of the input, where the graph allows another.
     Raises NotComputable, UsageError.
     """
-    head, graph = find_head(model), model.graph
+    head, graph = find_classifier_head(model), model.graph
     proto = _whole(graph)
     count = len(classes)
     _replace_weights(proto, graph, head, count, seed)
@@ -177,7 +177,7 @@ def _whole(graph: Graph) -> onnx.ModelProto:
     return proto
 
 
-def _replace_weights(proto: onnx.ModelProto, graph: Graph, head: Head, count: int, seed: int) -> None:
+def _replace_weights(proto: onnx.ModelProto, graph: Graph, head: ClassifierHead, count: int, seed: int) -> None:
     node = proto.graph.node[head.node]
     old = graph.initializers[head.weight]
     transposed = node.op_type == "Conv" or attributes(node).get("transB", 0)
@@ -199,7 +199,7 @@ def _replace_weights(proto: onnx.ModelProto, graph: Graph, head: Head, count: in
         node.input.append(name)
 
 
-def _replace_shapes(proto: onnx.ModelProto, graph: Graph, head: Head, count: int) -> None:
+def _replace_shapes(proto: onnx.ModelProto, graph: Graph, head: ClassifierHead, count: int) -> None:
     """Exporters write the number of classes into the Reshape that flattens what a convolution makes of them."""
     node = graph.nodes[head.node]
     dims = graph.initializers[head.weight].dims
@@ -269,7 +269,7 @@ def _is_maps(value: onnx.ValueInfoProto) -> bool:
     return shape is not None and len(shape) == 4 and any(side != 1 for side in shape[2:])
 
 
-def _check_scores(graph: Graph, head: Head, count: int, preprocess: Preprocess) -> None:
+def _check_scores(graph: Graph, head: ClassifierHead, count: int, preprocess: Preprocess) -> None:
     """Raises NotComputable where what follows the head has its old number of classes built in."""
     from inspector.errors import ModelError
     from inspector.runtime import Sessions

@@ -21,7 +21,7 @@ FEWEST = 4
 
 
 @dataclass(frozen=True)
-class Options:
+class FineTuneOptions:
     """The choices that make a run; two runs with equal options, data and base give equal models.
 
     unfreeze_from: layer from which on the joint phase trains. unfreeze_last: or the last N layers with weights before
@@ -40,7 +40,7 @@ class Options:
     balance: ``weights`` of the classes in the loss, ``sampling`` of the pictures, or ``none``.
     select: what the best epoch is best in, on the validation pictures. patience: epochs without a new best after which
         a phase ends; half of its epochs, but at least five, unless given.
-    augment: see :mod:`exporters.finetuning.augment`. versions: stored for each training picture, the plain one first.
+    augment: see :mod:`exporters.planning.augment`. versions: stored for each training picture, the plain one first.
     augment_seed: of the versions; the same for every `seed`, so that runs share what is stored.
     poses: flips and turns that the scores of test pictures are averaged over, as `inspector predict --poses` does; see
         :mod:`inspector.image.poses`.
@@ -122,10 +122,10 @@ class Options:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @staticmethod
-    def from_json(document: Mapping[str, Any]) -> Options:
+    def from_json(document: Mapping[str, Any]) -> FineTuneOptions:
         """From `to_json`'s form, or from keyword arguments. Raises UsageError for an unknown name."""
-        known = [f.name for f in fields(Options)]
+        known = [f.name for f in fields(FineTuneOptions)]
         if unknown := [name for name in document if name not in known]:
             raise UsageError(f"there is no option {unknown[0]!r}; nearest: {', '.join(nearest(unknown[0], known))}")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
-        return Options(**values)
+        return FineTuneOptions(**values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from exporters.finetuning.head import Head
+from exporters.planning.head import ClassifierHead
 from inspector.errors import NotComputable, UsageError, listing
 from inspector.graph import Graph, is_standard, node_inputs
 from inspector.layers import Layer, find_layer
@@ -30,7 +30,7 @@ class Boundary:
 
 
 def place_boundary(
-    model: Model, head: Head, unfreeze_from: str | None = None, unfreeze_last: int | None = None
+    model: Model, head: ClassifierHead, unfreeze_from: str | None = None, unfreeze_last: int | None = None
 ) -> Boundary:
     """The cut before a named layer, or before the last N layers with weights below the head (default 3).
 
@@ -113,7 +113,7 @@ def _has_weights(graph: Graph, layer: Layer, starts: dict[str, int]) -> bool:
     return node.op_type in _WEIGHTED and any(name in graph.initializers for name in node.input)
 
 
-def _crossing(graph: Graph, head: Head, start: int, name: str) -> tuple[str, ...]:
+def _crossing(graph: Graph, head: ClassifierHead, start: int, name: str) -> tuple[str, ...]:
     data = data_tensors(graph)
     given = {i.name for i in graph.inputs}
 
