@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ def open_model(
     provider: str = "auto",
     threads: int | None = None,
     metadata: bool = True,
+    allow_links: Sequence[str | PathLike[str]] = (),
     warn: Callable[[str], None] | None = None,
 ) -> Model:
     """Open an .onnx file from any exporter. No session is made before something is run.
@@ -40,6 +41,7 @@ def open_model(
         provider: auto, cpu, cuda, ...; auto takes an accelerator where there is one.
         threads: Threads for onnxruntime, 1 to 1024; None takes all cores that this process may use.
         metadata: False ignores the metadata document that the file carries.
+        allow_links: Folders that links to external data may lead into, as caches of models lay them.
         warn: Gets a line where something is noteworthy but not wrong.
 
     Returns:
@@ -50,4 +52,6 @@ def open_model(
         MetadataError: The metadata document in the file cannot be read.
         UsageError: The number of threads is out of range.
     """
-    return models.open_model(path, provider=provider, threads=threads, metadata=metadata, warn=warn, cls=Model)
+    return models.open_model(
+        path, provider=provider, threads=threads, metadata=metadata, allow_links=allow_links, warn=warn, cls=Model
+    )

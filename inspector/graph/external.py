@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from inspector.graph.nodes import all_tensors
 from inspector.graph.wire import EXTERNAL, NOT_ONNX, SELF
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, TensorProto
+    from onnx import ModelProto, StringStringEntryProto, TensorProto
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,33 @@ def read_reference(tensor: TensorProto) -> _Reference:
     return reference
 
 
-def resolve_references(proto: ModelProto, path: Path, size: int) -> None:
-    """Checks every reference and names the real file in those that point into the model itself."""
+@dataclass(frozen=True)
+class Outside:
+    """The files that a model's references lead to.
+
+    folder: the folder that all locations are relative to once they are resolved.
+    files: path of each external data file and what tells that it has not changed.
+    """
+
+    folder: Path
+    files: tuple[tuple[Path, tuple[int, int, int]], ...]
+
+
+def resolve_references(proto: ModelProto, path: Path, size: int, allowed: Sequence[Path] = ()) -> Outside:
+    """Check every reference and give each the real file that it means, the model itself among them.
+
+    Args:
+        proto: The structure; the locations in it are changed.
+        path: The .onnx file.
+        size: Its size in bytes.
+        allowed: Folders that links to external data may lead into.
+
+    Raises:
+        ModelError: A reference that is malformed, too short, or leads where it must not.
+    """
     real = path.resolve()
-    checked: dict[str, int] = {}
+    found: dict[str, tuple[Path, os.stat_result]] = {}
+    pending: list[tuple[StringStringEntryProto, Path]] = []
     for tensor in all_tensors(proto):
         expected = _byte_length(tensor, path)
         if tensor.data_location != EXTERNAL:
@@ -52,16 +77,12 @@ def resolve_references(proto: ModelProto, path: Path, size: int) -> None:
         except (KeyError, ValueError):
             raise ModelError(f"{path}: the external data of tensor {tensor.name!r} is malformed", NOT_ONNX) from None
         inside = reference.location == SELF
-        if inside:
-            try:
-                next(e for e in tensor.external_data if e.key == "location").value = real.name
-            except ValueError:
-                raise ModelError(f"the name of {path} is not UTF-8, which an .onnx needs", "rename the file") from None
-            available = size
-        else:
-            if reference.location not in checked:
-                checked[reference.location] = _external_size(path, reference.location)
-            available = checked[reference.location]
+        if not inside and reference.location not in found:
+            found[reference.location] = _find_external(path, reference.location, allowed)
+        target, available = real, size
+        if not inside:
+            target, available = found[reference.location][0], found[reference.location][1].st_size
+        pending.append((next(e for e in tensor.external_data if e.key == "location"), target))
         length = reference.length if reference.length >= 0 else expected
         if expected is None or length != expected:
             raise ModelError(
@@ -74,32 +95,50 @@ def resolve_references(proto: ModelProto, path: Path, size: int) -> None:
                 f"{real.name if inside else reference.location}, which has {available}",
                 "the external data file is truncated or belongs to another model",
             )
+    # onnxruntime reads below one folder: the nearest that holds the model and all that its links lead to.
+    folder = Path(os.path.commonpath([real.parent, *(target.parent for target, _ in found.values())]))
+    for entry, target in pending:
+        try:
+            entry.value = target.relative_to(folder).as_posix()
+        except ValueError:
+            raise ModelError(f"the name of {path} is not UTF-8, which an .onnx needs", "rename the file") from None
+    return Outside(folder, tuple((target, file_identity(status)) for target, status in found.values()))
 
 
-def _external_size(path: Path, location: str) -> int:
-    """Size in bytes of an external data file that is safe to read; the rules of onnx.checker and two more."""
+def _find_external(path: Path, location: str, allowed: Sequence[Path]) -> tuple[Path, os.stat_result]:
+    """An external data file that is safe to read, its links followed; the rules of onnx.checker and two more."""
     where = Path(location)
     hint = "keep external data beside the model as a plain file, or save the model as one file"
     if not location or "\0" in location:
         raise ModelError(f"{path}: an external data location is empty or malformed", hint)
     if where.is_absolute() or ".." in where.parts or "\\" in location or ":" in location:
         raise ModelError(f"{path}: external data {location!r} points outside the model's folder", hint)
-    here = path.parent
-    for part in where.parts:
-        here = here / part
-        if here.is_symlink():
-            raise ModelError(f"{path}: external data {location!r} is behind a symbolic link", hint)
+    here = path.parent / where
     try:
-        status = here.stat()
-    except OSError:
+        target = here.resolve(strict=True)
+        status = target.stat()
+    except (OSError, RuntimeError):
         raise ModelError(f"{path}: external data file {location!r} is missing", f"put it in {path.parent}") from None
     if not stat.S_ISREG(status.st_mode):
         raise ModelError(f"{path}: external data {location!r} is not a plain file", hint)
+    if any(target.is_relative_to(folder.resolve()) for folder in allowed):
+        return target, status
+    named = f"if you trust that folder, allow links into it: --allow-links {target.parent}"
+    steps = [path.parent.joinpath(*where.parts[: n + 1]) for n in range(len(where.parts))]
+    # A cache of models lays the model and its data behind links of one kind, into one folder.
+    alike = path.is_symlink() and target.parent == path.resolve().parent
+    if any(step.is_symlink() for step in steps) and not alike:
+        raise ModelError(f"{path}: external data {location!r} is behind a symbolic link", named)
     if status.st_nlink > 1:
-        raise ModelError(f"{path}: external data {location!r} is behind a hard link", hint)
-    if here.resolve().parent != path.resolve().parent / where.parent:
-        raise ModelError(f"{path}: external data {location!r} does not lie beside the model's own file", hint)
-    return status.st_size
+        raise ModelError(f"{path}: external data {location!r} is behind a hard link", named)
+    if target.parent != path.resolve().parent / where.parent and not alike:
+        raise ModelError(f"{path}: external data {location!r} does not lie beside the model's own file", named)
+    return target, status
+
+
+def file_identity(status: os.stat_result) -> tuple[int, int, int]:
+    """What changes when a file is written again: (inode, size in bytes, time of change in nanoseconds)."""
+    return (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _byte_length(tensor: TensorProto, path: Path) -> int | None:

@@ -8,7 +8,7 @@ onnxruntime maps the weights it really needs from the file itself.
 
 from __future__ import annotations
 
-import os
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +20,7 @@ import onnx
 from numpy.typing import NDArray
 
 from inspector.errors import ModelError, listing
-from inspector.graph.external import read_reference
+from inspector.graph.external import file_identity, read_reference
 from inspector.graph.nodes import node_inputs
 from inspector.graph.operators import value_inputs
 from inspector.graph.wire import EXTERNAL
@@ -63,7 +63,10 @@ class Graph:
 
     proto: the ModelProto with weights above 1 KiB as references, Constant nodes turned into initializers and inlined
     local functions. Tensor names are those of the file.
-    sha256: hex digest of the whole file.
+    sha256: hex digest of the .onnx file itself; see :attr:`digest` for weights that lie outside of it.
+    size: bytes of the file and of its external data.
+    folder: what the locations of external data are relative to; links are followed.
+    allow_links: folders that links to external data were allowed to lead into.
     """
 
     path: Path
@@ -73,7 +76,9 @@ class Graph:
     inputs: tuple[Input, ...]
     outputs: tuple[str, ...]
     metadata: Mapping[str, str]
-    _identity: tuple[int, int, int] = field(repr=False, default=(0, 0, 0))
+    folder: Path
+    allow_links: tuple[Path, ...] = ()
+    _identities: tuple[tuple[Path, tuple[int, int, int]], ...] = field(repr=False, default=())
 
     @property
     def nodes(self) -> Sequence[NodeProto]:
@@ -82,9 +87,24 @@ class Graph:
         return nodes
 
     @property
-    def folder(self) -> Path:
-        """The folder that external-data locations are relative to."""
-        return self.path.resolve().parent
+    def external_files(self) -> tuple[Path, ...]:
+        """The files beside the model that hold weights of it; links are followed."""
+        return tuple(path for path, _ in self._identities[1:])
+
+    @cached_property
+    def digest(self) -> str:
+        """What the model *is*: hex SHA-256 of the file, and of its external data where it has any.
+
+        Equal to :attr:`sha256` for a model in one file. External data is read once, when this is first asked for.
+        """
+        if not self.external_files:
+            return self.sha256
+        self.check_unchanged()
+        total = hashlib.sha256(self.sha256.encode())
+        for path in self.external_files:
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+        return total.hexdigest()
 
     @property
     def opset(self) -> int:
@@ -166,13 +186,14 @@ class Graph:
         return array
 
     def check_unchanged(self) -> None:
-        """Raises ModelError when the file on disk is no longer the one that was read."""
-        try:
-            now = file_identity(self.path.stat())
-        except OSError as error:
-            raise ModelError(f"{self.path} cannot be read any more: {error.strerror}") from None
-        if now != self._identity:
-            raise ModelError(f"{self.path} was changed while it was open", "open it again")
+        """Raises ModelError when the file on disk, or its external data, is no longer what was read."""
+        for path, before in self._identities:
+            try:
+                now = file_identity(path.stat())
+            except OSError as error:
+                raise ModelError(f"{path} cannot be read any more: {error.strerror}") from None
+            if now != before:
+                raise ModelError(f"{path} was changed while it was open", "open it again")
 
     def needed(self, outputs: Iterable[str], stop: Iterable[str] = ()) -> tuple[set[int], set[str]]:
         """The node indices that `outputs` depend on, and the tensors read from outside, not going past `stop`."""
@@ -260,8 +281,3 @@ class Graph:
 
 
 _FLOATS = frozenset({1, 10, 11, 16})  # FLOAT, FLOAT16, DOUBLE, BFLOAT16
-
-
-def file_identity(status: os.stat_result) -> tuple[int, int, int]:
-    """What changes when a file is written again: (inode, size in bytes, time of change in nanoseconds)."""
-    return (status.st_ino, status.st_size, status.st_mtime_ns)

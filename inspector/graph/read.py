@@ -6,7 +6,7 @@ import hashlib
 import mmap
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,8 @@ import onnx
 
 from inspector.errors import ModelError
 from inspector.graph.check import check_graph
-from inspector.graph.external import resolve_references
-from inspector.graph.graph import Graph, Input, file_identity
+from inspector.graph.external import file_identity, resolve_references
+from inspector.graph.graph import Graph, Input
 from inspector.graph.nodes import GRAPHS, all_tensors
 from inspector.graph.normalise import normalise_model
 from inspector.graph.shapes import shape_of
@@ -25,11 +25,17 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 
-def read_graph(path: str | os.PathLike[str]) -> Graph:
+def read_graph(path: str | os.PathLike[str], allow_links: Sequence[str | os.PathLike[str]] = ()) -> Graph:
     """Read the structure of an .onnx file; weights stay in the file.
 
-    Raises ModelError: no such file, not an ONNX model, truncated, operators of a domain nobody knows, external data
-    that is missing, outside the model's folder, behind a link or too short.
+    Args:
+        path: The file.
+        allow_links: Folders that links to external data may lead into. A model that is opened through a link may have
+            its data behind links into the same folder as it is; any other link is refused.
+
+    Raises:
+        ModelError: No such file, not an ONNX model, truncated, operators of a domain nobody knows, external data that
+            is missing, outside the model's folder, behind a link or too short.
     """
     given = Path(path)
     try:
@@ -51,18 +57,21 @@ def read_graph(path: str | os.PathLike[str]) -> Graph:
     except ValueError as error:  # an embedded null byte in the path
         raise ModelError(f"{str(given)!r} is not a path: {error}") from None
     proto = _parse(structure, given)
-    resolve_references(proto, given, status.st_size)
+    allowed = tuple(Path(folder).absolute() for folder in allow_links)
+    outside = resolve_references(proto, given, status.st_size, allowed)
     proto = normalise_model(proto, given)
     initial = {t.name for t in proto.graph.initializer} | {t.values.name for t in proto.graph.sparse_initializer}
     graph = Graph(
         path=given,
         sha256=digest,
-        size=status.st_size,
+        size=status.st_size + sum(size for _, (_, size, _) in outside.files),
         proto=proto,
         inputs=tuple(_input(v, given) for v in proto.graph.input if v.name not in initial),
         outputs=tuple(v.name for v in proto.graph.output),
         metadata={p.key: p.value for p in proto.metadata_props},
-        _identity=file_identity(status),
+        folder=outside.folder,
+        allow_links=allowed,
+        _identities=((given, file_identity(status)), *outside.files),
     )
     check_graph(graph)
     return graph

@@ -66,7 +66,12 @@ class Model:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = {"provider": self.provider, "threads": self.threads, "metadata": self.reads_metadata}
+        options = {
+            "provider": self.provider,
+            "threads": self.threads,
+            "metadata": self.reads_metadata,
+            "allow_links": self.graph.allow_links,
+        }
         return _open_again, (type(self), self.path, self.path.resolve(), self.sha256, options)
 
     def __copy__(self) -> Self:
@@ -84,8 +89,13 @@ class Model:
 
     @property
     def sha256(self) -> str:
-        """Hex digest of the file."""
+        """Hex digest of the file itself."""
         return self.graph.sha256
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of the file and of the weights that lie outside of it: what identifies the model."""
+        return self.graph.digest
 
     @property
     def labels(self) -> tuple[str, ...] | None:

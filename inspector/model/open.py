@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import TypeVar, overload
 
@@ -25,6 +25,7 @@ def open_model(
     provider: str = "auto",
     threads: int | None = None,
     metadata: bool = True,
+    allow_links: Sequence[str | PathLike[str]] = (),
     warn: Callable[[str], None] | None = None,
 ) -> Model: ...
 
@@ -36,6 +37,7 @@ def open_model(
     provider: str = "auto",
     threads: int | None = None,
     metadata: bool = True,
+    allow_links: Sequence[str | PathLike[str]] = (),
     warn: Callable[[str], None] | None = None,
     cls: type[M],
 ) -> M: ...
@@ -47,6 +49,7 @@ def open_model(
     provider: str = "auto",
     threads: int | None = None,
     metadata: bool = True,
+    allow_links: Sequence[str | PathLike[str]] = (),
     warn: Callable[[str], None] | None = None,
     cls: type[Model] = Model,
 ) -> Model:
@@ -57,6 +60,7 @@ def open_model(
         provider: auto, cpu, cuda, ...; see :func:`inspector.runtime.choose_providers`.
         threads: Threads for onnxruntime, 1 to 1024; None takes all cores that this process may use.
         metadata: False ignores the metadata document that the file carries.
+        allow_links: Folders that links to external data may lead into; see :func:`inspector.graph.read_graph`.
         warn: Gets a line where something is noteworthy but not wrong.
         cls: The class of the result, :class:`Model` or a subclass of it.
 
@@ -70,7 +74,7 @@ def open_model(
     """
     if threads is not None and not 1 <= threads <= 1024:
         raise UsageError(f"threads {threads} is not between 1 and 1024")
-    graph = read_graph(path)
+    graph = read_graph(path, allow_links)
     document = read_metadata(graph.metadata) if metadata else Metadata()
     image_input = find_image_input(graph)
     assumed: list[str] = []
