@@ -1,7 +1,7 @@
 """ELPV: 2,624 electroluminescence pictures of solar cells, defective or not, by `inspector finetune`.
 
     pip install --no-deps elpv-dataset==1.0.0.post1
-    python tests/benchmarks/bench_elpv.py split elpv.csv           # then the command line in the README
+    python tests/benchmarks/bench_elpv.py split elpv.csv           # then the command line in docs/solar-cells.md
     python tests/benchmarks/bench_elpv.py choose FOLDER            # candidates on the validation pictures of seed 0
     python tests/benchmarks/bench_elpv.py run FOLDER               # three seeds, judged on the held-out quarter
     python tests/benchmarks/bench_elpv.py draw FOLDER              # heatmaps of the model of seed 0
@@ -53,7 +53,7 @@ CANDIDATES = (
     (*CUT, *TURNS, *FASTER, *NORMS, "--mixup", "0.2"),
     (*CUT, *TURNS, *FAST),
 )
-"""What `choose` tries; the README says what came of which, and of a few that are not repeated here."""
+"""What `choose` tries; docs/solar-cells.md says what came of which, and of a few that are not repeated here."""
 
 CHOSEN = 8
 FINAL = ("--joint-epochs", "24", "--val", "0.1", "--poses", "hflip,vflip,rotate")

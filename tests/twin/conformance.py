@@ -1,4 +1,4 @@
-"""The onnx package's own test cases, run on the twin. As a script it prints the table for the README:
+"""The onnx package's own test cases, run on the twin. As a script it prints the table of docs/operators.md:
 
 python -m tests.twin.conformance
 """
@@ -174,7 +174,7 @@ def table(results: Iterable[Outcome], across: int = 4) -> str:
 
 
 def summary(results: Iterable[Outcome]) -> str:
-    """The README's section: the table, the total, and what did not pass and why."""
+    """What docs/operators.md ends with: the table, the total, and what did not pass and why."""
     found = list(results)
     lines = [table(found), "", f"{sum(not o.error for o in found)} of {len(found)} cases pass. The others:", ""]
     for why in dict.fromkeys(IMPOSSIBLE.values()):

@@ -15,7 +15,7 @@ from inspector.twin import supported_operators  # noqa: E402
 from tests.twin.compared import COMPARED  # noqa: E402
 from tests.twin.conformance import Case, Outcome, disk_cases, node_cases, outcomes, summary, table  # noqa: E402
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+OPERATORS = Path(__file__).resolve().parents[2] / "docs" / "operators.md"
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,6 @@ def test_table_counts(own_types: list[Outcome]) -> None:
     assert "| HardSwish | 1 of 1 |" in table(own_types, across=1)
 
 
-@pytest.mark.skipif(not onnx.__version__.startswith("1.23."), reason="the README counts the cases of onnx 1.23")
-def test_the_readme_has_the_table(own_types: list[Outcome]) -> None:
-    assert summary(own_types) in README.read_text("utf-8")
+@pytest.mark.skipif(not onnx.__version__.startswith("1.23."), reason="the page counts the cases of onnx 1.23")
+def test_the_page_of_operators_has_the_table(own_types: list[Outcome]) -> None:
+    assert summary(own_types) in OPERATORS.read_text("utf-8")
