@@ -64,7 +64,7 @@ def test_what_a_page_names_is_there(page: Path) -> None:
     files = re.findall(r"`((?:inspector|exporters|tests|models|docs|\.github)/[\w./-]*)`", text)
     missing = [name for name in files if not (ROOT / name).exists() and not re.search(r"NAME|FOLDER", name)]
     assert not missing
-    links = [link for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)]
+    links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)
     assert not [link for link in links if not (page.parent / link).exists()]
 
 

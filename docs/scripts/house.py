@@ -71,23 +71,23 @@ def draw() -> str:
         lines += [_box(start + k * (WIDTH + GAP), y, name) for k, name in enumerate(row)]
     first = next(k for k, row in enumerate(rows) if "pages" in row)
     lines += [_box(side, top + (first + k) * ROW, name) for k, name in enumerate(MAKERS)]
-    frame = (side - 10, top + first * ROW - 10, WIDTH + 20, (len(MAKERS) - 1) * ROW + HEIGHT + 20)
+    x, y = side - 10, top + first * ROW - 10
+    wide, down = WIDTH + 20, (len(MAKERS) - 1) * ROW + HEIGHT + 20
     lines.append(
-        '<rect x="{}" y="{}" width="{}" height="{}" rx="8" fill="none" stroke="#777777" stroke-dasharray="4 3"/>'.format(
-            *frame
-        )
+        f'<rect x="{x}" y="{y}" width="{wide}" height="{down}" rx="8" fill="none" stroke="#777777" '
+        'stroke-dasharray="4 3"/>'
     )
     centre = side + WIDTH / 2
     caller = left + (inner + WIDTH) / 2
-    lines.append(_bent(f"M{caller} {top + HEIGHT / 2} H{centre} V{frame[1] - 1}"))
-    base = next(k for k, row in enumerate(rows) if "model" in row)
-    right = left + (inner + len(rows[base]) * (WIDTH + GAP) - GAP) / 2
-    lines.append(_bent(f"M{centre} {frame[1] + frame[3]} V{top + base * ROW + HEIGHT / 2} H{right + 1}"))
+    lines.append(_bent(f"M{caller} {top + HEIGHT / 2} H{centre} V{y - 1}"))
+    callee = next(k for k, row in enumerate(rows) if "cam" in row)
+    right = left + (inner + len(rows[callee]) * (WIDTH + GAP) - GAP) / 2
+    lines.append(_bent(f"M{x} {top + callee * ROW + HEIGHT / 2} H{right + 1}"))
     legend = top + len(rows) * ROW + 18
     lines += [
         f'<rect x="{left}" y="{legend - 12}" width="16" height="16" rx="3" fill="#fde3c8" stroke="#b4690e"/>',
         f'<text x="{left + 24}" y="{legend + 1}" text-anchor="start" fill="#222222">'
-        "needs torch. An arrow: may import everything below, never above.</text>",
+        "needs torch. An arrow: may import this row and everything below it, nothing above.</text>",
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
         '<path d="M0 0 L8 4 L0 8 z" fill="#777777"/></marker></defs>',
         "</svg>",
