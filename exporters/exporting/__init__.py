@@ -2,6 +2,6 @@
 
 from exporters.exporting.checks import ExportError
 from exporters.exporting.export import Exported, export_onnx
-from exporters.exporting.parity import Parity, ParityError
+from exporters.exporting.parity import ParityError
 
-__all__ = ["ExportError", "Exported", "Parity", "ParityError", "export_onnx"]
+__all__ = ["ExportError", "Exported", "ParityError", "export_onnx"]

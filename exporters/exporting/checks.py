@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from exporters.needs import nn, quiet, torch
+from inspector.compare import TOLERANCE
 from inspector.errors import InspectorError, listing, one_line
 
 _NAMES_OF_SCORES = ("logits", "out", "output", "scores", "prediction", "pred")
-_SAME = 1e-3
-"""Largest difference between two runs, as a share of the largest score; batching alone changes about 1e-6."""
 
 
 class ExportError(InspectorError):
@@ -114,7 +113,7 @@ def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
     if a.shape != b.shape:
         return False
     # NaN equals NaN here: that is for the comparison of layers to find, which can name the layer.
-    return torch.allclose(a, b, rtol=0, atol=_SAME * float(a.nan_to_num().abs().max()) + 1e-12, equal_nan=True)
+    return torch.allclose(a, b, rtol=0, atol=TOLERANCE * float(a.nan_to_num().abs().max()) + 1e-12, equal_nan=True)
 
 
 def _leaves(module: nn.Module, pictures: torch.Tensor) -> Sequence[tuple[str, object]]:

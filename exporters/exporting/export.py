@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 import inspector
 from exporters.exporting.checks import ExportError, check_answers, check_deterministic, evaluating
-from exporters.exporting.parity import Parity, ParityError, compare, onnx_values, torch_values
+from exporters.exporting.parity import ParityError, compare, onnx_values, torch_values
 from exporters.needs import nn, quiet, torch
 from exporters.sources import Source, source_of
+from inspector.compare import Agreement
 from inspector.errors import UsageError, listing, one_line
 from inspector.files import atomic_path
 from inspector.graph import Graph, read_graph
@@ -55,7 +56,7 @@ class Exported:
     sha256: str
     size: int
     layers: tuple[Layer, ...]
-    parity: tuple[Parity, ...]
+    parity: tuple[Agreement, ...]
     metadata: Metadata
     picture: str
     notes: tuple[str, ...] = ()
@@ -460,7 +461,7 @@ def _prove(
     program: torch.export.ExportedProgram,
     picture: NDArray[Any],
     own: Mapping[str, torch.Tensor],
-) -> tuple[Parity, ...]:
+) -> tuple[Agreement, ...]:
     """Every output of the written file against torch on one picture, in topological order.
 
     tensors: fx node -> tensor of the file. own: fx node -> what the network itself gives there for the picture.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,25 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.needs import quiet, torch
+from inspector.compare import TOLERANCE, Agreement, compare_layer, find_worst
 from inspector.errors import InspectorError, listing
 from inspector.runtime import load_runtime
-
-TOLERANCE = 1e-3
-"""Largest difference that is let pass, as a share of the layer's largest magnitude."""
-
-
-@dataclass(frozen=True)
-class Parity:
-    """One layer's agreement on one picture.
-
-    max_abs: largest absolute difference between torch and onnxruntime; inf where shapes differ or a value is NaN.
-    scale: largest magnitude of the layer in torch. ok: max_abs <= TOLERANCE * scale.
-    """
-
-    layer: str
-    max_abs: float
-    scale: float
-    ok: bool
 
 
 class ParityError(InspectorError):
@@ -41,12 +23,12 @@ class ParityError(InspectorError):
 
     kind = "parity"
 
-    def __init__(self, message: str, hint: str = "", parity: Sequence[Parity] = ()) -> None:
+    def __init__(self, message: str, hint: str = "", parity: Sequence[Agreement] = ()) -> None:
         super().__init__(message, hint)
         self.parity = tuple(parity)
 
 
-def compare(reference: Mapping[str, NDArray[Any]], exported: Mapping[str, NDArray[Any]]) -> tuple[Parity, ...]:
+def compare(reference: Mapping[str, NDArray[Any]], exported: Mapping[str, NDArray[Any]]) -> tuple[Agreement, ...]:
     """The table for the layers of `reference`, in its order.
 
     Raises ParityError when a layer is off by more than the tolerance, is missing from `exported`, or when there is
@@ -56,11 +38,11 @@ def compare(reference: Mapping[str, NDArray[Any]], exported: Mapping[str, NDArra
         raise ParityError("no layer was compared, so nothing is known about the exported graph", "expose some layers")
     if missing := [name for name in reference if name not in exported]:
         raise ParityError(f"the exported graph does not give {listing(missing)}, so they cannot be compared")
-    table = tuple(_row(name, value, exported[name]) for name, value in reference.items())
+    table = tuple(compare_layer(name, value, exported[name], finite=True) for name, value in reference.items())
     if bad := [row for row in table if not row.ok]:
-        worst = max(bad, key=lambda row: row.max_abs / row.scale if row.scale else math.inf)
+        worst = find_worst(bad)
         first = bad[0]
-        if not math.isfinite(first.scale):
+        if not np.isfinite(reference[first.layer]).all():
             reason = f"layer {first.layer!r} has values that are not finite in torch"
         else:
             reason = (
@@ -74,16 +56,6 @@ def compare(reference: Mapping[str, NDArray[Any]], exported: Mapping[str, NDArra
             table,
         )
     return table
-
-
-def _row(layer: str, ours: NDArray[Any], theirs: NDArray[Any]) -> Parity:
-    scale = float(np.abs(ours).max()) if ours.size else 0.0
-    if ours.shape != theirs.shape:
-        return Parity(layer, math.inf, scale, False)
-    difference = float(np.abs(ours - theirs).max()) if ours.size else 0.0
-    if math.isnan(difference) or not math.isfinite(scale):
-        return Parity(layer, math.inf, scale, False)
-    return Parity(layer, difference, scale, difference <= TOLERANCE * scale)
 
 
 def torch_values(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import inspector
-from exporters.exporting.parity import TOLERANCE, ParityError
+from exporters.exporting.parity import ParityError
 from exporters.finetuning import checkpoint
 from exporters.finetuning.network import file_digest
 from exporters.finetuning.norms import folded
@@ -21,6 +21,7 @@ from exporters.needs import torch
 from exporters.planning.dataset import Dataset, Sample
 from exporters.planning.head import replace_weights
 from exporters.planning.plan import FineTunePlan
+from inspector.compare import Agreement, compare_layer
 from inspector.files import atomic_path
 from inspector.graph import Graph
 from inspector.image import open_image
@@ -36,13 +37,13 @@ SHIPPED_TOLERANCE = 2e-2
 class FinishedModel:
     """The .onnx of a run.
 
-    parity: (layer, largest difference between torch and onnxruntime on a picture, scale). trained: names of the
+    parity: of every output on a picture, torch against onnxruntime. trained: names of the
     initializers that learned. frozen: SHA-256 of those that the plan says are frozen, in the base and in the file.
     agreement: largest difference of a validation score between the training and the file, as a share of the largest.
     """
 
     model: Model
-    parity: tuple[tuple[str, float, float], ...]
+    parity: tuple[Agreement, ...]
     trained: tuple[str, ...]
     frozen: tuple[str, str]
     agreement: float
@@ -129,9 +130,8 @@ def _write(
     replace_weights(start.graph, target, arrays, {KEY: document.dumps()})
 
 
-def check_parity(graph: Graph, model: Model, dataset: Dataset) -> tuple[tuple[str, float, float], ...]:
-    """(layer, largest difference, scale) of every output of the file on one validation picture, torch against
-    onnxruntime. Raises TwinMismatch."""
+def check_parity(graph: Graph, model: Model, dataset: Dataset) -> tuple[Agreement, ...]:
+    """Every output of the file on one validation picture, torch against onnxruntime. Raises TwinMismatch."""
     names = {layer.tensor: layer.name for layer in model.layers}
     outputs = [name for name in graph.outputs if name in graph.producer_of]
     tensor = model.preprocess.tensor(open_image(dataset.val[0].path))
@@ -140,9 +140,8 @@ def check_parity(graph: Graph, model: Model, dataset: Dataset) -> tuple[tuple[st
         build_twin(graph, outputs, shapes={model.input.name: tensor.shape}),
         graph,
         {model.input.name: np.repeat(tensor, batch, axis=0)},
-        tolerance=TOLERANCE,
     )
-    return tuple((names.get(a.tensor, a.tensor), a.max_abs, a.scale) for a in found)
+    return tuple(replace(row, layer=names.get(row.layer, row.layer)) for row in found)
 
 
 def _agreement(model: Model, phase: Phase, trainer: Trainer, dataset: Dataset) -> float:
@@ -151,13 +150,13 @@ def _agreement(model: Model, phase: Phase, trainer: Trainer, dataset: Dataset) -
     tensors = [model.preprocess.tensor(open_image(s.path)) for s in samples]
     theirs = np.concatenate([model.scores(t) for t in tensors])
     ours = trainer.scores(phase.network.to(trainer.device), phase.val)[: len(samples)]
-    worst = float(np.abs(ours - theirs).max() / max(float(np.abs(ours).max()), 1e-12))
-    if not worst <= SHIPPED_TOLERANCE:
+    found = compare_layer("scores", ours, theirs, tolerance=SHIPPED_TOLERANCE)
+    if not found.ok:
         raise ParityError(
-            f"the scores of the written file differ from those of the training by {worst:.1%} of the largest",
+            f"the scores of the written file differ from those of the training by {found.relative:.1%} of the largest",
             "this should not happen: please report it with the base",
         )
-    return worst
+    return found.relative
 
 
 def export_run(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Model:

@@ -37,6 +37,7 @@ from exporters.planning.options import FineTuneOptions
 from exporters.planning.plan import FineTunePlan, make_plan
 from exporters.sources.weights import file_record
 from inspector.ascent.network import choose_device
+from inspector.compare import Agreement
 from inspector.errors import InspectorError, OutputError, UsageError, listing
 from inspector.files import output_folder, write_text
 from inspector.model import Model, open_model
@@ -59,7 +60,7 @@ class FineTuneResult:
     it was. frozen: its SHA-256 `before` and `after`, in the `file` and in the network that each phase trained (with the
     statistics of the base's norms; of several processes one that differs, if any does). model: the .onnx; sha256: its
     digest.
-    seconds: of each phase, and of the cache. parity: (layer, largest difference between torch and onnxruntime, scale).
+    seconds: of each phase, and of the cache. parity: torch against onnxruntime.
     """
 
     run: Path
@@ -70,7 +71,7 @@ class FineTuneResult:
     model: Path
     sha256: str
     seconds: Mapping[str, float]
-    parity: tuple[tuple[str, float, float], ...]
+    parity: tuple[Agreement, ...]
     notes: tuple[str, ...]
     frozen: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -563,7 +564,7 @@ def _result_json(result: FineTuneResult) -> dict[str, Any]:
         "model": result.model.name,
         "sha256": result.sha256,
         "seconds": dict(result.seconds),
-        "parity": [list(row) for row in result.parity],
+        "parity": [[row.layer, row.max_abs, row.scale] for row in result.parity],
         "notes": list(result.notes),
     }
 
@@ -607,7 +608,7 @@ def load_result(folder: str | os.PathLike[str]) -> FineTuneResult:
             run / document["model"],
             document["sha256"],
             {**document["seconds"]},
-            tuple((str(a), float(b), float(c)) for a, b, c in document["parity"]),
+            tuple(Agreement(str(a), float(b), float(c), True) for a, b, c in document["parity"]),
             tuple(document["notes"]),
             {**document.get("frozen", {})},
         )

@@ -10,29 +10,12 @@ import numpy as np
 
 from exporters.quantizing.pictures import CalibrationPictures
 from exporters.quantizing.quantizable import Array, QuantizeError
-from inspector.compare import SignalToNoise
+from inspector.compare import LayerDrift, SignalToNoise
 from inspector.errors import listing
 from inspector.model import Model
 
 DRIFT_PICTURES = 24
 """Pictures on which every layer is compared."""
-
-
-@dataclass(frozen=True)
-class LayerDrift:
-    """What one layer lost.
-
-    Attributes:
-        layer: Its name.
-        sqnr_db: 10 log10(sum a^2 / sum (a - b)^2) with a in float and b quantized, in [-100, 100].
-        worst_channel: The channel with the lowest ratio, of those with at least 1 % of the layer's mean power.
-        worst_channel_db: Its ratio.
-    """
-
-    layer: str
-    sqnr_db: float
-    worst_channel: int
-    worst_channel_db: float
 
 
 @dataclass(frozen=True)
@@ -108,7 +91,7 @@ def measure_cost(
     answers = inputs.classify(quantized)
     pairs = list(zip(inputs.paths, expected or (), answers or (), strict=False))
     flipped = tuple(str(path) for path, a, b in pairs if a != b)
-    drift = tuple(LayerDrift(name, found.layer_db, *found.worst_channel()) for name, found in sums.items())
+    drift = tuple(found.to_drift(name) for name, found in sums.items())
     return QuantizedModel(
         path=quantized.path,
         sha256=quantized.sha256,

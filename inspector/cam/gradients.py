@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.cam.target import Target
+from inspector.compare import TOLERANCE, compare_layer
 from inspector.errors import listing
 from inspector.reverse.head import Head
 
@@ -72,7 +73,6 @@ class TwinGradient:
 
         from inspector.twin import TwinMismatch, build_twin
         from inspector.twin.types import to_array
-        from inspector.twin.verify import agreement
 
         head = self.head
         twin = build_twin(
@@ -83,11 +83,11 @@ class TwinGradient:
         )
         with torch.no_grad():
             mine = to_array(twin(*given)[head.output])
-        found = agreement(head.output, mine, np.asarray(values[head.output], np.float32), 1e-3)
+        found = compare_layer(head.output, np.asarray(values[head.output], np.float32), mine)
         if not found.ok:
             raise TwinMismatch(
                 f"the twin of the part after {head.layer!r} differs from onnxruntime at {head.output!r} by "
-                f"{found.max_abs:.3g}, where {1e-3 * found.scale:.3g} is allowed",
+                f"{found.max_abs:.3g}, where {TOLERANCE * found.scale:.3g} is allowed",
                 f"methods without gradients do not need it: {listing(['eigencam', 'ablationcam', 'reciprocam'])}",
                 [found],
             )

@@ -63,6 +63,7 @@ def export(
     import_from_here()
     from exporters.exporting import export_onnx
     from exporters.sources import load_source
+    from inspector.compare import find_worst
     from inspector.errors import UsageError
     from inspector.metadata import ACTIVATIONS
 
@@ -87,17 +88,17 @@ def export(
     written = export_onnx(loaded, out, expose=expose, **options)
     for line in written.notes:
         console.note(line)
-    rows = [{"layer": p.layer, "max_abs": p.max_abs, "scale": p.scale, "ok": p.ok} for p in written.parity]
+    rows = [row.to_json() for row in written.parity]
     names = [layer.name for layer in written.layers]
     head = console.head(None, model={"path": relative(out), "sha256": written.sha256})
     console.document({**head, "file": relative(out), "layers": names, "parity": rows, "notes": list(written.notes)})
-    worst = max(written.parity, key=lambda p: p.max_abs / p.scale if p.scale else 0.0)
+    worst = find_worst(written.parity)
     compared = [(p.layer, f"{p.max_abs:.1e}", f"{p.scale:.3g}") for p in written.parity]
     console.say(table(("layer", "difference", "scale"), compared))
     console.say(
         f"\n{out}: {written.size / 1e6:.1f} MB, {len(names)} layers, {len(written.parity)} outputs compared between "
         f"torch and onnxruntime on {written.picture}; the largest difference is "
-        f"{worst.max_abs / (worst.scale or 1):.1e} of the scale of {worst.layer}"
+        f"{worst.relative:.1e} of the scale of {worst.layer}"
     )
 
 

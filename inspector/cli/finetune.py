@@ -160,13 +160,14 @@ def document(console: Console, made: Any) -> dict[str, Any]:
         frozen_unchanged=made.frozen_unchanged,
         frozen=made.frozen,
         seconds=made.seconds,
-        parity=[{"layer": name, "max_abs": error, "scale": scale} for name, error, scale in made.parity],
+        parity=[row.to_json() for row in made.parity],
         notes=list(made.notes),
     )
 
 
 def show(made: Any) -> str:
     """The same for people."""
+    from inspector.compare import find_worst
     from inspector.image.poses import mean_over
 
     best = made.best
@@ -188,10 +189,10 @@ def show(made: Any) -> str:
     lines.append(f"recall: {', '.join(recalls[:12])}{more}")
     lines += [f"note: {line}" for line in made.notes if "joint phase did not" in line]
     lines.append(f"frozen: the weights and statistics that were frozen {_frozen(made)}")
-    worst = max(made.parity, key=lambda row: row[1] / row[2] if row[2] else 0.0)
+    worst = find_worst(made.parity)
     lines.append(
         f"{made.model}: {len(made.parity)} outputs agree between torch and onnxruntime; the largest difference is "
-        f"{worst[1] / (worst[2] or 1):.1e} of the scale of {worst[0]}"
+        f"{worst.relative:.1e} of the scale of {worst.layer}"
     )
     lines.append("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in made.seconds.items()))
     model, run = quote(relative(made.model)), quote(relative(made.run))

@@ -11,6 +11,7 @@ from inspector.extras import need
 
 need("torch", "torch", "the twin needs torch")
 
+from inspector.compare import Agreement
 from inspector.twin.builder import build_twin
 from inspector.twin.module import Twin, write_back
 from inspector.twin.support import (
@@ -19,7 +20,7 @@ from inspector.twin.support import (
     supported_operators,
     unsupported,
 )
-from inspector.twin.verify import Agreement, TwinMismatch, verify_twin
+from inspector.twin.verify import TwinMismatch, verify_twin
 
 __all__ = [
     "Agreement",

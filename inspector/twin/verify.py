@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from inspector.compare import TOLERANCE, Agreement, compare_layer
 from inspector.errors import InspectorError, UsageError, listing
 from inspector.twin.types import to_array, to_tensor
 
@@ -18,26 +18,6 @@ if TYPE_CHECKING:
 
     from inspector.graph import Graph
     from inspector.twin.module import Twin
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How near one tensor of the twin is to onnxruntime's.
-
-    max_abs: the largest absolute difference. scale: the largest absolute value that onnxruntime gives. ok: whether
-    max_abs is at most tolerance * scale, and both are finite in the same places. note: why nothing could be measured.
-    """
-
-    tensor: str
-    max_abs: float
-    scale: float
-    ok: bool
-    note: str = ""
-
-    @property
-    def relative(self) -> float:
-        """max_abs / scale, the tolerance that would have been needed."""
-        return self.max_abs / self.scale if self.scale else (0.0 if self.max_abs == 0 else float("inf"))
 
 
 class TwinMismatch(InspectorError):
@@ -55,7 +35,7 @@ def verify_twin(
     graph: Graph,
     feeds: Mapping[str, NDArray[Any]],
     *,
-    tolerance: float = 1e-3,
+    tolerance: float = TOLERANCE,
     tensors: Sequence[str] | None = None,
 ) -> list[Agreement]:
     """Runs the twin and onnxruntime on the same input and compares `tensors` (default: the twin's outputs).
@@ -86,9 +66,9 @@ def verify_twin(
     every = [name for name in twin.computed if name in graph.producer_of]
     located = _compare(twin, graph, feeds, list(dict.fromkeys((*every, *wanted))), tolerance)
     first = next((a for a in located if not a.ok), None) or next(a for a in agreements if not a.ok)
-    node = graph.nodes[graph.producer_of[first.tensor]] if first.tensor in graph.producer_of else None
+    node = graph.nodes[graph.producer_of[first.layer]] if first.layer in graph.producer_of else None
     made_by = f", made by {node.op_type} node {node.name!r}" if node is not None else ""
-    where = f"the twin differs from onnxruntime at tensor {first.tensor!r}{made_by}"
+    where = f"the twin differs from onnxruntime at tensor {first.layer!r}{made_by}"
     if first.note:
         raise TwinMismatch(f"{where}: it {first.note}", "without the twin, use the onnxruntime side", located)
     raise TwinMismatch(
@@ -129,11 +109,11 @@ def _compare(
     order = sorted(mine, key=lambda name: graph.producer_of.get(name, -1))
     shown = set(wanted)
     return [
-        agreement(
+        compare_layer(
             name,
-            mine[name],
             theirs[name],
-            tolerance,
+            mine[name],
+            tolerance=tolerance,
             step=1.0 if name in forced and theirs[name].dtype.kind in "iu" else 0.0,
         )
         for name in order
@@ -168,24 +148,6 @@ def quantises(node: NodeProto) -> bool:
     """Whether a node rounds to integers, where the last bit of its input decides between two of them."""
     rounding = ("QuantizeLinear", "DynamicQuantizeLinear", "QGemm")
     return node.op_type in rounding or node.op_type.startswith("QLinear")
-
-
-def agreement(name: str, mine: NDArray[Any], theirs: NDArray[Any], tolerance: float, step: float = 0.0) -> Agreement:
-    """Compares two arrays; other shapes, and nan or infinity in other places, never agree.
-
-    step: a difference that is allowed whatever the scale.
-    """
-    if mine.shape != theirs.shape:
-        return Agreement(name, float("inf"), 0.0, False, f"has shape {mine.shape} and not {theirs.shape}")
-    if theirs.size == 0:
-        return Agreement(name, 0.0, 0.0, True)
-    a, b = mine.astype(np.float64), theirs.astype(np.float64)
-    finite = np.isfinite(b)
-    same = bool(np.array_equal(np.isfinite(a), finite)) and np.array_equal(a[~finite], b[~finite], equal_nan=True)
-    scale = float(np.abs(b[finite]).max(initial=0.0))
-    worst = float(np.abs(a[finite] - b[finite]).max(initial=0.0)) if same else float("inf")
-    note = "" if same else "has nan or infinity in other places"
-    return Agreement(name, worst, scale, worst <= max(tolerance * scale, step), note)
 
 
 def _onnxruntime(graph: Graph, feeds: Mapping[str, NDArray[Any]], tensors: Sequence[str]) -> dict[str, NDArray[Any]]:

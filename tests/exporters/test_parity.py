@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from exporters.exporting.parity import TOLERANCE, ParityError, compare, onnx_values
+from exporters.exporting.parity import ParityError, compare, onnx_values
+from inspector.compare import TOLERANCE
 from inspector.errors import MissingExtra
 
 

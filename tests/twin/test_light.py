@@ -35,4 +35,4 @@ def test_every_tensor_agrees(path: Path) -> None:
     for node in graph.nodes:
         if depending & set(node.input):
             depending.update(node.output)
-    assert {a.tensor for a in found} >= depending - {picture.name}
+    assert {a.layer for a in found} >= depending - {picture.name}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from inspector.audit.result import Finding, NotChecked, Verdict, Where, at_most
 from inspector.audit.subject import Subject, half
 from inspector.audit.table import Limit, Limits, check
+from inspector.compare import TOLERANCE
 from inspector.errors import MissingExtra
 
 
@@ -13,7 +14,7 @@ from inspector.errors import MissingExtra
     family="numerics",
     title="The torch twin agrees with the runtime",
     limits={
-        "max": Limit(1e-3, "largest difference in a layer, as a share of its largest value", low=0),
+        "max": Limit(TOLERANCE, "largest difference in a layer, as a share of its largest value", low=0),
         "max_half": Limit(0.1, "the same for a network in half precision, which the twin computes in single", low=0),
     },
 )
@@ -42,8 +43,8 @@ def twin(subject: Subject, limits: Limits) -> Verdict:
         agreements = list(error.agreements)
         findings = [
             Finding(
-                f"the twin differs in {names.get(a.tensor, a.tensor)} by {a.relative:.1e} of its scale", a.relative,
-                tolerance, Where(names.get(a.tensor, a.tensor), None, name),
+                f"the twin differs in {names.get(a.layer, a.layer)} by {a.relative:.1e} of its scale", a.relative,
+                tolerance, Where(names.get(a.layer, a.layer), None, name),
             )
             for a in agreements if not a.ok
         ] or [Finding(error.message)]  # fmt: skip
@@ -54,7 +55,7 @@ def twin(subject: Subject, limits: Limits) -> Verdict:
     if not compared:
         raise NotChecked("every tensor is an integer")
     worst = max(compared, key=lambda a: a.relative)
-    where = Where(names.get(worst.tensor, worst.tensor), None, name)
+    where = Where(names.get(worst.layer, worst.layer), None, name)
     message = f"the twin agrees in {len(agreements)} tensors, at worst to {worst.relative:.1e} of the scale"
     message += f"; {len(stepped)} of integers by one step" if stepped else ""
     return at_most(worst.relative, tolerance, message, where=where)
