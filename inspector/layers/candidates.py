@@ -4,47 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from inspector.graph import Graph, attributes, is_standard, node_inputs, shape_of
+from onnx import TensorProto
+
+from inspector.graph import Graph, attributes, operator_of, shape_of
 from inspector.layers.layer import Size
-from inspector.layers.layout import inferred_shapes, layout_of
+from inspector.layers.layout import infer_values, known_shape, layout_of
 
 if TYPE_CHECKING:
-    from onnx import NodeProto
+    from onnx import NodeProto, ValueInfoProto
 
-_KINDS = {
-    "conv": "Conv ConvTranspose ConvInteger QLinearConv FusedConv DeformConv QLinearConvTranspose NhwcConv",
-    "norm": "BatchNormalization InstanceNormalization GroupNormalization LayerNormalization LRN RMSNormalization "
-    "MeanVarianceNormalization LpNormalization SkipLayerNormalization GroupNorm",
-    "activation": "Relu LeakyRelu PRelu Clip Sigmoid HardSigmoid HardSwish Elu Selu Celu Tanh Softplus Softsign Gelu "
-    "Mish Swish ThresholdedRelu Shrink QuickGelu FastGelu BiasGelu QLinearLeakyRelu QLinearSigmoid",
-    "pool": "MaxPool AveragePool LpPool GlobalMaxPool GlobalAveragePool GlobalLpPool MaxRoiPool RoiAlign "
-    "QLinearAveragePool QLinearGlobalAveragePool",
-    "linear": "Gemm QGemm QLinearMatMul MatMulInteger FusedGemm",
-    "concat": "Concat QLinearConcat",
-    "resize": "Resize Upsample",
-    "softmax": "Softmax LogSoftmax",
-}
-KIND_OF = {op: kind for kind, ops in _KINDS.items() for op in ops.split()}
-ELEMENTWISE_PAIR = {"Add": "add", "Sum": "add", "QLinearAdd": "add", "Mul": "gate", "QLinearMul": "gate"}
-_UNARY = frozenset(
-    (
-        "Sigmoid HardSigmoid HardSwish Tanh Relu Clip Softplus Erf Exp Log Neg Abs Sqrt Reciprocal Cast Identity "
-        "Elu LeakyRelu Softsign Gelu QuantizeLinear DequantizeLinear"
-    ).split()
-)
-_NONLINEAR = (_UNARY | {"Max", "Min"}) - {"Neg", "Cast", "Identity", "QuantizeLinear", "DequantizeLinear"}
-_BINARY = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Max", "Min"})
-_AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
-_SAME_LAYOUT = (_UNARY | _BINARY) | frozenset(
-    (
-        "Relu PRelu Dropout BatchNormalization Sum Concat Where Selu Celu Mish Softmax QuantizeLinear "
-        "DequantizeLinear Pad ThresholdedRelu LayerNormalization Swish Resize Slice"
-    ).split()
-)
-REDUCTIONS = frozenset({"ReduceMean", "ReduceMax", "ReduceSum", "ReduceL2"})
-_SHAPE_OPS = frozenset({"Shape", "Size", "NonZero", "ArgMax", "ArgMin", "TopK", "NonMaxSuppression"})
+_NO_MAPS = (TensorProto.INT64, TensorProto.BOOL)
 _MAX_CHAIN = 24
 """Nodes of an activation written out; gelu by tanh has ten, and each may be quantised."""
 
@@ -68,32 +40,28 @@ class Finder:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.nodes = list(graph.nodes)
-        self.data = self._data_tensors()
+        self.operators = [operator_of(node) for node in self.nodes]
+        self.data = graph.from_picture
         self.outputs = set(graph.outputs)
-        self._shapes: dict[str, tuple[Size, ...] | None] | None = None
         self._last: set[str] | None = None
 
-    # --- which tensors carry the picture --------------------------------------------------------------------------
-
-    def _data_tensors(self) -> set[str]:
-        """Tensors computed from the picture itself; what is computed from its shape is not."""
-        data = {i.name for i in self.graph.inputs}
-        for node in self.nodes:
-            if node.op_type not in _SHAPE_OPS and any(name in data for name in node_inputs(node)):
-                data.update(name for name in node.output if name)
-        return data
+    # --- shapes and where the channels lie ------------------------------------------------------------------------
 
     def shape(self, tensor: str) -> tuple[Size, ...] | None:
         """The shape, channels first; from the file where it says so, else by shape inference."""
         declared = self.graph.value_infos.get(tensor)
         shape = shape_of(declared) if declared is not None else None
         if shape is None:
-            if self._shapes is None:
-                self._shapes = inferred_shapes(self.graph)
-            shape = self._shapes.get(tensor)
+            inferred = self._values.get(tensor)
+            shape = known_shape(inferred) if inferred is not None else None
         if shape is not None and len(shape) >= 3 and self.is_channels_last(tensor):
             return (shape[0], shape[-1], *shape[1:-1])
         return shape
+
+    @cached_property
+    def _values(self) -> dict[str, ValueInfoProto]:
+        """Types and shapes by inference, which is paid for only where the file does not say them."""
+        return infer_values(self.graph)
 
     def is_channels_last(self, tensor: str) -> bool:
         """Whether the tensor is laid out (N, H, W, C), followed from the input through Transpose nodes."""
@@ -104,9 +72,8 @@ class Finder:
     def _channels_last(self) -> set[str]:
         last = {i.name for i in self.graph.inputs if layout_of(i.shape) == "NHWC"}
         constant = self.graph.initializers
-        for node in self.nodes:
-            op = node.op_type if is_standard(node) else ""
-            if op == "Transpose":
+        for node, operator in zip(self.nodes, self.operators, strict=True):
+            if node.op_type == "Transpose":
                 perm = attributes(node).get("perm") or []
                 rank = len(perm)
                 if rank >= 3:
@@ -115,15 +82,15 @@ class Finder:
                     inside = node.input[0] in last
                     if (to_last and not inside) or (inside and not to_first and perm[-1] == rank - 1):
                         last.update(node.output)
-            elif op == "MatMul" and len(node.input) == 2 and node.input[1] in constant:
+            elif node.op_type == "MatMul" and len(node.input) == 2 and node.input[1] in constant:
                 # The contraction leaves the features on the last axis, whatever they were before.
                 last.update(node.output)
-            elif op in _SAME_LAYOUT:
+            elif operator.is_channels_last(node):
+                last.update(node.output)
+            elif operator.keeps_layout or (operator.reduction and attributes(node).get("keepdims", 1)):
                 sources = [name for name in node.input if name in self.data]
                 if sources and all(name in last for name in sources):
                     last.update(node.output)
-            elif op == "LayerNormalization" and attributes(node).get("axis", -1) == -1:
-                last.update(node.output[:1])
         return last
 
     # --- which nodes are layers -----------------------------------------------------------------------------------
@@ -147,23 +114,25 @@ class Finder:
         return found
 
     def _candidate(self, i: int, node: NodeProto) -> Found | None:
-        op = node.op_type
+        operator = self.operators[i]
         data = [name for name in dict.fromkeys(node.input) if name in self.data]
-        if op in ("Mul", "Add", "Sub", "Max", "Min") and (written_out := self._written_out(i, node)):
+        combines = operator.arithmetic or (operator.nonlinear and operator.operands == 0)
+        if combines and len(data) == 2 and (written_out := self._written_out(i, data)):
             return written_out
-        if op in ELEMENTWISE_PAIR:
-            return Found(i, i, ELEMENTWISE_PAIR[op]) if len(data) > 1 else None
-        if op == "MatMul":
-            constant = len(node.input) == 2 and node.input[1] not in self.data
-            return self._folded(i, "linear") if constant else None
-        if op in REDUCTIONS and is_standard(node):
-            return Found(i, i, "pool") if self._is_spatial_reduction(node) else None
-        kind = KIND_OF.get(op)
-        if kind == "concat" and len(data) < 2:
+        if operator.joins and len(data) < 2:
             return None
-        if kind in ("conv", "linear") or op == "BatchNormalization":
-            return self._folded(i, str(kind))
-        return Found(i, i, kind) if kind else None
+        if operator.kind == "linear" and any(name in self.data for name in self._weights(i)):
+            return None  # a product of two tensors of the network, as in attention
+        if operator.reduction and not self._is_spatial_reduction(node):
+            return None
+        if operator.weighted or node.op_type == "BatchNormalization":
+            return self._folded(i, operator.kind)
+        return Found(i, i, operator.kind) if operator.kind else None
+
+    def _weights(self, i: int) -> Sequence[str]:
+        """The input of node `i` that holds its weights, as a sequence of one or none."""
+        position = self.operators[i].weight
+        return () if position is None else self.nodes[i].input[position : position + 1]
 
     def _only_reader(self, tensor: str) -> int | None:
         """The node that alone reads `tensor`; None when several do or it is an output of the file."""
@@ -178,7 +147,7 @@ class Finder:
             node = self.nodes[reader]
             if node.op_type == "BatchNormalization" and not normed:
                 normed = True
-            elif not (node.op_type in _AFFINE and self._is_channel_vector(node)):
+            elif not (self.operators[reader].arithmetic and self._is_channel_vector(node)):
                 break
             nodes.append(reader)
         return Found(first, nodes[-1], kind, frozenset(nodes[:-1]))
@@ -187,11 +156,9 @@ class Finder:
         """Whether the other operand is a constant with one number per channel (not a scalar, which is arithmetic of
         an activation written out)."""
         constants = [name for name in node.input if name not in self.data]
-        if (
-            len(constants) != 1
-            or len(node.input) != 2
-            or (node.op_type in ("Sub", "Div") and constants[0] != node.input[1])
-        ):
+        if len(constants) != 1 or len(node.input) != 2:
+            return False
+        if operator_of(node).ordered and constants[0] != node.input[1]:
             return False
         tensor = self.graph.initializers.get(constants[0])
         # A vector may also be computed, as the weights of converters that write them as ConstantOfShape.
@@ -205,26 +172,25 @@ class Finder:
         tensor = self.graph.initializers.get(constants[0])
         return tensor is not None and all(d == 1 for d in tensor.dims)
 
-    def _written_out(self, i: int, node: NodeProto) -> Found | None:
+    def _written_out(self, i: int, operands: Sequence[str]) -> Found | None:
         """The activation that ends at node `i`, where it is a nonlinear function of one tensor, element by element.
 
         silu, hard-swish, gelu and mish are x * f(x) where no operator of their own is used, prelu is f(x) + g(-x).
         """
-        operands = list(node.input)
-        if len(set(operands)) != 2 or not all(name in self.data for name in operands):
-            return None
         chain, ends = [i], set(operands)
         while len(ends) > 1:
             # All ways back meet in one tensor, or they do not: the last to be made is stepped over first.
             tensor = max(ends, key=lambda name: self.graph.producer_of.get(name, -1))
             k = self.graph.producer_of.get(tensor)
-            if k is None or len(chain) > _MAX_CHAIN or self.nodes[k].op_type not in _UNARY | _BINARY:
+            if k is None or len(chain) > _MAX_CHAIN:
+                return None
+            if not self.operators[k].elementwise or self.operators[k].kind == "norm":
                 return None
             chain.append(k)
             ends = (ends - {tensor}) | {name for name in self.nodes[k].input if name in self.data}
-        if not any(self.nodes[k].op_type in _NONLINEAR for k in chain):
+        if not any(self.operators[k].nonlinear for k in chain):
             return None
-        if node.op_type in ("Add", "Sub") and ends & set(operands):
+        if self.operators[i].affine and not self.operators[i].product and ends & set(operands):
             return None  # x + f(x) is a residual
         last = self._scaled(i, chain)
         group = {*chain, last}
@@ -233,13 +199,13 @@ class Finder:
         )
 
     def _scaled(self, i: int, chain: Sequence[int]) -> int:
-        """Past a multiplication by a scalar: gelu and hard-swish written out end in one."""
+        """Past a multiplication by a scalar: gelu and hard-swish written out end in one, whose f is not from 0 to 1."""
         reader = self._only_reader(self.nodes[i].output[0])
         if (
             reader is not None
-            and self.nodes[reader].op_type in ("Mul", "Div")
+            and self.operators[reader].product
             and self._is_constant_scalar(self.nodes[reader])
-            and any(self.nodes[k].op_type in ("Erf", "Tanh", "Clip", "Relu") for k in chain)
+            and any(self.operators[k].inner_word and self.operators[k].bounds != (0, 1) for k in chain)
         ):
             return reader
         return i
@@ -266,6 +232,9 @@ class Finder:
         return axes == set(range(1, rank)) - {channel}
 
     def _looks_like_maps(self, tensor: str) -> bool:
-        """Floating point with two dimensions or more, as far as anything is known."""
+        """Two dimensions or more, as far as anything is known, and no positions (int64) or conditions."""
         shape = self.shape(tensor)
-        return shape is None or 2 <= len(shape) <= 5
+        if shape is not None and not 2 <= len(shape) <= 5:
+            return False
+        value = self.graph.value_infos.get(tensor) or self._values.get(tensor)
+        return value is None or value.type.tensor_type.elem_type not in _NO_MAPS

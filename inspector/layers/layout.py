@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import onnx
+
 from inspector.graph import Graph, infer_types, shape_of
 from inspector.layers.layer import Size
 
@@ -16,15 +18,21 @@ def layout_of(shape: Sequence[Size] | None) -> str:
     return "NHWC" if last and not first else "NCHW"
 
 
-def inferred_shapes(graph: Graph) -> dict[str, tuple[Size, ...] | None]:
+def infer_shapes(graph: Graph) -> dict[str, tuple[Size, ...] | None]:
     """Shapes of all tensors by onnx's shape inference on the structure alone; where it fails, as declared."""
+    return {name: known_shape(value) for name, value in infer_values(graph).items()}
+
+
+def infer_values(graph: Graph) -> dict[str, onnx.ValueInfoProto]:
+    """Types and shapes of all tensors, inferred in the same way."""
     found = infer_types(graph.proto)
     if not found:
         declared = graph.proto.graph
         found = [*declared.value_info, *declared.output, *declared.input]
-    return {value.name: _nameless(shape_of(value)) for value in found}
+    return {value.name: value for value in found}
 
 
-def _nameless(shape: tuple[Size, ...] | None) -> tuple[Size, ...] | None:
-    """Without the symbols that inference makes up; they mean no more than "not known"."""
+def known_shape(value: onnx.ValueInfoProto) -> tuple[Size, ...] | None:
+    """The shape of an inferred tensor, without the symbols that inference makes up: they say no more than None."""
+    shape = shape_of(value)
     return shape and tuple(None if isinstance(s, str) and s.startswith("unk__") else s for s in shape)

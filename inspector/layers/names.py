@@ -10,23 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from inspector.layers.candidates import ELEMENTWISE_PAIR, KIND_OF, REDUCTIONS, Finder, Found
+from inspector.graph import OPERATORS
+from inspector.layers.candidates import Finder, Found
 from inspector.layers.layer import Layer
 
 if TYPE_CHECKING:
     from onnx import NodeProto
-
-_OP_WORD = {
-    "GlobalAveragePool": "avgpool",
-    "AveragePool": "avgpool",
-    "GlobalMaxPool": "maxpool",
-    "ReduceMean": "avgpool",
-    "ReduceMax": "maxpool",
-    "Gemm": "linear",
-    "MatMul": "linear",
-    "BatchNormalization": "bn",
-    "Sum": "add",
-}
 
 
 def make_unique(layers: Iterable[Layer]) -> Iterator[Layer]:
@@ -68,16 +57,8 @@ _WEIGHT_END = re.compile(
 )
 _GENERIC_WEIGHT = re.compile(r"^(?:onnx::|val_|const_fold_opt_+|[a-zA-Z])?(?:[A-Z][A-Za-z]*)?[_.:-]*\d*$")
 _CALL_END = re.compile(r"(?:_\d+|_?quant(?:ized)?)+$")
-_WRITTEN_OUT = (
-    ("Sigmoid", "silu"),
-    ("HardSigmoid", "hardswish"),
-    ("Erf", "gelu"),
-    ("Softplus", "mish"),
-    ("Clip", "hardswish"),
-    ("Relu", "relu"),
-    ("Tanh", "gelu"),
-)
-"""Words for activations written out as x * f(x), by an operator in f."""
+_WORDS = ("silu", "mish", "hardswish", "gelu", "relu")
+"""What activations written out as x * f(x) are called; where f has operators of several, the first."""
 _QUANTISED_END = re.compile(r"(?:_quantized|_zero_point|_scale|_(?:De)?[Qq]uantizeLinear(?:_(?:Output|Input))?)+$")
 _VALUE_END = re.compile(r"(?:__\d+|:\d+|_output_\d+|\.tmp_\d+)+$")
 
@@ -92,7 +73,7 @@ class Namer:
         self.scopes = [_scopes(node) for node in finder.nodes]
         self.last_of_scope = {path: i for i, paths in enumerate(self.scopes) for path in paths}
         self.weighted = Counter((self.scopes[f.last][-1], f.kind) for f in found if self.scopes[f.last])
-        self.operators = {op.lower() for op in (*KIND_OF, *ELEMENTWISE_PAIR, *REDUCTIONS)} | _TF_OPS
+        self.operators = {row.name.lower() for row in OPERATORS.values() if row.kind} | _TF_OPS
 
     def names(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """(name, aliases) of each found layer; the caller makes names unique."""
@@ -115,11 +96,10 @@ class Namer:
 
     def _word(self, f: Found) -> str:
         """A short word for the operation: relu, silu, add, maxpool."""
-        first = self.finder.nodes[f.first].op_type
-        ops = {self.finder.nodes[n].op_type for n in f.inside} if f.kind == "activation" else set()
-        if not ops:
-            return _OP_WORD.get(first, first.lower())
-        return next((word for op, word in _WRITTEN_OUT if op in ops), "activation")
+        if f.kind != "activation" or not f.inside:
+            return self.finder.operators[f.first].word
+        words = {self.finder.operators[n].inner_word for n in f.inside}
+        return next((word for word in _WORDS if word in words), "activation")
 
     def _common_base(self, f: Found, owner: dict[str, Found], base: dict[str, str]) -> str:
         """What the names of all that a concat joins begin with: fire2 for fire2.expand1x1 and fire2.expand3x3."""
@@ -176,7 +156,9 @@ class Namer:
         return self._parts(first.name) or self._of_weight(f, first) or self._of_value(last.output[0])
 
     def _of_weight(self, f: Found, node: NodeProto) -> list[str]:
-        places = slice(3, 4) if node.op_type.startswith(("QLinear", "QGemm")) else slice(1, 3)
+        weight = self.finder.operators[f.first].weight or 1
+        # Behind the weights of floats comes the bias, which may have the more telling name.
+        places = slice(weight, weight + 2 if weight == 1 else weight + 1)
         for name in node.input[places] if f.kind in ("conv", "linear", "norm") else ():
             stem = _WEIGHT_END.sub("", _QUANTISED_END.sub("", name))
             if name not in self.finder.data and not _GENERIC_WEIGHT.match(stem) and not name.startswith("onnx::"):

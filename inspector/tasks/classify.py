@@ -9,7 +9,7 @@ from typing import Any
 from onnx import NodeProto
 
 from inspector.graph import Graph, attributes, is_standard
-from inspector.layers import inferred_shapes
+from inspector.layers import infer_shapes
 from inspector.metadata import Activation, Metadata
 
 Shapes = Mapping[str, Sequence[Any] | None]
@@ -47,7 +47,7 @@ def find_classifier(graph: Graph, document: Metadata, assumed: list[str]) -> Cla
         outputs = [document.output]
     else:
         outputs = [name for name in graph.outputs if name in graph.producer_of]
-    shapes: Shapes = inferred_shapes(graph) if outputs else {}
+    shapes: Shapes = infer_shapes(graph) if outputs else {}
     feature_maps = {entry.tensor for entry in document.layers}
     found: list[tuple[tuple[bool, bool, int], str, Classifier]] = []
     for name in outputs:
@@ -78,7 +78,7 @@ def find_classifier(graph: Graph, document: Metadata, assumed: list[str]) -> Cla
 
 def ends_of(graph: Graph, scores: str) -> tuple[str, ...]:
     """The graph outputs that are the tensor `scores`, or a softmax or sigmoid of it."""
-    shapes = inferred_shapes(graph)
+    shapes = infer_shapes(graph)
     return tuple(name for name in graph.outputs if _before_activation(graph, name, shapes)[0] == scores)
 
 

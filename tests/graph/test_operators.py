@@ -240,6 +240,13 @@ def test_affine(row: Operator) -> None:
     np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("row", [r for r in ELEMENTWISE if r.operands in (0, 2)], ids=lambda row: row.name)
+def test_ordered(row: Operator) -> None:
+    """Operands that change places give the same, unless the row says that their order matters."""
+    operands = [_random(kind, SHAPE, seed) for seed, kind in enumerate(_kinds(row))]
+    assert np.array_equal(_run(row, operands), _run(row, operands[::-1]), equal_nan=True) != row.ordered
+
+
 @pytest.mark.parametrize(
     "row",
     # The reference evaluator has no GlobalLpPool.

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from inspector import open_model
@@ -303,3 +304,56 @@ def test_operators_of_other_domains(make_model: MakeModel) -> None:
         return n("QuickGelu", x, domain="com.microsoft", out="q")
 
     assert kinds(make_model(build)) == "conv=f activation=q"
+
+
+@pytest.mark.parametrize("divided", [False, True])
+def test_activations_written_with_operators_of_any_kind(divided: bool, make_model: MakeModel) -> None:
+    """x / (1 + |x|), and x * (x > 0): every operator that the table calls elementwise may stand in one."""
+
+    def build(n: Net, x: str) -> str:
+        c = n.conv(x, 3, 4, out="c")
+        if divided:
+            return n("Div", c, n("Add", n("Abs", c), n.const(np.float32(1))), out="y")
+        return n("Mul", n("Cast", n("Greater", c, n.const(np.float32(0))), to=1), c, out="y")
+
+    assert kinds(make_model(build)) == "conv=c activation=y"
+
+
+def test_a_silu_of_integers(make_model: MakeModel) -> None:
+    """Also where its product and sigmoid have scales among their inputs."""
+
+    def build(n: Net, x: str) -> str:
+        scale, zero = n.const(np.float32(0.05)), n.const(np.uint8(128))
+        q = n("QuantizeLinear", n.conv(x, 3, 4, out="c"), scale, zero)
+        s = n("QLinearSigmoid", q, scale, zero, scale, zero, domain="com.microsoft")
+        m = n("QLinearMul", q, scale, zero, s, scale, zero, scale, zero, domain="com.microsoft", out="m")
+        return n("DequantizeLinear", m, scale, zero, out="y")
+
+    assert kinds(make_model(build, com_microsoft=1)) == "conv=c activation=m"
+
+
+@pytest.mark.parametrize("op", ["MatMul", "Gemm"])
+def test_a_product_of_two_tensors_is_no_linear_layer(op: str, make_model: MakeModel) -> None:
+    """As that of queries and keys; its weights would be the picture's own."""
+
+    def build(n: Net, x: str) -> str:
+        rows = n("Flatten", n.conv(x, 3, 4, out="c"), axis=2)
+        return n(op, rows, n("Transpose", rows, perm=[1, 0]), out="y")
+
+    assert kinds(make_model(build)) == "conv=c"
+
+
+def test_positions_are_no_maps(make_model: MakeModel) -> None:
+    """What ArgMax, TopK and NonZero tell depends on the picture, and nobody would look at it as a layer."""
+
+    def build(n: Net, x: str) -> tuple[str, ...]:
+        c = n.conv(x, 3, 4, out="c")
+        a, b = n("ArgMax", c, axis=1, out="a"), n("ArgMin", c, axis=1, out="b")
+        best = n("TopK", c, n.const(np.array([2])), axis=1, out=["best", "at"])
+        return n("Concat", a, b, axis=1, out="places"), n("Softmax", best, axis=1, out="s")
+
+    model = make_model(build)
+    proto = onnx.load(model)
+    proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    onnx.save(proto, model)
+    assert kinds(model) == "conv=c softmax=s"

@@ -184,3 +184,75 @@ def test_the_default_model(default_model: Path) -> None:
     sizes = [f.size[0] for x in model.layers if x.kind == "add" and (f := receptive_field(model, x.tensor)).size]
     assert sizes == sorted(sizes)
     assert receptive_field(model, model.layers[-1].tensor).size is None
+
+
+def field_of(path: Path) -> Any:
+    graph = read_graph(path)
+    return receptive_fields(graph, [graph.outputs[0]])[graph.outputs[0]]
+
+
+def test_what_a_fused_convolution_adds_is_seen_as_well(make_model: MakeModel) -> None:
+    def build(n: Net, x: str) -> str:
+        wide = conv(n, x, 7, pads=[3] * 4)
+        weights, bias = ones(n, 1, 1, 3), n.const(np.zeros(1, np.float32))
+        return n("FusedConv", x, weights, bias, wide, domain="com.microsoft", kernel_shape=[3, 3], pads=[1] * 4)
+
+    assert field_of(make_model(build, shape=(1, 1, SIDE, SIDE), com_microsoft=1)).size == (7, 7)
+
+
+def test_a_shortcut_into_a_norm_is_seen_as_well(make_model: MakeModel) -> None:
+    def build(n: Net, x: str) -> str:
+        near, wide = (n("Transpose", conv(n, x, k, pads=[k // 2] * 4), perm=[0, 2, 3, 1]) for k in (3, 7))
+        gain = n.const(np.ones(1, np.float32))
+        return n("SkipLayerNormalization", near, wide, gain, domain="com.microsoft")
+
+    assert field_of(make_model(build, shape=(1, 1, SIDE, SIDE), com_microsoft=1)).size == (7, 7)
+
+
+def test_quantized_maps_are_concatenated(make_model: MakeModel) -> None:
+    """Scales and zero points stand between the maps."""
+
+    def build(n: Net, x: str) -> str:
+        scale, zero = n.const(np.float32(0.05)), n.const(np.uint8(128))
+        parts = [n("QuantizeLinear", conv(n, x, k, pads=[k // 2] * 4), scale, zero) for k in (3, 5)]
+        given = [name for part in parts for name in (part, scale, zero)]
+        return n("QLinearConcat", scale, zero, *given, domain="com.microsoft", axis=1)
+
+    assert field_of(make_model(build, shape=(1, 1, SIDE, SIDE), com_microsoft=1)).size == (5, 5)
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_channels_in_blocks_and_out_of_them(last: int, make_model: MakeModel) -> None:
+    """As onnxruntime's optimised files have them."""
+
+    def build(n: Net, x: str) -> str:
+        nchwc = "com.microsoft.nchwc"
+        x = n("Conv", x, ones(n, 8, 1, 3), kernel_shape=[3, 3], pads=[1] * 4)
+        x = n("Transpose", x, perm=[0, 2, 3, 1]) if last else x
+        x = n("ReorderInput", x, domain=nchwc, channels_last=last)
+        x = n("Conv", x, ones(n, 8, 8, 3), domain=nchwc, kernel_shape=[3, 3], pads=[1] * 4)
+        x = n("ReorderOutput", x, domain=nchwc, channels=8, channels_last=last)
+        return n("Transpose", x, perm=[0, 3, 1, 2]) if last else x
+
+    found = field_of(make_model(build, shape=(1, 1, SIDE, SIDE), com_microsoft_nchwc=1))
+    assert (found.size, found.everything) == ((5, 5), False)
+
+
+def test_more_axes_by_broadcasting(make_model: MakeModel) -> None:
+    def build(n: Net, x: str) -> str:
+        return n("Expand", conv(n, x, 3, pads=[1] * 4), n.const(np.array([2, 1, 1, SIDE, SIDE])))
+
+    assert field_of(make_model(build, shape=(1, 1, SIDE, SIDE))).size == (3, 3)
+
+
+def test_as_many_as_the_picture_says(make_model: MakeModel) -> None:
+    """A tensor whose size is computed from the picture depends on all of it; one of its own size on nothing."""
+
+    def build(n: Net, x: str) -> tuple[str, str]:
+        count = n("ReduceSum", n("Cast", n("Relu", x), to=7), keepdims=0)
+        many = n("ConstantOfShape", n("Reshape", count, n.const(np.array([1]))), out="many")
+        return many, n("ConstantOfShape", n("Shape", x), out="own")
+
+    graph = read_graph(make_model(build))
+    assert receptive_fields(graph, ["many"])["many"].everything
+    assert not receptive_fields(graph, ["own"])["own"].everything

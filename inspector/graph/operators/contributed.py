@@ -18,8 +18,8 @@ def _rows(names: str, **facts: Any) -> tuple[Operator, ...]:
 
 _WEIGHTED = (
     *_rows("FusedConv", kind="conv", window=True, weight=1, rows=0, bias=2),
-    *_rows("NhwcConv NhwcFusedConv", kind="conv", window=True, weight=1, rows=0, bias=2, channels_last=True),
-    *_rows("QLinearConv", kind="conv", window=True, weight=3, rows=0, bias=8, integer=True),
+    *_rows("NhwcConv NhwcFusedConv", kind="conv", window=True, weight=1, rows=0, bias=2, channels_last="always"),
+    *_rows("QLinearConv", kind="conv", window=True, weight=3, rows=0, bias=8, integer=True, channels_last="attribute"),
     *_rows("QLinearConvTranspose", kind="conv", weight=3, rows=1, bias=8, transposed=True, integer=True),
     *_rows("ConvTransposeWithDynamicPads", kind="conv", weight=1, rows=1, bias=3, transposed=True),
     *_rows("FusedGemm GemmFastGelu", kind="linear", weight=1, rows=1, bias=2),
@@ -37,11 +37,13 @@ _ELEMENTWISE = (
     *_rows("Gelu QuickGelu FastGelu", kind="activation", elementwise=True),
     *_rows("BiasGelu", kind="activation", elementwise=True, operands=2),
     *_rows("QLinearLeakyRelu", kind="activation", elementwise=True, integer=True),
-    *_rows("QLinearSigmoid", kind="activation", elementwise=True, integer=True, ending="sigmoid"),
+    *_rows("QLinearSigmoid", kind="activation", inner_word="silu", elementwise=True, integer=True, ending="sigmoid"),
     *_rows("QOrderedGelu", kind="activation", elementwise=True, integer=True),
     *_rows("QLinearAdd", kind="add", joins=True, elementwise=True, operands=2, affine=True, integer=True),
-    *_rows("QLinearMul", kind="gate", joins=True, elementwise=True, operands=2, affine=True, integer=True),
-    *_rows("QLinearWhere", elementwise=True, operands=3, integer=True),
+    *_rows(
+        "QLinearMul", kind="gate", joins=True, elementwise=True, operands=2, affine=True, product=True, integer=True
+    ),
+    *_rows("QLinearWhere", elementwise=True, operands=3, ordered=True, integer=True),
     *_rows("BiasAdd", elementwise=True, operands=0, affine=True),
     *_rows(
         "QuantizeLinear",
@@ -56,14 +58,14 @@ _ELEMENTWISE = (
 )
 
 _OTHERS = (
-    *_rows("GroupNorm SkipGroupNorm", kind="norm", channels_last=True),
+    *_rows("GroupNorm SkipGroupNorm", kind="norm", channels_last="always"),
     *_rows("SkipLayerNormalization SkipSimplifiedLayerNormalization", kind="norm", keeps_axes=True),
     *_rows("QOrderedLayerNormalization", kind="norm", keeps_axes=True, integer=True),
     *_rows("BiasSoftmax", kind="softmax", keeps_axes=True, bounds=(0, 1)),
     *_rows("QLinearSoftmax", kind="softmax", keeps_axes=True, integer=True, ending="softmax"),
-    *_rows("QLinearAveragePool", kind="pool", window=True, integer=True),
-    *_rows("QLinearGlobalAveragePool", kind="pool", integer=True),
-    *_rows("NhwcMaxPool", kind="pool", window=True, moves=True, channels_last=True, integer=True),
+    *_rows("QLinearAveragePool", kind="pool", window=True, integer=True, channels_last="attribute"),
+    *_rows("QLinearGlobalAveragePool", kind="pool", integer=True, channels_last="attribute"),
+    *_rows("NhwcMaxPool", kind="pool", window=True, moves=True, channels_last="always", integer=True),
     *_rows("MaxpoolWithMask", kind="pool", window=True),
     *_rows("QLinearReduceMean", reduction=True, integer=True),
     *_rows("ReduceSumInteger", reduction=True, integer=True),
@@ -92,7 +94,8 @@ def contributed_rows() -> Iterator[Operator]:
     yield from make_rows(BLOCKED, "GlobalMaxPool", kind="pool", word="maxpool", moves=True)
     yield from make_rows(BLOCKED, "GlobalAveragePool", kind="pool", word="avgpool")
     yield from make_rows(BLOCKED, "Upsample", kind="resize", keeps_axes=True)
-    yield from make_rows(BLOCKED, "ReorderInput ReorderOutput")
+    yield from make_rows(BLOCKED, "ReorderInput")
+    yield from make_rows(BLOCKED, "ReorderOutput", channels_last="attribute")
 
 
 def learning_rows() -> Iterator[Operator]:

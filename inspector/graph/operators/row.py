@@ -28,6 +28,8 @@ class Operator:
         elementwise: An element of the output depends on nothing but the elements at its place of the inputs, which
             are broadcast, and on settings.
         operands: How many tensors an elementwise operator combines; 0 for any number.
+        ordered: The order of its operands matters.
+        product: It multiplies or divides its operands.
         per_channel: Its settings may differ from channel to channel, as those of a batch norm.
         affine: It is elementwise, and an affine function of its first operand while the others are held.
         keeps_axes: It is not elementwise, and still the axes of its output are those of its first input in their
@@ -42,7 +44,8 @@ class Operator:
         bias: Position of the bias input, whether it is given or not; None where there is no such input.
         transposed: It is a transposed convolution.
         window: A window slides over the maps.
-        channels_last: It takes and gives (N, H, W, C), whatever it is given.
+        channels_last: It takes and gives (N, H, W, C), whatever it is given: ``always``, or where its attribute of
+            that name says so; see :meth:`is_channels_last`.
         bounds: The smallest and the largest value that its first output can have, as long as its inputs are finite.
         ending: How a classifier that ends in it makes its scores into probabilities.
         reduction: It reduces axes, and keeps them with length 1 if ``keepdims`` says so.
@@ -62,6 +65,8 @@ class Operator:
     inner_word: str = ""
     elementwise: bool = False
     operands: int = 1
+    ordered: bool = False
+    product: bool = False
     per_channel: bool = False
     affine: bool = False
     keeps_axes: bool = False
@@ -73,7 +78,7 @@ class Operator:
     bias: int | None = None
     transposed: bool = False
     window: bool = False
-    channels_last: bool = False
+    channels_last: Literal["", "always", "attribute"] = ""
     bounds: tuple[float, float] = (-math.inf, math.inf)
     ending: Ending = ""
     reduction: bool = False
@@ -111,6 +116,12 @@ class Operator:
     def arithmetic(self) -> bool:
         """Whether it is an affine function of the first of two tensors: a sum, difference, product or quotient."""
         return self.affine and self.operands == 2
+
+    def is_channels_last(self, node: NodeProto) -> bool:
+        """Whether `node` gives (N, H, W, C) by what it is, and not because its input is laid out so."""
+        if self.channels_last == "attribute":
+            return any(a.name == "channels_last" and a.i for a in node.attribute)
+        return self.channels_last == "always"
 
     def rows_axis(self, node: NodeProto) -> int | None:
         """The axis of the weights of `node` along which its output channels lie.

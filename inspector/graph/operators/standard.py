@@ -32,7 +32,7 @@ _ACTIVATIONS = (
     *_activation("Softplus", 0, inner_word="mish"),
     *_activation("Softsign", -1, 1),
     *_activation("ThresholdedRelu LeakyRelu HardSwish Elu Selu Celu Gelu Mish Swish Shrink"),
-    *_activation("PRelu", operands=2),
+    *_activation("PRelu", operands=2, ordered=True),
 )
 
 _FUNCTIONS = (
@@ -49,14 +49,26 @@ _FUNCTIONS = (
 
 _ARITHMETIC = (
     *_rows("Add", kind="add", joins=True, elementwise=True, operands=2, affine=True, integer_form="arithmetic"),
-    *_rows("Mul", kind="gate", joins=True, elementwise=True, operands=2, affine=True, integer_form="arithmetic"),
-    *_rows("Sub Div", elementwise=True, operands=2, affine=True),
+    *_rows(
+        "Mul",
+        kind="gate",
+        joins=True,
+        elementwise=True,
+        operands=2,
+        affine=True,
+        product=True,
+        integer_form="arithmetic",
+    ),
+    *_rows("Sub", elementwise=True, operands=2, affine=True, ordered=True),
+    *_rows("Div", elementwise=True, operands=2, affine=True, ordered=True, product=True),
     *_rows("Sum", kind="add", joins=True, word="add", elementwise=True, operands=0, affine=True),
     *_rows("Mean", elementwise=True, operands=0, affine=True),
     *_rows("Max Min", elementwise=True, operands=0, moves=True),
-    *_rows("Pow Mod BitShift BitwiseAnd BitwiseOr BitwiseXor", elementwise=True, operands=2),
-    *_rows("And Or Xor Equal Greater GreaterOrEqual Less LessOrEqual", elementwise=True, operands=2, bounds=(0, 1)),
-    *_rows("Where", elementwise=True, operands=3, moves=True),
+    *_rows("Pow Mod BitShift", elementwise=True, operands=2, ordered=True),
+    *_rows("BitwiseAnd BitwiseOr BitwiseXor", elementwise=True, operands=2),
+    *_rows("And Or Xor Equal", elementwise=True, operands=2, bounds=(0, 1)),
+    *_rows("Greater GreaterOrEqual Less LessOrEqual", elementwise=True, operands=2, ordered=True, bounds=(0, 1)),
+    *_rows("Where", elementwise=True, operands=3, ordered=True, moves=True),
 )
 
 _PASSING = (
