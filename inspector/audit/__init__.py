@@ -12,8 +12,13 @@ are kept.
 
 from __future__ import annotations
 
-from inspector.audit.policy import FILE, Policy, PolicyError, default_policy, find_policy, load_policy, template
+from inspector.audit.catalogue import known_checks
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.policy import FILE, Policy, PolicyError
+from inspector.audit.policy_reader import default_policy, find_policy, load_policy
+from inspector.audit.policy_template import template
 from inspector.audit.probes import Probe
+from inspector.audit.registry import check
 from inspector.audit.result import (
     Audit,
     CheckResult,
@@ -27,7 +32,6 @@ from inspector.audit.result import (
 from inspector.audit.run import audit_model
 from inspector.audit.snapshot import Snapshot, SnapshotError, load_snapshot, save_snapshot
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check, known_checks
 
 __all__ = [
     "FILE",

@@ -85,15 +85,15 @@ def at_most(value: float, limit: float | None, message: str, **more: Any) -> Ver
 
     limit: None measures without judging. more: where, unit, findings (used when the value exceeds the limit), details.
     """
-    return _held(value, limit, message, limit is None or value <= limit, **more)
+    return _compare(value, limit, message, limit is None or value <= limit, **more)
 
 
 def at_least(value: float, limit: float | None, message: str, **more: Any) -> Verdict:
     """The same for a value that must reach `limit`."""
-    return _held(value, limit, message, limit is None or value >= limit, **more)
+    return _compare(value, limit, message, limit is None or value >= limit, **more)
 
 
-def _held(
+def _compare(
     value: float, limit: float | None, message: str, good: bool, *, where: Where = NOWHERE, unit: str = "",
     findings: Iterable[Finding] = (), details: Mapping[str, Any] | None = None,
 ) -> Verdict:  # fmt: skip

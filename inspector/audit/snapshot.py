@@ -38,7 +38,7 @@ class SnapshotError(InspectorError):
 
 
 @dataclass(frozen=True)
-class LayerShot:
+class LayerRecord:
     """One layer. mean, std: float32 (C,) over the sampled pictures. samples: float32 (n, C), PLACES rows for each
     sampled picture in their order."""
 
@@ -61,7 +61,7 @@ class Snapshot:
     labels: tuple[str, ...] | None
     preprocess: Mapping[str, Any]
     integers: bool
-    layers: Mapping[str, LayerShot]
+    layers: Mapping[str, LayerRecord]
     sampled: tuple[str, ...]
     predictions: Mapping[str, tuple[int, float]]
     metrics: Mapping[str, float]
@@ -162,7 +162,7 @@ def _snapshot(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -
         raise ValueError("the arrays do not fit the document")
     layers = {}
     for name, start, end, scale in zip(document["layers"], [0, *ends[:-1]], ends, arrays["scales"], strict=True):
-        layers[str(name)] = LayerShot(
+        layers[str(name)] = LayerRecord(
             mean=arrays["mean"][start:end],
             std=arrays["std"][start:end],
             samples=arrays["samples"][:, start:end].astype(np.float32) * scale,

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.audit.pictures import Entry, PictureSet
+from inspector.audit.limits import Limits
+from inspector.audit.needs import Need
+from inspector.audit.pictures import PictureSet
 from inspector.audit.policy import Policy
 from inspector.audit.result import NotChecked
-from inspector.audit.table import Limits
-from inspector.graph import Graph, attributes
-from inspector.layers import Layer
+from inspector.errors import ImageError, MissingExtra
+from inspector.extras import need
+from inspector.graph import Graph
+from inspector.image import open_image
 from inspector.model import Model
 from inspector.runtime import available_cores
 
 if TYPE_CHECKING:
-    from onnx import NodeProto
-    from PIL.Image import Image
-
     from inspector.audit.snapshot import Snapshot
 
 T = TypeVar("T")
@@ -33,10 +34,17 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Subject:
-    """Everything a check may ask about. seed: of everything random in it.
+    """Everything a check may ask about.
 
-    reference: another model, for drift and cost. snapshot: a saved one, for drift.
-    digests: whether the pictures' digests are wanted. unreadable: pictures that could not be opened, and why.
+    Attributes:
+        model: What is audited.
+        policy: What is demanded.
+        pictures: The pictures; none where none were given.
+        reference: Another model, for drift and cost.
+        snapshot: A saved one, for drift.
+        seed: Of everything random.
+        digests: Whether the pictures' digests are wanted.
+        unreadable: Pictures that could not be opened, and why; filled while the pictures are walked past.
     """
 
     model: Model
@@ -107,9 +115,6 @@ class Subject:
 
     def tensors(self, count: int) -> Iterator[tuple[str, NDArray[Any]]]:
         """(name, input tensor) of `count` pictures, evenly spread; generated ones where none were given."""
-        from inspector.errors import ImageError
-        from inspector.image import open_image
-
         found = 0
         for index in self.pictures.sample(count) if self.pictures.entries else ():
             entry = self.pictures.entries[index]
@@ -121,6 +126,19 @@ class Subject:
             yield entry.shown, tensor
         for name, picture in list(self.plain_pictures().items())[::-1] if not found else ():
             yield name, self.model.tensor(picture)
+
+    def has(self, need: Need) -> bool:
+        """Whether there is what a check may need."""
+        try:
+            self.need(need)
+        except NotChecked:
+            return False
+        return True
+
+    def need(self, *needs: Need) -> None:
+        """Raises NotChecked, with the reason, where one of `needs` is lacking."""
+        for each in needs:
+            _NEEDED[each](self)
 
     def need_classifier(self) -> None:
         """Raises NotChecked for a model without a classification output."""
@@ -142,127 +160,55 @@ class Subject:
             raise NotChecked(f"{readable} pictures are too few; the policy asks for {count}")
 
 
-@dataclass
-class LayerSight:
-    """One layer on one picture. values: float32 (C, H, W), (C, ...) or (C,)."""
-
-    layer: Layer
-    values: NDArray[np.float32]
-    known_low: NDArray[np.float32] | None = field(default=None, repr=False)
-    known_high: NDArray[np.float32] | None = field(default=None, repr=False)
-
-    # No cached_property: until Python 3.12 one lock of its lets a single thread at a time compute, for all layers.
-
-    @property
-    def maps(self) -> NDArray[np.float32]:
-        """float32 (C, H*W)."""
-        return self.values.reshape(len(self.values), -1)
-
-    @property
-    def low(self) -> NDArray[np.float32]:
-        """Minimum of each channel (C,); NaN where there is one. Computed once, then in `known_low`."""
-        if self.known_low is None:
-            self.known_low = np.asarray(self.maps.min(axis=1))
-        return self.known_low
-
-    @property
-    def high(self) -> NDArray[np.float32]:
-        """Maximum of each channel (C,); NaN where there is one. Computed once, then in `known_high`."""
-        if self.known_high is None:
-            self.known_high = np.asarray(self.maps.max(axis=1))
-        return self.known_high
+def _need_reference(subject: Subject) -> None:
+    if subject.reference is None and subject.snapshot is None:
+        raise NotChecked("there is nothing to compare with (--against MODEL or SNAPSHOT, or reference in the policy)")
 
 
-@dataclass
-class Sight:
-    """One picture as it passes the probes.
-
-    index: its place in the set. picture: upright, RGB. tensor: the input (1, ...). scores: float32 (K,), None without
-    a classification output. layers: by name; empty when no probe asked for them. memo: for probes that share something
-    costly about this picture.
-    """
-
-    index: int
-    entry: Entry
-    picture: Image
-    tensor: NDArray[Any]
-    scores: NDArray[np.float32] | None
-    layers: dict[str, LayerSight]
-    memo: dict[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the picture's file."""
-        from inspector.image import image_digest
-
-        return image_digest(self.entry.path)
+def _need_snapshot(subject: Subject) -> None:
+    if subject.snapshot is None or subject.reference is not None:
+        raise NotChecked("only a snapshot keeps statistics; models are compared value by value", applies=False)
 
 
-def layer_after(subject: Subject, node: int) -> str | None:
-    """The name of the first layer that is made from what node `node` makes; None when there is none near."""
-    graph = subject.graph
-    by_tensor = {layer.tensor: layer.name for layer in subject.model.layers}
-    for _ in range(8):
-        outputs = [name for name in graph.nodes[node].output if name]
-        for name in outputs:
-            if name in by_tensor:
-                return by_tensor[name]
-        readers = [i for name in outputs for i in graph.consumers_of.get(name, [])]
-        if not readers:
-            return None
-        node = readers[0]
-    return None
+def _need_batches(subject: Subject) -> None:
+    if subject.model.input.batch is not None:
+        raise NotChecked(f"the graph fixes its batch to {subject.model.input.batch}", applies=False)
 
 
-def layer_of_weight(subject: Subject, name: str) -> str | None:
-    """The name of the layer that an initializer belongs to."""
-    readers = subject.graph.consumers_of.get(name, [])
-    return layer_after(subject, readers[0]) if readers else None
+def _need_object(subject: Subject) -> None:
+    if not subject.policy.regions.objects:
+        raise NotChecked("the policy says nowhere where the object is (regions: masks, boxes or box)")
 
 
-def filters(subject: Subject) -> Iterator[tuple[str, NDArray[Any]]]:
-    """(layer name, weights (C, n)) of every convolution and linear layer with constant weights, a row per channel."""
-    graph = subject.graph
-    for i, node in enumerate(graph.nodes):
-        if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.input) < 2:
-            continue
-        name = node.input[1]
-        producer = graph.producer_of.get(name)
-        if producer is not None and graph.nodes[producer].op_type in ("DequantizeLinear", "Cast"):
-            name = graph.nodes[producer].input[0]
-        layer = layer_after(subject, i)
-        if name not in graph.initializers or layer is None or len(graph.initializers[name].dims) < 2:
-            continue
-        weights = graph.weight(name)
-        if node.op_type == "MatMul" or (node.op_type == "Gemm" and not attributes(node).get("transB", 0)):
-            weights = np.moveaxis(weights, -1, 0)
-        yield layer, weights.reshape(len(weights), -1)
+def _need_avoided(subject: Subject) -> None:
+    if subject.policy.regions.avoid is None:
+        raise NotChecked("the policy names no region to avoid (regions.avoid)")
 
 
-def origin(graph: Graph, tensor: str) -> NodeProto | None:
-    """The node that makes a tensor, behind quantisation, casts and identities; None for an input."""
-    for _ in range(16):
-        index = graph.producer_of.get(tensor)
-        if index is None:
-            return None
-        node = graph.nodes[index]
-        if node.op_type not in ("QuantizeLinear", "DequantizeLinear", "Cast", "Identity"):
-            return node
-        tensor = node.input[0]
-    return None
+def _need_torch(subject: Subject) -> None:
+    try:
+        need("torch", "torch", "the twin needs torch")
+    except MissingExtra as error:
+        raise NotChecked(error.message) from None
 
 
-def quantised(graph: Graph) -> bool:
-    """Whether the graph computes with integers: it has quantising nodes."""
-    return any(
-        node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") or node.op_type.startswith("QLinear")
-        for node in graph.nodes
-    )
+def _need_linux(subject: Subject) -> None:
+    if not Path("/proc/self/status").exists():
+        raise NotChecked("peak memory is read from /proc, which this system does not have")
 
 
-def half(graph: Graph) -> bool:
-    """Whether the graph computes in half precision: it has weights of 16 bits."""
-    return any(tensor.data_type in (10, 16) for tensor in graph.initializers.values())
+_NEEDED: Mapping[Need, Callable[[Subject], None]] = {
+    "pictures": Subject.need_pictures,
+    "labels": Subject.need_labels,
+    "classification": Subject.need_classifier,
+    "batches": _need_batches,
+    "object": _need_object,
+    "avoid": _need_avoided,
+    "reference": _need_reference,
+    "snapshot": _need_snapshot,
+    "torch": _need_torch,
+    "linux": _need_linux,
+}
 
 
 def relative(path: str | os.PathLike[str]) -> str:

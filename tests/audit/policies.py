@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from inspector.audit import Policy, known_checks
-from inspector.audit.policy import parse_policy
+from inspector.audit.policy_reader import parse_policy
 
 
 def policy(*chosen: str, **document: Any) -> Policy:

@@ -17,12 +17,13 @@ from PIL import Image
 from inspector.audit import audit_model
 from inspector.audit.checks.behaviour.calibration import calibration_error
 from inspector.audit.checks.cost import multiply_adds, parameters
-from inspector.audit.checks.representation.duplicate_channels import repeating
+from inspector.audit.checks.representation.duplicate_channels import find_repeats
+from inspector.audit.forward_pass import LayerOutput
 from inspector.audit.probes.consistency import Blur, Brightness, Flip, Jpeg, Noise, Shift
-from inspector.audit.probes.predictions import Labelled, Said
+from inspector.audit.probes.predictions import LabelledPredictions, TopPrediction
 from inspector.audit.probes.samples import SIZE, Samples
 from inspector.audit.probes.zeros import upper_bound
-from inspector.audit.subject import LayerSight, Subject
+from inspector.audit.subject import Subject
 from inspector.compare import SignalToNoise, decibels, signal_to_noise
 from inspector.model import open_model
 from tests.audit.policies import policy
@@ -119,17 +120,19 @@ def test_calibration_error(bins: int) -> None:
 def test_accuracy_and_recall_against_scikit_learn() -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     labels, given = rng.integers(0, 4, 200), rng.integers(0, 4, 200)
-    said = cast(Any, Labelled.__new__(Labelled))
-    said.said = [Said("x", "", int(g), 0.5, int(k)) for k, g in zip(labels, given, strict=True)]
-    assert said.accuracy == pytest.approx(metrics.accuracy_score(labels, given))
-    assert said.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(labels, given))
-    assert list(said.recalls().values()) == pytest.approx(list(metrics.recall_score(labels, given, average=None)))
+    predictions = cast(Any, LabelledPredictions.__new__(LabelledPredictions))
+    predictions.top = [TopPrediction("x", "", int(g), 0.5, int(k)) for k, g in zip(labels, given, strict=True)]
+    assert predictions.accuracy == pytest.approx(metrics.accuracy_score(labels, given))
+    assert predictions.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(labels, given))
+    assert list(predictions.recalls().values()) == pytest.approx(
+        list(metrics.recall_score(labels, given, average=None))
+    )
 
 
 def test_balanced_accuracy_counts_classes_alike() -> None:
-    said = cast(Any, Labelled.__new__(Labelled))
-    said.said = [Said("x", "", 0, 0.5, 0)] * 9 + [Said("x", "", 0, 0.5, 1)]
-    assert (said.accuracy, said.balanced_accuracy, said.recalls()) == (0.9, 0.5, {0: 1.0, 1: 0.0})
+    predictions = cast(Any, LabelledPredictions.__new__(LabelledPredictions))
+    predictions.top = [TopPrediction("x", "", 0, 0.5, 0)] * 9 + [TopPrediction("x", "", 0, 0.5, 1)]
+    assert (predictions.accuracy, predictions.balanced_accuracy, predictions.recalls()) == (0.9, 0.5, {0: 1.0, 1: 0.0})
 
 
 def changed(kind: type[Any], view: Image.Image, **limits: float) -> NDArray[Any]:
@@ -172,12 +175,12 @@ def test_repeating_channels() -> None:
     rows[:, 3] = 2 * rows[:, 1] + 1
     rows[:, 4] = -rows[:, 0]
     rows[:, 5] = 7
-    assert repeating(rows, 0.999).tolist() == [False, False, False, True, True, False]
+    assert find_repeats(rows, 0.999).tolist() == [False, False, False, True, True, False]
     sparse = np.zeros((100, 3), np.float32)
     sparse[17] = 1  # all of them zero but for one and the same sample
-    assert not repeating(sparse, 0.999).any()
+    assert not find_repeats(sparse, 0.999).any()
     slow = np.abs(np.corrcoef(rows[:, :5].T))
-    assert repeating(rows[:, :5], 0.5).tolist() == [(slow[i, :i] >= 0.5).any() if i else False for i in range(5)]
+    assert find_repeats(rows[:, :5], 0.5).tolist() == [(slow[i, :i] >= 0.5).any() if i else False for i in range(5)]
 
 
 def test_the_reservoir_is_a_fair_sample() -> None:
@@ -185,7 +188,7 @@ def test_the_reservoir_is_a_fair_sample() -> None:
     probe.random, probe.kept, probe.seen = np.random.default_rng(0), {}, {}
     layer = cast(Any, SimpleNamespace(name="x"))
     for i in range(2000):
-        probe.look(cast(Any, SimpleNamespace(layers={"x": LayerSight(layer, np.full((2, 1, 1), i, np.float32))})))
+        probe.look(cast(Any, SimpleNamespace(layers={"x": LayerOutput(layer, np.full((2, 1, 1), i, np.float32))})))
     rows = probe.rows("x")
     assert rows.shape == (SIZE, 2)
     assert (rows[:, 0] == rows[:, 1]).all()
@@ -250,8 +253,8 @@ def test_multiply_adds_and_parameters(make_model: MakeModel) -> None:
         return net("Gemm", y, net.weight((6, 5)), net.const(np.zeros(6)), transB=1)
 
     model = open_model(make_model(net, shape=("N", 3, 16, 16)))
-    assert multiply_adds.count(model) == 512 * 27 + 512 * 9 + 512 * 16 + 20 + 30
-    assert parameters.count(model) == 8 * 27 + 8 + 72 + 128 + 20 + 36
+    assert multiply_adds.count_multiply_adds(model) == 512 * 27 + 512 * 9 + 512 * 16 + 20 + 30
+    assert parameters.count_parameters(model) == 8 * 27 + 8 + 72 + 128 + 20 + 36
 
 
 def test_multiply_adds_behind_a_shape_that_the_graph_computes(make_model: MakeModel) -> None:
@@ -266,14 +269,14 @@ def test_multiply_adds_behind_a_shape_that_the_graph_computes(make_model: MakeMo
         return net("MatMul", y, net.weight((288, 5)))
 
     model = open_model(make_model(net, shape=("N", 3, 6, 6)))
-    assert multiply_adds.count(model) == 288 * 27 + 288 * 5
+    assert multiply_adds.count_multiply_adds(model) == 288 * 27 + 288 * 5
 
 
 def test_the_default_model_has_its_published_size(default_model: Path) -> None:
     """EfficientNet-Lite0: 407 million multiply-adds and 4.7 million parameters with the norms, by its authors."""
     model = open_model(default_model)
-    assert multiply_adds.count(model) / 1e6 == pytest.approx(386, rel=0.01)
-    assert parameters.count(model) == pytest.approx(4.631e6, rel=1e-3)
+    assert multiply_adds.count_multiply_adds(model) / 1e6 == pytest.approx(386, rel=0.01)
+    assert parameters.count_parameters(model) == pytest.approx(4.631e6, rel=1e-3)
 
 
 def test_latency_and_memory(default_model: Path) -> None:
@@ -322,7 +325,7 @@ def test_peak_memory_by_ratio(make_model: MakeModel, monkeypatch: pytest.MonkeyP
     from inspector.audit.checks.cost import memory
 
     path, reference = make_model(pooled), make_model(pooled, name="reference.onnx")
-    monkeypatch.setattr(memory, "_peak", lambda model: 120.0 if model.path == path else 100.0)
+    monkeypatch.setattr(memory, "_measure_peak", lambda model: 120.0 if model.path == path else 100.0)
 
     def judged(**limits: Any) -> tuple[str, float | None, float | None]:
         found = audit_model(path, policy("memory", checks={"memory": limits}), against=reference).check("memory")
@@ -340,7 +343,7 @@ def test_peak_memory_by_ratio(make_model: MakeModel, monkeypatch: pytest.MonkeyP
             raise memory._NoPrediction("it was ended by SIGKILL")
         return 120.0
 
-    monkeypatch.setattr(memory, "_peak", broken)
+    monkeypatch.setattr(memory, "_measure_peak", broken)
     found = audit_model(path, policy("memory", checks={"memory": {"max_ratio": 2}}), against=reference).check("memory")
     assert found.message == "not run: the reference: it was ended by SIGKILL"
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from inspector.audit import Limit, default_policy, find_policy, known_checks, load_policy, template
-from inspector.audit.policy import PolicyError, parse_policy
-from inspector.audit.table import FAMILIES
+from inspector.audit.catalogue import FAMILIES
+from inspector.audit.policy import PolicyError
+from inspector.audit.policy_reader import parse_policy
 
 
 def parsed(**document: Any) -> Any:

@@ -22,7 +22,7 @@ from inspector.audit import (
     Where,
     audit_model,
     known_checks,
-    table,
+    registry,
 )
 from inspector.audit.reports import (
     audit_document,
@@ -198,9 +198,9 @@ def test_names_that_are_no_unicode() -> None:
 
 def test_numbers_of_numpy_go_into_every_report(make_model: MakeModel, tmp_path: Path) -> None:
     known_checks()
-    before = dict(table._TABLE)
+    before = dict(registry.registered)
 
-    @table.check("numpy", family="file", title="Numpy", limits={"max": Limit(0, "m")})
+    @registry.check("numpy", family="file", title="Numpy", limits={"max": Limit(0, "m")})
     def numpy(subject: Subject, limits: Any) -> Verdict:
         """Gives numpy's numbers."""
         place = Where("first", np.int64(3))  # type: ignore[arg-type]
@@ -212,8 +212,8 @@ def test_numbers_of_numpy_go_into_every_report(make_model: MakeModel, tmp_path: 
         found = audit_model(make_model(small, shape=("N", 3, 16, 16)), policy("numpy"))
         write_reports(found, junit=tmp_path / "j", sarif=tmp_path / "s", markdown=tmp_path / "m")
     finally:
-        table._TABLE.clear()
-        table._TABLE.update(before)
+        registry.registered.clear()
+        registry.registered.update(before)
     given = found.check("numpy")
     assert [type(v) for v in (given.value, given.limit, given.where.channel)] == [float, float, int]
     [run] = validated((tmp_path / "s").read_text())["runs"]

@@ -22,14 +22,15 @@ from inspector.audit import (
     at_least,
     at_most,
     audit_model,
+    catalogue,
     check,
     known_checks,
-    table,
+    registry,
 )
+from inspector.audit.forward_pass import ForwardPass
 from inspector.audit.pictures import find_entries, spread
 from inspector.audit.policy import PolicyError
 from inspector.audit.result import CheckResult, conclude
-from inspector.audit.subject import Sight
 from inspector.errors import ImageError, ModelError, UsageError
 from inspector.metadata import KEY, Metadata
 from inspector.model import Model, open_model
@@ -70,10 +71,10 @@ def pngs(path: Path, count: int, classes: tuple[str, ...] = ()) -> Path:
 def registered() -> Iterator[None]:
     """Checks that a test adds are gone after it."""
     known_checks()
-    before = dict(table._TABLE)
+    before = dict(registry.registered)
     yield
-    table._TABLE.clear()
-    table._TABLE.update(before)
+    registry.registered.clear()
+    registry.registered.update(before)
 
 
 # --- nothing checked is never a pass ----------------------------------------------------------------------------------
@@ -90,7 +91,7 @@ def test_checks_that_could_not_run_do_not_pass(model: Model) -> None:
     found = audit_model(model, policy("behaviour"))
     assert {c.status for c in found.checks} == {"skipped"}
     assert not found.passed
-    assert found.verdict.startswith("nothing was checked: 11 not run")
+    assert found.verdict.startswith(f"nothing was checked: {len(found.checks)} not run")
     assert found.check("accuracy").message == ("not run: no pictures were given (--data, or images.data in the policy)")
 
 
@@ -249,8 +250,8 @@ def test_a_project_adds_a_check_with_a_probe(model: Model, tmp_path: Path, regis
             super().__init__(subject)
             self.found = -np.inf
 
-        def look(self, sight: Sight) -> None:
-            self.found = max(self.found, float(sight.layers["first"].high.max()))
+        def look(self, forward: ForwardPass) -> None:
+            self.found = max(self.found, float(forward.layers["first"].high.max()))
 
     @check(
         "not-too-bright", family="project", title="No activation is too bright",
@@ -282,11 +283,11 @@ def test_checks_of_installed_packages(monkeypatch: pytest.MonkeyPatch, registere
                 """Fine."""
                 return Verdict("fine")
 
-    monkeypatch.setattr(table, "_extended", False)
-    monkeypatch.setattr(table, "entry_points", lambda group: [Point()] if group == "inspector.checks" else [])
+    monkeypatch.setattr(catalogue, "_loaded", catalogue._loaded - {catalogue.GROUP})
+    monkeypatch.setattr(catalogue, "entry_points", lambda group: [Point()] if group == "inspector.checks" else [])
     assert "theirs" in known_checks()
-    monkeypatch.setattr(table, "_extended", False)
-    monkeypatch.setattr(table, "entry_points", lambda group: [Point(RuntimeError("no"))])
+    monkeypatch.setattr(catalogue, "_loaded", catalogue._loaded - {catalogue.GROUP})
+    monkeypatch.setattr(catalogue, "entry_points", lambda group: [Point(RuntimeError("no"))])
     with pytest.raises(UsageError, match=r"the checks 'mine' .mypackage.checks. cannot be loaded: RuntimeError: no"):
         known_checks()
 

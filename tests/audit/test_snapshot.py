@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from inspector.audit import Subject, audit_model, load_snapshot
-from inspector.audit.checks.drift.layers import integers
+from inspector.audit.checks.drift.drift_layers import uses_integers
 from inspector.audit.snapshot import PLACES, SnapshotError, is_snapshot, places
 from inspector.errors import UsageError
 from inspector.metadata import KEY, Metadata
@@ -178,8 +178,8 @@ def test_the_limit_of_integers_where_either_has_them(
 
     model, reference = build(now, "now.onnx"), build(before, "before.onnx")
     snapshot = replace(load_snapshot(saved), integers=bool(before))
-    assert integers(Subject(model, policy(), snapshot=snapshot)) is found
-    assert integers(Subject(model, policy(), reference=reference)) is found
+    assert uses_integers(Subject(model, policy(), snapshot=snapshot)) is found
+    assert uses_integers(Subject(model, policy(), reference=reference)) is found
 
 
 def test_the_same_bytes_again(saved: Path, default_model: Path, cats: Path, tmp_path: Path) -> None:

@@ -2,58 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.audit.forward_pass import ForwardPass
 from inspector.audit.pictures import class_of
 from inspector.audit.probes import Probe
-from inspector.audit.probes.recorder import Moments, sampled
+from inspector.audit.probes.predictions import PredictionChange
+from inspector.audit.probes.recorder import Moments, sample_places
 from inspector.audit.result import NotChecked
 from inspector.audit.snapshot import Snapshot
-from inspector.audit.subject import Sight, Subject
+from inspector.audit.subject import Subject
 from inspector.compare import SignalToNoise
 from inspector.image import Preprocess
 from inspector.layers import Layer
 from inspector.model import Model
 
 
-@dataclass(frozen=True)
-class Flipped:
-    """A picture on which model and reference differ. before: the reference's class. after: the model's.
-    probability: of the reference's class, by the reference."""
-
-    shown: str
-    before: str
-    after: str
-    probability: float
-
-
-NO_REFERENCE = "there is nothing to compare with (--against MODEL or SNAPSHOT, or reference in the policy)"
-
-
 class Comparison(Probe):
     """Both on every picture: top classes on all, layer by layer on a sample.
 
-    sums: by layer name, in the order of the network. missing: layers that only one of them has, or of another shape.
-    flipped: pictures with another top class. compared: pictures whose top classes were compared.
-    labelled, right, right_before: pictures with a known class, and how many model and reference recognised.
-    moments: mean and deviation of the channels on the sample; kept only against a snapshot.
+    Attributes:
+        sums: By layer name, in the order of the network.
+        missing: Layers that only one of them has, or of another shape.
+        flipped: Pictures with another top class.
+        compared: How many pictures' top classes were compared.
+        labelled: How many of these have a known class.
+        right: How many of those the model recognised.
+        right_before: How many of those the reference recognised.
+        moments: Mean and deviation of the channels on the sample; kept only against a snapshot.
     """
 
-    layers: ClassVar[bool] = True
+    layers = True
+    needs = ("reference", "pictures")
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
-        if subject.reference is None and subject.snapshot is None:
-            raise NotChecked(NO_REFERENCE)
-        subject.need_pictures()
         self.chosen = frozenset(subject.pictures.sample(subject.policy.images.sample))
         self.sums: dict[str, SignalToNoise] = {}
         self.moments: dict[str, Moments] = {}
-        self.flipped: list[Flipped] = []
+        self.flipped: list[PredictionChange] = []
         self.compared = self.labelled = self.right = self.right_before = self.sampled = 0
         self.snapshot = subject.snapshot if subject.reference is None else None
         if self.snapshot is not None:
@@ -72,25 +60,25 @@ class Comparison(Probe):
         """Against a model only on the sample; which pictures a snapshot sampled, only their digests tell."""
         return self.snapshot is not None or index in self.chosen
 
-    def look(self, sight: Sight) -> None:
+    def look(self, forward: ForwardPass) -> None:
         """Take in one picture."""
         if self.snapshot is not None:
-            self._from_snapshot(sight, self.snapshot)
+            self._from_snapshot(forward, self.snapshot)
         else:
-            self._from_model(sight)
+            self._from_model(forward)
 
     # --- another model --------------------------------------------------------------------------------------------
 
-    def _from_model(self, sight: Sight) -> None:
+    def _from_model(self, forward: ForwardPass) -> None:
         reference = self.subject.reference
         assert reference is not None
-        wanted = [self._layer(reference, layer.name) for layer in self.common] if sight.index in self.chosen else []
+        wanted = [self._layer(reference, layer.name) for layer in self.common] if forward.index in self.chosen else []
         scores = reference.classifier is not None
         if not wanted and not scores:
             return
-        values, theirs = reference.layer_values(reference.tensor(sight.picture), wanted, scores=scores)
+        values, theirs = reference.layer_values(reference.tensor(forward.picture), wanted, scores=scores)
         self.sampled += bool(wanted)
-        pairs = [(layer.name, values[layer.name][0], sight.layers[layer.name].values) for layer in wanted]
+        pairs = [(layer.name, values[layer.name][0], forward.layers[layer.name].values) for layer in wanted]
         for name, before, after in pairs:
             if before.shape != after.shape:
                 self.missing.append(name)
@@ -103,12 +91,12 @@ class Comparison(Probe):
             own.add(before.reshape(len(before), -1), after.reshape(len(after), -1))
 
         self.subject.spread(add, list(zip(sums, pairs, strict=True)), [before.size for _, before, _ in pairs])
-        if theirs is None or sight.scores is None:
+        if theirs is None or forward.scores is None:
             return
         best = reference.top(theirs[0], 1)[0]
-        self._compare(sight, best.index, best.label, best.probability, reference.labels)
-        if sight.entry.label is not None:
-            folder = sight.entry.key.split("/")[0]
+        self._compare(forward, best.index, best.label, best.probability, reference.labels)
+        if forward.entry.label is not None:
+            folder = forward.entry.key.split("/")[0]
             if folder not in self.own_classes:
                 self.own_classes[folder] = class_of(reference, folder)
             self.right_before += self.own_classes[folder] == best.index
@@ -119,48 +107,48 @@ class Comparison(Probe):
 
     # --- a snapshot -----------------------------------------------------------------------------------------------
 
-    def _from_snapshot(self, sight: Sight, snapshot: Snapshot) -> None:
-        if sight.digest in snapshot.sampled:
-            row = snapshot.sampled.index(sight.digest)
+    def _from_snapshot(self, forward: ForwardPass, snapshot: Snapshot) -> None:
+        if forward.digest in snapshot.sampled:
+            row = snapshot.sampled.index(forward.digest)
             self.sampled += 1
             for layer in self.common:
-                after = sampled(sight.layers[layer.name], sight.digest)
+                after = sample_places(forward.layers[layer.name], forward.digest)
                 before = snapshot.layers[layer.name].samples
                 before = before[row * len(after) : (row + 1) * len(after)]
                 self.sums.setdefault(layer.name, SignalToNoise()).add(
                     np.ascontiguousarray(before.T), np.ascontiguousarray(after.T)
                 )
-        if sight.index in self.chosen:
+        if forward.index in self.chosen:
             for layer in self.common:
-                maps = sight.layers[layer.name].maps
+                maps = forward.layers[layer.name].maps
                 self.moments.setdefault(layer.name, Moments(len(maps))).add(maps)
-        said = snapshot.predictions.get(sight.digest)
-        if said is None or sight.scores is None:
+        said = snapshot.predictions.get(forward.digest)
+        if said is None or forward.scores is None:
             return
         index, probability = said
         labels = snapshot.labels
         name = labels[index] if labels and index < len(labels) else str(index)
-        self._compare(sight, index, name, probability, labels)
-        if (own := sight.entry.label) is not None:
+        self._compare(forward, index, name, probability, labels)
+        if (own := forward.entry.label) is not None:
             ours = self.subject.model.labels
             self.right_before += name == self.subject.model.label(own) if ours and labels else index == own
 
     # --- both -----------------------------------------------------------------------------------------------------
 
     def _compare(
-        self, sight: Sight, index: int, label: str, probability: float, labels: tuple[str, ...] | None
+        self, forward: ForwardPass, index: int, label: str, probability: float, labels: tuple[str, ...] | None
     ) -> None:
-        assert sight.scores is not None
+        assert forward.scores is not None
         model = self.subject.model
-        now = model.top(sight.scores, 1)[0]
+        now = model.top(forward.scores, 1)[0]
         # By name where both have names: an index may mean another class after the labels were changed.
         same = now.label == label if model.labels and labels else now.index == index
         self.compared += 1
         if not same:
-            self.flipped.append(Flipped(sight.entry.shown, label, now.label, probability))
-        if sight.entry.label is not None:
+            self.flipped.append(PredictionChange(forward.entry.shown, label, now.label, probability))
+        if forward.entry.label is not None:
             self.labelled += 1
-            self.right += now.index == sight.entry.label
+            self.right += now.index == forward.entry.label
 
     @property
     def agreement(self) -> float:

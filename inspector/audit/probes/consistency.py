@@ -3,59 +3,53 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from inspector.audit.forward_pass import ForwardPass
 from inspector.audit.probes import Probe
-from inspector.audit.subject import Sight, Subject
+from inspector.audit.probes.predictions import PredictionChange
+from inspector.audit.subject import Subject
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-@dataclass(frozen=True)
-class Changed:
-    """A picture whose top class changed. before, after: the classes' names. probability: of the first, before."""
-
-    shown: str
-    before: str
-    after: str
-    probability: float
-
-
 class Consistency(Probe):
     """The top class before and after a change to what the network sees, on a sample of the pictures.
 
-    check: the id of the check whose settings say how strong the change is.
+    Attributes:
+        check: The id of the check whose settings say how strong the change is.
+        words: The change as a clause, for messages.
+        tried: How many pictures were changed.
+        changed: Those whose top class changed with it.
     """
 
+    needs = ("pictures", "classification")
     check: ClassVar[str]
     words: ClassVar[str]
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
-        subject.need_pictures()
-        subject.need_classifier()
         self.limits = subject.limits(self.check)
         self.chosen = frozenset(subject.pictures.sample(subject.policy.images.sample))
         self.tried = 0
-        self.changed: list[Changed] = []
+        self.changed: list[PredictionChange] = []
 
-    def look(self, sight: Sight) -> None:
+    def look(self, forward: ForwardPass) -> None:
         """Take in one picture."""
-        if sight.index not in self.chosen:
+        if forward.index not in self.chosen:
             return
-        assert sight.scores is not None
+        assert forward.scores is not None
         model = self.subject.model
-        view = model.preprocess.view(sight.picture)
-        pixels = np.asarray(self.change(view, self.subject.random(3, sight.index)))
-        before = model.top(sight.scores, 1)[0]
+        view = model.preprocess.view(forward.picture)
+        pixels = np.asarray(self.change(view, self.subject.random(3, forward.index)))
+        before = model.top(forward.scores, 1)[0]
         after = model.top(model.scores(model.preprocess.normalise(pixels))[0], 1)[0]
         self.tried += 1
         if after.index != before.index:
-            self.changed.append(Changed(sight.entry.shown, before.label, after.label, before.probability))
+            self.changed.append(PredictionChange(forward.entry.shown, before.label, after.label, before.probability))
 
     @property
     def agreement(self) -> float:

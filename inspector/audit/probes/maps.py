@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from inspector.audit.forward_pass import ForwardPass
+from inspector.audit.needs import Need
 from inspector.audit.probes import Probe
 from inspector.audit.regions import find_region, region_of_box
 from inspector.audit.result import NotChecked
-from inspector.audit.subject import Sight, Subject
+from inspector.audit.subject import Subject
 from inspector.errors import MissingExtra, NotComputable
 
 if TYPE_CHECKING:
@@ -27,12 +29,12 @@ class Maps(Probe):
     empty: pictures whose map shows no positive evidence at all; they are left out.
     """
 
+    needs: ClassVar[tuple[Need, ...]] = ("pictures", "classification")
+
     def __init__(self, subject: Subject) -> None:
         from inspector.cam import prepare
 
         super().__init__(subject)
-        subject.need_pictures()
-        subject.need_classifier()
         try:
             self.engine: CamEngine = prepare(subject.model, METHOD)
         except (MissingExtra, NotComputable) as error:
@@ -44,23 +46,23 @@ class Maps(Probe):
         """Indices of the pictures whose maps are judged."""
         return self.subject.pictures.sample(self.subject.policy.images.explain)
 
-    def wants(self, sight: Sight) -> bool:
+    def wants(self, forward: ForwardPass) -> bool:
         """Whether the map of this picture is judged."""
-        return sight.index in self.chosen
+        return forward.index in self.chosen
 
-    def look(self, sight: Sight) -> None:
+    def look(self, forward: ForwardPass) -> None:
         """Take in one picture."""
-        if not self.wants(sight):
+        if not self.wants(forward):
             return
-        if "map" not in sight.memo:
-            [sight.memo["map"]] = self.engine.maps(sight.picture)
-        found: CamResult = sight.memo["map"]
+        if "map" not in forward.memo:
+            [forward.memo["map"]] = self.engine.maps(forward.picture)
+        found: CamResult = forward.memo["map"]
         if found.empty:
-            self.empty.append(sight.entry.shown)
+            self.empty.append(forward.entry.shown)
         else:
-            self.judge(sight, found)
+            self.judge(forward, found)
 
-    def judge(self, sight: Sight, found: CamResult) -> None:
+    def judge(self, forward: ForwardPass, found: CamResult) -> None:
         """Take in one map."""
         raise NotImplementedError
 
@@ -76,20 +78,20 @@ class _Curves(Maps):
         self.steps, self.randoms = int(limits["steps"]), max(1, int(limits["random"]))
         self.areas: dict[str, tuple[float, float]] = {}
 
-    def judge(self, sight: Sight, found: CamResult) -> None:
+    def judge(self, forward: ForwardPass, found: CamResult) -> None:
         """Take in one map."""
-        random = self.subject.random(4, sight.index)
+        random = self.subject.random(4, forward.index)
         draws = [random.random(found.raw.shape, dtype=np.float32) for _ in range(self.randoms)]
         # An order that happens to take the object first has a reverse that takes it last: their mean varies little.
         others = [replace(found, raw=sign * draw) for draw in draws for sign in (1, -1)]
-        areas = [self._area(sight, each).area for each in (found, *others)]
-        self.areas[sight.entry.shown] = (areas[0], float(np.mean(areas[1:])))
+        areas = [self._area(forward, each).area for each in (found, *others)]
+        self.areas[forward.entry.shown] = (areas[0], float(np.mean(areas[1:])))
 
-    def _area(self, sight: Sight, found: CamResult) -> Curve:
+    def _area(self, forward: ForwardPass, found: CamResult) -> Curve:
         from inspector.cam import faithfulness
 
         curve = faithfulness.deletion if self.which == "deletion" else faithfulness.insertion
-        return curve(self.subject.model, sight.tensor, found, steps=self.steps)
+        return curve(self.subject.model, forward.tensor, found, steps=self.steps)
 
     def need(self) -> None:
         """Raises NotChecked where there was no map to judge."""
@@ -112,9 +114,9 @@ class Insertion(_Curves):
 class Inside(Maps):
     """energy: share of each map inside the object, and hits: whether its peak is, by picture."""
 
+    needs = ("object", "pictures", "classification")
+
     def __init__(self, subject: Subject) -> None:
-        if not subject.policy.regions.objects:
-            raise NotChecked("the policy says nowhere where the object is (regions: masks, boxes or box)")
         super().__init__(subject)
         self.energy: dict[str, float] = {}
         self.hits: dict[str, bool] = {}
@@ -129,15 +131,15 @@ class Inside(Maps):
             raise NotChecked("no picture has a mask or a box")
         return tuple(there[i] for i in spread(len(there), self.subject.policy.images.explain))
 
-    def judge(self, sight: Sight, found: CamResult) -> None:
+    def judge(self, forward: ForwardPass, found: CamResult) -> None:
         """Take in one map."""
         from inspector.cam.faithfulness import energy_inside, pointing_game
 
-        where = find_region(self.subject.policy.regions, sight.entry.key)
+        where = find_region(self.subject.policy.regions, forward.entry.key)
         assert where is not None
-        region = where(sight.picture.size)
-        self.energy[sight.entry.shown] = energy_inside(found, region)
-        self.hits[sight.entry.shown] = pointing_game(found, region)
+        region = where(forward.picture.size)
+        self.energy[forward.entry.shown] = energy_inside(found, region)
+        self.hits[forward.entry.shown] = pointing_game(found, region)
 
     def need(self) -> None:
         """Raises NotChecked where there was no map to judge."""
@@ -152,9 +154,9 @@ class Avoided(Maps):
     Up to `explain` pictures of each class are looked at: a mark on a rare class must not get lost among the others.
     """
 
+    needs = ("avoid", "pictures", "classification")
+
     def __init__(self, subject: Subject) -> None:
-        if subject.policy.regions.avoid is None:
-            raise NotChecked("the policy names no region to avoid (regions.avoid)")
         super().__init__(subject)
         self.energy: dict[str, float] = {}
         self.area: dict[str, float] = {}
@@ -173,29 +175,29 @@ class Avoided(Maps):
             members.setdefault(entry.label, []).append(i)
         return tuple(sorted(of[i] for of in members.values() for i in spread(len(of), count)))
 
-    def wants(self, sight: Sight) -> bool:
+    def wants(self, forward: ForwardPass) -> bool:
         """Whether the map of this picture is judged; counts those that are."""
-        if sight.index not in self.chosen:
+        if forward.index not in self.chosen:
             return False
-        assert sight.scores is not None
-        own = sight.entry.label
-        found = own if own is not None else self.subject.model.top(sight.scores, 1)[0].index
+        assert forward.scores is not None
+        own = forward.entry.label
+        found = own if own is not None else self.subject.model.top(forward.scores, 1)[0].index
         count = self.subject.policy.images.explain
         if 0 < count <= self.seen[found]:
             return False
         self.seen[found] += 1
-        self.classes[sight.entry.shown] = found
+        self.classes[forward.entry.shown] = found
         return True
 
-    def judge(self, sight: Sight, found: CamResult) -> None:
+    def judge(self, forward: ForwardPass, found: CamResult) -> None:
         """Take in one map."""
         from inspector.cam.faithfulness import energy_inside
 
         box = self.subject.policy.regions.avoid
         assert box is not None
-        region = region_of_box(box, sight.picture.size)
-        self.energy[sight.entry.shown] = energy_inside(found, region)
-        self.area[sight.entry.shown] = energy_inside(replace(found, heatmap=np.ones_like(found.heatmap)), region)
+        region = region_of_box(box, forward.picture.size)
+        self.energy[forward.entry.shown] = energy_inside(found, region)
+        self.area[forward.entry.shown] = energy_inside(replace(found, heatmap=np.ones_like(found.heatmap)), region)
 
     def need(self) -> None:
         """Raises NotChecked where there was no map to judge."""

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.audit.forward_pass import ForwardPass
+from inspector.audit.needs import Need
 from inspector.audit.probes import Probe
-from inspector.audit.subject import Sight, Subject
+from inspector.audit.subject import Subject
 
 
 @dataclass(frozen=True)
-class Said:
-    """One picture's answer. shown: its path. digest: of its file, where wanted. index, probability: the top class.
-    label: its own class, None where it is not known."""
+class TopPrediction:
+    """The most likely class of one picture.
+
+    Attributes:
+        shown: The picture's path.
+        digest: Of its file, where wanted.
+        index: The most likely class.
+        probability: Of that class.
+        label: The picture's own class, None where it is not known.
+    """
 
     shown: str
     digest: str
@@ -24,44 +34,59 @@ class Said:
     label: int | None
 
 
+@dataclass(frozen=True)
+class PredictionChange:
+    """A picture whose most likely class is another one than it was.
+
+    Attributes:
+        shown: The picture's path.
+        before: The class that it had, by name.
+        after: The class that it has now, by name.
+        probability: Of the class that it had.
+    """
+
+    shown: str
+    before: str
+    after: str
+    probability: float
+
+
 class Predictions(Probe):
-    """The top class of every picture. Raises NotChecked without pictures or a classification output."""
+    """The most likely class of every picture, in `top`."""
+
+    needs: ClassVar[tuple[Need, ...]] = ("pictures", "classification")
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
-        subject.need_pictures()
-        subject.need_classifier()
-        self.said: list[Said] = []
+        self.top: list[TopPrediction] = []
 
-    def look(self, sight: Sight) -> None:
+    def look(self, forward: ForwardPass) -> None:
         """Take in one picture."""
-        assert sight.scores is not None
-        best = self.subject.model.top(sight.scores, 1)[0]
-        digest = sight.digest if self.subject.digests else ""
-        self.said.append(Said(sight.entry.shown, digest, best.index, best.probability, sight.entry.label))
+        assert forward.scores is not None
+        best = self.subject.model.top(forward.scores, 1)[0]
+        digest = forward.digest if self.subject.digests else ""
+        self.top.append(TopPrediction(forward.entry.shown, digest, best.index, best.probability, forward.entry.label))
 
 
-class Labelled(Predictions):
-    """The same for pictures whose class is known. Raises NotChecked where it is not."""
+class LabelledPredictions(Predictions):
+    """The same for pictures whose own class is known."""
 
-    def __init__(self, subject: Subject) -> None:
-        super().__init__(subject)
-        subject.need_labels()
+    needs = ("pictures", "classification", "labels")
 
     @cached_property
     def true(self) -> NDArray[np.int64]:
         """The pictures' own classes (N,)."""
-        return np.array([s.label for s in self.said], np.int64)
+        return np.array([s.label for s in self.top], np.int64)
 
     @cached_property
     def given(self) -> NDArray[np.int64]:
         """The classes that the model gives (N,)."""
-        return np.array([s.index for s in self.said], np.int64)
+        return np.array([s.index for s in self.top], np.int64)
 
     @cached_property
     def confidence(self) -> NDArray[np.float64]:
         """Probability of the class given (N,)."""
-        return np.array([s.probability for s in self.said], np.float64)
+        return np.array([s.probability for s in self.top], np.float64)
 
     @cached_property
     def classes(self) -> NDArray[np.int64]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.audit.forward_pass import ForwardPass, LayerOutput
 from inspector.audit.probes import Probe
 from inspector.audit.result import MAX_FINDINGS, Where
-from inspector.audit.subject import LayerSight, Sight, Subject
+from inspector.audit.subject import Subject
 
 
 class Ranges(Probe):
@@ -20,11 +19,11 @@ class Ranges(Probe):
     blank: layers that were constant on a picture.
     """
 
-    layers: ClassVar[bool] = True
+    layers = True
+    needs = ("pictures",)
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
-        subject.need_pictures()
         self.lowest: dict[str, NDArray[np.float32]] = {}
         self.highest: dict[str, NDArray[np.float32]] = {}
         self.awake: dict[str, NDArray[np.bool_]] = {}
@@ -33,13 +32,13 @@ class Ranges(Probe):
         self.blank: list[Where] = []
         self.bad_count = self.blank_count = self.pictures = 0
 
-    def look(self, sight: Sight) -> None:
+    def look(self, forward: ForwardPass) -> None:
         """Take in one picture."""
         self.pictures += 1
         before = self.bad_count
-        layers = list(sight.layers.values())
+        layers = list(forward.layers.values())
         self.subject.spread(_measure, layers, [layer.values.size for layer in layers])
-        for name, layer in sight.layers.items():
+        for name, layer in forward.layers.items():
             low, high = layer.low, layer.high
             varied = low != high
             if name not in self.awake:
@@ -52,14 +51,14 @@ class Ranges(Probe):
                 self.single.add(name)
             finite = np.isfinite(low) & np.isfinite(high)
             if not finite.all():
-                self._not_finite(Where(name, int(np.argmin(finite)), sight.entry.shown))
+                self._not_finite(Where(name, int(np.argmin(finite)), forward.entry.shown))
             if name not in self.single and not varied.any():
                 self.blank_count += 1
                 if len(self.blank) < MAX_FINDINGS:
-                    self.blank.append(Where(name, None, sight.entry.shown))
+                    self.blank.append(Where(name, None, forward.entry.shown))
         # What a layer spoils, the scores show too; by themselves they are spoilt by what comes after the last layer.
-        if self.bad_count == before and sight.scores is not None and not np.isfinite(sight.scores).all():
-            self._not_finite(Where("scores", int(np.isfinite(sight.scores).argmin()), sight.entry.shown))
+        if self.bad_count == before and forward.scores is not None and not np.isfinite(forward.scores).all():
+            self._not_finite(Where("scores", int(np.isfinite(forward.scores).argmin()), forward.entry.shown))
 
     def _not_finite(self, where: Where) -> None:
         self.bad_count += 1
@@ -73,6 +72,6 @@ class Ranges(Probe):
         return ~self.awake[layer]
 
 
-def _measure(layer: LayerSight) -> None:
+def _measure(layer: LayerOutput) -> None:
     # Read once in a thread, so that the loop above finds them there.
     _ = layer.low, layer.high

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from inspector.audit.forward_pass import ForwardPass
 from inspector.audit.probes import Probe
-from inspector.audit.subject import Sight, Subject
+from inspector.audit.subject import Subject
 
 
 class Reader(Probe):
     """seen: pictures that could be opened. Those that could not are in `subject.unreadable`."""
 
+    needs = ("pictures",)
+    needs_readable = False
+
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
-        subject.need_pictures()
         self.seen = 0
 
-    def look(self, sight: Sight) -> None:
+    def look(self, forward: ForwardPass) -> None:
         """Take in one picture."""
         self.seen += 1

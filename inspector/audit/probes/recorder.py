@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.audit.forward_pass import ForwardPass, LayerOutput
+from inspector.audit.graph_queries import is_quantized
 from inspector.audit.probes import Probe
-from inspector.audit.probes.predictions import Labelled, Predictions
-from inspector.audit.snapshot import PICTURES, LayerShot, Snapshot, places
-from inspector.audit.subject import LayerSight, Sight, Subject, quantised
+from inspector.audit.probes.predictions import LabelledPredictions, Predictions
+from inspector.audit.snapshot import PICTURES, LayerRecord, Snapshot, places
+from inspector.audit.subject import Subject
 
 
 class Moments:
@@ -42,11 +42,11 @@ class Moments:
 class Recorder(Probe):
     """Samples and moments of the layers on up to PICTURES pictures, evenly spread."""
 
-    layers: ClassVar[bool] = True
+    layers = True
+    needs = ("pictures",)
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
-        subject.need_pictures()
         self.chosen = frozenset(subject.pictures.sample(PICTURES))
         self.moments: dict[str, Moments] = {}
         self.samples: dict[str, list[NDArray[np.float32]]] = {}
@@ -56,36 +56,36 @@ class Recorder(Probe):
         """Only on the chosen pictures."""
         return index in self.chosen
 
-    def look(self, sight: Sight) -> None:
+    def look(self, forward: ForwardPass) -> None:
         """Take in one picture."""
-        if sight.index not in self.chosen or sight.digest in self.digests:
+        if forward.index not in self.chosen or forward.digest in self.digests:
             return
-        self.digests.append(sight.digest)
-        for name, layer in sight.layers.items():
+        self.digests.append(forward.digest)
+        for name, layer in forward.layers.items():
             self.moments.setdefault(name, Moments(len(layer.maps))).add(layer.maps)
-            self.samples.setdefault(name, []).append(sampled(layer, sight.digest))
+            self.samples.setdefault(name, []).append(sample_places(layer, forward.digest))
 
     def snapshot(self, predictions: Predictions | None) -> Snapshot:
         """What was gathered."""
         model = self.subject.model
         metrics = {}
-        if isinstance(predictions, Labelled):
+        if isinstance(predictions, LabelledPredictions):
             metrics = {"accuracy": predictions.accuracy, "balanced_accuracy": predictions.balanced_accuracy}
         return Snapshot(
             model={"name": model.path.name, "sha256": model.sha256},
             labels=model.labels,
             preprocess=model.preprocess.to_json(),
-            integers=quantised(model.graph),
+            integers=is_quantized(model.graph),
             layers={
-                name: LayerShot(found.mean, found.std, np.concatenate(self.samples[name]))
+                name: LayerRecord(found.mean, found.std, np.concatenate(self.samples[name]))
                 for name, found in self.moments.items()
             },
             sampled=tuple(self.digests),
-            predictions={s.digest: (s.index, s.probability) for s in predictions.said} if predictions else {},
+            predictions={s.digest: (s.index, s.probability) for s in predictions.top} if predictions else {},
             metrics=metrics,
         )
 
 
-def sampled(layer: LayerSight, digest: str) -> NDArray[np.float32]:
+def sample_places(layer: LayerOutput, digest: str) -> NDArray[np.float32]:
     """The values at the sampled places: float32 (PLACES, C)."""
     return np.ascontiguousarray(layer.maps[:, places(layer.layer.name, digest, layer.maps.shape[1])].T)

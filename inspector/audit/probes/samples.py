@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.audit.forward_pass import ForwardPass
 from inspector.audit.probes import Probe
-from inspector.audit.subject import Sight, Subject
+from inspector.audit.subject import Subject
 
 SIZE = 256
 """Values kept per channel, whatever the number of pictures: 44 MB for 43,000 channels."""
@@ -23,20 +22,20 @@ class Samples(Probe):
     kept: float32 (SIZE, C) by layer; filled: how many rows of it are used.
     """
 
-    layers: ClassVar[bool] = True
+    layers = True
+    needs = ("pictures",)
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
-        subject.need_pictures()
         self.random = subject.random(2)
         self.kept: dict[str, NDArray[np.float32]] = {}
         self.seen: dict[str, int] = {}
 
-    def look(self, sight: Sight) -> None:
+    def look(self, forward: ForwardPass) -> None:
         """Take in one picture."""
         # All numbers of a picture at once: a call for each of a hundred layers costs more than what it draws.
-        draws = self.random.random((len(sight.layers), 2, PLACES))
-        for (name, layer), (where, chance) in zip(sight.layers.items(), draws, strict=True):
+        draws = self.random.random((len(forward.layers), 2, PLACES))
+        for (name, layer), (where, chance) in zip(forward.layers.items(), draws, strict=True):
             maps = layer.maps
             if name not in self.kept:
                 self.kept[name] = np.zeros((SIZE, len(maps)), np.float32)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 
+from inspector.audit.forward_pass import ForwardPass, LayerOutput
+from inspector.audit.graph_queries import find_origin
 from inspector.audit.probes import Probe
 from inspector.audit.result import NotChecked
-from inspector.audit.subject import LayerSight, Sight, Subject, origin
+from inspector.audit.subject import Subject
 from inspector.graph import attributes
 
 _BOUNDS = {"Sigmoid": 1.0, "HardSigmoid": 1.0, "Tanh": 1.0, "Softsign": 1.0}
@@ -17,20 +17,20 @@ _BOUNDS = {"Sigmoid": 1.0, "HardSigmoid": 1.0, "Tanh": 1.0, "Softsign": 1.0}
 class Zeros(Probe):
     """zeros, sizes: elements that are exactly 0, and all elements, by activation layer, over all pictures."""
 
-    layers: ClassVar[bool] = True
+    layers = True
+    needs = ("pictures",)
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
-        subject.need_pictures()
         self.names = [layer.name for layer in subject.model.layers if layer.kind == "activation"]
         if not self.names:
             raise NotChecked("the model has no activation layers", applies=False)
         self.zeros = dict.fromkeys(self.names, 0)
         self.sizes = dict.fromkeys(self.names, 0)
 
-    def look(self, sight: Sight) -> None:
+    def look(self, forward: ForwardPass) -> None:
         """Take in one picture."""
-        seen = [sight.layers[name] for name in self.names]
+        seen = [forward.layers[name] for name in self.names]
         counts = self.subject.spread(_zeros, seen, [layer.values.size for layer in seen])
         for name, layer, count in zip(self.names, seen, counts, strict=True):
             self.zeros[name] += count
@@ -44,11 +44,11 @@ class Zeros(Probe):
 class Saturation(Probe):
     """The same for elements within 1 % of the upper bound of a bounded activation (ReLU6, sigmoid, tanh)."""
 
-    layers: ClassVar[bool] = True
+    layers = True
+    needs = ("pictures",)
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
-        subject.need_pictures()
         self.bounds = {
             layer.name: bound
             for layer in subject.model.layers
@@ -59,9 +59,9 @@ class Saturation(Probe):
         self.counts = dict.fromkeys(self.bounds, 0)
         self.sizes = dict.fromkeys(self.bounds, 0)
 
-    def look(self, sight: Sight) -> None:
+    def look(self, forward: ForwardPass) -> None:
         """Take in one picture."""
-        seen = [(sight.layers[name], bound) for name, bound in self.bounds.items()]
+        seen = [(forward.layers[name], bound) for name, bound in self.bounds.items()]
         counts = self.subject.spread(_saturated, seen, [layer.values.size for layer, _ in seen])
         for (layer, _), count in zip(seen, counts, strict=True):
             self.counts[layer.layer.name] += count
@@ -75,7 +75,7 @@ class Saturation(Probe):
 def upper_bound(subject: Subject, tensor: str) -> float | None:
     """The value that an activation cannot exceed; None where there is none."""
     graph = subject.graph
-    node = origin(graph, tensor)
+    node = find_origin(graph, tensor)
     if node is None:
         return None
     if node.op_type != "Clip":
@@ -89,14 +89,14 @@ def upper_bound(subject: Subject, tensor: str) -> float | None:
     return bound if 0 < bound < 1e30 else None
 
 
-def _zeros(layer: LayerSight) -> int:
+def _zeros(layer: LayerOutput) -> int:
     # The minimum is known already where Ranges watches too; a layer above zero needs no look.
     if layer.known_low is not None and (layer.known_low > 0).all():
         return 0
     return int(np.count_nonzero(layer.values == 0))
 
 
-def _saturated(pair: tuple[LayerSight, float]) -> int:
+def _saturated(pair: tuple[LayerOutput, float]) -> int:
     layer, bound = pair
     edge = np.float32(0.99 * bound)
     if layer.known_high is not None:

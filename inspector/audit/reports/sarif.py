@@ -15,9 +15,10 @@ from typing import Any
 from urllib.parse import quote
 
 from inspector import __version__
+from inspector.audit.catalogue import known_checks
+from inspector.audit.registry import Check
 from inspector.audit.result import Audit, CheckResult, Finding, Where
 from inspector.audit.subject import relative
-from inspector.audit.table import Check, known_checks
 from inspector.errors import one_line
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"

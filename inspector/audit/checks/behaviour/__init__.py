@@ -1,1 +1,1 @@
-"""Checks of the family behaviour, one file each."""
+"""The answers: whether they are right, and stay the same for a picture that changed a little."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from inspector.audit.limits import Limits
 from inspector.audit.probes.consistency import Consistency
 from inspector.audit.result import Finding, NotChecked, Verdict, Where, at_least
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limits
 
 FEWEST = 8
 """Pictures below which a share of changed answers says nothing."""
 
 
-def consistent(subject: Subject, limits: Limits, probe: Consistency) -> Verdict:
+def judge_consistency(subject: Subject, limits: Limits, probe: Consistency) -> Verdict:
     """The verdict on the share of pictures whose top class stays."""
     if probe.tried < FEWEST:
         raise NotChecked(f"{probe.tried} pictures are too few to tell; {FEWEST} are needed")

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from inspector.audit.probes.predictions import Labelled
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.probes.predictions import LabelledPredictions
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict, Where, at_least
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "accuracy",
-    family="behaviour",
     title="Most pictures are recognised",
     limits={"min": Limit(0.6, "smallest share of the pictures whose top class is their own", low=0, high=1)},
-    probes=(Labelled,),
+    probes=(LabelledPredictions,),
 )
-def accuracy(subject: Subject, limits: Limits, said: Labelled) -> Verdict:
+def accuracy(subject: Subject, limits: Limits, predictions: LabelledPredictions) -> Verdict:
     """Share of the labelled pictures whose most likely class is their own."""
-    found = said.accuracy
+    found = predictions.accuracy
     label = subject.model.label
-    wrong = [s for s in said.said if s.index != s.label]
+    wrong = [s for s in predictions.top if s.index != s.label]
     limit = limits["min"]
-    message = f"{found:.1%} of {len(said.said)} pictures are recognised"
+    message = f"{found:.1%} of {len(predictions.top)} pictures are recognised"
     findings = [Finding(f"{message}, where {limit or 0:.1%} are asked", found, limit)] + [
         Finding(f"{s.shown} is taken for {label(s.index)} ({s.probability:.0%})", where=Where(image=s.shown))
         for s in sorted(wrong, key=lambda s: -s.probability)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from inspector.audit.probes.predictions import Labelled
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.probes.predictions import LabelledPredictions
+from inspector.audit.registry import check
 from inspector.audit.result import Verdict, at_least
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "balanced-accuracy",
-    family="behaviour",
     title="Most pictures of every class are recognised",
     limits={"min": Limit(0.6, "smallest mean over the classes of the share recognised", low=0, high=1)},
-    probes=(Labelled,),
+    probes=(LabelledPredictions,),
 )
-def balanced_accuracy(subject: Subject, limits: Limits, said: Labelled) -> Verdict:
+def balanced_accuracy(subject: Subject, limits: Limits, predictions: LabelledPredictions) -> Verdict:
     """Mean over the classes of the share of their pictures that is recognised: a rare class counts as much."""
-    found = said.balanced_accuracy
-    message = f"{found:.1%} are recognised on average over {len(said.classes)} classes"
+    found = predictions.balanced_accuracy
+    message = f"{found:.1%} are recognised on average over {len(predictions.classes)} classes"
     return at_least(found, limits["min"], message)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.audit.probes.predictions import Labelled
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.probes.predictions import LabelledPredictions
+from inspector.audit.registry import check
 from inspector.audit.result import NotChecked, Verdict, at_most
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "calibration",
-    family="behaviour",
     title="Probabilities mean what they say",
     severity="warning",
     limits={
@@ -21,15 +20,17 @@ from inspector.audit.table import Limit, Limits, check
         "bins": Limit(15, "bins of equal width from 0 to 1", kind="whole", low=1, high=10_000),
         "min_pictures": Limit(30, "pictures below which it is not judged", kind="whole", low=1),
     },
-    probes=(Labelled,),
+    probes=(LabelledPredictions,),
 )
-def calibration(subject: Subject, limits: Limits, said: Labelled) -> Verdict:
+def calibration(subject: Subject, limits: Limits, predictions: LabelledPredictions) -> Verdict:
     """Expected calibration error (Naeini 2015, Guo 2017): of pictures called 80 % sure, 80 % should be right."""
     fewest = int(limits["min_pictures"] or 1)
-    if len(said.said) < fewest:
-        raise NotChecked(f"{len(said.said)} labelled pictures are too few; the policy asks for {fewest}")
-    found, bins = calibration_error(said.confidence, said.given == said.true, int(limits["bins"] or 15))
-    gap = float(said.confidence.mean() - (said.given == said.true).mean())
+    if len(predictions.top) < fewest:
+        raise NotChecked(f"{len(predictions.top)} labelled pictures are too few; the policy asks for {fewest}")
+    found, bins = calibration_error(
+        predictions.confidence, predictions.given == predictions.true, int(limits["bins"] or 15)
+    )
+    gap = float(predictions.confidence.mean() - (predictions.given == predictions.true).mean())
     word = "too sure" if gap > 0 else "not sure enough"
     message = f"probabilities are off by {found:.3f} on average ({word})"
     return at_most(found, limits["max"], message, details={"bins": bins})

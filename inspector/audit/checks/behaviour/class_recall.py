@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from inspector.audit.probes.predictions import Labelled
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.probes.predictions import LabelledPredictions
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict, at_least
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "class-recall",
-    family="behaviour",
     title="No class is left out",
     limits={"min": Limit(0.3, "smallest share of a class's pictures that must be recognised", low=0, high=1)},
-    probes=(Labelled,),
+    probes=(LabelledPredictions,),
 )
-def class_recall(subject: Subject, limits: Limits, said: Labelled) -> Verdict:
+def class_recall(subject: Subject, limits: Limits, predictions: LabelledPredictions) -> Verdict:
     """Share of each class's pictures that is recognised; swapped labels show as two classes at zero."""
-    recalls = said.recalls()
+    recalls = predictions.recalls()
     label = subject.model.label
     worst = min(recalls, key=lambda k: recalls[k])
     limit = limits["min"]

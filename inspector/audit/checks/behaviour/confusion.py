@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 
-from inspector.audit.probes.predictions import Labelled
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.probes.predictions import LabelledPredictions
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict, at_most
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "confusion",
-    family="behaviour",
     title="No class is taken for another",
     severity="warning",
     limits={"max": Limit(0.5, "largest share of a class's pictures that are taken for one other class", low=0, high=1)},
-    probes=(Labelled,),
+    probes=(LabelledPredictions,),
 )
-def confusion(subject: Subject, limits: Limits, said: Labelled) -> Verdict:
+def confusion(subject: Subject, limits: Limits, predictions: LabelledPredictions) -> Verdict:
     """The pairs of classes that are confused most, and the whole table in the JSON document."""
     label = subject.model.label
-    sizes = Counter(s.label for s in said.said)
-    pairs = Counter((s.label, s.index) for s in said.said)
+    sizes = Counter(s.label for s in predictions.top)
+    pairs = Counter((s.label, s.index) for s in predictions.top)
     wrong = {pair: count / sizes[pair[0]] for pair, count in pairs.items() if pair[0] != pair[1]}
     limit = limits["max"]
     rows = [

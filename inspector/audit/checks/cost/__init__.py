@@ -1,1 +1,1 @@
-"""Checks of the family cost, one file each."""
+"""What a prediction costs in time, memory and arithmetic."""

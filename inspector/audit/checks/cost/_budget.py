@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from inspector.audit.limits import Limits
 from inspector.audit.result import Verdict, at_most
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limits
 from inspector.model import Model
 
 
-def within_budget(subject: Subject, limits: Limits, count: Callable[[Model], int], what: str, digits: int) -> Verdict:
+def judge_budget(subject: Subject, limits: Limits, count: Callable[[Model], int], what: str, digits: int) -> Verdict:
     """The verdict on a count, in millions: its ratio to the reference's where that is out of bounds or all there is.
 
     what: the things counted, for the message. digits: decimals of the millions in it.

@@ -9,17 +9,16 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, NotChecked, Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 from inspector.runtime import available_cores, load_runtime
 
 _ATTEMPTS = 3
 
 
 @check(
-    "latency",
-    family="cost",
     title="A prediction is as quick as it should be",
     limits={
         "max_p50": Limit(1.5, "largest ratio to the reference's median time", low=0),
@@ -29,6 +28,7 @@ _ATTEMPTS = 3
         ),
         "rounds": Limit(20, "runs of each, in turn", kind="whole", low=1, high=10_000),
     },
+    needs=("classification",),
 )
 def latency(subject: Subject, limits: Limits) -> Verdict:
     """Median and 95th percentile of one picture's time, as ratios to a reference model run in turn with this one.
@@ -37,7 +37,6 @@ def latency(subject: Subject, limits: Limits) -> Verdict:
     What exceeds a limit is measured up to three times, and the smallest ratio counts.
     """
     model = subject.model
-    subject.need_classifier()
     _, tensor = next(subject.tensors(1))
     reference = subject.reference
     if reference is not None:

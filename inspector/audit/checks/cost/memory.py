@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import inspector
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, NotChecked, Verdict, at_most
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 from inspector.errors import one_line
 from inspector.model import Model
 
@@ -31,22 +32,18 @@ _SECONDS = 300
 
 
 @check(
-    "memory",
-    family="cost",
     title="A prediction fits into memory",
     limits={
         "max_mb": Limit(2000, "largest peak memory of a process that predicts, in MB (10^6 bytes)", low=0),
         "max_ratio": Limit(None, "largest ratio to the reference's", low=0),
     },
+    needs=("linux", "classification"),
 )
 def memory(subject: Subject, limits: Limits) -> Verdict:
     """Peak resident memory of a fresh process that opens the model and predicts, Python and onnxruntime included."""
-    if not Path("/proc/self/status").exists():
-        raise NotChecked("peak memory is read from /proc, which this system does not have")
-    subject.need_classifier()
     limit = limits["max_mb"]
     try:
-        found = _peak(subject.model)
+        found = _measure_peak(subject.model)
     except _NoPrediction as error:
         return Verdict(str(error), None, limit, findings=(Finding(str(error), None, limit),))
     message = f"a process that predicts takes {found:.0f} MB at its peak"
@@ -54,7 +51,7 @@ def memory(subject: Subject, limits: Limits) -> Verdict:
     bound = limits["max_ratio"]
     if subject.reference is not None and bound is not None and subject.reference.classifier is not None:
         try:
-            before = _peak(subject.reference)
+            before = _measure_peak(subject.reference)
         except _NoPrediction as error:
             raise NotChecked(f"the reference: {error}") from None
         details["reference_peak_mb"] = before
@@ -69,7 +66,7 @@ class _NoPrediction(Exception):
     """A fresh process ended, or did not end, without a prediction; the text says how."""
 
 
-def _peak(model: Model) -> float:
+def _measure_peak(model: Model) -> float:
     height, width = model.preprocess.size or (224, 224)
     home = str(Path(inspector.__file__).parents[1])
     paths = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
@@ -85,7 +82,7 @@ def _peak(model: Model) -> float:
         raise _NoPrediction(f"a fresh process did not predict within {_SECONDS} s") from None
     if done.returncode < 0:
         # The kernel ends a process that wants more memory than there is by a signal.
-        raise _NoPrediction(f"a fresh process that predicts was ended by {_signal(-done.returncode)}")
+        raise _NoPrediction(f"a fresh process that predicts was ended by {_name_signal(-done.returncode)}")
     if done.returncode:
         raise _NoPrediction(f"a fresh process could not predict: {one_line(done.stderr[-200:])}")
     if not done.stdout.strip().isdigit():
@@ -93,7 +90,7 @@ def _peak(model: Model) -> float:
     return int(done.stdout) * 1024 / 1e6
 
 
-def _signal(number: int) -> str:
+def _name_signal(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:

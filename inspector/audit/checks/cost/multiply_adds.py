@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 
-from inspector.audit.checks.cost._budget import within_budget
+from inspector.audit.checks.cost._budget import judge_budget
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.registry import check
 from inspector.audit.result import NotChecked, Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 from inspector.errors import ModelError
 from inspector.graph import infer_types, shape_of
 from inspector.model import Model
@@ -22,8 +23,6 @@ _PRODUCTS = frozenset({"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "QGem
 
 
 @check(
-    "multiply-adds",
-    family="cost",
     title="The arithmetic keeps to its budget",
     limits={
         "max_millions": Limit(None, "most multiply-adds for one picture, in millions", low=0),
@@ -32,10 +31,10 @@ _PRODUCTS = frozenset({"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "QGem
 )
 def multiply_adds(subject: Subject, limits: Limits) -> Verdict:
     """Multiply-adds of convolutions and matrix products for one picture, from the shapes in the graph."""
-    return within_budget(subject, limits, count, "multiply-adds", 1)
+    return judge_budget(subject, limits, count_multiply_adds, "multiply-adds", 1)
 
 
-def count(model: Model) -> int:
+def count_multiply_adds(model: Model) -> int:
     """Multiply-adds for one picture. Raises NotChecked where a shape is known neither to the graph nor by a run."""
     graph = model.graph
     size = model.preprocess.size or (224, 224)
@@ -55,26 +54,26 @@ def count(model: Model) -> int:
     nodes = [graph.nodes[i] for i in sorted(needed) if graph.nodes[i].op_type in _KERNELS | _PRODUCTS | _TRANSPOSED]
     if not nodes:
         raise NotChecked("the model has no convolution or matrix product", applies=False)
-    shapes.update(_measured(model, size, [n for node in nodes for n in (*node.input, *node.output) if n], shapes))
+    shapes.update(_measure_shapes(model, size, [n for node in nodes for n in (*node.input, *node.output) if n], shapes))
     total = 0
     for node in nodes:
         weight = node.input[3 if node.op_type in ("QLinearConv", "QLinearMatMul", "QGemm") else 1]
         if node.op_type in _PRODUCTS:
             # Every output element is a sum over the inner length, the last axis of the first operand.
-            inner = _sizes(shapes, node.input[0])[-1]
+            inner = _read_shape(shapes, node.input[0])[-1]
             if node.op_type in ("Gemm", "QGemm", "FusedGemm") and any(
                 a.name == "transA" and a.i for a in node.attribute
             ):
-                inner = _sizes(shapes, node.input[0])[0]
-            total += math.prod(_sizes(shapes, node.output[0])) * inner
+                inner = _read_shape(shapes, node.input[0])[0]
+            total += math.prod(_read_shape(shapes, node.output[0])) * inner
         elif node.op_type in _TRANSPOSED:
-            total += math.prod(_sizes(shapes, node.input[0])) * math.prod(_sizes(shapes, weight)[1:])
+            total += math.prod(_read_shape(shapes, node.input[0])) * math.prod(_read_shape(shapes, weight)[1:])
         else:
-            total += math.prod(_sizes(shapes, node.output[0])) * math.prod(_sizes(shapes, weight)[1:])
+            total += math.prod(_read_shape(shapes, node.output[0])) * math.prod(_read_shape(shapes, weight)[1:])
     return total
 
 
-def _measured(
+def _measure_shapes(
     model: Model, size: tuple[int, int], names: Sequence[str], shapes: Mapping[str, Sequence[int | str | None] | None]
 ) -> dict[str, tuple[int, ...]]:
     """The shapes that a run has where the graph computes them, as in a Reshape by what Shape said."""
@@ -92,7 +91,7 @@ def _measured(
     return {name: value.shape for name, value in values.items()}
 
 
-def _sizes(shapes: dict[str, tuple[int | str | None, ...] | None], name: str) -> tuple[int, ...]:
+def _read_shape(shapes: dict[str, tuple[int | str | None, ...] | None], name: str) -> tuple[int, ...]:
     shape = shapes.get(name)
     if shape is None or not all(isinstance(size, int) for size in shape):
         raise NotChecked(f"the shape of {name!r} cannot be worked out")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from inspector.audit.checks.cost._budget import within_budget
+from inspector.audit.checks.cost._budget import judge_budget
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.registry import check
 from inspector.audit.result import NotChecked, Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 from inspector.model import Model
 
 _WEIGHTS = frozenset({1, 2, 3, 4, 5, 10, 11, 16, 17, 18, 19, 20, 21, 22, 23})
@@ -15,8 +16,6 @@ _WEIGHTS = frozenset({1, 2, 3, 4, 5, 10, 11, 16, 17, 18, 19, 20, 21, 22, 23})
 
 
 @check(
-    "parameters",
-    family="cost",
     title="The number of weights keeps to its budget",
     limits={
         "max_millions": Limit(None, "most weights, in millions", low=0),
@@ -25,10 +24,10 @@ _WEIGHTS = frozenset({1, 2, 3, 4, 5, 10, 11, 16, 17, 18, 19, 20, 21, 22, 23})
 )
 def parameters(subject: Subject, limits: Limits) -> Verdict:
     """Elements of all weight tensors, whatever their width; scales and zero points of quantisation left out."""
-    return within_budget(subject, limits, count, "weights", 2)
+    return judge_budget(subject, limits, count_parameters, "weights", 2)
 
 
-def count(model: Model) -> int:
+def count_parameters(model: Model) -> int:
     """Elements of weight tensors. Raises NotChecked when there are none."""
     graph = model.graph
     settings = {

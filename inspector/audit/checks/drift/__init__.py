@@ -1,1 +1,1 @@
-"""Checks of the family drift, one file each."""
+"""The difference from a reference, which is an earlier model or a snapshot of one."""

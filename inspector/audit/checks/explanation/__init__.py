@@ -1,1 +1,1 @@
-"""Checks of the family explanation, one file each."""
+"""The class activation maps: whether they show what counts, and whether the network looks where it should."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.maps import Deletion, Insertion
 from inspector.audit.result import Finding, Verdict, Where, at_least
-from inspector.audit.table import Limit, Limits
 
 LIMITS = {
     "min": Limit(0.0, "smallest mean advantage over random maps, in area under the curve", low=-1, high=1),
@@ -21,7 +21,7 @@ LIMITS = {
 }
 
 
-def faithful(limits: Limits, curves: Deletion | Insertion, sign: int) -> Verdict:
+def judge_faithfulness(limits: Limits, curves: Deletion | Insertion, sign: int) -> Verdict:
     """The verdict on the mean advantage of the maps over random ones; sign: 1 when a large area is good, else -1."""
     curves.need()
     gains = {shown: sign * (area - random) for shown, (area, random) in curves.areas.items()}

@@ -1,1 +1,1 @@
-"""Checks of the family file, one file each."""
+"""The file itself: what is in it, before anything is run."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 from inspector.errors import listing
 
 
 @check(
-    "external-data",
-    family="file",
     title="External data is safe",
     limits={"allowed": Limit(True, "whether weights may lie in files beside the model")},
 )

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from inspector.audit.limits import Limits
+from inspector.audit.registry import check
 from inspector.audit.result import MAX_FINDINGS, Finding, NotChecked, Verdict, Where
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limits, check
 from inspector.errors import InspectorError, listing
 from inspector.image import Preprocess
 from inspector.layers import find_layer
 from inspector.metadata import KEY, Metadata, read_metadata
 
 
-@check("metadata-consistent", family="file", title="The metadata fits the graph")
+@check(title="The metadata fits the graph")
 def metadata_consistent(subject: Subject, limits: Limits) -> Verdict:
     """Labels, layers, sizes and names in the metadata are those of the graph, and the preprocess makes sense."""
     if KEY not in subject.graph.metadata:

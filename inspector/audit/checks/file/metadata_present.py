@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, NotChecked, Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 from inspector.errors import listing
 from inspector.metadata import read_metadata
 
 
 @check(
-    "metadata-present",
-    family="file",
     title="The file says how it is to be used",
     limits={
         "preprocess": Limit(True, "whether it must say how a picture is prepared"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from inspector.audit.limits import Limits
+from inspector.audit.registry import check
 from inspector.audit.result import Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limits, check
 
 
-@check("opens", family="file", title="The file opens")
+@check(title="The file opens")
 def opens(subject: Subject, limits: Limits) -> Verdict:
     """The file is an ONNX model that is whole, safe to open, and takes one picture."""
     nodes, layers = len(subject.graph.nodes), len(subject.model.layers)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 
+from inspector.audit.graph_queries import layer_after
+from inspector.audit.limits import Limits
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, NotChecked, Verdict, Where
-from inspector.audit.subject import Subject, layer_after
-from inspector.audit.table import Limits, check
+from inspector.audit.subject import Subject
 from inspector.errors import listing
 
 _SPECIFIED = ("", "ai.onnx", "ai.onnx.ml")
 
 
-@check("operators", family="file", title="All operators are known")
+@check(title="All operators are known")
 def operators(subject: Subject, limits: Limits) -> Verdict:
     """Every operator of an ONNX domain exists in the version that the file names, and none is deprecated there."""
     import onnx

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "opset",
-    family="file",
     title="The operator set is known",
     limits={
         "min": Limit(7, "oldest operator set", kind="whole", low=0, optional=True),

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from inspector.audit.limits import Limits
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limits, check
 
 _PATH = re.compile(r"""(?:/home/|/Users/|/root/|/mnt/|/tmp/|[A-Za-z]:\\+Users\\)[^\s"':,;]{1,120}""")
 
 
-@check("private-paths", family="file", title="The file does not tell where it was made", severity="warning")
+@check(title="The file does not tell where it was made", severity="warning")
 def private_paths(subject: Subject, limits: Limits) -> Verdict:
     """No path of the exporting machine is left in metadata and comments; torch's exporter writes its stack there."""
     found: dict[str, int] = {}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.registry import check
 from inspector.audit.result import Verdict, at_most
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "size",
-    family="file",
     title="The file keeps to its size",
     limits={"max_mb": Limit(600, "largest size in MB (10^6 bytes), external data included", low=0)},
 )

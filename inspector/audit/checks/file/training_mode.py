@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
+from inspector.audit.graph_queries import layer_after
+from inspector.audit.limits import Limits
+from inspector.audit.registry import check
 from inspector.audit.result import MAX_FINDINGS, Finding, Verdict, Where
-from inspector.audit.subject import Subject, layer_after
-from inspector.audit.table import Limits, check
+from inspector.audit.subject import Subject
 from inspector.graph import attributes
 
 _RANDOM = frozenset(
@@ -14,7 +16,7 @@ _RANDOM = frozenset(
 )
 
 
-@check("training-mode", family="file", title="Nothing is left of the training")
+@check(title="Nothing is left of the training")
 def training_mode(subject: Subject, limits: Limits) -> Verdict:
     """No dropout at work, no batch norm on batch statistics, no random numbers, no operators of training."""
     graph = subject.graph

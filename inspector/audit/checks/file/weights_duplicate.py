@@ -6,16 +6,16 @@ import hashlib
 
 import numpy as np
 
+from inspector.audit.graph_queries import layer_of_weight
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.registry import check
 from inspector.audit.result import MAX_FINDINGS, Finding, NotChecked, Verdict, Where, at_most
-from inspector.audit.subject import Subject, layer_of_weight
-from inspector.audit.table import Limit, Limits, check
+from inspector.audit.subject import Subject
 
 _SMALL = 1024
 
 
 @check(
-    "weights-duplicate",
-    family="file",
     title="No weights are there twice",
     severity="warning",
     limits={"max_kb": Limit(64, "weights that may repeat others, in KB (10^3 bytes)", low=0)},

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from inspector.audit.graph_queries import layer_of_weight
+from inspector.audit.limits import Limits
+from inspector.audit.registry import check
 from inspector.audit.result import MAX_FINDINGS, Finding, NotChecked, Verdict, Where
-from inspector.audit.subject import Subject, layer_of_weight
-from inspector.audit.table import Limits, check
+from inspector.audit.subject import Subject
 
 _FLOATS = frozenset({1, 10, 11, 16})
 
 
-@check("weights-finite", family="file", title="All weights are finite")
+@check(title="All weights are finite")
 def weights_finite(subject: Subject, limits: Limits) -> Verdict:
     """No weight is NaN or infinite: one is enough to spoil every answer."""
     graph = subject.graph

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from inspector.audit.graph_queries import layer_of_weight
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.registry import check
 from inspector.audit.result import MAX_FINDINGS, Finding, NotChecked, Verdict, Where, at_most
-from inspector.audit.subject import Subject, layer_of_weight
-from inspector.audit.table import Limit, Limits, check
+from inspector.audit.subject import Subject
 
 
 @check(
-    "weights-unused",
-    family="file",
     title="All weights are used",
     severity="warning",
     limits={"max_kb": Limit(16, "weights that may be unused, in KB (10^3 bytes)", low=0)},
@@ -21,7 +21,7 @@ def weights_unused(subject: Subject, limits: Limits) -> Verdict:
         raise NotChecked("the file has no weights")
     _, used = graph.needed(graph.outputs)
     # Nodes with subgraphs read names that a walk along inputs has seen too, so what is left is unused.
-    unused = {name: size_of(graph.weight(name)) for name in graph.initializers if name not in used}
+    unused = {name: _size_of(graph.weight(name)) for name in graph.initializers if name not in used}
     total = sum(unused.values()) / 1e3
     message = f"{len(unused)} of {len(graph.initializers)} weight tensors are unused, {total:.1f} KB"
     findings = tuple(
@@ -34,6 +34,6 @@ def weights_unused(subject: Subject, limits: Limits) -> Verdict:
     return at_most(total, limits["max_kb"], message, findings=findings, unit="KB")
 
 
-def size_of(array: object) -> int:
+def _size_of(array: object) -> int:
     """Bytes of an array."""
     return int(getattr(array, "nbytes", 0))

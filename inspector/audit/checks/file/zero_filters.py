@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from inspector.audit.graph_queries import iterate_filters
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, NotChecked, Verdict, Where, at_most
-from inspector.audit.subject import Subject, filters
-from inspector.audit.table import Limit, Limits, check
+from inspector.audit.subject import Subject
 
 
 @check(
-    "zero-filters",
-    family="file",
     title="No layer has many filters of zeros",
     limits={"max": Limit(0.1, "largest share of a layer's filters that may be all zeros", low=0, high=1)},
 )
@@ -20,7 +20,7 @@ def zero_filters(subject: Subject, limits: Limits) -> Verdict:
     limit = limits["max"]
     worst, where, count, layers = 0.0, Where(), 0, 0
     findings = []
-    for layer, weights in filters(subject):
+    for layer, weights in iterate_filters(subject):
         layers += 1
         empty = np.asarray(np.count_nonzero(weights, axis=1) == 0)
         share = float(empty.mean())

@@ -1,1 +1,1 @@
-"""Checks of the family numerics, one file each."""
+"""The numbers: whether every run gives finite values, and every runtime the same ones."""

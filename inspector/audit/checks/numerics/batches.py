@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from inspector.audit.result import NotChecked, Verdict, Where, at_least
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.registry import check
+from inspector.audit.result import Verdict, Where, at_least
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 from inspector.compare import LIMIT_DB, signal_to_noise
 
 
 @check(
-    "batches",
-    family="numerics",
     title="A batch of N equals N batches of one",
     limits={
         "min_db": Limit(60, "smallest signal-to-noise ratio of the scores, in dB"),
         "size": Limit(3, "pictures in the batch", kind="whole", low=2, high=1024),
     },
+    needs=("batches", "classification"),
 )
 def batches(subject: Subject, limits: Limits) -> Verdict:
     """The scores of pictures run together equal those of each run alone."""
     model = subject.model
-    if model.input.batch is not None:
-        raise NotChecked(f"the graph fixes its batch to {model.input.batch}", applies=False)
-    subject.need_classifier()
     size = max(2, int(limits["size"] or 3))
     tensors = list(subject.tensors(size))
     if len(tensors) < 2 or len({tensor.shape for _, tensor in tensors}) > 1:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from inspector.audit.limits import Limits
 from inspector.audit.probes.ranges import Ranges
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict, Where
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limits, check
 
 
-@check("finite-on-images", family="numerics", title="No NaN or infinity on the pictures", probes=(Ranges,))
+@check(title="No NaN or infinity on the pictures", probes=(Ranges,))
 def finite_on_images(subject: Subject, limits: Limits, ranges: Ranges) -> Verdict:
     """Neither a layer nor the scores have a value that is NaN or infinite on any picture."""
     findings = tuple(

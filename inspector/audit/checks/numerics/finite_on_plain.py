@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from inspector.audit.limits import Limits
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, NotChecked, Verdict, Where
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limits, check
 
 
-@check("finite-on-plain", family="numerics", title="No NaN or infinity on black, white and noise")
+@check(title="No NaN or infinity on black, white and noise")
 def finite_on_plain(subject: Subject, limits: Limits) -> Verdict:
     """Neither a layer nor the scores have a value that is NaN or infinite on a black, a white and a noise picture."""
     model = subject.model

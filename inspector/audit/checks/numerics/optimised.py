@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from inspector.audit.graph_queries import is_half_precision, is_quantized
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, NotChecked, Verdict, Where, at_least
-from inspector.audit.subject import Subject, half, quantised
-from inspector.audit.table import Limit, Limits, check
+from inspector.audit.subject import Subject
 from inspector.compare import LIMIT_DB, signal_to_noise
 from inspector.runtime import Sessions
 
 
 @check(
-    "optimised",
-    family="numerics",
     title="Optimised and plain runtime agree",
     limits={
         "min_db": Limit(60, "smallest signal-to-noise ratio of a layer, in dB"),
@@ -33,9 +33,7 @@ def optimised(subject: Subject, limits: Limits) -> Verdict:
     plain = replace(model, sessions=sessions)
     worst, where = LIMIT_DB, Where()
     findings: list[Finding] = []
-    limit = limits[
-        "min_db_quantised" if quantised(subject.graph) else "min_db_half" if half(subject.graph) else "min_db"
-    ]
+    limit = limits[_name_limit(subject)]
     for name, tensor in subject.tensors(int(limits["pictures"] or 1)):
         before, scores_before = plain.layer_values(tensor, scores=True)
         after, _ = model.layer_values(tensor)
@@ -55,3 +53,10 @@ def optimised(subject: Subject, limits: Limits) -> Verdict:
         f", least in {where.layer}" if where.layer else ""
     )
     return at_least(worst, limit, message, where=where, findings=findings, unit="dB")
+
+
+def _name_limit(subject: Subject) -> str:
+    """The setting that holds for the arithmetic of the model."""
+    if is_quantized(subject.graph):
+        return "min_db_quantised"
+    return "min_db_half" if is_half_precision(subject.graph) else "min_db"

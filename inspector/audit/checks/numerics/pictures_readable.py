@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.reader import Reader
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict, Where, at_most
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "pictures-readable",
-    family="numerics",
     title="All pictures can be read",
     limits={"max": Limit(0, "largest share of the pictures that may be unreadable", low=0, high=1)},
     probes=(Reader,),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from inspector.audit.limits import Limits
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, NotChecked, Verdict, Where
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limits, check
 
 
-@check("repeats", family="numerics", title="The same picture gets the same answer")
+@check(title="The same picture gets the same answer")
 def repeats(subject: Subject, limits: Limits) -> Verdict:
     """Two runs on one picture give the same values to the last bit, in every layer: nothing in the graph is random."""
     model = subject.model

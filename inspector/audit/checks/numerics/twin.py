@@ -1,29 +1,27 @@
-"""[torch] Whether the torch twin computes what the runtime computes."""
+"""Whether the torch twin computes what the runtime computes."""
 
 from __future__ import annotations
 
+from inspector.audit.graph_queries import is_half_precision
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, NotChecked, Verdict, Where, at_most
-from inspector.audit.subject import Subject, half
-from inspector.audit.table import Limit, Limits, check
+from inspector.audit.subject import Subject
 from inspector.compare import TOLERANCE
-from inspector.errors import MissingExtra
 
 
 @check(
-    "twin",
-    family="numerics",
     title="The torch twin agrees with the runtime",
     limits={
         "max": Limit(TOLERANCE, "largest difference in a layer, as a share of its largest value", low=0),
         "max_half": Limit(0.1, "the same for a network in half precision, which the twin computes in single", low=0),
     },
+    needs=("torch",),
 )
 def twin(subject: Subject, limits: Limits) -> Verdict:
     """Needs torch. Gradients (Grad-CAM, filters) come from the twin: they are the model's only where it agrees."""
-    try:
-        from inspector.twin import TwinMismatch, TwinUnsupported, build_twin, verify_twin
-    except MissingExtra as error:
-        raise NotChecked(error.message) from None
+    from inspector.twin import TwinMismatch, TwinUnsupported, build_twin, verify_twin
+
     graph, model = subject.graph, subject.model
     names = {layer.tensor: layer.name for layer in model.layers}
     outputs = list(names) + ([model.classifier.scores] if model.classifier else [])
@@ -34,7 +32,7 @@ def twin(subject: Subject, limits: Limits) -> Verdict:
     except TwinUnsupported as error:
         raise NotChecked(error.message) from None
     name, tensor = next(subject.tensors(1))
-    tolerance = limits["max_half" if half(graph) else "max"]
+    tolerance = limits["max_half" if is_half_precision(graph) else "max"]
     try:
         agreements = verify_twin(
             built, graph, {model.input.name: tensor}, tolerance=float("inf") if tolerance is None else tolerance

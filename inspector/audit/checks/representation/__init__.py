@@ -1,1 +1,1 @@
-"""Checks of the family representation, one file each."""
+"""The channels: whether the layers still tell pictures apart."""

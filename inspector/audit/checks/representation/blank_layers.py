@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from inspector.audit.limits import Limits
 from inspector.audit.probes.ranges import Ranges
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limits, check
 
 
-@check("blank-layers", family="representation", title="No layer is blank", probes=(Ranges,))
+@check(title="No layer is blank", probes=(Ranges,))
 def blank_layers(subject: Subject, limits: Limits, ranges: Ranges) -> Verdict:
     """No layer is constant in all of its channels on any picture: nothing of the picture would pass through it."""
     findings = tuple(Finding(f"layer {w.layer} is blank on {w.image}", where=w) for w in ranges.blank)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.ranges import Ranges
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict, Where
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "dead-channels",
-    family="representation",
     title="No layer has many dead channels",
     limits={
         "max": Limit(0.2, "largest share of a layer's channels that may be constant on every picture", low=0, high=1),

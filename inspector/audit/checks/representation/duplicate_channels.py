@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.samples import Samples
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, NotChecked, Verdict, Where, at_most
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 _FEWEST = 32
 """Joint samples below which a correlation says nothing."""
@@ -18,8 +19,6 @@ _VARIED = 16
 
 
 @check(
-    "duplicate-channels",
-    family="representation",
     title="No layer has many channels that repeat others",
     severity="warning",
     limits={
@@ -40,7 +39,7 @@ def duplicate_channels(subject: Subject, limits: Limits, samples: Samples) -> Ve
         if len(rows) < _FEWEST:
             continue
         layers += 1
-        repeats = repeating(rows, bound)
+        repeats = find_repeats(rows, bound)
         share = float(repeats.mean())
         total += int(repeats.sum())
         here = Where(name, int(repeats.argmax()) if repeats.any() else None)
@@ -57,7 +56,7 @@ def duplicate_channels(subject: Subject, limits: Limits, samples: Samples) -> Ve
     return at_most(worst, limit, message, where=where, findings=findings)
 
 
-def repeating(rows: NDArray[np.float32], bound: float) -> NDArray[np.bool_]:
+def find_repeats(rows: NDArray[np.float32], bound: float) -> NDArray[np.bool_]:
     """Which channels (C,) correlate with an earlier one by at least `bound` in absolute value; rows: (n, C)."""
     varied = ((rows != rows.min(axis=0)) & (rows != rows.max(axis=0))).sum(axis=0) >= _VARIED
     with np.errstate(all="ignore"):

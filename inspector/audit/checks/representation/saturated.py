@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.zeros import Saturation
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict, Where, at_most
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "saturated",
-    family="representation",
     title="No activation layer is saturated",
     limits={"max": Limit(0.3, "largest share of a layer within 1 % of its upper bound", low=0, high=1)},
     probes=(Saturation,),

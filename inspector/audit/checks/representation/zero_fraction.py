@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.zeros import Zeros
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict, Where, at_most
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "zero-fraction",
-    family="representation",
     title="No activation layer is almost all zeros",
     limits={"max": Limit(0.97, "largest share of zeros in an activation layer", low=0, high=1)},
     probes=(Zeros,),

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from inspector.audit.checks.drift.layers import integers
+from inspector.audit.checks.drift.drift_layers import uses_integers
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.comparison import Comparison
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict, Where, at_least
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "drift-channels",
-    family="drift",
     title="Every channel gives what the reference gives",
     severity="warning",
     limits={
@@ -27,11 +26,11 @@ from inspector.audit.table import Limit, Limits, check
     },
     probes=(Comparison,),
 )
-def channels(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
+def drift_channels(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
     """The same ratio for every channel by itself: a layer may be near as a whole while one of its channels is lost."""
     drift.need_layers(limits["min_pictures"])
     found = {name: sums.worst_channel() for name, sums in drift.sums.items()}
-    limit = limits["min_db_quantised" if integers(subject) else "min_db"]
+    limit = limits["min_db_quantised" if uses_integers(subject) else "min_db"]
     layer = min(found, key=lambda name: found[name][1])
     channel, worst = found[layer]
     findings = [

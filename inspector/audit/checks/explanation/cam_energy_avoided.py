@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.maps import Avoided
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict, Where, at_most
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "cam-energy-avoided",
-    family="explanation",
     title="The network does not look where it must not",
     limits={
         "max_ratio": Limit(
@@ -23,8 +22,9 @@ from inspector.audit.table import Limit, Limits, check
         ),
     },
     probes=(Avoided,),
+    asked_by="avoid",
 )
-def energy_avoided(subject: Subject, limits: Limits, avoided: Avoided) -> Verdict:
+def cam_energy_avoided(subject: Subject, limits: Limits, avoided: Avoided) -> Verdict:
     """Share of the class activation map in the region that regions.avoid names, such as a watermark, divided by the
     share that a map without preference would have there; the mean over the pictures of the class where it is largest.
     A class is the folder's, else the most likely one."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from inspector.audit.probes.comparison import NO_REFERENCE, reference_labels
+from inspector.audit.limits import Limits
+from inspector.audit.probes.comparison import reference_labels
+from inspector.audit.registry import check
 from inspector.audit.result import MAX_FINDINGS, Finding, NotChecked, Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limits, check
 from inspector.errors import listing
 
 
-@check("drift-labels", family="drift", title="The labels are the reference's")
-def labels(subject: Subject, limits: Limits) -> Verdict:
+@check(title="The labels are the reference's", needs=("reference",))
+def drift_labels(subject: Subject, limits: Limits) -> Verdict:
     """Every index has the name that it has in the reference; swapped names show here without a single picture."""
-    if subject.reference is None and subject.snapshot is None:
-        raise NotChecked(NO_REFERENCE)
     before, after = reference_labels(subject), subject.model.labels
     if before is None and after is None:
         raise NotChecked("neither model has labels", applies=False)

@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import numpy as np
 
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.comparison import Comparison
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, NotChecked, Verdict, Where, at_most
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "drift-statistics",
-    family="drift",
     title="The layers' values lie where the snapshot's lay",
     severity="warning",
     limits={"max": Limit(0.5, "largest median shift of a layer's channel means, in deviations of the snapshot", low=0)},
     probes=(Comparison,),
+    needs=("snapshot",),
 )
-def statistics(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
+def drift_statistics(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
     """Median over a layer's channels of |mean - mean of the snapshot| / deviation of the snapshot.
 
     It needs no picture in common, so that a shift of the pictures themselves shows here too.
     """
     snapshot = drift.snapshot
-    if snapshot is None:
-        raise NotChecked("only a snapshot keeps statistics; models are compared value by value", applies=False)
+    assert snapshot is not None
     shifts = {}
     for name, moments in drift.moments.items():
-        shot = snapshot.layers[name]
-        scale = np.maximum(shot.std, 1e-6 + 1e-3 * float(shot.std.mean()))
-        shifts[name] = float(np.median(np.abs(moments.mean - shot.mean) / scale))
+        before = snapshot.layers[name]
+        scale = np.maximum(before.std, 1e-6 + 1e-3 * float(before.std.mean()))
+        shifts[name] = float(np.median(np.abs(moments.mean - before.mean) / scale))
     if not shifts:
         raise NotChecked("model and snapshot have no layer in common")
     worst = max(shifts, key=lambda name: np.nan_to_num(shifts[name], nan=np.inf))

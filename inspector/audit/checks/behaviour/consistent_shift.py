@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from inspector.audit.checks.behaviour._consistency import consistent
+from inspector.audit.checks.behaviour._consistency import judge_consistency
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.consistency import Shift
+from inspector.audit.registry import check
 from inspector.audit.result import Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "consistent-shift",
-    family="behaviour",
     title="A picture moved by a pixel gets the same answer",
     severity="warning",
     limits={
@@ -20,6 +19,6 @@ from inspector.audit.table import Limit, Limits, check
     },
     probes=(Shift,),
 )
-def shift(subject: Subject, limits: Limits, probe: Shift) -> Verdict:
+def consistent_shift(subject: Subject, limits: Limits, probe: Shift) -> Verdict:
     """What the network sees, moved right and down; the edge is repeated."""
-    return consistent(subject, limits, probe)
+    return judge_consistency(subject, limits, probe)

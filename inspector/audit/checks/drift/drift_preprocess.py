@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from inspector.audit.probes.comparison import NO_REFERENCE, reference_preprocess
-from inspector.audit.result import Finding, NotChecked, Verdict
+from inspector.audit.limits import Limits
+from inspector.audit.probes.comparison import reference_preprocess
+from inspector.audit.registry import check
+from inspector.audit.result import Finding, Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limits, check
 
 
-@check("drift-preprocess", family="drift", title="The preprocess is the reference's")
-def preprocess(subject: Subject, limits: Limits) -> Verdict:
+@check(title="The preprocess is the reference's", needs=("reference",))
+def drift_preprocess(subject: Subject, limits: Limits) -> Verdict:
     """Size, resize, colour order, scale, mean and std in the metadata are those of the reference."""
     before = reference_preprocess(subject)
-    if before is None:
-        raise NotChecked(NO_REFERENCE)
+    assert before is not None
     first, second = before.to_json(), subject.model.preprocess.to_json()
     changed = [key for key in first if not _same(first[key], second[key])]
     findings = tuple(Finding(f"{key} was {first[key]} and is {second[key]}", key=key) for key in changed)

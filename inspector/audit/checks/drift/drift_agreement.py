@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.comparison import Comparison
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict, Where, at_least
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "drift-agreement",
-    family="drift",
     title="The answers are the reference's",
     limits={
         "min": Limit(0.95, "smallest share of the pictures with the reference's top class", low=0, high=1),
@@ -19,10 +18,11 @@ from inspector.audit.table import Limit, Limits, check
         ),
     },
     probes=(Comparison,),
+    needs=("classification",),
+    asked_by="reference",
 )
-def agreement(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
+def drift_agreement(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
     """Share of the pictures on which both give the same top class, compared by name; the others are listed."""
-    subject.need_classifier()
     drift.need_answers(limits["min_pictures"])
     flipped = sorted(drift.flipped, key=lambda f: -f.probability)
     limit = limits["min"]

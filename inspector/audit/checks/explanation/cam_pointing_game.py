@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.maps import Inside
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict, Where, at_least
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "cam-pointing-game",
-    family="explanation",
     title="The map's peak is on the object",
     severity="warning",
     limits={
         "min": Limit(0.5, "smallest share of the pictures whose map has its peak inside the object", low=0, high=1)
     },
     probes=(Inside,),
+    asked_by="object",
 )
-def pointing_game(subject: Subject, limits: Limits, inside: Inside) -> Verdict:
+def cam_pointing_game(subject: Subject, limits: Limits, inside: Inside) -> Verdict:
     """Share of the pictures whose map is highest inside the object (Zhang 2016, arXiv:1608.00507)."""
     inside.need()
     share = sum(inside.hits.values()) / len(inside.hits)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from inspector.audit.checks.behaviour._consistency import consistent
+from inspector.audit.checks.behaviour._consistency import judge_consistency
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.consistency import Noise
+from inspector.audit.registry import check
 from inspector.audit.result import Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "consistent-noise",
-    family="behaviour",
     title="A slightly noisy picture gets the same answer",
     severity="warning",
     limits={
@@ -20,6 +19,6 @@ from inspector.audit.table import Limit, Limits, check
     },
     probes=(Noise,),
 )
-def noise(subject: Subject, limits: Limits, probe: Noise) -> Verdict:
+def consistent_noise(subject: Subject, limits: Limits, probe: Noise) -> Verdict:
     """Normal noise on every pixel of what the network sees."""
-    return consistent(subject, limits, probe)
+    return judge_consistency(subject, limits, probe)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from inspector.audit.checks.behaviour._consistency import consistent
+from inspector.audit.checks.behaviour._consistency import judge_consistency
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.consistency import Brightness
+from inspector.audit.registry import check
 from inspector.audit.result import Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "consistent-brightness",
-    family="behaviour",
     title="A lighter or darker picture gets the same answer",
     severity="warning",
     limits={
@@ -20,6 +19,6 @@ from inspector.audit.table import Limit, Limits, check
     },
     probes=(Brightness,),
 )
-def brightness(subject: Subject, limits: Limits, probe: Brightness) -> Verdict:
+def consistent_brightness(subject: Subject, limits: Limits, probe: Brightness) -> Verdict:
     """Every pixel times 1 + share or 1 - share, at random."""
-    return consistent(subject, limits, probe)
+    return judge_consistency(subject, limits, probe)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from inspector.audit.checks.behaviour._consistency import consistent
+from inspector.audit.checks.behaviour._consistency import judge_consistency
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.consistency import Jpeg
+from inspector.audit.registry import check
 from inspector.audit.result import Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "consistent-jpeg",
-    family="behaviour",
     title="A JPEG of low quality gets the same answer",
     severity="warning",
     limits={
@@ -20,6 +19,6 @@ from inspector.audit.table import Limit, Limits, check
     },
     probes=(Jpeg,),
 )
-def jpeg(subject: Subject, limits: Limits, probe: Jpeg) -> Verdict:
+def consistent_jpeg(subject: Subject, limits: Limits, probe: Jpeg) -> Verdict:
     """Stored as a JPEG of low quality and opened again."""
-    return consistent(subject, limits, probe)
+    return judge_consistency(subject, limits, probe)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.comparison import Comparison
-from inspector.audit.probes.predictions import Labelled
+from inspector.audit.probes.predictions import LabelledPredictions
+from inspector.audit.registry import check
 from inspector.audit.result import Verdict, at_most
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "drift-accuracy",
-    family="drift",
     title="The accuracy is the reference's",
     limits={
         "max": Limit(0.03, "how much accuracy may be lost", low=-1, high=1),
@@ -19,9 +18,9 @@ from inspector.audit.table import Limit, Limits, check
             5, "pictures in common below which nothing is compared; fewer where fewer are given", kind="whole", low=1
         ),
     },
-    probes=(Comparison, Labelled),
+    probes=(Comparison, LabelledPredictions),
 )
-def metrics(subject: Subject, limits: Limits, drift: Comparison, said: Labelled) -> Verdict:
+def drift_accuracy(subject: Subject, limits: Limits, drift: Comparison, predictions: LabelledPredictions) -> Verdict:
     """Accuracy of the reference less that of the model, on the same pictures with the same labels; of a snapshot by
     the answers that it holds for the pictures it has seen."""
     drift.need_answers(limits["min_pictures"])

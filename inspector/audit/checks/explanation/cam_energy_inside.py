@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.maps import Inside
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict, Where, at_least
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "cam-energy-inside",
-    family="explanation",
     title="The network looks at the object",
     limits={"min": Limit(0.3, "smallest mean share of the map inside the object", low=0, high=1)},
     probes=(Inside,),
+    asked_by="object",
 )
-def energy_inside(subject: Subject, limits: Limits, inside: Inside) -> Verdict:
+def cam_energy_inside(subject: Subject, limits: Limits, inside: Inside) -> Verdict:
     """Share of the class activation map that lies in the mask, the boxes or the box (Score-CAM 2020, section 4.3)."""
     inside.need()
     mean = float(np.mean(list(inside.energy.values())))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from inspector.audit.checks.behaviour._consistency import consistent
+from inspector.audit.checks.behaviour._consistency import judge_consistency
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.consistency import Flip
+from inspector.audit.registry import check
 from inspector.audit.result import Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "consistent-flip",
-    family="behaviour",
     title="A flipped picture gets the same answer",
     severity="warning",
     limits={
@@ -19,6 +18,6 @@ from inspector.audit.table import Limit, Limits, check
     },
     probes=(Flip,),
 )
-def flip(subject: Subject, limits: Limits, probe: Flip) -> Verdict:
+def consistent_flip(subject: Subject, limits: Limits, probe: Flip) -> Verdict:
     """Left and right exchanged. Turn it off for classes that differ by their side."""
-    return consistent(subject, limits, probe)
+    return judge_consistency(subject, limits, probe)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from inspector.audit.checks.behaviour._consistency import consistent
+from inspector.audit.checks.behaviour._consistency import judge_consistency
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.consistency import Blur
+from inspector.audit.registry import check
 from inspector.audit.result import Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "consistent-blur",
-    family="behaviour",
     title="A slightly blurred picture gets the same answer",
     severity="warning",
     limits={
@@ -20,6 +19,6 @@ from inspector.audit.table import Limit, Limits, check
     },
     probes=(Blur,),
 )
-def blur(subject: Subject, limits: Limits, probe: Blur) -> Verdict:
+def consistent_blur(subject: Subject, limits: Limits, probe: Blur) -> Verdict:
     """A Gaussian blur of what the network sees."""
-    return consistent(subject, limits, probe)
+    return judge_consistency(subject, limits, probe)

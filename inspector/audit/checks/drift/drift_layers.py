@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from inspector.audit.graph_queries import is_quantized
+from inspector.audit.limits import Limit, Limits
 from inspector.audit.probes.comparison import Comparison
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict, Where, at_least
-from inspector.audit.subject import Subject, quantised
-from inspector.audit.table import Limit, Limits, check
+from inspector.audit.subject import Subject
 from inspector.errors import listing
 
 
 @check(
-    "drift-layers",
-    family="drift",
     title="Every layer gives what the reference gives",
     limits={
         "min_db": Limit(30, "smallest signal-to-noise ratio of a layer, in dB"),
@@ -22,12 +22,13 @@ from inspector.errors import listing
         ),
     },
     probes=(Comparison,),
+    asked_by="reference",
 )
-def layers(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
+def drift_layers(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
     """10 log10(sum a^2 / sum (a - b)^2) over the pictures, a the reference's values and b the model's, by layer."""
     drift.need_layers(limits["min_pictures"])
     found = {name: sums.layer_db for name, sums in drift.sums.items()}
-    limit = limits["min_db_quantised" if integers(subject) else "min_db"]
+    limit = limits["min_db_quantised" if uses_integers(subject) else "min_db"]
     first_bad = next((name for name, db in found.items() if limit is not None and db < limit), None)
     worst = min(found, key=lambda name: found[name])
     findings = [
@@ -55,8 +56,8 @@ def layers(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
     return Verdict(message, found[worst], limit, Where(worst), (*verdict.findings, *gone)[:100], "dB", details)
 
 
-def integers(subject: Subject) -> bool:
+def uses_integers(subject: Subject) -> bool:
     """Whether model or reference computes with integers: two networks of integers each round in their own way."""
     if subject.reference is not None:
-        return quantised(subject.graph) or quantised(subject.reference.graph)
-    return subject.snapshot is not None and (quantised(subject.graph) or subject.snapshot.integers)
+        return is_quantized(subject.graph) or is_quantized(subject.reference.graph)
+    return subject.snapshot is not None and (is_quantized(subject.graph) or subject.snapshot.integers)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 
+from inspector.audit.limits import Limit, Limits
+from inspector.audit.registry import check
 from inspector.audit.result import Finding, Verdict
 from inspector.audit.subject import Subject
-from inspector.audit.table import Limit, Limits, check
 
 
 @check(
-    "custom-domains",
-    family="file",
     title="No operators of custom domains",
     severity="warning",
     limits={"allowed": Limit([], 'domains that are allowed, such as ["com.microsoft"]')},
 )
-def domains(subject: Subject, limits: Limits) -> Verdict:
+def custom_domains(subject: Subject, limits: Limits) -> Verdict:
     """Operators outside the ONNX domains run only where the runtime that has them runs."""
     known = {"", "ai.onnx", "ai.onnx.ml", *map(str, limits["allowed"])}
     found = Counter(f"{node.domain}:{node.op_type}" for node in subject.graph.nodes if node.domain not in known)
