@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 _HOME = {
-    "open_model": "inspector.api",
-    "Model": "inspector.api",
+    "open_model": "inspector.api.model",
+    "Model": "inspector.api.model",
     "Prediction": "inspector.model",
     "Layer": "inspector.layers",
     "LayerStatistics": "inspector.layers.statistics",
@@ -39,7 +39,7 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
-    from inspector.api import Model, open_model
+    from inspector.api.model import Model, open_model
     from inspector.errors import (
         ClassNotFound,
         ImageError,

@@ -99,3 +99,8 @@ def listing(names: Sequence[str], limit: int = 3) -> str:
     """`names` as "a, b, c and 4 more"."""
     shown = ", ".join(names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def wrong_type(name: str, value: object, hint: str) -> UsageError:
+    """The error for an argument of a type that cannot be meant: what it is called, what was given, what to give."""
+    return UsageError(f"{name} cannot be {one_line(repr(value), 80)} ({type(value).__name__})", hint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from inspector.cam.resize import enlarge
 from inspector.cam.target import CamClass
 from inspector.image import Box
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 NOISE = 4 * float(np.finfo(np.float32).eps)
 """Positive evidence below this share of the largest value of either sign is rounding."""
@@ -33,6 +36,7 @@ class CamResult:
         least evidence against.
     box: (left, top, right, bottom), the part of the picture in its pixels that the map lies on.
     reason: why this layer, and where the gradient came from, in a few words.
+    picture: what was explained, for showing the map over it; None for an input tensor.
     """
 
     target: CamClass
@@ -47,6 +51,30 @@ class CamResult:
     box: Box
     size: tuple[int, int]
     reason: str
+    picture: Image | None = field(default=None, repr=False)
+
+    def _repr_png_(self) -> bytes | None:
+        """The map over its picture, for a notebook; nothing for a map of an input tensor."""
+        if self.picture is None:
+            return None
+        from inspector.cam.methods import find_method
+        from inspector.notebook import to_png
+        from inspector.render.cam import draw_cam
+
+        return to_png(
+            draw_cam(
+                self.picture,
+                self.heatmap,
+                label=self.target.label,
+                probability=self.target.probability,
+                layer=self.layer,
+                method=self.method,
+                backend=self.backend,
+                box=self.box,
+                empty=self.empty,
+                class_independent=find_method(self.method).class_independent,
+            )
+        )
 
     @property
     def shape(self) -> tuple[int, int]:

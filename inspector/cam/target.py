@@ -182,7 +182,7 @@ def _target(p: Prediction) -> Target:
 
 def _of_single_logit(model: Model, row: Array, classes: Sequence[str | int], top: int) -> list[Target]:
     """One logit: the second of two labels, with the first as its opposite; or the only class there is."""
-    found = model.top(row, 2)
+    found = list(model.top(row, 2))
     by_index = {p.index: p for p in found}
     if classes:
         indices = []

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 from inspector.graph import Graph
 from inspector.layers.candidates import Finder
-from inspector.layers.layer import Layer
+from inspector.layers.layer import Layer, Layers
 from inspector.layers.names import Namer, make_unique
 from inspector.metadata import LayerEntry
 
 
-def find_layers(graph: Graph, entries: Sequence[LayerEntry] = ()) -> tuple[Layer, ...]:
+def find_layers(graph: Graph, entries: Sequence[LayerEntry] = ()) -> Layers:
     """The layers of `graph` in topological order.
 
     entries: the list in the metadata; when it is empty, or names nothing that the graph has, the layers are found.
@@ -25,7 +25,7 @@ def find_layers(graph: Graph, entries: Sequence[LayerEntry] = ()) -> tuple[Layer
     found = _from_entries(graph, known) if known else _from_graph(graph)
     unique = make_unique(found)
     outputs = set(graph.outputs)
-    return tuple(replace(layer, exposed=layer.tensor in outputs) for layer in unique)
+    return Layers(replace(layer, exposed=layer.tensor in outputs) for layer in unique)
 
 
 def _from_graph(graph: Graph) -> list[Layer]:

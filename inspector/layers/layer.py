@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from inspector.errors import LayerNotFound, listing, nearest
+from inspector.errors import LayerNotFound, listing, nearest, wrong_type
 
 Size = int | str | None
 
@@ -42,11 +43,33 @@ class Layer:
         return self.shape is not None and len(self.shape) >= 3 and any(size != 1 for size in self.shape[2:])
 
 
+class Layers(tuple[Layer, ...]):
+    """The layers of a model, in topological order: a tuple that a notebook shows as a table."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        from inspector.notebook import show_table
+
+        rows = [
+            (x.name, x.kind, "?" if x.shape is None else " x ".join("?" if s is None else str(s) for s in x.shape),
+             "yes" if x.exposed else "")
+            for x in self
+        ]  # fmt: skip
+        return show_table(("layer", "kind", "shape", "exposed"), rows, f"{len(self)} layers")
+
+
+LayerNames: TypeAlias = "str | Layer | Iterable[str | Layer]"
+"""What is taken for layers: a name or a unique ending of it, a layer of the model, or several of either."""
+
+
 def find_layer(layers: Sequence[Layer], name: str) -> Layer:
     """The layer that goes by `name`: name, alias or tensor, else a unique suffix or substring, any case last.
 
     Raises LayerNotFound with the three nearest names, or with the candidates when there are several.
     """
+    if not isinstance(name, str):
+        raise wrong_type("a layer", name, "give its name, or one of model.layers")
     wanted = name.strip()
     if not layers:
         raise LayerNotFound("this model has no layers")

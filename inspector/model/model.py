@@ -11,13 +11,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.errors import ClassNotFound, ModelError, NotComputable, UsageError, listing, nearest
+from inspector.errors import ClassNotFound, ModelError, NotComputable, UsageError, listing, nearest, wrong_type
 from inspector.graph import Graph
 from inspector.image import ImageSource, Preprocess, open_image
-from inspector.layers import Layer, find_layer
+from inspector.layers import Layer, LayerNames, Layers, find_layer
 from inspector.metadata import Metadata
 from inspector.model.assume import ImageInput
-from inspector.model.probabilities import Prediction, to_probabilities
+from inspector.model.probabilities import Prediction, Predictions, to_probabilities
 from inspector.runtime import Sessions, ignore
 from inspector.tasks.classify import Classifier
 
@@ -46,7 +46,7 @@ class Model:
 
     graph: Graph
     metadata: Metadata
-    layers: tuple[Layer, ...]
+    layers: Layers
     input: ImageInput
     preprocess: Preprocess
     classifier: Classifier | None
@@ -107,9 +107,44 @@ class Model:
         """Number of classes K; None when the model has no classification output or it is not fixed."""
         return self.classifier.classes if self.classifier else None
 
-    def layer(self, name: str) -> Layer:
-        """The layer that goes by `name` or a unique suffix of it. Raises LayerNotFound with the nearest names."""
-        return find_layer(self.layers, name)
+    def layer(self, name: str | Layer) -> Layer:
+        """Find a layer.
+
+        Args:
+            name: Its name or a unique ending of it, or the layer itself.
+
+        Returns:
+            The layer.
+
+        Raises:
+            LayerNotFound: No layer, or more than one, goes by that name; the nearest names are told.
+
+        Example:
+            >>> model.layer("fc").kind
+            'linear'
+        """
+        return name if isinstance(name, Layer) else find_layer(self.layers, name)
+
+    def choose_layers(self, names: LayerNames | None = None) -> Layers:
+        """Find several layers.
+
+        Args:
+            names: A name or a layer, or several of either; None means all layers.
+
+        Returns:
+            The layers in the order of `names`, each once.
+
+        Raises:
+            LayerNotFound: No layer, or more than one, goes by a name.
+            UsageError: Something else than names and layers was given.
+        """
+        if names is None:
+            return self.layers
+        if isinstance(names, str | Layer):
+            return Layers([self.layer(names)])
+        if not isinstance(names, Iterable):
+            raise wrong_type("layers", names, "give the name of a layer, one of model.layers, or a list of them")
+        return Layers(dict.fromkeys(self.layer(name) for name in names))
 
     def label(self, index: int) -> str:
         """The name of a class, or its index as text when the file has no names."""
@@ -174,21 +209,33 @@ class Model:
             parts.append({k: v[: len(piece)] if v.ndim and len(v) == batch else v for k, v in values.items()})
         return parts[0] if len(parts) == 1 else {k: np.concatenate([p[k] for p in parts]) for k in names}
 
-    def activations(
-        self, image: ImageSource, layers: Iterable[str | Layer] | None = None
-    ) -> dict[str, NDArray[np.float32]]:
-        """Activations of one picture: layer name -> float32 (1, C, H, W) or (1, K), channels first, unscaled.
+    def activations(self, image: ImageSource, layers: LayerNames | None = None) -> dict[str, NDArray[np.float32]]:
+        """Compute what layers make of one picture. Only the part of the graph that they need is run.
 
-        image: a path, bytes, PIL image or uint8 array (H, W, 3). layers: names (suffixes will do); None takes all.
-        Only the part of the graph that the asked layers need is run. Raises LayerNotFound, ImageError, ModelError.
+        Args:
+            image: A path, the bytes of a file, a PIL image, or a uint8 array (H, W, 3).
+            layers: A name (a unique ending will do) or a layer, or several of either; None means all layers.
+
+        Returns:
+            Layer name -> float32 (1, C, H, W) or (1, K), channels first, as the network computes it.
+
+        Raises:
+            LayerNotFound: No layer, or more than one, goes by a name.
+            ImageError: The picture cannot be opened.
+            ModelError: onnxruntime cannot run the model.
+            UsageError: `layers` is something else.
+
+        Example:
+            >>> model.activations("docs/chelsea.jpg", "fc")["fc"].shape
+            (1, 1000)
         """
         return self.layer_values(self.tensor(image), layers)[0]
 
     def layer_values(
-        self, tensor: NDArray[Any], layers: Iterable[str | Layer] | None = None, scores: bool = False
+        self, tensor: NDArray[Any], layers: LayerNames | None = None, scores: bool = False
     ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32] | None]:
         """(activations by layer name, scores (N, K) or None) for an input tensor, from one run."""
-        chosen = self.layers if layers is None else [self.layer(x) if isinstance(x, str) else x for x in layers]
+        chosen = self.choose_layers(layers)
         if not chosen and not scores:
             raise ModelError(f"{self.path} has no layers to look at")
         wanted = [layer.tensor for layer in chosen]
@@ -228,24 +275,40 @@ class Model:
         rows = self.scores(np.concatenate(tensors)) if together else [self.scores(t)[0] for t in tensors]
         return np.asarray(np.mean(rows, axis=0, dtype=np.float64), np.float32)
 
-    def predict(self, image: ImageSource, top: int = 3, poses: Sequence[str] = ()) -> list[Prediction]:
-        """The `top` most likely classes of one picture, most likely first.
+    def predict(self, image: ImageSource, top: int = 3, poses: Sequence[str] = ()) -> Predictions:
+        """Name the most likely classes of one picture.
 
-        poses: ``hflip``, ``vflip``, ``rotate``: the answer is that of the scores' mean over them.
-        Raises NotComputable for a model without a classification output, UsageError for top < 1.
+        Args:
+            image: A path, the bytes of a file, a PIL image, or a uint8 array (H, W, 3).
+            top: How many classes, 1 or more.
+            poses: ``hflip``, ``vflip``, ``rotate``: the answer is that of the scores' mean over them.
+
+        Returns:
+            The classes, most likely first. A notebook shows them with bars.
+
+        Raises:
+            NotComputable: The model has no classification output.
+            ImageError: The picture cannot be opened.
+            UsageError: `top` is not 1 or more, or there is no such pose.
+
+        Example:
+            >>> model.predict("docs/chelsea.jpg")[0].label
+            'Egyptian cat'
         """
+        check_top(top)
         return self.top(self.mean_scores(image, poses), top)
 
-    def top(self, scores: NDArray[Any], top: int = 3) -> list[Prediction]:
-        """The `top` classes of one row of scores (K,)."""
-        if top < 1:
-            raise UsageError(f"top {top} is less than 1")
+    def top(self, scores: NDArray[Any], top: int = 3) -> Predictions:
+        """The `top` classes of one row of scores (K,), most likely first."""
+        check_top(top)
         row = np.asarray(scores, np.float64)
         if row.size == 1 and self._classifier().activation == "sigmoid":
-            return self._binary(float(row[0]))[:top]
+            return Predictions(self._binary(float(row[0]))[:top])
         probabilities = self.probabilities(row[None])[0]
         order = np.argsort(-np.nan_to_num(row, nan=-np.inf), kind="stable")[:top]
-        return [Prediction(int(i), self.label(int(i)), float(probabilities[i]), float(row[i])) for i in order]
+        return Predictions(
+            Prediction(int(i), self.label(int(i)), float(probabilities[i]), float(row[i])) for i in order
+        )
 
     def _binary(self, score: float) -> list[Prediction]:
         """One logit for two classes: its sigmoid is the second label's probability (or the only one's)."""
@@ -278,6 +341,14 @@ def _open_again(cls: type[Model], path: Path, resolved: Path, sha256: str, optio
             "open the file again with open_model",
         )
     return opened
+
+
+def check_top(top: int) -> None:
+    """Raises UsageError for a number of classes that cannot be."""
+    if not isinstance(top, int):
+        raise wrong_type("top", top, "give a whole number of 1 or more")
+    if top < 1:
+        raise UsageError(f"top {top} is less than 1")
 
 
 def channels_first(value: NDArray[Any], channels_last: bool) -> NDArray[np.float32]:

@@ -21,6 +21,15 @@ class Prediction:
     score: float
 
 
+class Predictions(list[Prediction]):
+    """Classes, most likely first: a list that a notebook shows with bars."""
+
+    def _repr_html_(self) -> str:
+        from inspector.notebook import show_bars
+
+        return show_bars([(x.label, x.probability) for x in self])
+
+
 def to_probabilities(scores: NDArray[Any], activation: Activation) -> NDArray[np.float64]:
     """Scores (N, K) -> probabilities (N, K) in float64, without overflow."""
     values = np.asarray(scores, np.float64)

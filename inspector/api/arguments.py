@@ -1,0 +1,63 @@
+"""What the functions of the public face take, and the errors for what they cannot take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeAlias
+
+from inspector.errors import UsageError, wrong_type
+
+if TYPE_CHECKING:
+    from inspector.api.model import Model
+    from inspector.model import Model as AnyModel
+
+ModelSource: TypeAlias = "str | os.PathLike[str] | AnyModel"
+"""What is taken for a model: the path of an .onnx file, or a model that is open."""
+
+
+def to_model(
+    model: ModelSource,
+    provider: str = "auto",
+    threads: int | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Model:
+    """The model that was given, opened where it is a path.
+
+    Raises UsageError for what is neither, and for a provider or threads beside a model that is open already.
+    """
+    from inspector.api.model import Model, open_model
+    from inspector.model import Model as AnyModel
+
+    if isinstance(model, AnyModel):
+        if provider != "auto" or threads is not None:
+            raise UsageError(
+                f"{model.path} is open already, so provider and threads cannot be chosen any more",
+                "give them to open_model",
+            )
+        return model if isinstance(model, Model) else Model(**vars(model))
+    return open_model(model, provider=provider, threads=threads, warn=warn)
+
+
+def check_text(name: str, value: object) -> None:
+    """Raises UsageError for an argument that is not a text."""
+    if not isinstance(value, str):
+        raise wrong_type(name, value, "give a text")
+
+
+def check_texts(name: str, value: object, also: type = str) -> None:
+    """Raises UsageError for an argument that is neither None, a text, nor several texts. also: another type, too."""
+    kinds = (str, also)
+    if value is None or isinstance(value, kinds):
+        return
+    if not isinstance(value, Iterable) or not all(isinstance(one, kinds) for one in value):
+        raise wrong_type(name, value, "give a name, or a list of names")
+
+
+def check_whole(name: str, value: object, low: int, high: int | None = None) -> None:
+    """Raises UsageError for an argument that is not a whole number from `low` to `high`."""
+    wanted = f"give a whole number {f'from {low} to {high}' if high is not None else f'of {low} or more'}"
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong_type(name, value, wanted)
+    if value < low or (high is not None and value > high):
+        raise UsageError(f"{name} {value} is out of range", wanted)

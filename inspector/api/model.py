@@ -1,0 +1,174 @@
+"""The model that `import inspector` offers: an opened file, with the questions that other packages answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import inspector.model as models
+from inspector.api.arguments import check_text, check_texts
+from inspector.errors import wrong_type
+from inspector.image import ImageSource, open_image
+from inspector.layers import LayerNames
+
+if TYPE_CHECKING:
+    from inspector.cam import CamResult
+
+
+class Activations(dict[str, NDArray[np.float32]]):
+    """Layer name -> float32 (1, C, H, W) or (1, K): a mapping that a notebook shows as grids of all channels."""
+
+    def _repr_html_(self) -> str:
+        from inspector.notebook import MOST_PICTURES, show_pictures, to_png
+        from inspector.pages.gallery import as_maps
+        from inspector.render.grid import draw_grid
+
+        names = list(self)[:: max(1, -(-len(self) // MOST_PICTURES))]
+        grids = []
+        for name in names:
+            maps = as_maps(self[name][0])
+            # Maps of one element have no range of their own; only side by side do they say something.
+            scale = "layer" if maps[0].size == 1 else "channel"
+            grids.append((name, to_png(draw_grid(maps, title=name, scale=scale))))
+        return show_pictures(grids, f"{len(names)} of {len(self)} layers" if len(names) < len(self) else "")
+
+
+class Maps(list["CamResult"]):
+    """Class activation maps of one picture, one for each class: a list that a notebook shows over the picture."""
+
+    def _repr_html_(self) -> str:
+        from inspector.notebook import show_pictures
+
+        drawn = [(f"{x.target.label}: {x.method} at {x.layer}", x._repr_png_()) for x in self]
+        return show_pictures([(line, png) for line, png in drawn if png is not None])
+
+
+class Model(models.Model):
+    """An opened .onnx file, with the questions that other packages answer. Made by :func:`open_model`.
+
+    Example:
+        >>> import inspector
+        >>> model = inspector.open_model("models/efficientnet-lite0.onnx")
+        >>> model.predict("docs/chelsea.jpg")[0].label
+        'Egyptian cat'
+        >>> model.layer("blocks.5.swish").shape
+        ('N', 240, 28, 28)
+    """
+
+    def activations(self, image: ImageSource, layers: LayerNames | None = None) -> Activations:
+        """Compute what layers make of one picture. Only the part of the graph that they need is run.
+
+        Args:
+            image: A path, the bytes of a file, a PIL image, or a uint8 array (H, W, 3).
+            layers: A name (a unique ending will do) or a layer, or several of either; None means all layers.
+
+        Returns:
+            Layer name -> float32 (1, C, H, W) or (1, K), channels first, as the network computes it. A notebook shows
+            the channels as grids.
+
+        Raises:
+            LayerNotFound: No layer, or more than one, goes by a name.
+            ImageError: The picture cannot be opened.
+            ModelError: onnxruntime cannot run the model.
+            UsageError: `layers` is something else.
+
+        Example:
+            >>> model.activations("docs/chelsea.jpg", "blocks.5.swish")["blocks.5.swish"].shape
+            (1, 240, 28, 28)
+        """
+        return Activations(super().activations(image, layers))
+
+    # Wide: each option is one of `inspector cam`.
+    def cam(
+        self,
+        image: ImageSource | NDArray[Any],
+        *,
+        classes: str | int | Sequence[str | int] | None = None,
+        top: int = 1,
+        method: str = "gradcam",
+        layer: LayerNames | None = None,
+        backend: str = "auto",
+        output: str | None = None,
+    ) -> Maps:
+        """Compute where in one picture the evidence for classes lies: a class activation map for each class.
+
+        Args:
+            image: A path, the bytes of a file, a PIL image, a uint8 array (H, W, 3), or an input tensor of the model
+                (1, ...) as it is.
+            classes: Labels or indices, one map each in this order; None takes the `top` most likely.
+            top: How many classes where none is named, 1 or more.
+            method: cam, gradcam, gradcam++, hirescam, xgradcam, layercam, eigencam, scorecam, ablationcam, reciprocam.
+            layer: The layer to look at, or several whose maps are averaged; None chooses one.
+            backend: ``auto`` takes torch only where it is needed, ``onnx`` never, ``twin`` always.
+            output: What to explain where it is not the classifier: a tensor's name, with ``:INDEX`` for one value.
+
+        Returns:
+            The maps. A notebook shows them over the picture.
+
+        Raises:
+            LayerNotFound: No layer, or more than one, goes by a name.
+            ClassNotFound: No class, or more than one, goes by a label or an index.
+            ImageError: The picture cannot be opened.
+            NotComputable: The method cannot be had for this layer.
+            MissingExtra: Torch is needed and not installed.
+            UsageError: There is no such method, backend or output.
+
+        Example:
+            >>> [best] = model.cam("docs/chelsea.jpg")
+            >>> best.target.label, best.shape, best.empty
+            ('Egyptian cat', (7, 7), False)
+        """
+        from inspector.cam import class_activation_maps
+
+        models.check_top(top)
+        check_text("method", method)
+        check_text("backend", backend)
+        names = [x.name for x in self.choose_layers(layer)] if layer is not None else None
+        check_texts("classes", classes, int)
+        picture = None if isinstance(image, np.ndarray) and image.ndim == 4 else open_image(image)
+        found = class_activation_maps(
+            self, image if picture is None else picture, classes=classes, top=top, method=method, layer=names,
+            backend=backend, output=output,
+        )  # fmt: skip
+        return Maps(replace(x, picture=picture) for x in found)
+
+
+def open_model(
+    path: str | os.PathLike[str],
+    *,
+    provider: str = "auto",
+    threads: int | None = None,
+    metadata: bool = True,
+    warn: Callable[[str], None] | None = None,
+) -> Model:
+    """Open an .onnx file from any exporter. No session is made before something is run.
+
+    Args:
+        path: The file.
+        provider: auto, cpu, cuda, ...; auto takes an accelerator where there is one.
+        threads: Threads for onnxruntime, 1 to 1024; None takes all cores that this process may use.
+        metadata: False ignores the metadata document that the file carries.
+        warn: Gets a line where something is noteworthy but not wrong.
+
+    Returns:
+        The opened model.
+
+    Raises:
+        ModelError: It is not a model, damaged, unsafe, or does not take one picture.
+        MetadataError: The metadata document in the file cannot be read.
+        UsageError: The number of threads is out of range, or `path` is not a path.
+
+    Example:
+        >>> import inspector
+        >>> model = inspector.open_model("models/efficientnet-lite0.onnx")
+        >>> model.classes, len(model.layers), model.assumed
+        (1000, 116, ())
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise wrong_type("a model", path, "give the path of an .onnx file")
+    return models.open_model(path, provider=provider, threads=threads, metadata=metadata, warn=warn, cls=Model)
