@@ -25,13 +25,13 @@ class Activations(dict[str, NDArray[np.float32]]):
 
     def _repr_html_(self) -> str:
         from inspector.notebook import MOST_PICTURES, show_pictures, to_png
-        from inspector.pages.gallery import as_maps
+        from inspector.pages.maps import to_maps
         from inspector.render.grid import draw_grid
 
         names = list(self)[:: max(1, -(-len(self) // MOST_PICTURES))]
         grids = []
         for name in names:
-            maps = as_maps(self[name][0])
+            maps = to_maps(self[name][0])
             # Maps of one element have no range of their own; only side by side do they say something.
             scale = "layer" if maps[0].size == 1 else "channel"
             grids.append((name, to_png(draw_grid(maps, title=name, scale=scale))))
