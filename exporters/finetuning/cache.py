@@ -24,9 +24,6 @@ from numpy.typing import NDArray
 from inspector.errors import OutputError, UsageError
 from inspector.files import output_folder, write_text
 
-DEFAULT_LIMIT = 20.0
-"""Gigabytes that all folders may take together."""
-
 _ROWS, _KEY, _LOCK, _USED = "rows.txt", "key.json", "lock", "used"
 _ID = 72  # bytes of a row's name in rows.txt: 64 of a digest, a colon, the version, padding, a line end
 

@@ -33,7 +33,7 @@ from exporters.planning.augment import distinct_versions
 from exporters.planning.boundary import Boundary, place_boundary
 from exporters.planning.dataset import SPLITS, Dataset, read_dataset
 from exporters.planning.head import ClassifierHead, find_classifier_head, write_with_head
-from exporters.planning.options import FineTuneOptions
+from exporters.planning.options import CACHE_LIMIT, FineTuneOptions
 from exporters.planning.plan import FineTunePlan, make_plan
 from exporters.sources.weights import file_record
 from inspector.ascent.network import choose_device
@@ -85,7 +85,7 @@ def finetune(
     pretrained: bool = False,
     resume: bool = False,
     cache: str | os.PathLike[str] | None = None,
-    cache_limit: float = caching.DEFAULT_LIMIT,
+    cache_limit: float = CACHE_LIMIT,
     tensorboard: bool = False,
     provider: str = "auto",
     threads: int | None = None,
@@ -109,7 +109,7 @@ def finetune(
     if not (math.isfinite(cache_limit) and cache_limit > 0):
         raise UsageError(
             f"the cache limit {cache_limit:g} is not a number above 0",
-            f"gigabytes, {caching.DEFAULT_LIMIT:g} by default",
+            f"gigabytes, {CACHE_LIMIT:g} by default",
         )
     folder = Path(run)
     resume = _check_folder(folder, resume)

@@ -1,13 +1,12 @@
-"""Every choice of a fine-tuning run, with its default and its limits."""
+"""Every choice of a fine-tuning run: its default, its limits and its line of help, each in this one place."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from inspector.errors import UsageError, nearest
-from inspector.image.poses import check_poses
 
 AUGMENTATIONS = ("hflip", "vflip", "rotate", "crop", "colour")
 SCHEDULES = ("onecycle", "cosine")
@@ -19,113 +18,276 @@ NORMS = ("kept", "batch")
 FEWEST = 4
 """Pictures that a batch must have to be normalised by its own statistics."""
 
+CACHE_LIMIT = 20.0
+"""Gigabytes that the stored activations of all runs may take together."""
+
+MOST = 100_000
+"""Epochs that may be asked for."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is known of one field of :class:`FineTuneOptions` beside its default.
+
+    Attributes:
+        help: A sentence for the command line; empty for a field that the command line does not offer.
+        group: The heading that the option is listed under.
+        metavar: What stands for its value in the help; by default the known names.
+        limits: The lowest and the highest number, both allowed; None for a field that is no number.
+        known: The names that it can have; empty for a field that is no name.
+    """
+
+    help: str
+    group: str = ""
+    metavar: str = ""
+    limits: tuple[float, float] | None = None
+    known: tuple[str, ...] = ()
+
+
+def _choice(default: Any, text: str, **more: Any) -> Any:
+    return field(default=default, metadata={"choice": Choice(text, **more)})
+
 
 @dataclass(frozen=True)
 class FineTuneOptions:
     """The choices that make a run; two runs with equal options, data and base give equal models.
 
-    unfreeze_from: layer from which on the joint phase trains. unfreeze_last: or the last N layers with weights before
-        the head; 3 where neither is given, as the lecture advises.
-    head_epochs, joint_epochs: of the two phases; 0 joint epochs end after the head. head_rate: peak of its schedule.
-    joint_rate: peak of its schedule, relative to the size of each weight tensor (https://arxiv.org/abs/1804.04235,
-        section 8): a norm that is folded into a convolution leaves tensors fifty times larger than others beside them.
-        The size is that at the start of the run; of the head, at its random start.
-    lowest_rate: share of `joint_rate` that the first unfrozen layer gets; the layers between get a geometric series.
-    batch: pictures a step. weight_decay: of AdamW (https://arxiv.org/abs/1711.05101), on weights, not on biases.
-    label_smoothing: in [0, 1) (https://arxiv.org/abs/1512.00567). dropout: of the features before the head.
-    mixup: parameter of the Beta distribution (https://arxiv.org/abs/1710.09412), at the boundary; 0 for none.
-    average: decay of an exponential average of the weights over the steps of the joint phase, which is then what is
-        evaluated and kept; 0 for none.
-    schedule: ``onecycle`` (https://arxiv.org/abs/1708.07120) or ``cosine`` (https://arxiv.org/abs/1608.03983).
-    balance: ``weights`` of the classes in the loss, ``sampling`` of the pictures, or ``none``.
-    select: what the best epoch is best in, on the validation pictures. patience: epochs without a new best after which
-        a phase ends; half of its epochs, but at least five, unless given.
-    augment: see :mod:`exporters.planning.augment`. versions: stored for each training picture, the plain one first.
-    augment_seed: of the versions; the same for every `seed`, so that runs share what is stored.
-    poses: flips and turns that the scores of test pictures are averaged over, as `inspector predict --poses` does; see
-        :mod:`inspector.image.poses`.
-    val, test: shares held out where the data names no such split. size: (H, W) of the input instead of the base's.
-    cache_dtype: of the activations at the boundary. precision: of the training; ``auto`` takes bfloat16 on a GPU.
-    norms: ``kept``: as the base has them, in inference mode. ``batch``: a batch norm behind each unfrozen convolution
-        while the joint phase trains, folded into its weights in the end; see :mod:`exporters.finetuning.norms`.
-    devices: processes or GPUs that share a batch, by Lightning Fabric.
+    Every field's `Choice` says what it is (see :func:`choices`); here stands what a line of help has no room for.
+
+    Attributes:
+        unfreeze_last: 3 where neither this nor `unfreeze_from` is given, as the lecture advises.
+        joint_rate: A norm that is folded into a convolution leaves tensors fifty times larger than others beside
+            them, so that a rate goes by the size of each tensor (https://arxiv.org/abs/1804.04235, section 8). The
+            size is that at the start of the run; of the head, at its random start.
+        weight_decay: https://arxiv.org/abs/1711.05101; not on biases.
+        label_smoothing: https://arxiv.org/abs/1512.00567.
+        mixup: https://arxiv.org/abs/1710.09412, of activations at the boundary.
+        average: The average is what is evaluated and kept.
+        schedule: https://arxiv.org/abs/1708.07120 and https://arxiv.org/abs/1608.03983.
+        patience: Half of the phase's epochs where it is not given, but at least five.
+        augment: See :mod:`exporters.planning.augment`.
+        augment_seed: The same for every `seed`, so that runs share what is stored.
+        poses: See :mod:`inspector.image.poses`; as `inspector predict --poses` does it.
+        size: (H, W) in pixels.
+        norms: See :mod:`exporters.finetuning.norms`.
+        devices: By Lightning Fabric.
     """
 
-    unfreeze_from: str | None = None
-    unfreeze_last: int | None = None
-    head_epochs: int = 30
-    joint_epochs: int = 15
-    head_rate: float = 3e-3
-    joint_rate: float = 5e-3
-    lowest_rate: float = 0.3
-    batch: int = 32
-    weight_decay: float = 0.01
-    label_smoothing: float = 0.1
-    dropout: float = 0.2
-    mixup: float = 0.0
-    average: float = 0.0
-    schedule: str = "onecycle"
-    balance: str = "weights"
-    select: str = "balanced_accuracy"
-    patience: int | None = None
-    augment: tuple[str, ...] = ("hflip", "crop", "colour")
-    versions: int = 4
-    augment_seed: int = 0
-    poses: tuple[str, ...] = ()
-    val: float = 0.2
-    test: float = 0.0
-    size: tuple[int, int] | None = None
-    seed: int = 0
-    cache_dtype: str = "float16"
-    precision: str = "auto"
-    norms: str = "kept"
-    devices: int = 1
+    unfreeze_from: str | None = _choice(
+        None,
+        "First layer or block that the joint training changes.",
+        group="Base and unfreezing",
+        metavar="LAYER",
+    )
+    unfreeze_last: int | None = _choice(
+        None,
+        "Train the last N layers with weights jointly; 3 unless this or --unfreeze-from is given.",
+        group="Base and unfreezing",
+        metavar="N",
+        limits=(1, 10_000),
+    )
+    head_epochs: int = _choice(
+        30, "Most epochs of the training of the head.", group="Training of the head", metavar="N", limits=(1, MOST)
+    )
+    joint_epochs: int = _choice(
+        15, "Most epochs of the joint training; 0 for none.", group="Joint training", metavar="N", limits=(0, MOST)
+    )
+    head_rate: float = _choice(
+        3e-3,
+        "Peak learning rate of the training of the head.",
+        group="Training of the head",
+        metavar="RATE",
+        limits=(1e-8, 10),
+    )
+    joint_rate: float = _choice(
+        5e-3,
+        "Peak learning rate of the joint training, relative to the size of each weight tensor.",
+        group="Joint training",
+        metavar="RATE",
+        limits=(1e-8, 10),
+    )
+    lowest_rate: float = _choice(
+        0.3,
+        "Share of --joint-rate for the first unfrozen layer; it grows layer by layer up to the head.",
+        group="Joint training",
+        metavar="SHARE",
+        limits=(1e-6, 1),
+    )
+    batch: int = _choice(32, "Pictures in a step.", group="Both trainings", metavar="N", limits=(1, 65_536))
+    weight_decay: float = _choice(
+        0.01, "Weight decay of AdamW, on weights.", group="Regularisation", metavar="X", limits=(0, 10)
+    )
+    label_smoothing: float = _choice(
+        0.1,
+        "Share of the target that label smoothing spreads over all classes; below 1.",
+        group="Regularisation",
+        metavar="X",
+        limits=(0, 0.99),
+    )
+    dropout: float = _choice(
+        0.2, "Dropout of the features before the head.", group="Regularisation", metavar="X", limits=(0, 0.99)
+    )
+    mixup: float = _choice(
+        0.0,
+        "Mix pairs of pictures where the frozen part ends; ALPHA of the Beta distribution, 0 for none.",
+        group="Regularisation",
+        metavar="ALPHA",
+        limits=(0, 10),
+    )
+    average: float = _choice(
+        0.0,
+        "Decay of a running average of the weights in the joint training; 0 for none.",
+        group="Regularisation",
+        metavar="DECAY",
+        limits=(0, 0.99999),
+    )
+    schedule: str = _choice(
+        "onecycle", "Schedule of the learning rate; it begins anew in each training.",
+        group="Both trainings", known=SCHEDULES,
+    )  # fmt: skip
+    balance: str = _choice(
+        "weights",
+        "What is done for rare classes: weights in the loss, sampling of pictures, or none.",
+        group="Both trainings",
+        known=BALANCES,
+    )
+    select: str = _choice(
+        "balanced_accuracy",
+        "What the best epoch is chosen by on the validation pictures: balanced_accuracy, accuracy or loss.",
+        group="Both trainings",
+        metavar="METRIC",
+        known=METRICS,
+    )
+    patience: int | None = _choice(
+        None,
+        "Epochs without a new best that end a training; default: half of its epochs, at least 5.",
+        group="Both trainings",
+        metavar="N",
+        limits=(1, MOST),
+    )
+    augment: tuple[str, ...] = _choice(
+        ("hflip", "crop", "colour"),
+        f"How versions of a training picture are made: {', '.join(AUGMENTATIONS)}, or none.",
+        group="Data",
+        metavar="KIND,...",
+    )
+    versions: int = _choice(
+        4, "Versions stored of each training picture, the plain one included.",
+        group="Data", metavar="N", limits=(1, 64),
+    )  # fmt: skip
+    augment_seed: int = _choice(0, "", limits=(0, 2**31 - 1))
+    poses: tuple[str, ...] = _choice(
+        (),
+        "Average the scores of a test picture over hflip, vflip, rotate, or none.",
+        group="Data",
+        metavar="KIND,...",
+    )
+    val: float = _choice(
+        0.2,
+        "Share of the pictures held out for validation where DATA has no such split.",
+        group="Data",
+        metavar="SHARE",
+        limits=(0.01, 0.9),
+    )
+    test: float = _choice(
+        0.0,
+        "Share of the pictures held out for testing where DATA has no such split.",
+        group="Data",
+        metavar="SHARE",
+        limits=(0, 0.9),
+    )
+    size: tuple[int, int] | None = _choice(
+        None,
+        "Height and width of the input, instead of the base's.",
+        group="Data",
+        metavar="PX",
+    )
+    seed: int = _choice(
+        0,
+        "Seed of the splits, the new head and the order of pictures.",
+        group="Both trainings",
+        metavar="N",
+        limits=(0, 2**31 - 1),
+    )
+    cache_dtype: str = _choice(
+        "float16", "Type of the stored activations where the frozen part ends.", group="Cache", known=CACHE_TYPES
+    )
+    precision: str = _choice(
+        "auto", "Type to train with; auto takes bfloat16 on a GPU.", group="Machine", known=PRECISIONS
+    )
+    norms: str = _choice(
+        "kept",
+        "batch puts batch norms behind unfrozen convolutions while they train, and folds them in the end.",
+        group="Joint training",
+        known=NORMS,
+    )
+    devices: int = _choice(
+        1,
+        "Processes or GPUs that share a batch; more than 1 needs the extra fabric.",
+        group="Machine",
+        metavar="N",
+        limits=(1, 64),
+    )
 
     def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            UsageError: A field is out of its limits, or two fields do not go together.
+        """
         if self.unfreeze_from is not None and self.unfreeze_last is not None:
             raise UsageError("both --unfreeze-from and --unfreeze-last were given", "give one of them")
-        for name, low, high in (
-            ("unfreeze_last", 1, 10_000), ("head_epochs", 1, 100_000), ("joint_epochs", 0, 100_000),
-            ("head_rate", 1e-8, 10), ("joint_rate", 1e-8, 10), ("lowest_rate", 1e-6, 1), ("batch", 1, 65_536),
-            ("weight_decay", 0, 10), ("label_smoothing", 0, 0.99), ("dropout", 0, 0.99), ("mixup", 0, 10),
-            ("average", 0, 0.99999), ("patience", 1, 100_000), ("versions", 1, 64), ("val", 0.01, 0.9),
-            ("test", 0, 0.9), ("seed", 0, 2**31 - 1), ("augment_seed", 0, 2**31 - 1), ("devices", 1, 64),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise UsageError(f"{name} {value:g} is out of range", f"give {low:g} to {high:g}")
-        for name, known in (
-            ("schedule", SCHEDULES), ("balance", BALANCES), ("select", METRICS), ("precision", PRECISIONS),
-            ("cache_dtype", CACHE_TYPES), ("norms", NORMS),
-        ):  # fmt: skip
-            if getattr(self, name) not in known:
-                raise UsageError(f"there is no {name} {getattr(self, name)!r}", f"known: {', '.join(known)}")
+        for name, choice in choices().items():
+            _check_value(name, getattr(self, name), choice)
         if unknown := [kind for kind in self.augment if kind not in AUGMENTATIONS]:
             raise UsageError(f"there is no augmentation {unknown[0]!r}", f"known: {', '.join(AUGMENTATIONS)}, none")
+        from inspector.image.poses import check_poses  # brings numpy, which the help does without
+
         check_poses(self.poses)
         if self.size is not None and min(self.size) < 8:
             raise UsageError(f"a size of {self.size[1]}x{self.size[0]} is too small", "give 8 pixels or more")
         if self.norms == "batch":
-            if self.devices > 1:
-                raise UsageError(
-                    f"norms batch goes by whole batches, and {self.devices} devices share one", "give devices 1"
-                )
-            if self.batch < FEWEST:
-                raise UsageError(f"norms batch needs batches of {FEWEST} pictures or more, not {self.batch}")
-            if self.joint_epochs == 0:
-                raise UsageError("norms batch is for the joint phase, and joint_epochs is 0", "leave norms kept")
+            self._check_norms()
         if self.val + self.test >= 0.95:
             raise UsageError(f"val {self.val:g} and test {self.test:g} leave nothing to train on")
 
+    def _check_norms(self) -> None:
+        if self.devices > 1:
+            raise UsageError(
+                f"norms batch goes by whole batches, and {self.devices} devices share one", "give devices 1"
+            )
+        if self.batch < FEWEST:
+            raise UsageError(f"norms batch needs batches of {FEWEST} pictures or more, not {self.batch}")
+        if self.joint_epochs == 0:
+            raise UsageError("norms batch is for the joint phase, and joint_epochs is 0", "leave norms kept")
+
     def to_json(self) -> dict[str, Any]:
-        """Every option; `from_json` reads it back."""
+        """Return every option by name; `from_json` reads it back."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @staticmethod
     def from_json(document: Mapping[str, Any]) -> FineTuneOptions:
-        """From `to_json`'s form, or from keyword arguments. Raises UsageError for an unknown name."""
-        known = [f.name for f in fields(FineTuneOptions)]
+        """Make options from `to_json`'s form, or from keyword arguments.
+
+        Raises:
+            UsageError: A name is unknown, or a value is wrong.
+        """
+        known = list(choices())
         if unknown := [name for name in document if name not in known]:
             raise UsageError(f"there is no option {unknown[0]!r}; nearest: {', '.join(nearest(unknown[0], known))}")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
         return FineTuneOptions(**values)
+
+
+def choices() -> dict[str, Choice]:
+    """Return what is known of each field of :class:`FineTuneOptions`, by name, in their order."""
+    return {f.name: f.metadata["choice"] for f in fields(FineTuneOptions)}
+
+
+def _check_value(name: str, value: Any, choice: Choice) -> None:
+    if choice.limits is not None and value is not None:
+        low, high = choice.limits
+        if not low <= value <= high:
+            raise UsageError(f"{name} {value:g} is out of range", f"give {low:g} to {high:g}")
+    if choice.known and value not in choice.known:
+        raise UsageError(f"there is no {name} {value!r}", f"known: {', '.join(choice.known)}")

@@ -12,6 +12,7 @@ import typer
 
 from inspector import __version__
 from inspector.cli.console import Interrupted, Stopped, as_error, error_document, wants_traceback
+from inspector.cli.options import GroupedCommand
 from inspector.errors import InspectorError, UsageError, nearest
 
 app = typer.Typer(
@@ -48,7 +49,7 @@ def register() -> typer.Typer:
 
     if not app.registered_commands:
         for name, function in commands():
-            app.command(name)(function)
+            app.command(name, cls=GroupedCommand)(function)
     return app
 
 

@@ -1,0 +1,121 @@
+"""Options of long commands: made from the fields of a dataclass, and listed in groups."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Protocol, get_type_hints
+
+import typer
+from typer.core import TyperCommand
+
+
+class Choice(Protocol):
+    """What a field's option needs beside its default: its line of help, its group, and what stands for its value."""
+
+    @property
+    def help(self) -> str:
+        """A sentence; empty for a field that is no option."""
+
+    @property
+    def group(self) -> str:
+        """The heading that it is listed under."""
+
+    @property
+    def metavar(self) -> str:
+        """What stands for its value; empty for the known names."""
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The names that it can have."""
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose help lists options under their ``rich_help_panel``, in plain text; the common ones come last."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments and the options, group by group."""
+        groups: dict[str, list[tuple[str, str]]] = {"Arguments": []}
+        common: list[tuple[str, str]] = []
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is None:
+                continue
+            if param.param_type_name == "argument":
+                groups["Arguments"].append(record)
+            else:
+                name = getattr(param, "rich_help_panel", None)
+                (groups.setdefault(name, []) if name else common).append(record)
+        for name, records in {**groups, "Options": common}.items():
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)
+
+
+def with_fields(
+    options: type, choices: Mapping[str, Choice], groups: Sequence[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a decorator that gives a command one option for each field of a dataclass, in place of its ``**settings``.
+
+    A tuple of names is given as one text with commas, a pair of numbers (a size) as one number.
+
+    Args:
+        options: The dataclass.
+        choices: What is known of each field, by name; a field without help becomes no option.
+        groups: The order of the groups in the help.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        hints = get_type_hints(options)
+        given = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        made = [_parameter(options, n, hints[n], choice) for n, choice in choices.items() if choice.help]
+        ordered = sorted([*given, *made], key=lambda parameter: _place(parameter, groups))
+        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in ordered]
+        command.__signature__ = signature.replace(parameters=keyword)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in keyword} | {"return": None}
+        return command
+
+    return decorate
+
+
+def read_settings(options: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn the values of the options that :func:`with_fields` made into values of the fields, by name."""
+    hints = get_type_hints(options)
+    return {name: _read(hints[name], value) for name, value in given.items()}
+
+
+def _parameter(options: type, name: str, hint: Any, choice: Choice) -> inspect.Parameter:
+    default = getattr(options, name)
+    if hint == tuple[str, ...]:
+        hint, default = str, ",".join(default) or "none"
+    lowest = None
+    if hint == tuple[int, int] | None:
+        hint, lowest = int | None, 8
+    option = typer.Option(
+        f"--{name.replace('_', '-')}",
+        help=choice.help,
+        metavar=choice.metavar or "|".join(choice.known),
+        rich_help_panel=choice.group,
+        min=lowest,
+    )
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, option])
+
+
+def _read(hint: Any, value: Any) -> Any:
+    if hint == tuple[str, ...]:
+        from inspector.image.poses import kinds_of
+
+        return kinds_of(value)
+    if hint == tuple[int, int] | None and value is not None:
+        return (value, value)
+    return value
+
+
+def _place(parameter: inspect.Parameter, groups: Sequence[str]) -> int:
+    """Arguments come first, options without a group last."""
+    info = next(iter(getattr(parameter.annotation, "__metadata__", ())), None)
+    if isinstance(info, typer.models.ArgumentInfo):
+        return -1
+    group = getattr(info, "rich_help_panel", None)
+    return groups.index(group) if group in groups else len(groups)
