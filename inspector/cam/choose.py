@@ -10,7 +10,7 @@ import numpy as np
 from inspector.errors import LayerNotFound, NotComputable, listing
 from inspector.layers import Layer, find_layer
 from inspector.model import Model
-from inspector.reverse.head import Head, find_head, moved_by
+from inspector.reverse.head import Head, find_head
 
 _NO_CANDIDATE = frozenset({"pool", "resize", "softmax"})
 """Kinds that only move, spread or rescale what the layer before them found."""
@@ -24,11 +24,10 @@ def choose_layers(model: Model, output: str, names: Sequence[str] | None) -> Cho
     output: the tensor that is explained. Raises LayerNotFound, and NotComputable for layers that have no maps or do
     not lead to the output.
     """
-    from_picture = moved_by(model.graph, [model.input.name])
     known = _measured(model)
     if names:
         layers = tuple(dict.fromkeys(find_layer(known, name) for name in names))
-        heads = tuple(find_head(model.graph, layer.tensor, output, from_picture) for layer in layers)
+        heads = tuple(find_head(model.graph, layer.tensor, output) for layer in layers)
         for layer, head in zip(layers, heads, strict=True):
             if not _has_maps(layer):
                 raise NotComputable(
@@ -42,17 +41,17 @@ def choose_layers(model: Model, output: str, names: Sequence[str] | None) -> Cho
     if model.metadata.cam_layer is not None:
         try:
             layer = find_layer(known, model.metadata.cam_layer)
-            head = find_head(model.graph, layer.tensor, output, from_picture)
+            head = find_head(model.graph, layer.tensor, output)
             if _has_maps(layer) and head.connected:
                 return (layer,), (head,), "the layer that the file's metadata names"
             aside = f"; the metadata's {layer.name!r} does not lead to the output with maps"
         except LayerNotFound:
             aside = f"; the metadata's {model.metadata.cam_layer!r} is not in the file"
-    layer, head, why = _automatic(model, known, output, from_picture)
+    layer, head, why = _automatic(model, known, output)
     return (layer,), (head,), why + aside
 
 
-def _automatic(model: Model, layers: Sequence[Layer], output: str, from_picture: set[str]) -> tuple[Layer, Head, str]:
+def _automatic(model: Model, layers: Sequence[Layer], output: str) -> tuple[Layer, Head, str]:
     """The last layer with maps before the last weights that everything passes through, or the nearest to that."""
     before_weights: tuple[Layer, Head] | None = None
     last_neck: tuple[Layer, Head] | None = None
@@ -60,7 +59,7 @@ def _automatic(model: Model, layers: Sequence[Layer], output: str, from_picture:
     for layer in reversed(layers):
         if not _has_maps(layer) or layer.kind in _NO_CANDIDATE:
             continue
-        head = find_head(model.graph, layer.tensor, output, from_picture)
+        head = find_head(model.graph, layer.tensor, output)
         if not head.connected or not head.path:
             continue
         last = last or (layer, head)

@@ -1,5 +1,5 @@
 """Gradients in numpy through the part of a graph behind a layer: an engine beside the twin. No torch."""
 
-from inspector.reverse.head import Head, find_head, moved_by
+from inspector.reverse.head import Head, find_head
 
-__all__ = ["Head", "find_head", "moved_by"]
+__all__ = ["Head", "find_head"]

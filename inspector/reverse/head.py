@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,25 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import inspector.reverse.rules  # noqa: F401  the derivatives are registered by the import
 from inspector.errors import ModelError
-from inspector.graph import Graph, node_inputs
-from inspector.reverse.rules import Rule, Step, is_linear, rule_for, step_of
+from inspector.graph import Graph, node_inputs, operator_of, value_inputs
+from inspector.reverse.rule import Rule, Step, is_linear, make_step, rule_for
 
 Array = NDArray[Any]
-
-_ASK_SHAPE = frozenset({"Shape", "Size"})
-_WEIGHTED = frozenset(
-    {"Conv", "Gemm", "MatMul", "ConvTranspose", "QLinearConv", "QGemm", "QLinearMatMul", "MatMulInteger"}
-)
-
-
-def moved_by(graph: Graph, tensors: Iterable[str]) -> set[str]:
-    """The tensors whose values depend on those of `tensors`; what reads only their shapes does not."""
-    moved = set(tensors)
-    for node in graph.nodes:
-        if node.op_type not in _ASK_SHAPE and any(name in moved for name in node_inputs(node)):
-            moved.update(name for name in node.output if name)
-    return moved
 
 
 @dataclass(frozen=True)
@@ -68,7 +55,7 @@ class Head:
     @property
     def weighted(self) -> bool:
         """Whether there is a convolution or linear operation between the layer and the output."""
-        return any(op in _WEIGHTED for op in self.operators)
+        return any(operator_of(self.graph.nodes[i]).weighted for i in self.path)
 
     @cached_property
     def _rules(self) -> tuple[tuple[Step, Rule | None], ...]:
@@ -78,7 +65,7 @@ class Head:
             raise AssertionError("a step without values")
 
         steps = [
-            step_of(node, [name in self.moving for name in node.input], nothing, self.graph.opset)
+            make_step(node, [name in self.moving for name in node.input], nothing, self.graph.opset)
             for node in (self.graph.nodes[i] for i in self.path)
         ]
         return tuple((step, rule_for(step)) for step in steps)
@@ -148,7 +135,7 @@ class Head:
             if first is None or rule is None:
                 continue
             here = Step(step.node, step.moving, lookup, step.opset, step.settings, outputs)
-            parts = _padded(rule.derivative(here, first), len(step.moving))
+            parts = _fill_up(rule.derivative(here, first), len(step.moving))
             for name, moves, part in zip(step.node.input, step.moving, parts, strict=True):
                 if moves and part is not None:
                     gradients[name] = gradients[name] + part if name in gradients else part
@@ -158,7 +145,8 @@ class Head:
         return found if found.dtype == np.float32 else found.astype(np.float32)
 
 
-def _padded(parts: Sequence[Array | None], length: int) -> list[Array | None]:
+def _fill_up(parts: Sequence[Array | None], length: int) -> list[Array | None]:
+    """One gradient for each input of a node, where its rule gave fewer."""
     return [*parts, *[None] * (length - len(parts))]
 
 
@@ -167,15 +155,24 @@ def _leading_to(graph: Graph, output: str, path: Sequence[int]) -> list[int]:
     wanted, kept = {output}, []
     for i in reversed(path):
         if wanted.intersection(graph.nodes[i].output):
-            wanted.update(node_inputs(graph.nodes[i]))
+            wanted.update(value_inputs(graph.nodes[i]))
             kept.append(i)
     return kept[::-1]
 
 
-def find_head(graph: Graph, layer: str, output: str, picture_moves: set[str] | None = None) -> Head:
-    """The head between two tensors. picture_moves: :func:`moved_by` of the graph's inputs, if it is known already."""
+def find_head(graph: Graph, layer: str, output: str) -> Head:
+    """The head between two tensors.
+
+    Args:
+        graph: The graph.
+        layer: The tensor where it begins.
+        output: The tensor where it ends.
+
+    Raises:
+        ModelError: The graph has no tensor named `output`.
+    """
     inputs = [i.name for i in graph.inputs]
-    from_picture = moved_by(graph, inputs) if picture_moves is None else picture_moves
+    from_picture = graph.from_picture
     if output not in graph.producer_of and output not in inputs:
         raise ModelError(f"the graph has no tensor named {output!r}")
     nodes, _ = graph.needed([output], [layer])
@@ -183,7 +180,7 @@ def find_head(graph: Graph, layer: str, output: str, picture_moves: set[str] | N
     path: list[int] = []
     for i in sorted(nodes):
         node = graph.nodes[i]
-        if node.op_type not in _ASK_SHAPE and any(name in moving for name in node_inputs(node)):
+        if any(name in moving for name in value_inputs(node)):
             moving.update(name for name in node.output if name)
             path.append(i)
     path = _leading_to(graph, output, path) if output in moving else []

@@ -8,18 +8,14 @@ from typing import Any
 
 from onnx import NodeProto
 
-from inspector.graph import Graph, attributes, is_standard
+from inspector.graph import Graph, attributes, is_standard, operator_of
+from inspector.graph.operators import Ending
 from inspector.layers import infer_shapes
 from inspector.metadata import Activation, Metadata
 
 Shapes = Mapping[str, Sequence[Any] | None]
 
-_PASSING = frozenset(
-    {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Dropout", "QuantizeLinear", "DequantizeLinear"}
-)
-_ENDS: dict[str, Activation] = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
-# Of integers, so that nothing before them can be asked for as scores.
-_QUANTISED_ENDS = frozenset({"QLinearSoftmax", "QLinearSigmoid"})
+_ACTIVATION: dict[Ending, Activation] = {"softmax": "softmax", "log-softmax": "softmax", "sigmoid": "sigmoid"}
 _LONGEST_TAIL = 16
 
 
@@ -101,18 +97,17 @@ def _before_activation(graph: Graph, name: str, shapes: Shapes) -> tuple[str, Ac
         if index is None:
             return name, None
         node = graph.nodes[index]
-        if node.domain == "com.microsoft" and node.op_type in _QUANTISED_ENDS:
+        operator = operator_of(node)
+        if operator.ending:
+            if operator.integer:
+                return name, "none"  # nothing before it can be asked for as scores
+            if operator.ending == "sigmoid" or _over_all_classes(graph, node, shapes):
+                return node.input[0], _ACTIVATION[operator.ending]
             return name, "none"
-        if not is_standard(node):
-            return name, None
-        if node.op_type in _ENDS:
-            if node.op_type == "Sigmoid" or _over_all_classes(graph, node, shapes):
-                return node.input[0], _ENDS[node.op_type]
-            return name, "none"
-        written = _written_softmax(graph, node)
+        written = _written_softmax(graph, node) if operator.standard else None
         if written is not None:
             return written, "softmax"
-        if node.op_type not in _PASSING:
+        if not operator.passes:
             return name, None
         tensor = node.input[0]
     return name, None

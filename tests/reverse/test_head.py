@@ -16,6 +16,8 @@ from inspector.graph import read_graph
 from inspector.reverse.head import find_head
 from tests.cam.nets import CHANNELS, CLASSES, Array, node, normal, picture, save_net, trunk
 from tests.cam.reference import numeric_gradient
+from tests.conftest import MakeModel
+from tests.foreign import Net
 
 Nodes = list[onnx.NodeProto]
 Weights = dict[str, Array]
@@ -379,3 +381,22 @@ def test_a_node_of_a_custom_domain_has_no_rule(tmp_path: Path, rng: np.random.Ge
     proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     onnx.save(proto, path)
     assert find_head(read_graph(path), "maps", "logits").unknown == ("FastGelu",)
+
+
+@pytest.mark.parametrize(
+    ("op", "domain", "weighted"),
+    [
+        ("Conv", "", True),
+        ("ConvInteger", "", True),
+        ("FusedConv", "com.microsoft", True),
+        ("DeformConv", "", True),
+        ("Relu", "", False),
+    ],
+)
+def test_convolutions_of_any_kind_are_weights(op: str, domain: str, weighted: bool, make_model: MakeModel) -> None:
+    def build(n: Net, x: str) -> str:
+        given = (n.weight((4, 3, 1, 1)),) if weighted else ()
+        return n(op, n("Neg", x, out="maps"), *given, domain=domain, out="y")
+
+    graph = read_graph(make_model(build, com_microsoft=1))
+    assert find_head(graph, "maps", "y").weighted is weighted

@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 
 from inspector.graph import read_graph
 from inspector.reverse.head import find_head
-from inspector.reverse.rules import RULES, unbroadcast
+from inspector.reverse.rule import RULES, unbroadcast
 from tests.cam.nets import Array
 from tests.cam.reference import numeric_gradient
 

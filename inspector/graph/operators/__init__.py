@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from inspector.graph.nodes import node_inputs
 from inspector.graph.operators.contributed import BLOCKED, MICROSOFT, contributed_rows, learning_rows
-from inspector.graph.operators.row import Operator
+from inspector.graph.operators.row import Ending, Operator
 from inspector.graph.operators.standard import standard_rows
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
-__all__ = ["KNOWN_DOMAINS", "OPERATORS", "Operator", "find_operator", "operator_of", "value_inputs"]
+__all__ = ["KNOWN_DOMAINS", "OPERATORS", "Ending", "Operator", "find_operator", "operator_of", "value_inputs"]
 
 KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", MICROSOFT, BLOCKED})
 """Operator domains that onnxruntime's published packages implement."""

@@ -1,0 +1,135 @@
+"""Rules for what changes nothing but the arrangement of the elements."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from inspector.reverse.rule import Array, Gradients, Step, accept_any, rule, unbroadcast
+
+
+@rule("Identity", linear="always", inputs=False, operands=())
+def _identity(step: Step, g: Array) -> Gradients:
+    return [g]
+
+
+@rule(
+    "Dropout",
+    linear="always",
+    inputs=False,
+    operands=(),
+    # With the third input a graph asks for training mode.
+    accepts=lambda step: not step.has(2) and not any(step.moving[1:]),
+)
+def _dropout(step: Step, g: Array) -> Gradients:
+    return [g]
+
+
+@rule("Cast", linear="always", inputs=False, operands=(), accepts=lambda step: step.get("to") in (1, 10, 11, 16))
+def _cast(step: Step, g: Array) -> Gradients:
+    return [g]
+
+
+@rule("QuantizeLinear", "DequantizeLinear", linear="never", inputs=False, operands=(), straight=True)
+def _straight_through(step: Step, g: Array) -> Gradients:
+    return [g]
+
+
+@rule("Reshape", "Flatten", "Squeeze", "Unsqueeze", linear="always", operands=())
+def _reshape(step: Step, g: Array) -> Gradients:
+    return [g.reshape(step.x.shape)]
+
+
+@rule("Transpose", linear="always", inputs=False, operands=())
+def _transpose(step: Step, g: Array) -> Gradients:
+    order = step.get("perm") or list(reversed(range(g.ndim)))
+    return [g.transpose(np.argsort(order))]
+
+
+@rule("Concat", linear="always", accepts=accept_any)
+def _concat(step: Step, g: Array) -> Gradients:
+    axis = step.get("axis", 1)
+    sizes = [step.value(i).shape[axis] for i in range(len(step.node.input))]
+    parts = np.split(g, np.cumsum(sizes)[:-1], axis=axis)
+    return [part if moves else None for part, moves in zip(parts, step.moving, strict=True)]
+
+
+@rule("Split", linear="always")
+def _split(step: Step, g: Array) -> Gradients:
+    shape = step.x.shape
+    axis = step.get("axis", 0) % len(shape)
+    count = len(step.node.output)
+    sizes = step.value(1).ravel().tolist() if step.has(1) else step.get("split")
+    if not sizes:
+        each = -(-shape[axis] // count)  # the last takes what is left
+        sizes = [each] * (count - 1) + [shape[axis] - each * (count - 1)]
+    parts = [
+        np.zeros((*shape[:axis], size, *shape[axis + 1 :]), np.float32) if part is None else part
+        for part, size in zip(step.outputs, sizes, strict=True)
+    ]
+    return [np.concatenate(parts, axis=axis)]
+
+
+@rule("Slice", linear="always", accepts=lambda step: step.has(2) and not any(step.moving[1:]))
+def _slice(step: Step, g: Array) -> Gradients:
+    out = np.zeros(step.x.shape, g.dtype)
+    starts, ends = (step.value(i).ravel().tolist() for i in (1, 2))
+    axes = step.value(3).ravel().tolist() if step.has(3) else list(range(len(starts)))
+    strides = step.value(4).ravel().tolist() if step.has(4) else [1] * len(starts)
+    where = [slice(None)] * out.ndim
+    for axis, start, end, stride in zip(axes, starts, ends, strides, strict=True):
+        size: int = out.shape[axis]
+        if stride > 0:
+            where[axis] = slice(start, end, stride)
+        else:
+            # ONNX clamps to -1 ("before the first"), which numpy writes as None.
+            where[axis] = slice(min(start, size - 1), None if end < -size else end, stride)
+    out[tuple(where)] = g
+    return [out]
+
+
+@rule("Gather", linear="always")
+def _gather(step: Step, g: Array) -> Gradients:
+    x, indices = step.x, step.value(1).astype(np.int64)
+    axis = step.get("axis", 0) % x.ndim
+    out = np.zeros(x.shape, g.dtype)
+    moved = np.moveaxis(out, axis, 0)
+    rows = np.moveaxis(g.reshape(*x.shape[:axis], indices.size, *x.shape[axis + 1 :]), axis, 0)
+    np.add.at(moved, indices.ravel() % x.shape[axis], rows)
+    return [out]
+
+
+@rule("GatherND", linear="always", accepts=lambda step: not step.get("batch_dims", 0) and not any(step.moving[1:]))
+def _gather_nd(step: Step, g: Array) -> Gradients:
+    indices = step.value(1).astype(np.int64)
+    out = np.zeros(step.x.shape, g.dtype)
+    np.add.at(out, tuple(np.moveaxis(indices, -1, 0)), g)
+    return [out]
+
+
+@rule("Where", linear="always", accepts=lambda step: not step.moving[0])
+def _where(step: Step, g: Array) -> Gradients:
+    condition = step.value(0).astype(bool)
+    parts = (None, np.where(condition, g, np.float32(0)), np.where(condition, np.float32(0), g))
+    return [
+        unbroadcast(part, step.value(i).shape) if part is not None and step.moving[i] else None
+        for i, part in enumerate(parts)
+    ]
+
+
+@rule("Expand", linear="always", operands=())
+def _expand(step: Step, g: Array) -> Gradients:
+    return [unbroadcast(g, step.x.shape)]
+
+
+@rule(
+    "Pad",
+    linear="always",
+    accepts=lambda step: (
+        step.get("mode", "constant") == "constant" and step.has(1) and not step.has(3) and not any(step.moving[1:])
+    ),
+    operands=(1,),
+)
+def _pad(step: Step, g: Array) -> Gradients:
+    rank, pads = g.ndim, step.value(1).ravel().tolist()
+    out = np.pad(g, [(max(0, -pads[i]), max(0, -pads[i + rank])) for i in range(rank)])
+    return [out[tuple(slice(max(0, pads[i]), out.shape[i] - max(0, pads[i + rank])) for i in range(rank))]]
