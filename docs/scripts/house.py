@@ -10,24 +10,37 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
 DRAWING = ROOT / "docs" / "house.svg"
 BEGIN, END = "<!-- arrows: written by docs/scripts/house.py -->", "<!-- end of arrows -->"
-TORCH = {"ascent", "twin", "sources", "exporting", "finetuning"}
-MAKERS = ("sources", "exporting", "finetuning", "quantizing")
 
 WIDTH, HEIGHT, GAP, ROW = 132, 34, 10, 52
 
 
 def read_rows() -> list[list[str]]:
     """The rows of the house from the top: the packages of `inspector` that stand beside each other."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
-    [arrows] = [contract for contract in contracts if contract["id"] == "arrows"]
-    rows = [re.findall(r"[a-z_]+", row) for row in arrows["layers"]]
+    rows = [re.findall(r"[a-z_]+", row) for row in _read_contract("arrows")["layers"]]
     there = [[name for name in row if _stands(name)] for row in rows]
     return [row for row in there if row]
+
+
+def read_makers() -> list[str]:
+    """The packages of `exporters`."""
+    return sorted(path.parent.name for path in (ROOT / "exporters").glob("*/__init__.py"))
+
+
+def read_light() -> set[str]:
+    """The names of packages that need no torch, without `inspector.` and `exporters.`."""
+    return {name.partition(".")[2] for name in _read_contract("torch")["source_modules"]}
+
+
+def _read_contract(name: str) -> dict[str, Any]:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    [contract] = [contract for contract in contracts if contract["id"] == name]
+    return contract  # type: ignore[no-any-return]
 
 
 def _stands(name: str) -> bool:
@@ -49,7 +62,7 @@ def replace_rows(page: str) -> str:
 
 def draw() -> str:
     """The house as SVG: a row of boxes for each row of the contract, and the makers beside them."""
-    rows = read_rows()
+    rows, makers, light = read_rows(), read_makers(), read_light()
     across = max(len(row) for row in rows)
     inner = across * (WIDTH + GAP) - GAP
     left, top = 24, 56
@@ -68,11 +81,11 @@ def draw() -> str:
         y = top + number * ROW
         if number:
             lines.append(_arrow(left + inner / 2, y - ROW + HEIGHT, y))
-        lines += [_box(start + k * (WIDTH + GAP), y, name) for k, name in enumerate(row)]
+        lines += [_box(start + k * (WIDTH + GAP), y, name, name in light) for k, name in enumerate(row)]
     first = next(k for k, row in enumerate(rows) if "pages" in row)
-    lines += [_box(side, top + (first + k) * ROW, name) for k, name in enumerate(MAKERS)]
+    lines += [_box(side, top + (first + k) * ROW, name, name in light) for k, name in enumerate(makers)]
     x, y = side - 10, top + first * ROW - 10
-    wide, down = WIDTH + 20, (len(MAKERS) - 1) * ROW + HEIGHT + 20
+    wide, down = WIDTH + 20, (len(makers) - 1) * ROW + HEIGHT + 20
     lines.append(
         f'<rect x="{x}" y="{y}" width="{wide}" height="{down}" rx="8" fill="none" stroke="#777777" '
         'stroke-dasharray="4 3"/>'
@@ -95,8 +108,8 @@ def draw() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _box(x: float, y: float, name: str) -> str:
-    fill, stroke = ("#fde3c8", "#b4690e") if name in TORCH else ("#e3edf7", "#2f5d8a")
+def _box(x: float, y: float, name: str, light: bool) -> str:
+    fill, stroke = ("#e3edf7", "#2f5d8a") if light else ("#fde3c8", "#b4690e")
     return (
         f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="5" fill="{fill}" stroke="{stroke}"/>'
         f'<text x="{x + WIDTH / 2}" y="{y + 22}" fill="#222222">{name}</text>'
