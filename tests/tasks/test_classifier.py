@@ -83,7 +83,8 @@ def test_probabilities_are_those_of_the_graph(
     model = open_model(make_model(build, opset=13, com_microsoft=1))
     given = model.run(model.tensor(ARRAY), ["p"])["p"][0]
     found = {p.index: p.probability for p in model.predict(ARRAY, top=K)}
-    np.testing.assert_allclose([found[i] for i in range(K)], given, atol=0.003 if build is between_quantisers else 1e-6)
+    rounding = {between_quantisers: 0.003, between_contributed_quantisers: 1e-5}.get(build, 1e-6)
+    np.testing.assert_allclose([found[i] for i in range(K)], given, atol=rounding)
     assert model.classifier is not None
     assert (model.classifier.scores != "p") is stepped
     assert model.classifier.activation == ("softmax" if stepped else "none")
