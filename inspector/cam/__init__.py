@@ -11,8 +11,9 @@ Gradients come from numpy where the way from the layer to the scores is made of 
 
 from __future__ import annotations
 
-from inspector.cam.engine import CamEngine, class_activation_maps, prepare
-from inspector.cam.methods import METHODS, Method, find_method
+from inspector.cam.engine import CamEngine, class_activation_maps, prepare, prepare_once
+from inspector.cam.method import Method
+from inspector.cam.methods import METHODS, find_method
 from inspector.cam.result import CamResult
 from inspector.cam.target import CamClass
 
@@ -25,4 +26,5 @@ __all__ = [
     "class_activation_maps",
     "find_method",
     "prepare",
+    "prepare_once",
 ]

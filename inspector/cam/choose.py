@@ -24,7 +24,7 @@ def choose_layers(model: Model, output: str, names: Sequence[str] | None) -> Cho
     output: the tensor that is explained. Raises LayerNotFound, and NotComputable for layers that have no maps or do
     not lead to the output.
     """
-    known = _measured(model)
+    known = _measure_shapes(model)
     if names:
         layers = tuple(dict.fromkeys(find_layer(known, name) for name in names))
         heads = tuple(find_head(model.graph, layer.tensor, output) for layer in layers)
@@ -80,7 +80,7 @@ def _automatic(model: Model, layers: Sequence[Layer], output: str) -> tuple[Laye
     )
 
 
-def _measured(model: Model) -> Sequence[Layer]:
+def _measure_shapes(model: Model) -> Sequence[Layer]:
     """The model's layers; where the file tells no shape, the one that a run shows."""
     if all(layer.shape is not None for layer in model.layers):
         return model.layers

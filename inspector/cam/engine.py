@@ -13,22 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.cam.choose import choose_layers
-from inspector.cam.gradients import NumpyGradient, Source, TwinGradient
-from inspector.cam.look import Look
-from inspector.cam.methods import METHODS, Method, find_method
+from inspector.cam.context import MethodContext
+from inspector.cam.gradients import GradientSource, NumpyGradient, TwinGradient
+from inspector.cam.method import Method
+from inspector.cam.methods import METHODS, find_method
 from inspector.cam.rerun import Reruns
-from inspector.cam.result import CamResult, fused, peak_of
+from inspector.cam.result import CamResult, find_peak, fuse_maps
 from inspector.cam.target import Explained, Target, choose_targets, find_output
 from inspector.errors import MissingExtra, NotComputable, UsageError, listing
 from inspector.extras import install_command
 from inspector.image import Box, ImageSource, open_image
-from inspector.layers import Layer
+from inspector.layers import Layer, LayerNames
 from inspector.model import Model, channels_first
 from inspector.reverse.head import Head
 
 Array = NDArray[Any]
 Backend = Literal["auto", "onnx", "twin"]
-Names = str | Sequence[str]
 Classes = str | int | Sequence[str | int]
 
 _KEPT_ENGINES = 4
@@ -36,6 +36,7 @@ _engines: WeakKeyDictionary[Model, OrderedDict[tuple[Any, ...], CamEngine]] = We
 """The engines last used, for each model that is alive."""
 
 
+# Wide: the options of `inspector cam`, all but the first two by name.
 def class_activation_maps(
     model: Model,
     image: ImageSource | Array,
@@ -43,25 +44,53 @@ def class_activation_maps(
     classes: Classes | None = None,
     top: int = 1,
     method: str = "gradcam",
-    layer: Names | None = None,
+    layer: LayerNames | None = None,
     backend: str = "auto",
     output: str | None = None,
 ) -> list[CamResult]:
-    """Maps of one picture, one for each class.
+    """Maps of one picture, one for each class. All share one run of the network.
 
-    image: a path, bytes, PIL image, uint8 array (H, W, 3), or an input tensor of the model (1, ...) as it is.
-    classes: labels or indices, one map each in this order; without any the `top` most likely. All share one run.
-    method: a name in METHODS. layer: a name, or several whose maps are averaged; None chooses one (`reason` says why).
-    backend: ``auto`` stays in onnxruntime and numpy where that is exact and takes the torch twin elsewhere; ``onnx``,
-    ``twin``: only that (methods without gradients never need the twin).
-    output: what to explain where it is not the classifier: a tensor's name, its index in `classes` or after a colon
-    (``"scores:3"``). For an output (N, K, H, W) the index is a channel, and its sum over H and W is explained; for any
-    other it is a flat index, or one per axis (``"boxes:12,4"``).
+    Args:
+        model: The model.
+        image: What `open_image` takes, or an input tensor of the model (1, ...) as it is.
+        classes: Labels or indices, one map each in this order; None takes the most likely.
+        top: Number of the most likely classes, without `classes`.
+        method: A name in METHODS.
+        layer: A layer or its name, or several whose maps are averaged; None chooses one, and `reason` of the result
+            says why.
+        backend: "auto" stays in onnxruntime and numpy where that is exact and takes the torch twin elsewhere; "onnx"
+            and "twin" take only that. Methods without gradients never need the twin.
+        output: What to explain where it is not the classifier: a tensor's name, its index in `classes` or after a colon
+            (``"scores:3"``). For an output (N, K, H, W) the index is a channel, and its sum over H and W is explained;
+            for any other it is a flat index, or one per axis (``"boxes:12,4"``).
 
-    Raises UsageError, LayerNotFound, ClassNotFound, ImageError, NotComputable, ModelError, MissingExtra.
-    The prepared engine is kept as long as the model lives; see :func:`prepare` to hold one.
+    Returns:
+        The maps. The prepared engine is kept as long as the model lives; see `prepare` to hold one.
+
+    Raises:
+        UsageError: There is no such method, backend or output.
+        LayerNotFound: There is no such layer.
+        ClassNotFound: There is no such class.
+        ImageError: The image cannot be opened.
+        NotComputable: The method does not exist for this model or layer.
+        ModelError: The model cannot be run on this image.
+        MissingExtra: The twin is needed, and torch is not installed.
     """
-    names = (layer,) if isinstance(layer, str) else tuple(layer) if layer is not None else None
+    return prepare_once(model, method, layer, backend, output).maps(image, classes, top)
+
+
+def prepare_once(
+    model: Model,
+    method: str = "gradcam",
+    layer: LayerNames | None = None,
+    backend: str = "auto",
+    output: str | None = None,
+) -> CamEngine:
+    """The engine of `prepare` that was used last with these arguments, or a new one.
+
+    The last few engines of each model are kept as long as the model lives.
+    """
+    names = None if layer is None else _names_of(model, layer)
     engines = _engines.setdefault(model, OrderedDict())
     key = (find_method(method).name, names, backend, output)
     engine = engines.get(key)
@@ -70,34 +99,43 @@ def class_activation_maps(
         engine = engines[key] = prepare(weakref.proxy(model), method, names, backend, output)
         while len(engines) > _KEPT_ENGINES:
             engines.popitem(last=False)
-    return engine.maps(image, classes, top)
+    return engine
 
 
 def prepare(
     model: Model,
     method: str = "gradcam",
-    layer: Names | None = None,
+    layer: LayerNames | None = None,
     backend: str = "auto",
     output: str | None = None,
 ) -> CamEngine:
-    """A method made ready for many pictures; see :func:`class_activation_maps` for the arguments.
+    """A method made ready for many pictures; see `class_activation_maps` for the arguments.
 
-    >>> engine = prepare(model, "gradcam")
-    >>> for path in paths:
-    ...     [best] = engine.maps(path)
+    Example:
+        >>> engine = prepare(model, "gradcam")  # doctest: +SKIP
+        >>> for path in paths:  # doctest: +SKIP
+        ...     [best] = engine.maps(path)
     """
     chosen = find_method(method)
     if backend not in ("auto", "onnx", "twin"):
         raise UsageError(f"there is no backend {backend!r}", "known: auto, onnx, twin")
     explained = find_output(model, output)
-    layers, heads, reason = choose_layers(model, explained.tensor, (layer,) if isinstance(layer, str) else layer)
+    layers, heads, reason = choose_layers(model, explained.tensor, None if layer is None else _names_of(model, layer))
     sources, used, how = _sources(model, chosen, layers, heads, backend)
     return CamEngine(model, chosen, explained, layers, heads, sources, used, f"{reason}; {how}" if how else reason)
 
 
+def _names_of(model: Model, layers: LayerNames) -> tuple[str, ...]:
+    """The names of layers that are given as such or by name; a name stays as it is, for a message about it."""
+    if isinstance(layers, str):
+        return (layers,)
+    given = model.choose_layers(layers) if isinstance(layers, Layer) else layers
+    return tuple(x if isinstance(x, str) else model.layer(x).name for x in given)
+
+
 def _sources(
     model: Model, method: Method, layers: Sequence[Layer], heads: Sequence[Head], backend: str
-) -> tuple[tuple[Source | None, ...], Literal["onnx", "twin"], str]:
+) -> tuple[tuple[GradientSource | None, ...], Literal["onnx", "twin"], str]:
     """(a gradient for each layer or None where none is needed, the backend they make, where they come from)."""
     if method.linear_head and not all(head.linear for head in heads):
         bad = next(head for head in heads if not head.linear)
@@ -117,7 +155,7 @@ def _sources(
     unknown = list(dict.fromkeys(op for head in heads for op in head.unknown))
     if backend == "onnx" and unknown:
         raise NotComputable(
-            f"{method.name} at {_joined(layers)} needs the gradient of {listing(unknown)}, which only the twin has",
+            f"{method.name} at {_join_names(layers)} needs the gradient of {listing(unknown)}, which only the twin has",
             "use backend auto or twin (extra torch), or without it " + _without_torch(model, method, layers),
         )
     if backend == "onnx" or (backend == "auto" and not unknown):
@@ -133,12 +171,12 @@ def _sources(
             _without_torch(model, method, layers) if unknown else f"backend auto computes {method.name} here in numpy"
         )
         raise MissingExtra(
-            f"{method.name} at {_joined(layers)} needs {why}, and torch is not installed",
+            f"{method.name} at {_join_names(layers)} needs {why}, and torch is not installed",
             f"{install_command('torch')}; without it {other}",
         ) from None
 
 
-def _joined(layers: Sequence[Layer]) -> str:
+def _join_names(layers: Sequence[Layer]) -> str:
     return " + ".join(layer.name for layer in layers)
 
 
@@ -172,7 +210,7 @@ class CamEngine:
     explained: Explained = field(repr=False)
     layers: tuple[Layer, ...]
     heads: tuple[Head, ...] = field(repr=False)
-    sources: tuple[Source | None, ...] = field(repr=False)
+    sources: tuple[GradientSource | None, ...] = field(repr=False)
     backend: Literal["onnx", "twin"]
     reason: str
     _fetch: tuple[str, ...] = field(init=False, repr=False)
@@ -194,22 +232,22 @@ class CamEngine:
         """The maps of one picture; see :func:`class_activation_maps`. One run of the network serves them all."""
         # A broken network may hold NaN and infinities: its map is then empty, which is said once and in order.
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            targets, looks, box, size = self._looks(image, classes, top)
-            raws = [self.method.maps(look) for look in looks]
+            targets, contexts, box, size = self._contexts(image, classes, top)
+            raws = [self.method.maps(context) for context in contexts]
         results = []
         for t, target in enumerate(targets):
-            raw, heatmap, empty = fused([maps[t] for maps in raws])
+            raw, heatmap, empty = fuse_maps([maps[t] for maps in raws])
             results.append(
                 CamResult(
                     target=target.about,
                     method=self.method.name,
-                    layer=_joined(self.layers),
+                    layer=_join_names(self.layers),
                     layers=tuple(layer.name for layer in self.layers),
                     backend=self.backend,
                     raw=raw,
                     heatmap=heatmap,
                     empty=empty,
-                    peak=peak_of(raw, heatmap, box, size),
+                    peak=find_peak(raw, heatmap, box, size),
                     box=box,
                     size=size,
                     reason=self.reason,
@@ -228,14 +266,16 @@ class CamEngine:
         if self.sources[0] is None:
             raise NotComputable(f"{self.method.name} works without gradients", "prepare gradcam or hirescam")
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            targets, (look, *_), _, _ = self._looks(image, classes, top)
-            found = [(look.gradient(target) * look.activation).sum(axis=(1, 2), dtype=np.float64) for target in targets]
+            targets, (context, *_), _, _ = self._contexts(image, classes, top)
+            found = [
+                (context.gradient(target) * context.activation).sum(axis=(1, 2), dtype=np.float64) for target in targets
+            ]
         return [values.astype(np.float32) for values in found]
 
-    def _looks(
+    def _contexts(
         self, image: ImageSource | Array, classes: Classes | None, top: int
-    ) -> tuple[list[Target], list[Look], Box, tuple[int, int]]:
-        """(what is explained, a look at each layer, the part of the picture that is seen, the picture's size)."""
+    ) -> tuple[list[Target], list[MethodContext], Box, tuple[int, int]]:
+        """(what is explained, the context of each layer, the part of the picture that is seen, the picture's size)."""
         if top < 1:
             raise UsageError(f"top {top} is less than 1")
         wanted = [classes] if isinstance(classes, str | int) else list(classes) if classes is not None else []
@@ -245,11 +285,11 @@ class CamEngine:
         self._read_weights(tensor)
         output = values[self.explained.tensor]
         targets = choose_targets(self.model, self.explained, output, wanted, top)
-        looks = [
-            self._look(layer, head, source, targets, values)
+        contexts = [
+            self._context(layer, head, source, targets, values)
             for layer, head, source in zip(self.layers, self.heads, self.sources, strict=True)
         ]
-        return targets, looks, box, size
+        return targets, contexts, box, size
 
     def _tensor(self, image: ImageSource | Array) -> tuple[Array, tuple[int, int], Box]:
         """(input tensor, (width, height) of the picture, the part of it that the tensor covers)."""
@@ -285,9 +325,14 @@ class CamEngine:
                     source.constants[name] = value.astype(np.float32) if rounded else value
         self._weights_read = True
 
-    def _look(
-        self, layer: Layer, head: Head, source: Source | None, targets: Sequence[Target], values: dict[str, Array]
-    ) -> Look:
+    def _context(
+        self,
+        layer: Layer,
+        head: Head,
+        source: GradientSource | None,
+        targets: Sequence[Target],
+        values: dict[str, Array],
+    ) -> MethodContext:
         """What the method may ask about one layer."""
         activation = channels_first(values[head.layer], layer.channels_last)[0]
         if activation.ndim != 3 or activation.shape[1] * activation.shape[2] < 2:
@@ -303,7 +348,7 @@ class CamEngine:
             return _first_picture(opened(target), layer.channels_last)
 
         output = values[self.explained.tensor]
-        return Look(
+        return MethodContext(
             activation=activation,
             targets=tuple(targets),
             scores=np.array([t.score(output)[0] for t in targets]),

@@ -141,13 +141,13 @@ def _baseline(model: Model, tensor: Array, baseline: str) -> Array:
         out = values
         # Gaussian of 1/20 of the side: RISE's kernel of sigma 5 at 224 pixels leaves more of the picture.
         for axis in axes:
-            out = _blurred(out, axis, max(1.0, values.shape[axis] / 20))
+            out = _blur(out, axis, max(1.0, values.shape[axis] / 20))
     else:
         raise UsageError(f"there is no baseline {baseline!r}", "known: mean, blur")
     return (np.rint(out) if tensor.dtype == np.uint8 else out).astype(tensor.dtype)
 
 
-def _blurred(values: Array, axis: int, sigma: float) -> Array:
+def _blur(values: Array, axis: int, sigma: float) -> Array:
     """A Gaussian along one axis, edges repeated."""
     reach = int(3 * sigma + 0.5)
     places = np.arange(-reach, reach + 1)

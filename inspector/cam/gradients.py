@@ -20,7 +20,7 @@ Array = NDArray[Any]
 Values = Mapping[str, Array]
 
 
-class Source(Protocol):
+class GradientSource(Protocol):
     """Gives the gradient of targets with respect to the layer of one head."""
 
     needed: tuple[str, ...]
@@ -42,7 +42,7 @@ class NumpyGradient:
         self.constants: dict[str, Array] = {}
 
     def open(self, values: Values) -> Callable[[Target], Array]:
-        """See :class:`Source`."""
+        """See :class:`GradientSource`."""
         known = {**self.constants, **values}
         shape = values[self.head.output].shape
 
@@ -94,7 +94,7 @@ class TwinGradient:
         return twin
 
     def open(self, values: Values) -> Callable[[Target], Array]:
-        """See :class:`Source`."""
+        """See :class:`GradientSource`."""
         import torch
 
         from inspector.twin.types import to_tensor

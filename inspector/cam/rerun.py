@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from inspector.cam.look import Blocks
+from inspector.cam.context import Blocks
 from inspector.cam.target import Target
 from inspector.errors import ModelError
 from inspector.layers import Layer
@@ -55,7 +55,7 @@ class Reruns:
 
         order = self.model.graph.producer_of
         behind = [x for x in self.model.layers if order.get(x.tensor, -1) >= order.get(head.layer, -1)]
-        return self._batched(
+        return self._run_batches(
             (head.layer, head.output), run, blocks, _limit(behind, own.size, MOST_HEADS), _reader(targets)
         )
 
@@ -71,7 +71,7 @@ class Reruns:
                 output
             ]
 
-        return self._batched(
+        return self._run_batches(
             (output,), run, blocks, _limit(self.model.layers, picture.size, MOST_PICTURES), _reader(targets)
         )
 
@@ -81,9 +81,9 @@ class Reruns:
         def run(block: Array) -> Array:
             return self.model.sessions.run({self.model.input.name: block}, [output])[output]
 
-        return self._batched((output,), run, inputs, _limit(self.model.layers, 1, MOST_PICTURES), read)
+        return self._run_batches((output,), run, inputs, _limit(self.model.layers, 1, MOST_PICTURES), read)
 
-    def _batched(
+    def _run_batches(
         self,
         key: tuple[str, ...],
         run: Callable[[Array], Array],
@@ -102,11 +102,11 @@ class Reruns:
                 elif fixed or len(piece) == 1:
                     output = run(piece)
                 else:
-                    output = self._free(key, run, piece)
+                    output = self._run_free(key, run, piece)
                 found.append(read(output[: len(piece)]))
         return np.concatenate(found)
 
-    def _free(self, key: tuple[str, ...], run: Callable[[Array], Array], piece: Array) -> Array:
+    def _run_free(self, key: tuple[str, ...], run: Callable[[Array], Array], piece: Array) -> Array:
         """Several at once, or one by one where a size is written into the graph."""
         try:
             output = run(piece)

@@ -82,12 +82,12 @@ class CamResult:
         h, w = self.raw.shape
         return (h, w)
 
-    def enlarged(self, size: tuple[int, int]) -> NDArray[np.float32]:
+    def enlarge(self, size: tuple[int, int]) -> NDArray[np.float32]:
         """The heatmap as float32 (H, W) in [0, 1] for size (H, W), bilinear, over the extent of `box`."""
         return np.clip(enlarge(self.heatmap, size), 0, 1)
 
 
-def scaled(raw: NDArray[Any]) -> tuple[NDArray[np.float32], bool]:
+def scale_map(raw: NDArray[Any]) -> tuple[NDArray[np.float32], bool]:
     """(max(raw, 0) / max(raw), False), or (zeros, True) when there is no positive evidence.
 
     No number is added to the divisor: maps of the smallest gradients keep their shape.
@@ -100,22 +100,24 @@ def scaled(raw: NDArray[Any]) -> tuple[NDArray[np.float32], bool]:
     return (np.maximum(values, 0) / high).astype(np.float32), False
 
 
-def fused(maps: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
+def fuse_maps(maps: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
     """(raw, heatmap, empty) of the maps of several layers; see :class:`CamResult`."""
     if len(maps) == 1:
-        return (maps[0], *scaled(maps[0]))
+        return (maps[0], *scale_map(maps[0]))
     size = (max(m.shape[0] for m in maps), max(m.shape[1] for m in maps))
     raws, heatmaps = [], []
     for raw in maps:
-        heatmap, empty = scaled(raw)
+        heatmap, empty = scale_map(raw)
         unit = float(np.abs(raw).max() if empty else raw.max())
         raws.append(enlarge(raw / unit if unit else raw, size))
         heatmaps.append(enlarge(heatmap, size))
-    heatmap, empty = scaled(np.mean(heatmaps, axis=0))
+    heatmap, empty = scale_map(np.mean(heatmaps, axis=0))
     return np.mean(raws, axis=0, dtype=np.float32), heatmap, empty
 
 
-def peak_of(raw: NDArray[np.float32], heatmap: NDArray[np.float32], box: Box, size: tuple[int, int]) -> tuple[int, int]:
+def find_peak(
+    raw: NDArray[np.float32], heatmap: NDArray[np.float32], box: Box, size: tuple[int, int]
+) -> tuple[int, int]:
     """The pixel (x, y) of a picture of `size` (width, height) under the centre of the highest cell.
 
     Bilinear enlargement with samples at the centres of cells has its maximum there.

@@ -58,7 +58,7 @@ def randomise(
     chosen = [found.target.index for found in before] if explained.element is None else None
     in_memory = engine.method.needs == "gradient" and all(isinstance(s, NumpyGradient) for s in engine.sources)
     if part == "head" and in_memory and all(head.linear for head in engine.heads):
-        after = _shuffled_head(engine, seed).maps(image, chosen)
+        after = _shuffle_head(engine, seed).maps(image, chosen)
     else:
         names = None if part == "all" else sorted({n for head in engine.heads for n in head.constants})
         with shuffled_model(engine.model, names, seed) as model:
@@ -71,7 +71,7 @@ def randomise(
     return [Randomised(b, a, rank_correlation(b.raw, a.raw)) for b, a in zip(before, after, strict=True)]
 
 
-def _shuffled_head(engine: CamEngine, seed: int) -> CamEngine:
+def _shuffle_head(engine: CamEngine, seed: int) -> CamEngine:
     """A copy of the engine that sees shuffled head weights; activations and scores stay those of the network."""
     rng = np.random.default_rng(seed)
     copied = copy.copy(engine)
@@ -79,13 +79,13 @@ def _shuffled_head(engine: CamEngine, seed: int) -> CamEngine:
     for source in engine.sources:
         assert isinstance(source, NumpyGradient)
         shuffled = NumpyGradient(source.head)
-        shuffled.constants = {name: _shuffled(value, rng) for name, value in source.constants.items()}
+        shuffled.constants = {name: _shuffle(value, rng) for name, value in source.constants.items()}
         sources.append(shuffled)
     copied.sources = tuple(sources)
     return copied
 
 
-def _shuffled(value: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+def _shuffle(value: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     """The same numbers in another order; vectors (biases, norms) and integers (shapes, axes) as they are."""
     if value.dtype.kind != "f" or value.ndim < 2:
         return value
@@ -102,11 +102,11 @@ def shuffled_model(model: Model, names: Sequence[str] | None = None, seed: int =
         raise UsageError("there are no weights behind this layer to shuffle", "use part='all'")
     with tempfile.TemporaryDirectory(prefix="inspector-") as folder:
         path = Path(folder) / model.path.name
-        _write_shuffled(model.graph, path, set(names) if names is not None else None, seed)
+        _write_shuffle(model.graph, path, set(names) if names is not None else None, seed)
         yield open_model(path, provider=model.provider, threads=model.threads)
 
 
-def _write_shuffled(graph: Graph, path: Path, names: set[str] | None, seed: int) -> None:
+def _write_shuffle(graph: Graph, path: Path, names: set[str] | None, seed: int) -> None:
     import onnx
     from onnx import numpy_helper
 
@@ -116,7 +116,7 @@ def _write_shuffled(graph: Graph, path: Path, names: set[str] | None, seed: int)
     for tensor in proto.graph.initializer:
         value = graph.weight(tensor.name)
         if names is None or tensor.name in names:
-            value = _shuffled(value, rng)
+            value = _shuffle(value, rng)
         tensor.CopyFrom(numpy_helper.from_array(np.asarray(value), tensor.name))
     for node in proto.graph.node:
         for attribute in node.attribute:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from inspector.errors import ModelError, UsageError
 from inspector.files import atomic_path, output_folder, safe_name, write_npy
 from inspector.image import ImageSource, image_digest, open_image, read_if_open
-from inspector.layers import Layer
+from inspector.layers import Layer, LayerNames
 from inspector.layers.statistics import LayerStatistics, statistics
 from inspector.model import Model, Prediction
 from inspector.pages.folder import list_files, sheet_path, start_folder
@@ -99,7 +99,7 @@ def draw_gallery(
     folder: str | os.PathLike[str],
     *,
     name: str = "",
-    layers: Iterable[str | Layer] | None = None,
+    layers: LayerNames | None = None,
     channel: int | None = None,
     scale: str = "channel",
     colormap: str = "viridis",
@@ -134,7 +134,7 @@ def draw_gallery(
         OutputError: A file cannot be written.
     """
     _check_drawing(scale, colormap, size if channel is not None else None)
-    chosen = list(model.layers) if layers is None else _choose_layers(model, layers)
+    chosen = list(model.choose_layers(layers))
     image = read_if_open(image)
     picture = open_image(image)
     shown = name or (os.fspath(image) if isinstance(image, str | os.PathLike) else "image")
@@ -164,10 +164,6 @@ def draw_gallery(
         page_pictures = pictures.result()
     overview = _write_page(target, page, drawn, best, page_pictures)
     return Gallery(target, overview, target / "depth.png" if page_pictures.chart else None, channels, best, drawn)
-
-
-def _choose_layers(model: Model, layers: Iterable[str | Layer]) -> list[Layer]:
-    return list(dict.fromkeys(x if isinstance(x, Layer) else model.layer(x) for x in layers))
 
 
 def _check_drawing(scale: str, colormap: str, size: int | None) -> None:

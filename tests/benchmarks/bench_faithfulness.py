@@ -20,7 +20,7 @@ from PIL import Image
 from inspector import open_model
 from inspector.cam import METHODS, CamResult, prepare
 from inspector.cam.faithfulness import judge_map, mean_figures
-from inspector.cam.result import scaled
+from inspector.cam.result import scale_map
 
 SKIMAGE = (
     "astronaut.png", "camera.png", "chelsea.png", "clock_motion.png", "coffee.png", "coins.png", "moon.png",
@@ -58,7 +58,7 @@ def ignorant(like: CamResult, kind: str, rng: np.random.Generator) -> CamResult:
     else:
         y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
         raw = np.exp(-2 * (x * x + y * y)).astype(np.float32)
-    heatmap, empty = scaled(raw)
+    heatmap, empty = scale_map(raw)
     return replace(like, raw=raw, heatmap=heatmap, empty=empty)
 
 

@@ -68,7 +68,7 @@ def test_the_result(pooled: Model, rng: np.random.Generator) -> None:
     assert found.shape == (8, 8)
     assert found.raw.dtype == found.heatmap.dtype == np.float32
     assert 0 <= found.heatmap.min() <= found.heatmap.max() <= 1
-    assert found.enlarged((33, 40)).shape == (33, 40)
+    assert found.enlarge((33, 40)).shape == (33, 40)
     with pytest.raises(AttributeError):
         found.layer = "other"  # type: ignore[misc]
 
@@ -229,7 +229,7 @@ def test_several_layers(tmp_path: Path, rng: np.random.Generator) -> None:
     assert found.layers == (singles[0].layer, singles[1].layer)
     assert found.layer == " + ".join(found.layers)
     assert found.reason.startswith("the layers asked for, averaged")
-    mean = singles[0].heatmap / 2 + singles[1].enlarged((8, 8)) / 2
+    mean = singles[0].heatmap / 2 + singles[1].enlarge((8, 8)) / 2
     assert np.abs(found.heatmap - mean / mean.max()).max() < 1e-5
 
 

@@ -23,7 +23,7 @@ from inspector.cam.faithfulness import (
     pointing_game,
     rank_correlation,
 )
-from inspector.cam.result import CamResult, peak_of, scaled
+from inspector.cam.result import CamResult, find_peak, scale_map
 from inspector.errors import NotComputable, UsageError
 from inspector.image import Preprocess
 from inspector.metadata import Metadata
@@ -69,9 +69,9 @@ def bright() -> Array:
 def map_of(model: Model, raw: Array) -> CamResult:
     """A result of class 1 with another map in it."""
     [found] = class_activation_maps(model, bright(), classes=[1], method="hirescam", layer=name_of(model, "maps"))
-    heatmap, empty = scaled(raw)
+    heatmap, empty = scale_map(raw)
     raw = raw.astype(np.float32)
-    return replace(found, raw=raw, heatmap=heatmap, empty=empty, peak=peak_of(raw, heatmap, found.box, found.size))
+    return replace(found, raw=raw, heatmap=heatmap, empty=empty, peak=find_peak(raw, heatmap, found.box, found.size))
 
 
 RIGHT = np.array([[1.0, 0.1], [0.1, 0.0]])

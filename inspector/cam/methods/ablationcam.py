@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from inspector.cam.look import Array, Look, weighted
+from inspector.cam.context import Array, MethodContext, weigh_channels
+from inspector.cam.method import Method
 
 
-def ablationcam(look: Look) -> Sequence[Array]:
+def ablationcam(context: MethodContext) -> Sequence[Array]:
     """Ablation-CAM = sum_c w_c A_c, w_c = (Y - Y_c) / |Y|, Y_c the score with channel c set to 0.
 
     Desai, Ramaswamy: Ablation-CAM, WACV 2020, equation 3, which divides by Y: the same for every class that the network
@@ -19,9 +20,11 @@ def ablationcam(look: Look) -> Sequence[Array]:
     Where the scores are affine in the layer Y - Y_c = sum(G_c * A_c): nothing is run. Elsewhere the head is run once
     for each channel that is not 0 already. Returns one float32 (h, w) for each target.
     """
-    maps = look.activation
-    if look.linear:
-        drops = np.stack([np.einsum("chw,chw->c", look.gradient(t), maps, dtype=np.float64) for t in look.targets], 1)
+    maps = context.activation
+    if context.linear:
+        drops = np.stack(
+            [np.einsum("chw,chw->c", context.gradient(t), maps, dtype=np.float64) for t in context.targets], 1
+        )
     else:
         live = np.flatnonzero(maps.any(axis=(1, 2)))
 
@@ -32,8 +35,11 @@ def ablationcam(look: Look) -> Sequence[Array]:
                 block[np.arange(len(chosen)), chosen] = 0
                 yield block
 
-        drops = np.zeros((len(maps), len(look.targets)))
+        drops = np.zeros((len(maps), len(context.targets)))
         if len(live):
-            drops[live] = look.scores - look.head_scores(ablated)
-    unit = np.where(look.scores != 0, np.abs(look.scores), 1)
-    return [weighted(drops[:, t] / unit[t], maps) for t in range(len(look.targets))]
+            drops[live] = context.scores - context.head_scores(ablated)
+    unit = np.where(context.scores != 0, np.abs(context.scores), 1)
+    return [weigh_channels(drops[:, t] / unit[t], maps) for t in range(len(context.targets))]
+
+
+METHOD = Method("ablationcam", "Ablation-CAM", "Desai 2020, WACV", 2020, "runs", ablationcam)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from inspector.cam.look import Array, weighted
+from inspector.cam.context import Array, weigh_channels
+from inspector.cam.method import Method
 from inspector.errors import NotComputable
 
 
@@ -26,4 +27,7 @@ def cam(activation: Array, gradient: Array) -> Array:
             "cam needs a head that weighs every place of a channel alike (average pooling, then linear)",
             "use hirescam, which is the same sum without this condition",
         )
-    return weighted(weights.reshape(-1) * np.float32(places), activation)
+    return weigh_channels(weights.reshape(-1) * np.float32(places), activation)
+
+
+METHOD = Method("cam", "CAM", "Zhou 2016, arXiv:1512.04150", 2016, "gradient", cam, linear_head=True)

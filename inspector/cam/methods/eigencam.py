@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from inspector.cam.look import Array
+from inspector.cam.context import Array
+from inspector.cam.method import Method
 
 
 def eigencam(activation: Array) -> Array:
@@ -37,3 +38,6 @@ def eigencam(activation: Array) -> Array:
         projection = -projection
     result: Array = projection.reshape(height, width).astype(np.float32)
     return result
+
+
+METHOD = Method("eigencam", "Eigen-CAM", "Muhammad 2020, arXiv:2008.00299", 2020, "activation", eigencam)

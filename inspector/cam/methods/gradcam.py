@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from inspector.cam.look import Array, weighted
+from inspector.cam.context import Array, weigh_channels
+from inspector.cam.method import Method
 
 
 def gradcam(activation: Array, gradient: Array) -> Array:
@@ -13,4 +14,7 @@ def gradcam(activation: Array, gradient: Array) -> Array:
 
     activation, gradient: float32 (C, h, w) -> float32 (h, w).
     """
-    return weighted(gradient.mean(axis=(1, 2)), activation)
+    return weigh_channels(gradient.mean(axis=(1, 2)), activation)
+
+
+METHOD = Method("gradcam", "Grad-CAM", "Selvaraju 2017, arXiv:1610.02391", 2017, "gradient", gradcam)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from inspector.cam.look import Array, weighted
+from inspector.cam.context import Array, weigh_channels
+from inspector.cam.method import Method
 
 SMALL = 1e-6
 """Added to the divisor by the published implementations. It makes w_c grow with the third power of very small
@@ -24,4 +25,15 @@ def gradcampp(activation: Array, gradient: Array, small: float = SMALL) -> Array
     sums = activation.sum(axis=(1, 2), dtype=np.float64)[:, None, None]
     divisor = 2 * g**2 + sums * g**3 + small
     share = np.divide(g**2, divisor, out=np.zeros_like(g), where=(g != 0) & (divisor != 0))
-    return weighted((share * np.maximum(g, 0)).sum(axis=(1, 2)), activation)
+    return weigh_channels((share * np.maximum(g, 0)).sum(axis=(1, 2)), activation)
+
+
+METHOD = Method(
+    "gradcam++",
+    "Grad-CAM++",
+    "Chattopadhay 2018, arXiv:1710.11063",
+    2018,
+    "gradient",
+    gradcampp,
+    aliases=("gradcampp",),
+)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from inspector.cam.look import Array
+from inspector.cam.context import Array
+from inspector.cam.method import Method
 
 
 def hirescam(activation: Array, gradient: Array) -> Array:
@@ -17,3 +18,6 @@ def hirescam(activation: Array, gradient: Array) -> Array:
     """
     total: Array = np.einsum("chw,chw->hw", gradient, activation)
     return total
+
+
+METHOD = Method("hirescam", "HiResCAM", "Draelos 2020, arXiv:2011.08891", 2020, "gradient", hirescam)

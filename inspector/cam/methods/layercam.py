@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from inspector.cam.look import Array
+from inspector.cam.context import Array
+from inspector.cam.method import Method
 
 
 def layercam(activation: Array, gradient: Array) -> Array:
@@ -17,3 +18,6 @@ def layercam(activation: Array, gradient: Array) -> Array:
     """
     total: Array = np.einsum("chw,chw->hw", np.maximum(gradient, 0), activation)
     return total
+
+
+METHOD = Method("layercam", "LayerCAM", "Jiang 2021, IEEE TIP 30", 2021, "gradient", layercam)

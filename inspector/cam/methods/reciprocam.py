@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from inspector.cam.look import Array, Look
+from inspector.cam.context import Array, MethodContext
+from inspector.cam.method import Method
 
 
-def reciprocam(look: Look) -> Sequence[Array]:
+def reciprocam(context: MethodContext) -> Sequence[Array]:
     """Recipro-CAM(i, j) = Y(A with only the place i, j kept) - Y(0).
 
     Byun, Lee: Recipro-CAM, 2022 (arXiv:2209.14074), equation 4, with single places as masks. The paper stretches the
@@ -19,9 +20,9 @@ def reciprocam(look: Look) -> Sequence[Array]:
     Where the scores are affine in the layer this is sum_c G_c * A_c (HiResCAM; with average pooling CAM / (h w)), and
     nothing is run. Returns one float32 (h, w) for each target.
     """
-    maps = look.activation
-    if look.linear:
-        return [np.einsum("chw,chw->hw", look.gradient(t), maps) for t in look.targets]
+    maps = context.activation
+    if context.linear:
+        return [np.einsum("chw,chw->hw", context.gradient(t), maps) for t in context.targets]
     channels, height, width = maps.shape
     flat = maps.reshape(channels, -1)
 
@@ -33,5 +34,8 @@ def reciprocam(look: Look) -> Sequence[Array]:
             block[np.arange(len(places)), :, places] = flat[:, places].T
             yield block.reshape(-1, channels, height, width)
 
-    scores = look.head_scores(kept)
+    scores = context.head_scores(kept)
     return [(scores[1:, t] - scores[0, t]).reshape(height, width).astype(np.float32) for t in range(scores.shape[1])]
+
+
+METHOD = Method("reciprocam", "Recipro-CAM", "Byun 2022, arXiv:2209.14074", 2022, "runs", reciprocam)

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from inspector.cam.look import Array, Look, weighted
+from inspector.cam.context import Array, MethodContext, weigh_channels
+from inspector.cam.method import Method
 from inspector.cam.resize import enlarge
 
 
-def scorecam(look: Look) -> Sequence[Array]:
+def scorecam(context: MethodContext) -> Sequence[Array]:
     """Score-CAM = sum_c w_c A_c, w = softmax over channels of Y(x * M_c), M_c the enlarged A_c stretched to [0, 1].
 
     Wang, Wang, Du, Yang, Zhang, Ding, Mardziel, Hu: Score-CAM, 2020 (arXiv:1910.01279), algorithm 1, on the normalised
@@ -20,7 +21,7 @@ def scorecam(look: Look) -> Sequence[Array]:
 
     Returns one float32 (h, w) for each target.
     """
-    maps = look.activation
+    maps = context.activation
     flat = maps.reshape(len(maps), -1)
     low, high = flat.min(axis=1), flat.max(axis=1)
     live = np.flatnonzero(high > low)
@@ -29,19 +30,22 @@ def scorecam(look: Look) -> Sequence[Array]:
     def masks(limit: int) -> Iterator[Array]:
         for start in range(0, len(live), limit):
             chosen = live[start : start + limit]
-            block = enlarge(maps[chosen], look.size, align_corners=True)
+            block = enlarge(maps[chosen], context.size, align_corners=True)
             least = block.min(axis=(1, 2), keepdims=True)
             block -= least
             block /= np.maximum(block.max(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
             yield block
         if blank:
-            yield np.zeros((1, *look.size), np.float32)
+            yield np.zeros((1, *context.size), np.float32)
 
-    found = look.masked_scores(masks)
+    found = context.masked_scores(masks)
     scores = np.empty((len(maps), found.shape[1]))
     scores[live] = found[: len(live)]
     if blank:
         scores[high <= low] = found[-1]
     exponents = np.exp(scores - scores.max(axis=0))
     weights = exponents / exponents.sum(axis=0)
-    return [weighted(weights[:, t], maps) for t in range(weights.shape[1])]
+    return [weigh_channels(weights[:, t], maps) for t in range(weights.shape[1])]
+
+
+METHOD = Method("scorecam", "Score-CAM", "Wang 2020, arXiv:1910.01279", 2019, "runs", scorecam, whole_network=True)

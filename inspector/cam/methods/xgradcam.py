@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from inspector.cam.look import Array, weighted
+from inspector.cam.context import Array, weigh_channels
+from inspector.cam.method import Method
 
 
 def xgradcam(activation: Array, gradient: Array) -> Array:
@@ -22,4 +23,7 @@ def xgradcam(activation: Array, gradient: Array) -> Array:
     weights = np.divide((g * a).sum(axis=(1, 2)), sums, out=np.zeros_like(sums), where=sums != 0)
     uniform = (g == g[:, :1, :1]).all(axis=(1, 2))
     weights[uniform] = g[uniform, 0, 0]
-    return weighted(weights, activation)
+    return weigh_channels(weights, activation)
+
+
+METHOD = Method("xgradcam", "XGrad-CAM", "Fu 2020, arXiv:2008.02312", 2020, "gradient", xgradcam)

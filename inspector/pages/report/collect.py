@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from inspector.errors import ImageError, MissingExtra, NotComputable, UsageError
 from inspector.image import ImageSource, image_digest, open_image, read_if_open
-from inspector.layers import Layer
+from inspector.layers import Layer, LayerNames
 from inspector.layers.statistics import LayerStatistics, statistics
 from inspector.model import Model, describe
 from inspector.pages.html import write_page
@@ -102,7 +102,7 @@ def write_report(
     pictures: Iterable[ImageSource | tuple[str, ImageSource]],
     path: str | os.PathLike[str],
     *,
-    layers: Iterable[str | Layer] | None = None,
+    layers: LayerNames | None = None,
     methods: Sequence[str] = METHODS,
     top: int = 3,
     audit: str | os.PathLike[str] | None = None,
@@ -138,8 +138,7 @@ def write_report(
         OutputError: The page cannot be written.
     """
     parts = read_parts(model, audit, filters, run)
-    asked = model.layers if layers is None else [x if isinstance(x, Layer) else model.layer(x) for x in layers]
-    chosen = tuple(dict.fromkeys(asked))
+    chosen = tuple(model.choose_layers(layers))
     if not chosen:
         raise UsageError(f"{model.path.name} has no layers to show")
     if top < 1:

@@ -17,7 +17,7 @@ Blocks = Callable[[int], Iterator[Array]]
 
 
 @dataclass(frozen=True)
-class Look:
+class MethodContext:
     """One layer on one picture.
 
     activation: float32 (C, h, w). targets: the T numbers to explain. scores: float64 (T,), their values.
@@ -37,7 +37,7 @@ class Look:
     masked_scores: Callable[[Blocks], NDArray[np.float64]]
 
 
-def weighted(weights: NDArray[Any], activation: Array) -> Array:
+def weigh_channels(weights: NDArray[Any], activation: Array) -> Array:
     """sum_c w_c A_c: weights (C,) and activation (C, h, w) -> float32 (h, w)."""
     channels = activation.reshape(len(activation), -1)
     total: Array = (np.asarray(weights, np.float32) @ channels).reshape(activation.shape[1:])

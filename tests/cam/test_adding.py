@@ -1,0 +1,36 @@
+"""A new method is one file; what else has to name it is found here when it was forgotten."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from inspector.cam import METHODS
+from inspector.cam import methods as folder
+from tests.conftest import ROOT
+from tests.test_cli import call
+
+STEP = "see 'A class activation map' in CONTRIBUTING.md"
+
+
+def test_every_file_of_the_folder_is_a_method() -> None:
+    files = {path.stem for path in Path(folder.__file__).parent.glob("*.py")} - {"__init__"}
+    assert files == {method.formula.__module__.rpartition(".")[2] for method in METHODS.values()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_is_named_wherever_people_look_for_it(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    word = re.compile(rf"(?<![\w+]){re.escape(method)}(?![\w+])")
+    _, shown, _ = call(capsys, "cam", "--help")
+    assert word.search(shown), f"`inspector cam --help` does not name {method}: inspector/cli/cam.py; {STEP}"
+    assert word.search((ROOT / "README.md").read_text("utf-8")), f"README.md does not name {method}; {STEP}"
+    pages = [path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md")]
+    assert not pages or any(map(word.search, pages)), f"no page of docs/ names {method}; {STEP}"
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_a_method_names_its_paper_and_its_formula(method: object) -> None:
+    assert re.search(r"\d{4}", method.paper)  # type: ignore[attr-defined]
+    assert method.formula.__doc__, "a method's docstring holds its formula"  # type: ignore[attr-defined]
