@@ -172,9 +172,9 @@ def synthetic_picture(size: int = 512, seed: int = 0) -> NDArray[np.uint8]:
     fy, fx = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :]
     fall = 1 / np.maximum(np.hypot(fy, fx), 1 / size)
     planes = [np.fft.irfft2(fall * np.fft.rfft2(rng.standard_normal((size, size))), s=(size, size)) for _ in range(4)]
-    colour = np.stack([planes[0] + 0.3 * plane for plane in planes[1:]], axis=-1)
-    colour = (colour - colour.mean()) / colour.std()
-    pixels: NDArray[np.uint8] = np.rint(128 + 52 * colour).clip(0, 255).astype(np.uint8)
+    color = np.stack([planes[0] + 0.3 * plane for plane in planes[1:]], axis=-1)
+    color = (color - color.mean()) / color.std()
+    pixels: NDArray[np.uint8] = np.rint(128 + 52 * color).clip(0, 255).astype(np.uint8)
     return pixels
 
 

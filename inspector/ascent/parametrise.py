@@ -70,7 +70,7 @@ class Pixels:
                 self.parameter.clamp_(0, 1)
 
 
-class _Colours:
+class _Colors:
     """Independent components to RGB in [0, 1] and back: a matrix, then a sigmoid. One channel has no matrix."""
 
     def __init__(self, channels: int, device: torch.device | str = "cpu") -> None:
@@ -98,7 +98,7 @@ class Fourier:
     def __init__(self, coefficients: Tensor, size: tuple[int, int], decay: float = 1.0, scale: float = 1.0) -> None:
         self.size = size
         self.parameter = coefficients.detach().clone().float().requires_grad_()
-        self._colours = _Colours(coefficients.shape[1], coefficients.device)
+        self._colors = _Colors(coefficients.shape[1], coefficients.device)
         self._scale = self.scales(size, decay, scale).to(coefficients.device)
 
     @staticmethod
@@ -132,7 +132,7 @@ class Fourier:
     def of(cls, pictures: Tensor, decay: float = 1.0, scale: float = 1.0) -> Fourier:
         """The canvas that shows these pictures, float32 (N, C, H, W); pixels are kept within 0.01 to 0.99."""
         size = (pictures.shape[2], pictures.shape[3])
-        components = _Colours(pictures.shape[1], pictures.device).to_components(pictures)
+        components = _Colors(pictures.shape[1], pictures.device).to_components(pictures)
         spectrum = torch.fft.rfft2(components, norm="ortho") / cls.scales(size, decay, scale).to(pictures.device)
         return cls(torch.view_as_real(spectrum), size, decay, scale)
 
@@ -144,7 +144,7 @@ class Fourier:
 
     def pictures(self) -> Tensor:
         """Float32 (N, C, H, W) in (0, 1)."""
-        return self._colours.to_pictures(self.components())
+        return self._colors.to_pictures(self.components())
 
     def constrain(self) -> None:
         """Nothing: the sigmoid keeps the range."""
@@ -153,7 +153,7 @@ class Fourier:
         """The same canvas on another device."""
         moved = copy(self)
         moved.parameter = self.parameter.detach().to(device).requires_grad_()
-        moved._scale, moved._colours = self._scale.to(device), _Colours(self.parameter.shape[1], device)
+        moved._scale, moved._colors = self._scale.to(device), _Colors(self.parameter.shape[1], device)
         return moved
 
 
@@ -170,7 +170,7 @@ class Phase:
         self.parameter = phases.detach().clone().float().requires_grad_()
         self.magnitude = magnitude.float()
         self._mean = mean
-        self._colours = _Colours(phases.shape[1], phases.device)
+        self._colors = _Colors(phases.shape[1], phases.device)
 
     @classmethod
     def noise(
@@ -187,7 +187,7 @@ class Phase:
     def of(cls, pictures: Tensor) -> Phase:
         """The phases and magnitudes of these pictures, float32 (N, C, H, W) in [0, 1]."""
         size = (pictures.shape[2], pictures.shape[3])
-        components = _Colours(pictures.shape[1], pictures.device).to_components(pictures)
+        components = _Colors(pictures.shape[1], pictures.device).to_components(pictures)
         mean = components.mean((2, 3), keepdim=True)
         spectrum = torch.fft.rfft2(components - mean, norm="ortho")
         return cls(spectrum.angle(), size, spectrum.abs(), mean)
@@ -196,7 +196,7 @@ class Phase:
         """Float32 (N, C, H, W) in (0, 1)."""
         spectrum = torch.polar(self.magnitude.expand_as(self.parameter), self.parameter)
         components = torch.fft.irfft2(spectrum, s=self.size, norm="ortho")
-        return self._colours.to_pictures(components if self._mean is None else components + self._mean)
+        return self._colors.to_pictures(components if self._mean is None else components + self._mean)
 
     def constrain(self) -> None:
         """Nothing: any angle will do."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-COLOUR = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
+COLOR = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
 """Square root of the covariance of RGB over photographs: lightness, red-blue, green-purple. The numbers are lucid's
 (Olah et al., "Feature Visualization", Distill 2017, Apache-2.0), measured on ImageNet."""
 
-DECORRELATED = COLOUR / np.linalg.norm(COLOUR, axis=0).max()
+DECORRELATED = COLOR / np.linalg.norm(COLOR, axis=0).max()
 """float64 (3, 3): independent components -> RGB; the largest has length 1."""
 
 FREQUENCIES = np.geomspace(1 / 256, 0.7072, 13)
@@ -38,7 +38,7 @@ _MAGNITUDE = """
 motorcycle; scikit-learn's china, flower; shorter side 256) over the square root of the number of pixels: three
 colour components, four directions from horizontal to vertical, twelve frequencies. It falls as f ** -1.25."""
 
-_TABLE = np.array([[[float(v) for v in row.split()] for row in colour.split("|")] for colour in _MAGNITUDE.split("/")])
+_TABLE = np.array([[[float(v) for v in row.split()] for row in color.split("|")] for color in _MAGNITUDE.split("/")])
 
 
 def frequencies(height: int, width: int) -> NDArray[np.float64]:

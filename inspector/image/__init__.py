@@ -15,7 +15,16 @@ from inspector.image.open import (
     read_if_open,
     read_limited,
 )
-from inspector.image.preprocess import FILTERS, IMAGENET_MEAN, IMAGENET_STD, NAMED, Colour, Layout, Preprocess, Resize
+from inspector.image.preprocess import (
+    FILTERS,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    NAMED,
+    ColorOrder,
+    Layout,
+    Preprocess,
+    Resize,
+)
 
 __all__ = [
     "FILTERS",
@@ -25,7 +34,7 @@ __all__ = [
     "NAMED",
     "SUFFIXES",
     "Box",
-    "Colour",
+    "ColorOrder",
     "ImageSource",
     "Layout",
     "Preprocess",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Resize = Literal["stretch", "shortest", "pad", "none"]
-Colour = Literal["RGB", "BGR", "L"]
+ColorOrder = Literal["RGB", "BGR", "L"]
 Layout = Literal["NCHW", "NHWC"]
 FILTERS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 
@@ -41,7 +41,7 @@ class Preprocess:
     resize_size: int | None = None
     filter: str = "bilinear"
     fill: tuple[int, int, int] = (114, 114, 114)
-    colour: Colour = "RGB"
+    colour: ColorOrder = "RGB"
     layout: Layout = "NCHW"
     scale: float = 1 / 255
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
@@ -210,10 +210,10 @@ class Preprocess:
         """
         if name not in NAMED:
             raise MetadataError(f"there is no preprocess named {name!r}", f"known: {', '.join(NAMED)}, or a JSON file")
-        scale, mean, std, colour = NAMED[name]
+        scale, mean, std, color = NAMED[name]
         if channels == 1:
-            mean, std, colour = (sum(mean) / 3,), (sum(std) / 3,), "L"
-        return Preprocess(size=size, layout=layout, scale=scale, mean=mean, std=std, colour=colour)
+            mean, std, color = (sum(mean) / 3,), (sum(std) / 3,), "L"
+        return Preprocess(size=size, layout=layout, scale=scale, mean=mean, std=std, colour=color)
 
 
 def _is_number(value: object, low: float, high: float) -> bool:
@@ -231,7 +231,7 @@ def _is_size(value: object) -> bool:
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _ZERO, _ONE, _HALF = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.5, 0.5, 0.5)
-NAMED: dict[str, tuple[float, tuple[float, ...], tuple[float, ...], Colour]] = {
+NAMED: dict[str, tuple[float, tuple[float, ...], tuple[float, ...], ColorOrder]] = {
     "imagenet": (1 / 255, IMAGENET_MEAN, IMAGENET_STD, "RGB"),
     "unit": (1 / 255, _ZERO, _ONE, "RGB"),
     "signed": (1 / 255, _HALF, _HALF, "RGB"),

@@ -59,7 +59,7 @@ _GENERIC_WEIGHT = re.compile(r"^(?:onnx::|val_|const_fold_opt_+|[a-zA-Z])?(?:[A-
 _CALL_END = re.compile(r"(?:_\d+|_?quant(?:ized)?)+$")
 _WORDS = ("silu", "mish", "hardswish", "gelu", "relu")
 """What activations written out as x * f(x) are called; where f has operators of several, the first."""
-_QUANTISED_END = re.compile(r"(?:_quantized|_zero_point|_scale|_(?:De)?[Qq]uantizeLinear(?:_(?:Output|Input))?)+$")
+_QUANTIZED_END = re.compile(r"(?:_quantized|_zero_point|_scale|_(?:De)?[Qq]uantizeLinear(?:_(?:Output|Input))?)+$")
 _VALUE_END = re.compile(r"(?:__\d+|:\d+|_output_\d+|\.tmp_\d+)+$")
 
 
@@ -160,13 +160,13 @@ class Namer:
         # Behind the weights of floats comes the bias, which may have the more telling name.
         places = slice(weight, weight + 2 if weight == 1 else weight + 1)
         for name in node.input[places] if f.kind in ("conv", "linear", "norm") else ():
-            stem = _WEIGHT_END.sub("", _QUANTISED_END.sub("", name))
+            stem = _WEIGHT_END.sub("", _QUANTIZED_END.sub("", name))
             if name not in self.finder.data and not _GENERIC_WEIGHT.match(stem) and not name.startswith("onnx::"):
                 return _split(stem)
         return []
 
     def _of_value(self, name: str) -> list[str]:
-        stem = _VALUE_END.sub("", _QUANTISED_END.sub("", name))
+        stem = _VALUE_END.sub("", _QUANTIZED_END.sub("", name))
         # A tensor called after a node's path ("/conv1/Conv_output_0") tells nothing that the path did not.
         silent = not stem or _GENERIC.match(stem) or name.startswith("onnx::") or stem.startswith("/")
         return [] if silent else _split(stem)

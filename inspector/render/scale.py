@@ -129,7 +129,7 @@ def to_indices(
             array = area_mean(array, shrink)
         flat = array.reshape(channels, -1)
         finite = np.isfinite(flat) if finite is not None else None
-    indices = _quantise(flat, start, stop, uniform=common is not None, clip=scale in ("fixed", "lecture"))
+    indices = _quantize(flat, start, stop, uniform=common is not None, clip=scale in ("fixed", "lecture"))
     if finite is not None:
         indices[~finite] = NAN_INDEX
     return Scaled(
@@ -232,7 +232,7 @@ def _count_zeros(flat: NDArray[Any]) -> int:
     return total
 
 
-def _quantise(
+def _quantize(
     flat: NDArray[Any],
     first: NDArray[np.float64],
     last: NDArray[np.float64],

@@ -95,7 +95,7 @@ def _compare(
     feeds = {name: feeds[name] for name in twin.inputs}
     given = _tensors(twin, feeds)
     nodes, _ = graph.needed([n for n in wanted if n in graph.producer_of], twin.inputs)
-    forced = {name for i in nodes if quantises(graph.nodes[i]) for name in graph.nodes[i].output if name}
+    forced = {name for i in nodes if quantizes(graph.nodes[i]) for name in graph.nodes[i].output if name}
     mine: dict[str, NDArray[Any]] = {}
     with torch.no_grad():
         if not forced and set(wanted) <= set(twin.outputs):
@@ -144,7 +144,7 @@ def _traced(
     return mine
 
 
-def quantises(node: NodeProto) -> bool:
+def quantizes(node: NodeProto) -> bool:
     """Whether a node rounds to integers, where the last bit of its input decides between two of them."""
     rounding = ("QuantizeLinear", "DynamicQuantizeLinear", "QGemm")
     return node.op_type in rounding or node.op_type.startswith("QLinear")

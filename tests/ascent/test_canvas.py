@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inspector.ascent.spectrum import COLOUR, DECORRELATED, frequencies, natural_magnitude
+from inspector.ascent.spectrum import COLOR, DECORRELATED, frequencies, natural_magnitude
 from tests.conftest import require
 
 torch = require("torch")
@@ -70,9 +70,9 @@ def test_the_spectrum_falls_as_it_should(decay: float) -> None:
 
 def test_colours_correlate_as_in_photographs() -> None:
     # Columns of a square root of a covariance by its eigenvectors are orthogonal, the first is lightness.
-    products = COLOUR.T @ COLOUR
+    products = COLOR.T @ COLOR
     assert np.abs(products - np.diag(np.diag(products))).max() < 0.02 * products.max()
-    assert (COLOUR[:, 0] > 0.25).all()
+    assert (COLOR[:, 0] > 0.25).all()
     assert np.linalg.norm(DECORRELATED, axis=0).max() == pytest.approx(1)
     pictures = Fourier.noise((48, 48), 3, [generator(n) for n in range(16)], strength=30).pictures().detach()
     found = np.corrcoef(torch.logit(pictures).permute(1, 0, 2, 3).reshape(3, -1).numpy())
