@@ -13,13 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inspector.graph import Graph, attributes
-
-_ELEMENTWISE = frozenset({
-    "Relu", "LeakyRelu", "Clip", "Elu", "Selu", "Celu", "Gelu", "Sigmoid", "HardSigmoid", "HardSwish", "Softplus",
-    "Softsign", "Tanh", "Mish", "Identity", "ThresholdedRelu",
-})  # fmt: skip
-"""What treats every channel alike, whichever it is."""
+from inspector.graph import Graph, attributes, operator_of
 
 
 class PickedConvolution(nn.Module):
@@ -61,7 +55,7 @@ def last_convolution(graph: Graph, tensor: str) -> tuple[str, str, PickedConvolu
     computed, or padding that differs between opposite sides.
     """
     index = graph.producer_of.get(tensor)
-    while index is not None and graph.nodes[index].op_type in _ELEMENTWISE:
+    while index is not None and operator_of(graph.nodes[index]).unary:
         index = graph.producer_of.get(graph.nodes[index].input[0])
     if index is None:
         return None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.audit.subject import Subject
-from inspector.graph import Graph, attributes
+from inspector.graph import Graph, operator_of
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -41,18 +41,18 @@ def iterate_filters(subject: Subject) -> Iterator[tuple[str, NDArray[Any]]]:
     """(layer name, weights (C, n)) of every convolution and linear layer with constant weights, a row per channel."""
     graph = subject.graph
     for i, node in enumerate(graph.nodes):
-        if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.input) < 2:
+        operator = operator_of(node)
+        position, axis = operator.weight, operator.rows_axis(node)
+        if position is None or axis is None or operator.transposed or operator.integer or len(node.input) <= position:
             continue
-        name = node.input[1]
+        name = node.input[position]
         producer = graph.producer_of.get(name)
-        if producer is not None and graph.nodes[producer].op_type in ("DequantizeLinear", "Cast"):
+        if producer is not None and operator_of(graph.nodes[producer]).transparent:
             name = graph.nodes[producer].input[0]
         layer = layer_after(subject, i)
         if name not in graph.initializers or layer is None or len(graph.initializers[name].dims) < 2:
             continue
-        weights = graph.weight(name)
-        if node.op_type == "MatMul" or (node.op_type == "Gemm" and not attributes(node).get("transB", 0)):
-            weights = np.moveaxis(weights, -1, 0)
+        weights = np.moveaxis(graph.weight(name), axis, 0)
         yield layer, weights.reshape(len(weights), -1)
 
 
@@ -63,18 +63,15 @@ def find_origin(graph: Graph, tensor: str) -> NodeProto | None:
         if index is None:
             return None
         node = graph.nodes[index]
-        if node.op_type not in ("QuantizeLinear", "DequantizeLinear", "Cast", "Identity"):
+        if not operator_of(node).transparent:
             return node
         tensor = node.input[0]
     return None
 
 
 def is_quantized(graph: Graph) -> bool:
-    """Whether the graph computes with integers: it has quantising nodes."""
-    return any(
-        node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") or node.op_type.startswith("QLinear")
-        for node in graph.nodes
-    )
+    """Whether the graph computes with integers: it has nodes that take or make them."""
+    return any(operator_of(node).integer for node in graph.nodes)
 
 
 def is_half_precision(graph: Graph) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from inspector.errors import ModelError, listing
-from inspector.graph import Graph, attributes, is_standard
+from inspector.graph import Graph, attributes, is_standard, operator_of
 from inspector.image import Layout, Preprocess
 from inspector.layers import layout_of
 from inspector.metadata import Metadata
@@ -93,7 +93,7 @@ def _turns_first(graph: Graph) -> bool:
     for node in _first_nodes(graph):
         if node.op_type == "Transpose":
             return attributes(node).get("perm") == [0, 3, 1, 2]
-        if node.op_type not in ("Cast", "Identity", "Sub", "Mul", "Add", "Div"):
+        if not operator_of(node).elementwise:
             return False
     return False
 
@@ -108,11 +108,12 @@ def _channels_of_first_convolution(graph: Graph) -> int | None:
 def _normalises_itself(graph: Graph) -> bool:
     """Whether the first arithmetic on the picture is a constant shift or scale."""
     for node in _first_nodes(graph):
-        if node.op_type in ("Sub", "Div", "Mul", "Add"):
+        operator = operator_of(node)
+        if operator.arithmetic:
             return any(name in graph.initializers for name in node.input)
         if node.op_type == "BatchNormalization":
             return True
-        if node.op_type not in ("Cast", "Identity", "Transpose"):
+        if not operator.passes and node.op_type != "Transpose":
             return False
     return False
 

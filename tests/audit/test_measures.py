@@ -272,6 +272,19 @@ def test_multiply_adds_behind_a_shape_that_the_graph_computes(make_model: MakeMo
     assert multiply_adds.count_multiply_adds(model) == 288 * 27 + 288 * 5
 
 
+def test_multiply_adds_of_fused_convolutions(make_model: MakeModel) -> None:
+    """As onnxruntime's optimiser writes them."""
+
+    def net(net: Net, x: str) -> str:
+        y = net(
+            "FusedConv", x, net.weight((8, 3, 3, 3)), domain="com.microsoft", kernel_shape=[3, 3], activation="Relu"
+        )
+        return net("GlobalAveragePool", y)
+
+    model = open_model(make_model(net, com_microsoft=1))
+    assert multiply_adds.count_multiply_adds(model) == 8 * 6 * 6 * 27
+
+
 def test_the_default_model_has_its_published_size(default_model: Path) -> None:
     """EfficientNet-Lite0: 407 million multiply-adds and 4.7 million parameters with the norms, by its authors."""
     model = open_model(default_model)

@@ -93,6 +93,17 @@ def test_rows_of_weights(op: str, attributes: dict[str, int], axis: int | None) 
     assert operator_of(node).rows_axis(node) == axis
 
 
+def test_what_draws_random_numbers() -> None:
+    assert {row.name for row in OPERATORS.values() if row.random} == {
+        "Bernoulli",
+        "Multinomial",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+    }
+
+
 def test_facts_fit_together() -> None:
     for row in OPERATORS.values():
         assert not (row.elementwise and row.keeps_axes), row

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from inspector.audit.forward_pass import ForwardPass, LayerOutput
@@ -9,9 +11,7 @@ from inspector.audit.graph_queries import find_origin
 from inspector.audit.probes import Probe
 from inspector.audit.result import NotChecked
 from inspector.audit.subject import Subject
-from inspector.graph import attributes
-
-_BOUNDS = {"Sigmoid": 1.0, "HardSigmoid": 1.0, "Tanh": 1.0, "Softsign": 1.0}
+from inspector.graph import attributes, operator_of
 
 
 class Zeros(Probe):
@@ -79,7 +79,8 @@ def upper_bound(subject: Subject, tensor: str) -> float | None:
     if node is None:
         return None
     if node.op_type != "Clip":
-        return _BOUNDS.get(node.op_type)
+        highest = operator_of(node).bounds[1]
+        return highest if math.isfinite(highest) else None
     if "max" in (given := attributes(node)):  # before opset 11
         bound = float(given["max"])
     elif len(node.input) > 2 and node.input[2] in graph.initializers:

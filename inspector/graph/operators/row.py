@@ -103,6 +103,11 @@ class Operator:
         return self.elementwise or self.keeps_axes
 
     @property
+    def transparent(self) -> bool:
+        """Whether its output is its input, but for the type and what a type rounds."""
+        return self.elementwise and self.passes
+
+    @property
     def unary(self) -> bool:
         """Whether it applies one and the same function to every element of one tensor."""
         return self.elementwise and self.operands == 1 and not self.per_channel

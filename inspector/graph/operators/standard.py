@@ -94,13 +94,14 @@ _MOVING = (
 )
 
 _SHAPES = (
-    *_rows("Shape Size EyeLike RandomNormalLike RandomUniformLike SequenceLength", shape_inputs=(0,)),
+    *_rows("Shape Size EyeLike SequenceLength", shape_inputs=(0,)),
     *_rows("Constant ConstantOfShape Range BlackmanWindow HammingWindow HannWindow MelWeightMatrix"),
     *_rows("NonZero NonMaxSuppression"),
 )
 
 _RANDOM = (
     *_rows("RandomNormal RandomUniform Multinomial", random=True),
+    *_rows("RandomNormalLike RandomUniformLike", random=True, shape_inputs=(0,)),
     *_rows("Bernoulli", random=True, keeps_axes=True),
 )
 

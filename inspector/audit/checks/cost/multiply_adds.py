@@ -14,12 +14,8 @@ from inspector.audit.registry import check
 from inspector.audit.result import NotChecked, Verdict
 from inspector.audit.subject import Subject
 from inspector.errors import ModelError
-from inspector.graph import infer_types, shape_of
+from inspector.graph import infer_types, operator_of, shape_of
 from inspector.model import Model
-
-_KERNELS = frozenset({"Conv", "ConvInteger", "QLinearConv", "FusedConv"})
-_TRANSPOSED = frozenset({"ConvTranspose"})
-_PRODUCTS = frozenset({"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "QGemm", "FusedGemm"})
 
 
 @check(
@@ -51,25 +47,24 @@ def count_multiply_adds(model: Model) -> int:
     shapes = {value.name: shape_of(value) for value in infer_types(proto)}
     shapes.update({name: tuple(tensor.dims) for name, tensor in graph.initializers.items()})
     needed, _ = graph.needed(graph.outputs)
-    nodes = [graph.nodes[i] for i in sorted(needed) if graph.nodes[i].op_type in _KERNELS | _PRODUCTS | _TRANSPOSED]
+    nodes = [graph.nodes[i] for i in sorted(needed) if operator_of(graph.nodes[i]).weighted]
     if not nodes:
         raise NotChecked("the model has no convolution or matrix product", applies=False)
     shapes.update(_measure_shapes(model, size, [n for node in nodes for n in (*node.input, *node.output) if n], shapes))
     total = 0
     for node in nodes:
-        weight = node.input[3 if node.op_type in ("QLinearConv", "QLinearMatMul", "QGemm") else 1]
-        if node.op_type in _PRODUCTS:
+        operator = operator_of(node)
+        if operator.kind == "linear":
             # Every output element is a sum over the inner length, the last axis of the first operand.
-            inner = _read_shape(shapes, node.input[0])[-1]
-            if node.op_type in ("Gemm", "QGemm", "FusedGemm") and any(
-                a.name == "transA" and a.i for a in node.attribute
-            ):
-                inner = _read_shape(shapes, node.input[0])[0]
+            turned = any(a.name == "transA" and a.i for a in node.attribute)
+            inner = _read_shape(shapes, node.input[0])[-2 if turned else -1]
             total += math.prod(_read_shape(shapes, node.output[0])) * inner
-        elif node.op_type in _TRANSPOSED:
-            total += math.prod(_read_shape(shapes, node.input[0])) * math.prod(_read_shape(shapes, weight)[1:])
         else:
-            total += math.prod(_read_shape(shapes, node.output[0])) * math.prod(_read_shape(shapes, weight)[1:])
+            # Every weight is used once for each place of the output, or of the input where that is the smaller one.
+            assert operator.weight is not None
+            weight = node.input[operator.weight]
+            places = node.input[0] if operator.transposed else node.output[0]
+            total += math.prod(_read_shape(shapes, places)) * math.prod(_read_shape(shapes, weight)[1:])
     return total
 
 

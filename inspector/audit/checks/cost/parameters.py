@@ -9,6 +9,7 @@ from inspector.audit.limits import Limit, Limits
 from inspector.audit.registry import check
 from inspector.audit.result import NotChecked, Verdict
 from inspector.audit.subject import Subject
+from inspector.graph import operator_of
 from inspector.model import Model
 
 _WEIGHTS = frozenset({1, 2, 3, 4, 5, 10, 11, 16, 17, 18, 19, 20, 21, 22, 23})
@@ -30,12 +31,7 @@ def parameters(subject: Subject, limits: Limits) -> Verdict:
 def count_parameters(model: Model) -> int:
     """Elements of weight tensors. Raises NotChecked when there are none."""
     graph = model.graph
-    settings = {
-        name
-        for node in graph.nodes
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear")
-        for name in node.input[1:]
-    }
+    settings = {name for node in graph.nodes if operator_of(node).requantizes for name in node.input[1:]}
     biases = {node.input[0] for node in graph.nodes if node.op_type == "DequantizeLinear"}
     total: int = sum(
         math.prod(tensor.dims)

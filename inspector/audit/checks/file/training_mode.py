@@ -9,11 +9,7 @@ from inspector.audit.limits import Limits
 from inspector.audit.registry import check
 from inspector.audit.result import MAX_FINDINGS, Finding, Verdict, Where
 from inspector.audit.subject import Subject
-from inspector.graph import attributes
-
-_RANDOM = frozenset(
-    ("RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike", "Bernoulli", "Multinomial")
-)
+from inspector.graph import attributes, operator_of
 
 
 @check(title="Nothing is left of the training")
@@ -54,7 +50,7 @@ def _leftover(subject: Subject, node: NodeProto) -> str:
         if len(node.input) > 2 and node.input[2]:
             return "drops values at random" if _may_be_true(subject, node.input[2]) else ""
         return ""
-    return "draws random numbers" if node.op_type in _RANDOM else ""
+    return "draws random numbers" if operator_of(node).random else ""
 
 
 def _may_be_true(subject: Subject, name: str) -> bool:
