@@ -9,9 +9,12 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from exporters.finetuning.cache import CacheEntry
+from exporters.finetuning.context import BASE, PreparedRun
+from exporters.finetuning.phases import make_phases
+from exporters.finetuning.report import Reporter
 from exporters.finetuning.train import Trainer
 from exporters.needs import torch
 from inspector.errors import InspectorError, MissingExtra, UsageError
@@ -19,17 +22,22 @@ from inspector.extras import install_command
 from inspector.model import open_model
 from inspector.runtime import available_cores
 
-if TYPE_CHECKING:
-    from exporters.finetuning.run import Prepared
-
-
 # In the processes too, which import this before Fabric sets them up: how they find each other is no remark of ours.
 for _name in ("distributed", "rank_zero"):
     logging.getLogger(f"lightning_fabric.utilities.{_name}").setLevel(logging.WARNING)
 
 
 def check_devices(count: int, device: str) -> Any:
-    """Fabric's class. Raises MissingExtra, UsageError where there are fewer GPUs. device: "cuda" or "cpu"."""
+    """Return Fabric's class.
+
+    Args:
+        count: How many processes or GPUs are asked for.
+        device: ``cuda`` or ``cpu``.
+
+    Raises:
+        MissingExtra: lightning-fabric is not installed.
+        UsageError: There are fewer GPUs.
+    """
     try:
         from lightning_fabric import Fabric
     except ImportError:
@@ -41,22 +49,37 @@ def check_devices(count: int, device: str) -> Any:
 
 
 def train_on_devices(
-    made: Prepared, entry: CacheEntry, shape: tuple[int, ...], folder: Path, resume: bool, device: str
+    prepared: PreparedRun, entry: CacheEntry, shape: tuple[int, ...], folder: Path, resume: bool, device: str
 ) -> list[list[str]]:
-    """Runs the phases in `made.options.devices` processes; the state is in the run folder's checkpoints afterwards.
+    """Run the phases in several processes; the state is in the run folder's checkpoints afterwards.
 
-    Every process reads the stored activations itself and takes its share of every batch. made: without its model,
-    which each process opens from the run folder. device: "cuda" or "cpu". Returns, of every process, the digests of
-    what is frozen in each phase's network after the training. Raises MissingExtra, UsageError, and what a process does.
+    Every process reads the stored activations itself and takes its share of every batch.
+
+    Args:
+        prepared: What was prepared; its options say how many processes. Each opens the model from the run folder.
+        entry: The stored activations.
+        shape: (1, C, H, W) of the network's input.
+        folder: The run folder.
+        resume: Whether to go on from the last checkpoint.
+        device: ``cuda`` or ``cpu``.
+
+    Returns:
+        Of every process, the digests of what is frozen in each phase's network after the training.
+
+    Raises:
+        MissingExtra: lightning-fabric is not installed.
+        UsageError: There are fewer devices.
+        InspectorError: What a process raises.
     """
-    fabric_class, count = check_devices(made.options.devices, device), made.options.devices
+    fabric_class, count = check_devices(prepared.options.devices, device), prepared.options.devices
+    unopened = replace(prepared, model=None)  # type: ignore[arg-type]
     gpus = device == "cuda" and torch.cuda.device_count() > 0
     fabric = fabric_class(accelerator="cuda" if gpus else "cpu", devices=count, strategy="ddp_spawn")
     work: Callable[..., Any] = _process
     with tempfile.TemporaryDirectory() as reports:
         try:
             # As bytes: on its way to the processes Fabric looks into what it is given, and refuses frozen dataclasses.
-            fabric.launch(work, pickle.dumps((made, entry, shape, folder, resume)), Path(reports))
+            fabric.launch(work, pickle.dumps((unopened, entry, shape, folder, resume)), Path(reports))
         except Exception:
             # What comes through the launcher is a traceback as text; what the process wrote down is the error itself.
             for path in sorted(Path(reports).glob("error.*")):
@@ -79,17 +102,14 @@ def _process(fabric: Any, work: bytes, reports: Path) -> None:
 
 
 def _train(fabric: Any, work: bytes) -> list[str]:
-    made, entry, shape, folder, resume = pickle.loads(work)
-    from exporters.finetuning.report import Reporter
-    from exporters.finetuning.run import BASE, make_phases
-
+    prepared, entry, shape, folder, resume = pickle.loads(work)
     torch.set_num_threads(max(1, available_cores() // fabric.world_size))
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
-    whole = replace(made, model=open_model(folder / BASE))
-    phases = make_phases(whole, entry, shape)
-    reporter = Reporter(folder, made.options, made.dataset, False, print)
+    prepared = replace(prepared, model=open_model(folder / BASE))
+    phases = make_phases(prepared, entry, shape)
+    reporter = Reporter(folder, prepared.options, prepared.dataset, False, print)
     trainer = Trainer(
-        phases, len(made.dataset.classes), made.options, folder / "checkpoints",
+        phases, len(prepared.dataset.classes), prepared.options, folder / "checkpoints",
         lambda state: reporter.epoch(state.history), fabric,
     )  # fmt: skip
     trainer.run(resume)

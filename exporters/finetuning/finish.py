@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 import inspector
 from exporters.exporting.parity import ParityError
 from exporters.finetuning import checkpoint
+from exporters.finetuning.context import Note, PreparedRun, Progress
 from exporters.finetuning.network import file_digest
 from exporters.finetuning.norms import folded
-from exporters.finetuning.train import HEAD, Phase, Trainer, TrainingState
+from exporters.finetuning.train import HEAD, Phase, Trainer
 from exporters.needs import torch
 from exporters.planning.dataset import Dataset, Sample
 from exporters.planning.head import replace_weights
-from exporters.planning.plan import FineTunePlan
 from inspector.compare import Agreement, compare_layer
 from inspector.files import atomic_path
 from inspector.graph import Graph
@@ -37,9 +37,14 @@ SHIPPED_TOLERANCE = 2e-2
 class FinishedModel:
     """The .onnx of a run.
 
-    parity: of every output on a picture, torch against onnxruntime. trained: names of the
-    initializers that learned. frozen: SHA-256 of those that the plan says are frozen, in the base and in the file.
-    agreement: largest difference of a validation score between the training and the file, as a share of the largest.
+    Attributes:
+        model: The file, opened.
+        parity: Torch against onnxruntime, for each output on one picture.
+        trained: Names of the initializers that learned.
+        frozen: SHA-256 of the initializers that the plan says are frozen, in the base and in the file.
+        agreement: Largest difference of a validation score between the training and the file, as a share of the
+            largest.
+        notes: What was decided, a sentence each.
     """
 
     model: Model
@@ -53,9 +58,18 @@ class FinishedModel:
         self,
         samples: Sequence[Sample],
         poses: Sequence[str] = (),
-        progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+        progress: Progress = lambda what, done, total: None,
     ) -> NDArray[np.float32]:
-        """Scores of the file itself on pictures from their files, the mean over `poses`: float32 (N, K)."""
+        """Compute the scores of the file itself on pictures from their files.
+
+        Args:
+            samples: N pictures.
+            poses: Flips and turns that each picture's scores are averaged over.
+            progress: Gets (what, done, all).
+
+        Returns:
+            float32 (N, K).
+        """
         found: list[NDArray[np.float32]] = []
         step = 1 if poses else 16
         for start in range(0, len(samples), step):
@@ -69,20 +83,22 @@ class FinishedModel:
 
 
 def finish_model(
-    start: Model,
-    phases: Sequence[Phase],
-    trainer: Trainer,
-    state: TrainingState,
-    dataset: Dataset,
-    plan: FineTunePlan,
-    base: str,
-    target: Path,
-    note: Callable[[str], None],
+    prepared: PreparedRun, phases: Sequence[Phase], trainer: Trainer, target: Path, note: Note
 ) -> FinishedModel:
     """Write the weights of the best epoch into the base's graph, and compare the file with the network.
 
-    Raises ParityError where they differ; nothing is written then.
+    Args:
+        prepared: What the run began with.
+        phases: The trainings, as they ended.
+        trainer: Who ran them, with the checkpoint of the best epoch.
+        target: The file to write.
+        note: Gets remarks.
+
+    Raises:
+        ParityError: The file differs from the network; nothing is written then.
+        TwinMismatch: An output differs between torch and onnxruntime; nothing is written then.
     """
+    start, dataset = prepared.model, prepared.dataset
     weights, document = checkpoint.load(trainer.best)
     phase = next(p for p in phases if p.name == document["phase"])
     phase.network.fold()
@@ -92,12 +108,12 @@ def finish_model(
     if document["phase"] == HEAD and len(phases) > 1:
         notes.append("the joint phase did not beat the head alone: the head's model is the result")
     with atomic_path(target) as temporary:
-        _write(start, temporary, arrays, document, dataset, plan.options, base)
+        _write(prepared, temporary, arrays, document)
         model = open_model(temporary)
         parity = check_parity(model.graph, start, dataset)
-        agreement = _agreement(model, phase, trainer, dataset)
+        agreement = _check_agreement(model, phase, trainer, dataset)
         # By the plan and not by what was written: what was written and should not have been is what is looked for.
-        learned = plan.trained(document["phase"])
+        learned = prepared.plan.trained(document["phase"])
         frozen = [[n for n in g.initializers if n not in learned] for g in (start.graph, model.graph)]
         digests = file_digest(start.graph, frozen[0]), file_digest(model.graph, frozen[1])
     for line in notes:
@@ -105,23 +121,16 @@ def finish_model(
     return FinishedModel(open_model(target), parity, tuple(arrays), digests, agreement, tuple(notes))
 
 
-def _write(
-    start: Model,
-    target: Path,
-    arrays: dict[str, NDArray[Any]],
-    best: dict[str, Any],
-    dataset: Dataset,
-    options: dict[str, Any],
-    base: str,
-) -> None:
+def _write(prepared: PreparedRun, target: Path, arrays: dict[str, NDArray[Any]], best: dict[str, Any]) -> None:
+    start, dataset, base = prepared.model, prepared.dataset, prepared.base.spec
     # A path says where somebody's files lie; its last part, or a spec, does not. A spec has a colon.
-    is_file = base.lower().endswith(".onnx") or ":" not in base or Path(base).is_file()
+    is_file = prepared.base.is_file or ":" not in base
     training = {
         "base": Path(base).name if is_file else base,
         "best": {key: best[key] for key in ("phase", "epoch", "accuracy", "balanced_accuracy", "loss")},
         "classes": dict(zip(dataset.classes, dataset.counts()["train"], strict=True)),
         "data": dataset.digest,
-        "options": options,
+        "options": prepared.plan.options,
     }
     document = start.metadata.with_(
         training=training,
@@ -131,7 +140,11 @@ def _write(
 
 
 def check_parity(graph: Graph, model: Model, dataset: Dataset) -> tuple[Agreement, ...]:
-    """Every output of the file on one validation picture, torch against onnxruntime. Raises TwinMismatch."""
+    """Compare every output of the file on one validation picture, torch against onnxruntime.
+
+    Raises:
+        TwinMismatch: An output differs.
+    """
     names = {layer.tensor: layer.name for layer in model.layers}
     outputs = [name for name in graph.outputs if name in graph.producer_of]
     tensor = model.preprocess.tensor(open_image(dataset.val[0].path))
@@ -144,7 +157,7 @@ def check_parity(graph: Graph, model: Model, dataset: Dataset) -> tuple[Agreemen
     return tuple(replace(row, layer=names.get(row.layer, row.layer)) for row in found)
 
 
-def _agreement(model: Model, phase: Phase, trainer: Trainer, dataset: Dataset) -> float:
+def _check_agreement(model: Model, phase: Phase, trainer: Trainer, dataset: Dataset) -> float:
     """Between the scores of the training, on stored activations, and of the file, on pictures from their files."""
     samples = dataset.val[:32]
     tensors = [model.preprocess.tensor(open_image(s.path)) for s in samples]
@@ -162,7 +175,9 @@ def _agreement(model: Model, phase: Phase, trainer: Trainer, dataset: Dataset) -
 def export_run(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Model:
     """Write the .onnx of a run folder (its best epoch), or of one checkpoint in it, to `target`, and open it.
 
-    Raises CheckpointError, OutputError.
+    Raises:
+        CheckpointError: There is no whole checkpoint of a run.
+        OutputError: The file cannot be written.
     """
     given = Path(source)
     path = given / "checkpoints" / "best.safetensors" if given.is_dir() else given

@@ -27,7 +27,7 @@ from measure import DEFAULT_MODEL, report
 
 from exporters import finetuning
 from exporters.finetuning.metrics import better, measure
-from exporters.finetuning.run import FineTuneResult
+from exporters.finetuning.result import FineTuneResult
 from exporters.finetuning.train import class_weights, draw_batches, schedule
 from exporters.planning.augment import augment_image
 from exporters.planning.dataset import Sample, read_dataset

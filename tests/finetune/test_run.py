@@ -21,7 +21,8 @@ import pytest
 
 from exporters import finetuning
 from exporters.finetuning import devices as sharing
-from exporters.finetuning import run as running
+from exporters.finetuning import folder as run_folder
+from exporters.finetuning import phases as run_phases
 from exporters.finetuning.cache import open_entry
 from exporters.finetuning.features import StoredActivations
 from exporters.finetuning.metrics import better, measure
@@ -140,7 +141,7 @@ def test_cached_training_is_training_through_the_base(
     done: Any, digits: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The frozen part here is the torch twin, run on the pictures at every step; the cached one is onnxruntime's."""
-    real = running.stored
+    real = run_phases.read_activations
 
     def through(entry: Any, tensors: Any, samples: Any, versions: int) -> Any:
         plain = real(entry, tensors, samples, versions)
@@ -152,7 +153,7 @@ def test_cached_training_is_training_through_the_base(
         )  # fmt: skip
         return other
 
-    monkeypatch.setattr(running, "read_activations", through)
+    monkeypatch.setattr(run_phases, "read_activations", through)
     other = tune(digits, base, tmp_path / "run", tmp_path / "cache")
     for ours, theirs in zip(metrics(done.run), metrics(other.run), strict=True):
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-3)
@@ -252,7 +253,7 @@ def test_a_start_that_was_killed_is_begun_again(
     def killed(*given: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(running, "_versions", killed)
+    monkeypatch.setattr(run_folder, "describe_versions", killed)
     with pytest.raises(KeyboardInterrupt):
         tune(digits, base, tmp_path / "run", cache)
     monkeypatch.undo()
@@ -605,7 +606,7 @@ def test_a_frozen_weight_that_moves_is_found(
 
 def test_of_several_processes_one_that_moved_something_is_enough() -> None:
     phases: Any = [SimpleNamespace(name="head"), SimpleNamespace(name="joint")]
-    found = running.compared(phases, ["a", "b"], [["a", "b"], ["a", "c"], ["a", "b"]])
+    found = run_phases.compare_digests(phases, ["a", "b"], [["a", "b"], ["a", "c"], ["a", "b"]])
     assert found == {"head": {"before": "a", "after": "a"}, "joint": {"before": "b", "after": "c"}}
 
 
