@@ -5,16 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
+import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from inspector.errors import OutputError
+from inspector.leftovers import part_name, sweep
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _REASONS = {
     errno.EACCES: ("permission denied", "choose a folder you may write to"),
@@ -25,6 +28,7 @@ _REASONS = {
     errno.EISDIR: ("it is a folder", "give the name of a file"),
     errno.ENOSPC: ("the disk is full", "free some space or choose another disk"),
     errno.EDQUOT: ("the disk quota is used up", "free some space or choose another disk"),
+    errno.EBADF: ("it is closed", ""),
     errno.EFBIG: ("the file is larger than is allowed here", "choose another disk or a smaller picture"),
     errno.ENAMETOOLONG: ("the name is too long", "give a shorter name"),
 }
@@ -45,25 +49,26 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     shown = Path(path)
     target = Path(os.path.realpath(shown))
-    temporary = target.with_name(f".{secrets.token_hex(8)}.part{target.suffix[:32]}")
+    temporary = target.with_name(f"{part_name()}{target.suffix[:32]}")
     try:
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "is a folder")
         if target.exists() and not target.is_file():
             # Renaming over /dev/null would replace the device.
             raise OutputError(f"cannot write {shown}: it is not an ordinary file", "give the name of a file")
+    except OSError as error:
+        raise _output_error(shown, error) from error
+    sweep(target.parent)
+    try:
         # Created here, so that a folder that cannot be written is found before the work; 0o666 leaves the mode
         # to the umask, where tempfile would make a file only its owner can read.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    except OSError as error:
-        raise _output_error(shown, error) from error
-    try:
         yield temporary
         temporary.replace(target)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
-        # numpy reports a short write as an OSError without a file name.
+        # A write to an open file fails without a file name.
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             raise _output_error(shown, error) from error
         raise
@@ -87,7 +92,8 @@ def write_npy(path: str | os.PathLike[str], array: NDArray[Any]) -> Path:
     import numpy as np
 
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, array, allow_pickle=False)
+        # To a stream without a file number numpy writes as to any; to a file its own way, which hides why it fails.
+        np.save(SimpleNamespace(write=stream.write), array, allow_pickle=False)
     return Path(path)
 
 
@@ -99,9 +105,72 @@ def output_folder(path: str | os.PathLike[str]) -> Path:
     except FileExistsError as error:
         raise OutputError(f"cannot make the folder {folder}: a file has that name", "choose another name") from error
     except OSError as error:
-        reason, hint = _reason(error, folder)
+        reason, hint = reason_of(error, folder)
         raise OutputError(f"cannot make the folder {folder}: {reason}", hint) from error
     return folder
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for the time of the block, in the system's place for such. What a killed run left there is removed.
+
+    Raises OutputError when it cannot be made.
+    """
+    import shutil
+    import tempfile
+
+    place = Path(tempfile.gettempdir())
+    sweep(place)
+    folder = place / part_name()
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        reason, hint = reason_of(error, folder)
+        raise OutputError(f"cannot make a folder in {place}: {reason}", hint or "set TMPDIR") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+PIPE_WAIT = 5.0
+"""Seconds that a named pipe waits for somebody to write to it."""
+
+
+class Readable(Protocol):
+    """A file open for reading bytes: an ``io.BytesIO``, ``open(path, "rb")``, an upload, a member of an archive."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """At most `size` bytes; none at the end."""
+
+
+def read_pipe(path: str | os.PathLike[str], limit: int) -> bytes:
+    """What is written to a named pipe until its end, `limit` bytes at most.
+
+    Raises TimeoutError when nobody writes to it, where an ordinary open waits for ever, and other OSErrors.
+    """
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(number, "rb", buffering=0) as stream:  # noqa: PTH123  a number is no path
+        until, first = time.monotonic() + PIPE_WAIT, b""
+        # Without a writer a read finds the end at once; with one that has nothing yet it gives None.
+        while (part := stream.read(min(limit, 1 << 16))) is not None:
+            first = part
+            if first:
+                break
+            if time.monotonic() > until:
+                raise TimeoutError(errno.ETIMEDOUT, "nobody writes to this pipe", str(path))
+            time.sleep(0.02)
+        os.set_blocking(number, True)
+        return read_to_limit(stream, limit, first)
+
+
+def read_to_limit(stream: Readable, limit: int, first: bytes = b"") -> bytes:
+    """What is in `stream` behind `first`, `limit` bytes at most in all: some devices and pipes have no end."""
+    parts, left = [first], limit - len(first)
+    while left > 0 and (part := stream.read(min(left, 1 << 20))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
 
 
 def safe_name(text: str, taken: set[str] | None = None, limit: int = 80) -> str:
@@ -128,9 +197,10 @@ def safe_name(text: str, taken: set[str] | None = None, limit: int = 80) -> str:
     return unique
 
 
-def _reason(error: OSError, path: Path) -> tuple[str, str]:
+def reason_of(error: OSError, path: Path | None = None) -> tuple[str, str]:
+    """Why something could not be written, and what to do about it; the second may be empty."""
     where = Path(error.filename) if isinstance(error.filename, str) else path
-    if error.errno == errno.ENOENT and where.parent.is_dir():
+    if error.errno == errno.ENOENT and where is not None and where.parent.is_dir():
         # The folder is there, but its file system makes no files: /proc, /sys.
         return "nothing can be made in its folder", "choose another folder"
     known = _REASONS.get(error.errno) if error.errno is not None else None
@@ -138,5 +208,5 @@ def _reason(error: OSError, path: Path) -> tuple[str, str]:
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:
-    reason, hint = _reason(error, path)
+    reason, hint = reason_of(error, path)
     return OutputError(f"cannot write {path}: {reason}", hint)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,14 @@ def save(path: Path, tensors: Mapping[str, torch.Tensor], document: Mapping[str,
     """Write a checkpoint whole or not at all; its JSON is written beside it too, for people. Raises OutputError."""
     with atomic_path(path) as temporary:
         text = json.dumps(document, sort_keys=True)
-        safetensors_torch().save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, {_KEY: text})
+        whole = {k: v.detach().contiguous() for k, v in tensors.items()}
+        try:
+            safetensors_torch().save_file(whole, temporary, {_KEY: text})
+        except Exception as error:  # its own class, with the number of the system's error in the text
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
     write_text(path.with_suffix(".json"), json.dumps(document, indent=1, sort_keys=True) + "\n")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from exporters.finetuning.train import Trainer
 from exporters.needs import torch
 from inspector.errors import InspectorError, MissingExtra, UsageError
 from inspector.extras import install_command
+from inspector.files import temporary_folder
 from inspector.model import open_model
 from inspector.runtime import available_cores
 
@@ -76,19 +76,19 @@ def train_on_devices(
     gpus = device == "cuda" and torch.cuda.device_count() > 0
     fabric = fabric_class(accelerator="cuda" if gpus else "cpu", devices=count, strategy="ddp_spawn")
     work: Callable[..., Any] = _process
-    with tempfile.TemporaryDirectory() as reports:
+    with temporary_folder() as reports:
         try:
             # As bytes: on its way to the processes Fabric looks into what it is given, and refuses frozen dataclasses.
-            fabric.launch(work, pickle.dumps((unopened, entry, shape, folder, resume)), Path(reports))
+            fabric.launch(work, pickle.dumps((unopened, entry, shape, folder, resume)), reports)
         except Exception:
             # What comes through the launcher is a traceback as text; what the process wrote down is the error itself.
-            for path in sorted(Path(reports).glob("error.*")):
+            for path in sorted(reports.glob("error.*")):
                 kind, message, hint = pickle.loads(path.read_bytes())
                 error = kind.__new__(kind)
                 InspectorError.__init__(error, message, hint)
                 raise error from None
             raise
-        return [pickle.loads((Path(reports) / f"done.{rank}").read_bytes()) for rank in range(count)]
+        return [pickle.loads((reports / f"done.{rank}").read_bytes()) for rank in range(count)]
 
 
 def _process(fabric: Any, work: bytes, reports: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from exporters.planning.head import find_classifier_head, write_with_head
 from exporters.planning.options import FineTuneOptions
 from exporters.planning.plan import make_plan
 from inspector.errors import UsageError
+from inspector.files import temporary_folder
 from inspector.model import Model, open_model
 
 
@@ -49,14 +49,14 @@ def prepare_run(
         resume: Whether the base is taken from the run folder.
         dataset: The pictures, where they have been read already.
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        original = None if resume else _open_base(base, Path(temporary), options, context)
+    with temporary_folder() as temporary:
+        original = None if resume else _open_base(base, temporary, options, context)
         if original is not None:
             find_classifier_head(original)  # before the pictures are read, which takes longer
         dataset = dataset or read_pictures(data, options, context.progress)
         for line in dataset.notes:
             context.note(line)
-        path = (context.folder if original is None else Path(temporary)) / BASE
+        path = (context.folder if original is None else temporary) / BASE
         if original is not None:
             write_with_head(original, path, dataset.classes, options.seed, options.size)
         model = context.open(path)

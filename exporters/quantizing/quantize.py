@@ -13,7 +13,6 @@ keeps its name (it is then the dequantized value), so that layers, class activat
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from exporters.quantizing.plan import plan_integers
 from exporters.quantizing.qdq import write_integers
 from exporters.quantizing.quantizable import read_quantizable
 from inspector.errors import UsageError
-from inspector.files import atomic_path
+from inspector.files import atomic_path, temporary_folder
 from inspector.model import Model, open_model
 
 To = Literal["int8", "fp16"]
@@ -100,8 +99,8 @@ def quantize_model(
     kept = tuple(source.layer(name).name for name in keep)
     network = read_quantizable(source)
     expected = inputs.classify(source)
-    with tempfile.TemporaryDirectory() as folder:
-        trial = Trial(source, network, inputs, expected, Path(folder) / "trial.onnx", provider, threads)
+    with temporary_folder() as folder:
+        trial = Trial(source, network, inputs, expected, folder / "trial.onnx", provider, threads)
         if to == "fp16":
             proto = convert_to_half(network)
         else:

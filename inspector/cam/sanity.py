@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from inspector.cam.faithfulness import rank_correlation
 from inspector.cam.gradients import NumpyGradient
 from inspector.cam.result import CamResult
 from inspector.errors import UsageError
+from inspector.files import temporary_folder
 from inspector.graph import Graph
 from inspector.image import ImageSource
 from inspector.model import Model, open_model
@@ -100,8 +100,8 @@ def shuffled_model(model: Model, names: Sequence[str] | None = None, seed: int =
     """
     if names is not None and not names:
         raise UsageError("there are no weights behind this layer to shuffle", "use part='all'")
-    with tempfile.TemporaryDirectory(prefix="inspector-") as folder:
-        path = Path(folder) / model.path.name
+    with temporary_folder() as folder:
+        path = folder / model.path.name
         _write_shuffle(model.graph, path, set(names) if names is not None else None, seed)
         yield open_model(path, provider=model.provider, threads=model.threads)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +12,9 @@ import typer
 from inspector import __version__
 from inspector.cli.console import Interrupted, Stopped, as_error, error_document, wants_traceback
 from inspector.cli.options import GroupedCommand
-from inspector.errors import InspectorError, UsageError, nearest
+from inspector.cli.streams import StdoutLost, code_of_signal, handle_signals, prepare_streams, silence, tell
+from inspector.errors import InspectorError, OutputError, UsageError, nearest
+from inspector.files import reason_of
 
 app = typer.Typer(
     name="inspector",
@@ -54,9 +55,14 @@ def register() -> typer.Typer:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 the audit found something, 2 bad input or usage, 130 interrupted."""
+    """Run the command line and exit.
+
+    0 done, 1 the audit found something, 2 bad input or usage, 130 interrupted, 143 ended by SIGTERM, 129 by SIGHUP.
+    """
+    prepare_streams()
+    handle_signals()
     given = sys.argv[1:] if arguments is None else arguments
-    sys.exit(run(given))
+    sys.exit(code_of_signal(run(given)))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -67,9 +73,25 @@ def run(arguments: Sequence[str]) -> int:
 
 def guarded(call: Callable[[], Any], json: bool) -> int:
     """The exit code of `call`, with every expected error reported as one line (or one JSON document)."""
+    code = 0
+    try:
+        code = _outcome(call, json)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output (head, less) has seen enough.
+        silence(sys.stdout)
+    except OSError as error:
+        silence(sys.stdout)
+        reason, hint = reason_of(error)
+        tell(f"inspector: {OutputError(f'stdout cannot be written: {reason}', hint)}")
+        return 2
+    return code
+
+
+def _outcome(call: Callable[[], Any], json: bool) -> int:
+    """The same; what stdout does not take is raised."""
     try:
         code = call()
-        sys.stdout.flush()
         if code == 130:  # typer keeps a KeyboardInterrupt to itself and returns this
             return _interrupted(json)
         return code if isinstance(code, int) else 0
@@ -81,10 +103,8 @@ def guarded(call: Callable[[], Any], json: bool) -> int:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted(json)
-    except BrokenPipeError:
-        # The reader of our output (head, less) has seen enough. Python would complain once more when it shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except (BrokenPipeError, StdoutLost):
+        raise
     except _ClickError as error:
         return _report(_usage(error), json)
     except Exception as error:
@@ -108,7 +128,7 @@ def _usage(error: Exception) -> UsageError:
 def _interrupted(json: bool) -> int:
     if json:
         print(error_document(Interrupted("interrupted")), flush=True)
-    print("inspector: interrupted", file=sys.stderr)
+    tell("inspector: interrupted")
     return 130
 
 
@@ -116,5 +136,5 @@ def _report(error: InspectorError, json: bool) -> int:
     if json:
         print(error_document(error))
     else:
-        print(f"inspector: {error}", file=sys.stderr)
+        tell(f"inspector: {error}")
     return 2

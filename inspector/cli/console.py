@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from inspector import __version__
+from inspector.cli.streams import StdoutLost, silence, tell
 from inspector.errors import (
     ClassNotFound,
     ImageError,
@@ -102,12 +103,12 @@ class Console:
         """What went wrong, on stderr, once; --quiet does not keep it back."""
         if line not in self._said:
             self._said.add(line)
-            print(f"inspector: {line}", file=sys.stderr)
+            tell(f"inspector: {line}")
 
     def say(self, text: str) -> None:
         """A line for people on stdout; nothing when a document goes there."""
         if not self.json:
-            print(text)
+            _print(text)
 
     def open(self, path: str, provider: str = "auto", threads: int | None = None, metadata: bool = True) -> Model:
         """Open a model and say once what had to be assumed."""
@@ -142,7 +143,7 @@ class Console:
     def document(self, document: Mapping[str, Any]) -> None:
         """The one document, when it was asked for."""
         if self.json:
-            print(to_json(document))
+            _print(to_json(document))
 
     def each(
         self,
@@ -186,7 +187,7 @@ class Console:
                     print(show(entry))
                 done += 1
                 waiting = self._tell(waiting)
-        except BrokenPipeError:  # nobody reads the document any more
+        except (BrokenPipeError, StdoutLost):  # nobody reads the document any more
             raise
         except (Exception, KeyboardInterrupt) as error:
             self._tell(waiting)
@@ -194,7 +195,7 @@ class Console:
                 raise
             print(f"], {to_json({'skipped': skipped, **error_fields(as_error(error))})[1:]}", flush=True)
             if isinstance(error, KeyboardInterrupt):
-                print("inspector: interrupted", file=sys.stderr)
+                tell("inspector: interrupted")
                 raise Stopped(130) from error
             if wants_traceback(error):
                 raise
@@ -227,6 +228,14 @@ class Console:
                 advance()
 
 
+def _print(text: str) -> None:
+    """On stdout. A reader that left does not keep a command from its end and its exit code."""
+    try:
+        print(text)
+    except BrokenPipeError:
+        silence(sys.stdout)
+
+
 @contextmanager
 def progress(total: int, what: str, quiet: bool = False) -> Iterator[Callable[[], None]]:
     """A progress bar with time left on stderr; the value is called after each step. Silent where nobody watches."""
@@ -247,11 +256,14 @@ def find_pictures(images: Sequence[str]) -> Iterator[Picture | ImageError]:
 
     An empty folder is given as the ImageError that it is, so that the others still get their turn.
     """
-    from inspector.image import find_images, read_limited
+    from inspector.image import find_images, read_limited, read_picture
 
     for given in images:
         if given == "-":
-            yield Picture("-", read_limited(sys.stdin.buffer))
+            try:
+                yield Picture("-", read_limited(sys.stdin.buffer))
+            except OSError as error:
+                yield ImageError(f"stdin cannot be read: {error.strerror or error}", "give a picture to it, or a path")
         elif os.path.isdir(given):  # noqa: PTH112  a Path of "" would be the current folder
             found = find_images(Path(given))
             yield from (Picture(relative(path), path) for path in found)
@@ -259,8 +271,10 @@ def find_pictures(images: Sequence[str]) -> Iterator[Picture | ImageError]:
                 yield ImageError(f"the folder {given} holds no pictures", "known: JPEG, PNG, WebP, BMP, TIFF")
         elif _is_pipe(given):
             # A pipe, as of <(command), can be read only once.
-            with Path(given).open("rb") as stream:
-                yield Picture(given, read_limited(stream))
+            try:
+                yield Picture(given, read_picture(given))
+            except ImageError as error:
+                yield error
         else:
             yield Picture(relative(Path(given)), Path(given))
 

@@ -39,6 +39,8 @@ def read_graph(path: str | os.PathLike[str], allow_links: Sequence[str | os.Path
     """
     given = Path(path)
     try:
+        if stat.S_ISFIFO(given.stat().st_mode):  # opening it would wait for somebody to write
+            raise ModelError(f"{given} is a pipe, not a file", "write the model to a file first")
         with given.open("rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):

@@ -14,6 +14,7 @@ from inspector.image.open import (
     open_image,
     read_if_open,
     read_limited,
+    read_picture,
 )
 from inspector.image.preprocess import (
     FILTERS,
@@ -45,4 +46,5 @@ __all__ = [
     "open_image",
     "read_if_open",
     "read_limited",
+    "read_picture",
 ]

@@ -11,27 +11,22 @@ import logging
 import math
 import os
 import re
+import stat
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inspector.errors import ImageError
+from inspector.files import Readable, read_pipe, read_to_limit
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-
-class Readable(Protocol):
-    """A file open for reading bytes: an ``io.BytesIO``, ``open(path, "rb")``, an upload, a member of an archive."""
-
-    def read(self, size: int = ..., /) -> bytes:
-        """At most `size` bytes; none at the end."""
 
 
 ImageSource: TypeAlias = (
@@ -144,7 +139,7 @@ def _read(source: object) -> tuple[bytes, str]:
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source), "the picture"
     if isinstance(source, str | os.PathLike):
-        return _read_file(Path(source)), str(source)
+        return read_picture(source), str(source)
     if callable(getattr(source, "read", None)):
         return _read_stream(source), "the picture"  # type: ignore[arg-type]
     given = " ".join(repr(source).split())
@@ -154,17 +149,24 @@ def _read(source: object) -> tuple[bytes, str]:
     )
 
 
-def _read_file(path: Path) -> bytes:
+def read_picture(source: str | os.PathLike[str]) -> bytes:
+    """The bytes of a picture's file, MAX_FILE_BYTES at most. Raises ImageError."""
+    path = Path(source)
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
+        status = path.stat()
+        if status.st_size > MAX_FILE_BYTES:
             raise _too_long(path)
-        with path.open("rb") as stream:
-            data = read_limited(stream)
+        if stat.S_ISFIFO(status.st_mode):
+            data = read_pipe(path, MAX_FILE_BYTES + 1)
+        else:
+            with path.open("rb") as stream:
+                data = read_limited(stream)
     except FileNotFoundError:
         raise ImageError(f"there is no file {path}", "give the path of a picture or a folder") from None
     except IsADirectoryError:
         raise ImageError(f"{path} is a folder, not a picture") from None
+    except TimeoutError:
+        raise ImageError(f"{path} is a pipe that nobody writes to", "start what writes to it first") from None
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
@@ -191,11 +193,7 @@ def _read_stream(stream: Readable) -> bytes:
 
 def read_limited(stream: Readable) -> bytes:
     """What is in `stream`, up to MAX_FILE_BYTES + 1 bytes: devices and pipes tell no size, and some have no end."""
-    parts, left = [], MAX_FILE_BYTES + 1
-    while left and (part := stream.read(min(left, 1 << 20))):
-        parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
+    return read_to_limit(stream, MAX_FILE_BYTES + 1)
 
 
 def _too_long(name: object) -> ImageError:

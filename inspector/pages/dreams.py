@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inspector.errors import UsageError
-from inspector.files import atomic_path, output_folder
+from inspector.files import output_folder, write_bytes
 from inspector.image import ImageSource, image_digest
 from inspector.model import Model
 from inspector.provenance import Provenance
@@ -47,14 +48,15 @@ def save_dream(made: Dream, path: Path, model: Model, source: ImageSource, seed:
     if kind == "PNG":
         return save_png(made.picture, path, text, level=6)
     comment = "\n".join(f"{key}: {value}" for key, value in text.items())
-    with atomic_path(path) as temporary:
-        if kind == "JPEG":
-            made.picture.save(temporary, format=kind, quality=92, comment=comment.encode())
-        else:
-            exif = made.picture.getexif()
-            exif[0x010E] = comment  # ImageDescription
-            made.picture.save(temporary, format=kind, quality=92, exif=exif)
-    return path
+    # In memory: where a disk takes only a part of what Pillow writes to a file of its own, Pillow does not notice.
+    encoded = io.BytesIO()
+    if kind == "JPEG":
+        made.picture.save(encoded, format=kind, quality=92, comment=comment.encode())
+    else:
+        exif = made.picture.getexif()
+        exif[0x010E] = comment  # ImageDescription
+        made.picture.save(encoded, format=kind, quality=92, exif=exif)
+    return write_bytes(path, encoded.getvalue())
 
 
 def save_frames(made: Dream, path: Path) -> Path:
@@ -62,13 +64,6 @@ def save_frames(made: Dream, path: Path) -> Path:
     output_folder(path.parent)
     first, *others = made.frames
     durations = [_MILLISECONDS] * len(others) + [_LAST]
-    with atomic_path(path) as temporary:
-        first.save(
-            temporary,
-            format=_FRAMES[path.suffix.lower()],
-            save_all=True,
-            append_images=others,
-            duration=durations,
-            loop=0,
-        )
-    return path
+    encoded, kind = io.BytesIO(), _FRAMES[path.suffix.lower()]
+    first.save(encoded, format=kind, save_all=True, append_images=others, duration=durations, loop=0)
+    return write_bytes(path, encoded.getvalue())
