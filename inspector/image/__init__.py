@@ -3,12 +3,12 @@
 Training, inspection and audit all go through here, so a picture is never prepared in two ways.
 """
 
+from inspector.files import Readable
 from inspector.image.open import (
     FORMATS,
     SUFFIXES,
     Box,
     ImageSource,
-    Readable,
     find_images,
     image_digest,
     open_image,
