@@ -57,7 +57,7 @@ def iterate_filters(subject: Subject) -> Iterator[tuple[str, NDArray[Any]]]:
 
 
 def find_origin(graph: Graph, tensor: str) -> NodeProto | None:
-    """The node that makes a tensor, behind quantisation, casts and identities; None for an input."""
+    """The node that makes a tensor, behind quantization, casts and identities; None for an input."""
     for _ in range(16):
         index = graph.producer_of.get(tensor)
         if index is None:

@@ -6,9 +6,6 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
 
 from inspector.audit.policy import Counts, Policy
 from inspector.audit.registry import Check
@@ -16,6 +13,7 @@ from inspector.audit.result import CheckResult, NotChecked, Status, Verdict, Whe
 from inspector.audit.subject import Subject
 from inspector.audit.walk import Walk
 from inspector.errors import InspectorError, one_line
+from inspector.text import to_plain
 
 _COUNTS: Mapping[Counts, Status] = {"skip": "skipped", "warn": "warn", "fail": "fail"}
 
@@ -76,7 +74,7 @@ def conclude_check(check: Check, policy: Policy, verdict: Verdict, seconds: floa
         id=check.id, family=check.family, title=check.title, status=status, severity=rule.severity, counts=counts,
         message=one_line(message, 1000), value=_to_number(verdict.value), limit=_to_number(verdict.limit),
         unit=verdict.unit, where=_plain_where(verdict.where), findings=findings if verdict.judged else (),
-        details=_to_plain(verdict.details), seconds=seconds,
+        details=to_plain(verdict.details), seconds=seconds,
     )  # fmt: skip
 
 
@@ -111,15 +109,6 @@ def _report_error(check: Check, policy: Policy, error: Exception, seconds: float
 def _to_number(value: float | None) -> float | None:
     """A number that every report can write: a project's own check may give numpy's."""
     return value if value is None or type(value) in (int, float) else float(value)
-
-
-def _to_plain(value: Any) -> Any:
-    """The same without numpy's arrays and numbers."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {key: _to_plain(of) for key, of in value.items()}
-    return type(value)(map(_to_plain, value)) if type(value) in (list, tuple) else value
 
 
 def _plain_where(where: Where) -> Where:

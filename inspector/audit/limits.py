@@ -69,6 +69,10 @@ class Limit:
         )
         return " ".join(filter(None, parts))
 
+    def describe(self) -> str:
+        """What it takes, in words: "a number from 0 to 1"."""
+        return f"{_WORDS[self.own_kind]} {self.bounds}".rstrip()
+
     def expected(self, value: object) -> str:
         """What a value of the policy should be instead, as in "a number"; empty when it is right."""
         kind = self.own_kind
@@ -81,7 +85,7 @@ class Limit:
         if not isinstance(value, types) or isinstance(value, bool) or not -(2**53) <= value <= 2**53:
             return _WORDS[kind] + (' or "none"' if self.may_be_none else "")
         if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
-            return f"{_WORDS[kind]} {self.bounds}"
+            return self.describe()
         return ""
 
     def read(self, value: object) -> Value:

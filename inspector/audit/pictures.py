@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,11 +9,19 @@ from typing import Literal
 from inspector.errors import ClassNotFound, ImageError, listing
 from inspector.image import find_images
 from inspector.model import Model
+from inspector.text import relative
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture. shown: its path for people. key: relative to the data folder. label: index of its class."""
+    """One picture.
+
+    Attributes:
+        path: Where it is.
+        shown: Its path for people.
+        key: Its path below the data folder.
+        label: The index of its class, None where that is not known.
+    """
 
     path: Path
     shown: str
@@ -24,9 +31,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class PictureSet:
-    """The pictures in the order of their paths. folder: where they were found; None when none were given.
+    """The pictures in the order of their paths.
 
-    unlabelled: why there are no labels, as a clause; empty when there are.
+    Attributes:
+        entries: The pictures.
+        folder: Where they were found; None when none were given.
+        unlabelled: Why there are no labels, as a clause; empty when there are.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -56,10 +66,18 @@ def spread(total: int, count: int) -> tuple[int, ...]:
 def find_entries(
     model: Model, folder: Path, labelled: Literal["auto", "yes", "no"] = "auto", limit: int = 0
 ) -> PictureSet:
-    """The pictures below `folder`. Folders directly in it are classes when their names are: labels (blanks may be
-    written as _ or -) or indices. limit: at most so many, evenly spread.
+    """Find the pictures below a folder.
 
-    Raises ImageError for no folder, no pictures, or folders of which only some are classes of the model.
+    Folders directly in it are classes when their names are: labels (blanks may be written as _ or -) or indices.
+
+    Args:
+        model: Whose classes they are.
+        folder: Where to look.
+        labelled: Whether its folders are classes; auto: when their names are.
+        limit: At most so many pictures, evenly spread; 0 takes all.
+
+    Raises:
+        ImageError: There is no folder or no picture, or only some folders are classes of the model.
     """
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
@@ -69,13 +87,13 @@ def find_entries(
         raise ImageError(f"the folder {folder} holds no pictures", "known: JPEG, PNG, WebP, BMP, TIFF")
     keys = [path.relative_to(folder) for path in paths]
     names = sorted({key.parts[0] if len(key.parts) > 1 else "" for key in keys})
-    classes = {} if labelled == "no" else {name: class_of(model, name) for name in names if name}
-    reason = _unlabelled(labelled, classes, "" in names, folder)
+    classes = {} if labelled == "no" else {name: find_folder_class(model, name) for name in names if name}
+    reason = _explain_unlabelled(labelled, classes, "" in names, folder)
     chosen = spread(len(paths), limit)
     entries = tuple(
         Entry(
             path=paths[i],
-            shown=_shown(paths[i]),
+            shown=relative(paths[i]),
             key=keys[i].as_posix(),
             label=None if reason else classes[keys[i].parts[0]],
         )
@@ -84,7 +102,7 @@ def find_entries(
     return PictureSet(entries, folder, reason)
 
 
-def _unlabelled(labelled: str, classes: dict[str, int | None], loose: bool, folder: Path) -> str:
+def _explain_unlabelled(labelled: str, classes: dict[str, int | None], loose: bool, folder: Path) -> str:
     """Why the folders are no classes, as a clause; empty when they are."""
     if labelled == "no":
         return "the policy says that the folders are no classes"
@@ -106,24 +124,17 @@ def _unlabelled(labelled: str, classes: dict[str, int | None], loose: bool, fold
     return what if classes else f"{folder} has no folders named after classes"
 
 
-def class_of(model: Model, name: str) -> int | None:
+def find_folder_class(model: Model, name: str) -> int | None:
     """The class that a folder is named after: by label (blanks as _ or -, any case) or index; None if there is none."""
     for text in dict.fromkeys((name, name.replace("_", " "), name.replace("-", " "))):
         try:
             return model.find_class(text)
         except ClassNotFound:
             continue
-    squeezed = _squeezed(name)
-    hits = [i for i, label in enumerate(model.labels or ()) if _squeezed(label) == squeezed]
+    squeezed = _squeeze(name)
+    hits = [i for i, label in enumerate(model.labels or ()) if _squeeze(label) == squeezed]
     return hits[0] if len(hits) == 1 else None
 
 
-def _squeezed(text: str) -> str:
+def _squeeze(text: str) -> str:
     return "".join(c for c in text.lower() if c.isalnum())
-
-
-def _shown(path: Path) -> str:
-    try:
-        return Path(os.path.relpath(path)).as_posix()
-    except ValueError:  # another drive
-        return path.as_posix()

@@ -39,8 +39,8 @@ def template() -> str:
 def policy_schema() -> dict[str, Any]:
     """The JSON schema of a policy with our own checks, for editors; other people's checks are not in it."""
     schema = document_model(tuple(builtin_checks().values())).model_json_schema()
-    found = {"$schema": "https://json-schema.org/draft/2020-12/schema", **_without_titles(schema)}
-    return {**found, "title": "Policy of inspector audit"}
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Policy of inspector audit"}
+    return {**head, **_simplify(schema)}
 
 
 def _write_table(table: type[Table]) -> list[str]:
@@ -59,12 +59,15 @@ def _toml(value: Any) -> str:
     return '"none"' if value is None else json.dumps(value)
 
 
-def _without_titles(node: Any) -> Any:
-    """Without what pydantic makes up as titles, which editors show above our own words."""
-    if isinstance(node, dict):
-        return {
-            key: _without_titles(value)
-            for key, value in node.items()
-            if not (key == "title" and isinstance(value, str))
-        }
-    return [_without_titles(value) for value in node] if isinstance(node, list) else node
+def _simplify(node: Any) -> Any:
+    """Without the titles that pydantic makes up, and without defaults that only repeat those of the settings."""
+    if isinstance(node, list):
+        return [_simplify(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: _simplify(value)
+        for key, value in node.items()
+        if not (key == "title" and isinstance(value, str))
+        and not (key == "default" and (value is None or isinstance(value, dict)))
+    }

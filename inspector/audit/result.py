@@ -19,7 +19,13 @@ MAX_FINDINGS = 100
 
 @dataclass(frozen=True)
 class Where:
-    """The place a result speaks of; None where it speaks of all. image: a path as it was given."""
+    """The place a result speaks of; None where it speaks of all.
+
+    Attributes:
+        layer: A layer by name.
+        channel: A channel of that layer, from 0.
+        image: A picture, by its path as it was given.
+    """
 
     layer: str | None = None
     channel: int | None = None
@@ -35,9 +41,14 @@ NOWHERE = Where()
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, in a sentence; value and limit in the check's unit, None where there is no number.
+    """One thing that is wrong, in a sentence.
 
-    key: what it speaks of where that is no place, such as a class or an operator: reports know it again by both.
+    Attributes:
+        message: The sentence.
+        value: What was measured, in the check's unit; None where there is no number.
+        limit: What it was held against, in the check's unit; None where there is no number.
+        where: The place.
+        key: What it speaks of where that is no place, such as a class or an operator: reports know it again by both.
     """
 
     message: str
@@ -51,11 +62,15 @@ class Finding:
 class Verdict:
     """What a check returns.
 
-    message: the sentence for when all is well, or the sum of the findings. value: the figure that was held against
-    `limit`, the worst one where there were several, and `where` it was.
-    findings: what is wrong; the check has passed when there are none.
-    unit: of value and limit, for people. details: more for machines, must go into JSON.
-    judged: False when it was only measured, because the policy sets no limit.
+    Attributes:
+        message: The sentence for when all is well, or the sum of the findings.
+        value: The figure that was held against `limit`, the worst one where there were several.
+        limit: What it was held against.
+        where: Where the worst one was.
+        findings: What is wrong; the check has passed when there are none.
+        unit: Of value and limit, for people.
+        details: More for machines; must go into JSON.
+        judged: False when it was only measured, because the policy sets no limit.
     """
 
     message: str
@@ -71,7 +86,9 @@ class Verdict:
 class NotChecked(Exception):
     """Raised by a check that could not run, with the reason as a clause: "no pictures were given".
 
-    applies: False where it has no meaning for this model, so that nothing is missing.
+    Attributes:
+        reason: The clause.
+        applies: False where the check has no meaning for this model, so that nothing is missing.
     """
 
     def __init__(self, reason: str, *, applies: bool = True) -> None:
@@ -81,34 +98,51 @@ class NotChecked(Exception):
 
 
 def at_most(value: float, limit: float | None, message: str, **more: Any) -> Verdict:
-    """A verdict on a value that must not exceed `limit`; the message is the finding where none are given.
+    """A verdict on a value that must not exceed `limit`.
 
-    limit: None measures without judging. more: where, unit, findings (used when the value exceeds the limit), details.
+    Args:
+        value: What was measured; NaN exceeds every limit.
+        limit: The largest that is allowed; None measures without judging.
+        message: The sentence of the verdict, and of its finding where none are given.
+        more: `where`, `unit` and `details` of the verdict, and `findings`, which are used where the value exceeds.
     """
-    return _compare(value, limit, message, limit is None or value <= limit, **more)
+    return _make_verdict(limit is None or value <= limit, value, limit, message, **more)
 
 
 def at_least(value: float, limit: float | None, message: str, **more: Any) -> Verdict:
     """The same for a value that must reach `limit`."""
-    return _compare(value, limit, message, limit is None or value >= limit, **more)
+    return _make_verdict(limit is None or value >= limit, value, limit, message, **more)
 
 
-def _compare(
-    value: float, limit: float | None, message: str, good: bool, *, where: Where = NOWHERE, unit: str = "",
-    findings: Iterable[Finding] = (), details: Mapping[str, Any] | None = None,
-) -> Verdict:  # fmt: skip
-    found = () if good else tuple(findings)[:MAX_FINDINGS] or (Finding(message, value, limit, where),)
-    return Verdict(message, value, limit, where, found, unit, details or {}, judged=limit is not None)
+def _make_verdict(
+    good: bool, value: float, limit: float | None, message: str, findings: Iterable[Finding] = (), **more: Any
+) -> Verdict:
+    wrong = () if good else tuple(findings)[:MAX_FINDINGS]
+    if not good and not wrong:
+        wrong = (Finding(message, value, limit, more.get("where", NOWHERE)),)
+    return Verdict(message, value, limit, findings=wrong, judged=limit is not None, **more)
 
 
 @dataclass(frozen=True)
 class CheckResult:
     """The outcome of one check.
 
-    status: pass; fail and warn: it found something, by its severity; error: it broke, or the model did while it ran;
-        skipped: it could not run, for the reason in the message.
-    counts: what it counts as in the sum: pass, warn, fail or nothing (skipped).
-    value, limit, unit, where, findings, details: as in :class:`Verdict`. seconds: it took by itself.
+    Attributes:
+        id: The check's id.
+        family: The check's family.
+        title: What is so when all is well.
+        status: `pass`; `fail` or `warn` where it found something, by its severity; `error` where it broke, or the
+            model did while it ran; `skipped` where it could not run, for the reason in the message.
+        severity: Of its findings.
+        counts: What it counts as in the sum: `pass`, `warn`, `fail`, or nothing (`skipped`).
+        message: The sentence of the verdict, or why there is none.
+        value: As in :class:`Verdict`.
+        limit: As in :class:`Verdict`.
+        unit: As in :class:`Verdict`.
+        where: As in :class:`Verdict`.
+        findings: As in :class:`Verdict`.
+        details: As in :class:`Verdict`, with numpy's numbers and arrays made plain.
+        seconds: How long it took by itself.
     """
 
     id: str
@@ -136,9 +170,17 @@ class CheckResult:
 class Audit:
     """The result of one audit.
 
-    passed: nothing counts as a failure, and at least one check ran. verdict: the same as a sentence.
-    path, sha256: the model; sha256 is empty where the file could not be read. policy: where the policy came from.
-    pictures: how many were looked at. seed: of everything random. seconds: the whole audit.
+    Attributes:
+        path: The model's file.
+        sha256: The model's digest, in hex.
+        checks: The results, in the order of the reports.
+        passed: Whether nothing counts as a failure, and at least one check ran.
+        verdict: The same as a sentence.
+        policy: Where the policy came from.
+        pictures: How many were looked at.
+        seed: Of everything random.
+        seconds: How long the whole audit took.
+        notes: What had to be assumed about the model.
     """
 
     path: Path

@@ -39,8 +39,13 @@ class SnapshotError(InspectorError):
 
 @dataclass(frozen=True)
 class LayerRecord:
-    """One layer. mean, std: float32 (C,) over the sampled pictures. samples: float32 (n, C), PLACES rows for each
-    sampled picture in their order."""
+    """What a snapshot keeps of one layer.
+
+    Attributes:
+        mean: float32 (C,) over the sampled pictures.
+        std: float32 (C,) over the sampled pictures.
+        samples: float32 (n, C), PLACES rows for each sampled picture in their order.
+    """
 
     mean: NDArray[np.float32] = field(repr=False)
     std: NDArray[np.float32] = field(repr=False)
@@ -49,12 +54,17 @@ class LayerRecord:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What was saved.
+    """What was saved of a model.
 
-    model: file name and sha256 of the model. labels: its classes. preprocess: as in the metadata.
-    integers: whether it computes with integers.
-    layers: by name. sampled: digests of the pictures whose activations were sampled, in order.
-    predictions: (top class, probability) by picture digest. metrics: accuracy and balanced_accuracy, where known.
+    Attributes:
+        model: File name and sha256 of the model.
+        labels: The names of its classes.
+        preprocess: As in the metadata.
+        integers: Whether it computes with integers.
+        layers: By name.
+        sampled: Digests of the pictures whose activations were sampled, in order.
+        predictions: (top class, probability) by picture digest.
+        metrics: `accuracy` and `balanced_accuracy`, where known.
     """
 
     model: Mapping[str, str]
@@ -67,7 +77,7 @@ class Snapshot:
     metrics: Mapping[str, float]
 
 
-def places(layer: str, digest: str, size: int) -> NDArray[np.int64]:
+def choose_places(layer: str, digest: str, size: int) -> NDArray[np.int64]:
     """The PLACES indices into a map of `size` elements that are sampled: by layer and picture alone."""
     seed = zlib.crc32(f"{layer}\n{digest}".encode())
     return np.random.default_rng(seed).integers(0, size, PLACES)
@@ -88,18 +98,18 @@ def save_snapshot(snapshot: Snapshot, path: str | os.PathLike[str]) -> Path:
         "sampled": list(snapshot.sampled),
         "metrics": dict(snapshot.metrics),
     }
-    shots = snapshot.layers.values()
-    scales = [float(np.nan_to_num(np.abs(shot.samples)).max(initial=0.0)) or 1.0 for shot in shots]
+    records = snapshot.layers.values()
+    scales = [float(np.nan_to_num(np.abs(record.samples)).max(initial=0.0)) or 1.0 for record in records]
     digests = sorted(snapshot.predictions)
     arrays: dict[str, NDArray[Any]] = {
         "document": np.frombuffer(json.dumps(document, sort_keys=True).encode(), np.uint8),
-        "channels": np.array([len(shot.mean) for shot in shots], np.int32),
+        "channels": np.array([len(record.mean) for record in records], np.int32),
         "scales": np.array(scales, np.float32),
-        "mean": _joined([shot.mean for shot in shots]),
-        "std": _joined([shot.std for shot in shots]),
+        "mean": _concatenate([record.mean for record in records]),
+        "std": _concatenate([record.std for record in records]),
         # Half precision of the layer's own range: its rounding lies 70 dB below the signal.
         "samples": np.concatenate(
-            [(shot.samples / scale).astype(np.float16) for shot, scale in zip(shots, scales, strict=True)], axis=1
+            [(record.samples / scale).astype(np.float16) for record, scale in zip(records, scales, strict=True)], axis=1
         )
         if snapshot.layers
         else np.zeros((0, 0), np.float16),
@@ -116,7 +126,7 @@ def save_snapshot(snapshot: Snapshot, path: str | os.PathLike[str]) -> Path:
     return write_bytes(path, stream.getvalue())
 
 
-def _joined(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+def _concatenate(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
@@ -145,7 +155,7 @@ def load_snapshot(path: str | os.PathLike[str]) -> Snapshot:
             raise SnapshotError(
                 f"{file} has schema {document.get('schema')!r}; this version reads {SCHEMA}", "save it again"
             )
-        return _snapshot(document, arrays)
+        return _build_snapshot(document, arrays)
     except FileNotFoundError:
         raise SnapshotError(f"there is no file {file}") from None
     except OSError as error:
@@ -156,7 +166,7 @@ def load_snapshot(path: str | os.PathLike[str]) -> Snapshot:
         raise SnapshotError(f"{file} is no snapshot, or is damaged: {type(error).__name__}", "save it again") from None
 
 
-def _snapshot(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Snapshot:
+def _build_snapshot(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Snapshot:
     ends = np.cumsum(arrays["channels"])
     if len(ends) != len(document["layers"]) or len(arrays["mean"]) != (ends[-1] if len(ends) else 0):
         raise ValueError("the arrays do not fit the document")
@@ -168,7 +178,7 @@ def _snapshot(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -
             samples=arrays["samples"][:, start:end].astype(np.float32) * scale,
         )
     digests = [bytes(row).hex() for row in arrays["digests"]]
-    said = zip(arrays["classes"].tolist(), arrays["probabilities"].tolist(), strict=True)
+    top = zip(arrays["classes"].tolist(), arrays["probabilities"].tolist(), strict=True)
     labels = document["labels"]
     return Snapshot(
         model={str(k): str(v) for k, v in document["model"].items()},
@@ -177,6 +187,6 @@ def _snapshot(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -
         integers=bool(document["integers"]),
         layers=layers,
         sampled=tuple(map(str, document["sampled"])),
-        predictions={digest: (int(k), float(p)) for digest, (k, p) in zip(digests, said, strict=True)},
+        predictions={digest: (int(k), float(p)) for digest, (k, p) in zip(digests, top, strict=True)},
         metrics={str(k): float(v) for k, v in document["metrics"].items()},
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -209,8 +208,3 @@ _NEEDED: Mapping[Need, Callable[[Subject], None]] = {
     "torch": _need_torch,
     "linux": _need_linux,
 }
-
-
-def relative(path: str | os.PathLike[str]) -> str:
-    """A path relative to the current folder, with forward slashes."""
-    return os.path.relpath(path).replace(os.sep, "/")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,34 +21,101 @@ from inspector.cli.console import (
     relative,
 )
 
+if TYPE_CHECKING:
+    from inspector.audit import Audit
 
+_INPUT, _POLICY, _REPORTS, _RUNNING = "Model and pictures", "Policy", "Reports", "Running"
+
+
+# Long: options with their help; the body is short. Wide: the command's options.
 def audit(
     model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="An .onnx file, from any exporter; not with --init.")
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="The .onnx file to audit, from any exporter; left out with --init.",
+            rich_help_panel=_INPUT,
+        ),
     ] = None,
     policy: Annotated[
         str | None,
         typer.Option(
-            "--policy", metavar="FILE", help="TOML; default: [tool.inspector.audit] of pyproject.toml, else built in."
+            "--policy",
+            metavar="FILE",
+            help="TOML file of demands. By default [tool.inspector.audit] of pyproject.toml, else the built-in policy.",
+            rich_help_panel=_POLICY,
         ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", metavar="DIR", help="Pictures; folders named after classes make them labelled."),
+        typer.Option(
+            "--data",
+            metavar="DIR",
+            help="Folder of pictures. If its folders are named after classes, the answers are checked too.",
+            rich_help_panel=_INPUT,
+        ),
     ] = None,
     against: Annotated[
-        str | None, typer.Option("--against", metavar="MODEL|SNAPSHOT", help="What to measure drift and cost from.")
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="MODEL|SNAPSHOT",
+            help="Earlier model, or a snapshot of one, that layers, answers and costs are compared with.",
+            rich_help_panel=_INPUT,
+        ),
     ] = None,
     save_snapshot: Annotated[
         str | None,
-        typer.Option("--save-snapshot", metavar="FILE", help="Write a small file for a later --against."),
+        typer.Option(
+            "--save-snapshot",
+            metavar="FILE",
+            help="Write a small file that a later audit can be given as --against; there is no picture in it.",
+            rich_help_panel=_REPORTS,
+        ),
     ] = None,
-    junit: Annotated[str | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML.")] = None,
-    sarif: Annotated[str | None, typer.Option("--sarif", metavar="FILE", help="Write SARIF 2.1.0.")] = None,
-    markdown: Annotated[str | None, typer.Option("--markdown", metavar="FILE", help="Write Markdown.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of noise and random masks.")] = None,
+    junit: Annotated[
+        str | None,
+        typer.Option(
+            "--junit",
+            metavar="FILE",
+            help="Write the result as JUnit XML, which every CI shows.",
+            rich_help_panel=_REPORTS,
+        ),
+    ] = None,
+    sarif: Annotated[
+        str | None,
+        typer.Option(
+            "--sarif",
+            metavar="FILE",
+            help="Write the result as SARIF 2.1.0, which GitHub shows under code scanning.",
+            rich_help_panel=_REPORTS,
+        ),
+    ] = None,
+    markdown: Annotated[
+        str | None,
+        typer.Option(
+            "--markdown",
+            metavar="FILE",
+            help="Write the result as Markdown, for the summary of a CI job.",
+            rich_help_panel=_REPORTS,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            min=0,
+            help="Where random numbers begin, for noise and random masks. By default the seed of the policy.",
+            rich_help_panel=_RUNNING,
+        ),
+    ] = None,
     init: Annotated[
-        bool, typer.Option("--init", help="Write the built-in policy with comments to --policy, and stop.")
+        bool,
+        typer.Option(
+            "--init",
+            help="Write the built-in policy with comments to the file that --policy names, and stop.",
+            rich_help_panel=_POLICY,
+        ),
     ] = False,
     json: JsonOption = False,
     provider: ProviderOption = "auto",
@@ -62,36 +129,51 @@ def audit(
     """
     console = Console("audit", json, quiet)
     if init:
-        return _init(console, policy)
-    from inspector.audit import audit_model, find_policy
-    from inspector.audit.reports import audit_document, check_targets, table_report, write_reports
-    from inspector.errors import OutputError, UsageError
+        return _write_template(console, policy)
+    from inspector.audit import audit_model
+    from inspector.audit.reports import check_targets
+
+    check_targets(junit, sarif, markdown, save_snapshot)
+    with _progress_bar(quiet) as advance:
+        result = audit_model(
+            _need_model(model), policy, data=data, against=against, save=save_snapshot, seed=seed, provider=provider,
+            threads=threads, advance=advance, warn=console.note,
+        )  # fmt: skip
+    return _report(console, result, junit=junit, sarif=sarif, markdown=markdown)
+
+
+def _need_model(model: str | None) -> str:
+    """The model; raises UsageError where none was given."""
+    from inspector.errors import UsageError
 
     if model is None:
         raise UsageError("no MODEL was given", "inspector audit MODEL.onnx")
-    check_targets(junit, sarif, markdown, save_snapshot)
-    with _progress_bar(quiet) as advance:
-        found = audit_model(
-            model, find_policy(policy), data=data, against=against, save=save_snapshot, seed=seed, provider=provider,
-            threads=threads, advance=advance, warn=console.note,
-        )  # fmt: skip
+    return model
+
+
+def _report(console: Console, result: Audit, **files: str | None) -> int:
+    """Write the reports and tell the result; the exit code."""
+    from inspector.audit.reports import audit_document, table_report, write_reports
+    from inspector.errors import OutputError
+
     unwritten: OutputError | None = None
     try:
-        write_reports(found, junit=junit, sarif=sarif, markdown=markdown)
+        write_reports(result, **files)
     except OutputError as error:  # the verdict is told all the same
         unwritten = error
-    for note in found.notes:
-        console.note(f"{model} does not say everything; assumed: {note}")
-    about = {"path": relative(found.path), "sha256": found.sha256}
-    console.document(console.head(None, model=about, **audit_document(found)))
-    console.say(table_report(found, shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 200))
+    for note in result.notes:
+        console.note(f"{result.path} does not say everything; assumed: {note}")
+    about = {"path": relative(result.path), "sha256": result.sha256}
+    console.document(console.head(None, model=about, **audit_document(result)))
+    console.say(table_report(result, shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 200))
     if unwritten is not None:
         console.warn(str(unwritten))
         return 2
-    return 0 if found.passed else 1
+    return 0 if result.passed else 1
 
 
-def _init(console: Console, policy: str | None) -> int:
+def _write_template(console: Console, policy: str | None) -> int:
+    """Write the built-in policy to a new file; the exit code."""
     from inspector.audit import FILE, template
     from inspector.errors import UsageError
     from inspector.files import write_text

@@ -80,3 +80,17 @@ def marked(image: Image.Image) -> Image.Image:
 
 MARK = (0.0, 0.72, 0.28, 1.0)
 """The watermark's part of the picture: left, top, right, bottom as shares."""
+
+
+def folder(path: Path, *names: str, size: int = 16) -> Path:
+    rng = np.random.default_rng(1)
+    for name in names:
+        target = path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (size, size, 3), np.uint8)).save(target)
+    return path
+
+
+def pngs(path: Path, count: int, classes: tuple[str, ...] = ()) -> Path:
+    names = [f"{classes[i % len(classes)]}/{i:03d}.png" if classes else f"{i:03d}.png" for i in range(count)]
+    return folder(path, *names)

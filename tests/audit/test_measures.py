@@ -26,8 +26,8 @@ from inspector.audit.probes.zeros import upper_bound
 from inspector.audit.subject import Subject
 from inspector.compare import SignalToNoise, decibels, signal_to_noise
 from inspector.model import open_model
+from tests.audit.pictures import pngs
 from tests.audit.policies import policy
-from tests.audit.test_run import pngs
 from tests.conftest import MakeModel
 from tests.foreign import Net
 

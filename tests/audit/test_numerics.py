@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from inspector.audit import CheckResult, audit_model
+from tests.audit.pictures import pngs
 from tests.audit.policies import policy
-from tests.audit.test_run import pngs
 from tests.conftest import MakeModel
 from tests.foreign import Net
 

@@ -39,8 +39,9 @@ from inspector.errors import OutputError
 from inspector.metadata import KEY, Metadata
 from inspector.text import to_json as dumps
 from tests.audit import broken
+from tests.audit.networks import small
+from tests.audit.pictures import pngs
 from tests.audit.policies import policy
-from tests.audit.test_run import pngs, small
 from tests.conftest import MakeModel, require
 
 NASTY = 'blocks.<b>|`x`\x00\x1b[31m\ud800 & "quoted" ' + "é" * 40

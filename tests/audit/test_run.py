@@ -3,79 +3,32 @@
 from __future__ import annotations
 
 import shutil
-import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from inspector.audit import (
     Finding,
     Limit,
     NotChecked,
-    Probe,
     Subject,
     Verdict,
     at_least,
     at_most,
     audit_model,
-    catalogue,
     check,
     known_checks,
-    registry,
 )
-from inspector.audit.forward_pass import ForwardPass
-from inspector.audit.pictures import find_entries, spread
 from inspector.audit.policy import PolicyError
 from inspector.audit.result import CheckResult, conclude
-from inspector.errors import ImageError, ModelError, UsageError
-from inspector.metadata import KEY, Metadata
+from inspector.errors import ModelError, UsageError
 from inspector.model import Model, open_model
+from tests.audit.networks import small
+from tests.audit.pictures import pngs
 from tests.audit.policies import policy
 from tests.conftest import MakeModel
 from tests.foreign import Net
-
-
-def small(net: Net, x: str) -> str:
-    """conv, relu, conv, relu, pool, linear: three classes."""
-    x = net("Relu", net.conv(x, 3, 6, 3), out="first")
-    x = net("Relu", net.conv(x, 6, 8, 3, stride=2), out="second")
-    x = net("Flatten", net("GlobalAveragePool", x))
-    return net("Gemm", x, net.weight((3, 8), "fc.weight"), net.const(np.zeros(3), "fc.bias"), transB=1, out="logits")
-
-
-@pytest.fixture
-def model(make_model: MakeModel) -> Model:
-    metadata = Metadata(labels=("cat", "dog", "fox")).dumps()
-    return open_model(make_model(small, shape=("N", 3, 16, 16), metadata={KEY: metadata}))
-
-
-def folder(path: Path, *names: str, size: int = 16) -> Path:
-    rng = np.random.default_rng(1)
-    for name in names:
-        target = path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (size, size, 3), np.uint8)).save(target)
-    return path
-
-
-def pngs(path: Path, count: int, classes: tuple[str, ...] = ()) -> Path:
-    names = [f"{classes[i % len(classes)]}/{i:03d}.png" if classes else f"{i:03d}.png" for i in range(count)]
-    return folder(path, *names)
-
-
-@pytest.fixture
-def registered() -> Iterator[None]:
-    """Checks that a test adds are gone after it."""
-    known_checks()
-    before = dict(registry.registered)
-    yield
-    registry.registered.clear()
-    registry.registered.update(before)
-
 
 # --- nothing checked is never a pass ----------------------------------------------------------------------------------
 
@@ -237,193 +190,6 @@ def test_numbers_that_are_none_fail() -> None:
     assert not at_most(1, 1, "m").findings
     assert not at_least(1, 1, "m").findings
     assert at_most(float("nan"), None, "m").judged is False
-
-
-# --- a project's own checks -------------------------------------------------------------------------------------------
-
-
-def test_a_project_adds_a_check_with_a_probe(model: Model, tmp_path: Path, registered: None) -> None:
-    class Brightest(Probe):
-        layers = True
-
-        def __init__(self, subject: Subject) -> None:
-            super().__init__(subject)
-            self.found = -np.inf
-
-        def look(self, forward: ForwardPass) -> None:
-            self.found = max(self.found, float(forward.layers["first"].high.max()))
-
-    @check(
-        "not-too-bright", family="project", title="No activation is too bright",
-        limits={"max": Limit(1e-9, "largest value")}, probes=(Brightest,),
-    )  # fmt: skip
-    def not_too_bright(subject: Subject, limits: Any, probe: Brightest) -> Verdict:
-        """The largest value of the first layer."""
-        return at_most(probe.found, limits["max"], f"the brightest is {probe.found:.1f}")
-
-    found = audit_model(model, policy("opset", "not-too-bright"), data=pngs(tmp_path, 3))
-    assert found.checks[-1].id == "not-too-bright"
-    assert found.check("not-too-bright").status == "fail"
-    assert found.check("not-too-bright").value > 0
-
-
-def test_checks_of_installed_packages(monkeypatch: pytest.MonkeyPatch, registered: None) -> None:
-    class Point:
-        name, value = "mine", "mypackage.checks"
-
-        def __init__(self, error: Exception | None = None) -> None:
-            self.error = error
-
-        def load(self) -> None:
-            if self.error:
-                raise self.error
-
-            @check("theirs", family="file", title="Theirs")
-            def theirs(subject: Subject, limits: Any) -> Verdict:
-                """Fine."""
-                return Verdict("fine")
-
-    monkeypatch.setattr(catalogue, "_loaded", catalogue._loaded - {catalogue.GROUP})
-    monkeypatch.setattr(catalogue, "entry_points", lambda group: [Point()] if group == "inspector.checks" else [])
-    assert "theirs" in known_checks()
-    monkeypatch.setattr(catalogue, "_loaded", catalogue._loaded - {catalogue.GROUP})
-    monkeypatch.setattr(catalogue, "entry_points", lambda group: [Point(RuntimeError("no"))])
-    with pytest.raises(UsageError, match=r"the checks 'mine' .mypackage.checks. cannot be loaded: RuntimeError: no"):
-        known_checks()
-
-
-def test_ids_are_checked(registered: None) -> None:
-    with pytest.raises(UsageError, match="not lower case words with dashes"):
-        check("Not This", family="file", title="t")(lambda s, m: Verdict("m"))
-    with pytest.raises(UsageError, match="two checks are called 'opset'"):
-        check("opset", family="file", title="t")(lambda s, m: Verdict("m"))
-
-
-# --- pictures ---------------------------------------------------------------------------------------------------------
-
-
-def test_folders_are_classes_by_label_or_index(model: Model, tmp_path: Path) -> None:
-    found = find_entries(model, folder(tmp_path, "cat/a.png", "Dog/deep/b.png", "2/c.png"))
-    assert found.labelled
-    assert [(e.key, e.label) for e in found.entries] == [("2/c.png", 2), ("Dog/deep/b.png", 1), ("cat/a.png", 0)]
-
-
-@pytest.mark.parametrize(
-    ("names", "labelled", "outcome"),
-    [
-        (("a.png",), "auto", "has pictures outside of any class folder|no folders named after classes"),
-        (("wolf/a.png", "bear/a.png"), "auto", "'bear', 'wolf' of .* are no classes of the model"),
-        (("cat/a.png",), "no", "the policy says that the folders are no classes"),
-    ],
-)
-def test_pictures_without_classes(
-    model: Model, tmp_path: Path, names: tuple[str, ...], labelled: Any, outcome: str
-) -> None:
-    found = find_entries(model, folder(tmp_path, *names), labelled)
-    assert not found.labelled
-    assert found.entries[0].label is None
-    import re
-
-    assert re.search(outcome, found.unlabelled)
-
-
-@pytest.mark.parametrize(
-    ("names", "labelled", "message"),
-    [
-        (("cat/a.png", "wolf/b.png"), "auto", "'wolf' of .* is no class of the model"),
-        (("cat/a.png", "b.png"), "auto", "has pictures outside of any class folder"),
-        (("wolf/b.png",), "yes", "is no class"),
-        (("b.png",), "yes", "has no folders to take classes from"),
-    ],
-)
-def test_a_folder_that_is_half_labelled_is_an_error(
-    model: Model, tmp_path: Path, names: tuple[str, ...], labelled: Any, message: str
-) -> None:
-    with pytest.raises(ImageError, match=message):
-        find_entries(model, folder(tmp_path, *names), labelled)
-
-
-def test_folders_that_are_none(model: Model, tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="does not exist"):
-        audit_model(model, policy("opset"), data=tmp_path / "none")
-    with pytest.raises(ImageError, match="holds no pictures"):
-        audit_model(model, policy("opset"), data=tmp_path)
-
-
-def test_spread() -> None:
-    assert spread(5, 0) == spread(5, 9) == (0, 1, 2, 3, 4)
-    assert spread(10, 2) == (2, 7)
-    assert spread(100, 3) == (16, 50, 83)
-    assert all(len(set(spread(n, k))) == min(n, k or n) for n in range(1, 40) for k in range(n + 2))
-
-
-def test_pictures_that_cannot_be_read_are_reported_and_left_out(model: Model, tmp_path: Path) -> None:
-    pngs(tmp_path, 9)
-    (tmp_path / "004.png").write_bytes(b"no picture")
-    found = audit_model(model, policy("pictures-readable", "finite-on-images", "dead-channels"), data=tmp_path)
-    readable = found.check("pictures-readable")
-    assert (readable.status, readable.value) == ("fail", pytest.approx(1 / 9))
-    assert readable.where.image is not None
-    assert readable.where.image.endswith("004.png")
-    finite = found.check("finite-on-images")
-    assert finite.status == "pass"
-    assert finite.message == f"all {len(model.layers)} layers are finite on 8 pictures"
-    assert found.check("dead-channels").status != "skipped"
-    # What could not be read does not count among those that a channel needs to be called dead.
-    (tmp_path / "005.png").write_bytes(b"no picture")
-    found = audit_model(model, policy("dead-channels"), data=tmp_path)
-    assert found.check("dead-channels").message == "not run: 7 pictures are too few; the policy asks for 8"
-
-
-def test_when_none_can_be_read_nothing_passes(model: Model, tmp_path: Path) -> None:
-    for i in range(3):
-        (tmp_path / f"{i}.png").write_bytes(b"no picture")
-    found = audit_model(model, policy("pictures-readable", "finite-on-images"), data=tmp_path)
-    assert found.check("pictures-readable").status == "fail"
-    assert found.check("finite-on-images").message == "not run: none of the pictures could be read"
-    assert not found.passed
-
-
-def test_a_model_that_cannot_run_is_an_error_of_each_check(make_model: MakeModel, tmp_path: Path) -> None:
-    def refused(net: Net, x: str) -> str:
-        return net.conv(net("Reshape", x, net.const(np.array([1, 5, 7, 7]))), 5, 2)
-
-    found = audit_model(
-        make_model(refused, shape=(1, 3, 8, 8)), policy("opset", "finite-on-images"), data=pngs(tmp_path / "p", 2)
-    )
-    assert found.check("opset").status == "pass"
-    assert found.check("finite-on-images").status == "error"
-    assert "onnxruntime cannot" in found.check("finite-on-images").message
-    assert not found.passed
-
-
-def test_each_picture_is_run_once_for_all_checks(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs: list[int] = []
-    real = Model.layer_values
-
-    def counting(self: Model, *arguments: Any, **options: Any) -> Any:
-        runs.append(1)
-        return real(self, *arguments, **options)
-
-    monkeypatch.setattr(Model, "layer_values", counting)
-    chosen = policy("representation", "finite-on-images", "accuracy", "confusion", "class-recall")
-    audit_model(model, chosen, data=pngs(tmp_path, 12, ("cat", "dog")))
-    assert len(runs) == 12
-
-
-def test_memory_does_not_grow_with_the_pictures(model: Model, tmp_path: Path) -> None:
-    pngs(tmp_path / "few", 20, ("cat", "dog"))
-    pngs(tmp_path / "many", 240, ("cat", "dog"))
-    chosen = policy("representation", "finite-on-images", "behaviour", images={"sample": 8})
-    audit_model(model, chosen, data=tmp_path / "few")  # sessions and imports
-    peaks = []
-    for name in ("few", "many"):
-        tracemalloc.start()
-        audit_model(model, chosen, data=tmp_path / name)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    # 220 more pictures leave a path and a prediction each.
-    assert peaks[1] - peaks[0] < 220 * 2500, peaks
 
 
 # --- what cannot be opened --------------------------------------------------------------------------------------------

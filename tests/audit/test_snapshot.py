@@ -14,13 +14,13 @@ from PIL import Image
 
 from inspector.audit import Subject, audit_model, load_snapshot
 from inspector.audit.checks.drift.drift_layers import uses_integers
-from inspector.audit.snapshot import PLACES, SnapshotError, is_snapshot, places
+from inspector.audit.snapshot import PLACES, SnapshotError, choose_places, is_snapshot
 from inspector.errors import UsageError
 from inspector.metadata import KEY, Metadata
 from inspector.model import Model, open_model
 from tests.audit import broken
+from tests.audit.networks import small
 from tests.audit.policies import policy
-from tests.audit.test_run import small
 from tests.conftest import MakeModel
 from tests.foreign import Net
 
@@ -57,7 +57,7 @@ def test_what_is_in_it(saved: Path, default_model: Path, cats: Path) -> None:
 
     digest = image_digest(pictures[0])
     row = snapshot.sampled.index(digest)
-    expected = values[0][:, places("blocks.2", digest, values[0].shape[1])].T
+    expected = values[0][:, choose_places("blocks.2", digest, values[0].shape[1])].T
     assert shot.samples[row * PLACES : (row + 1) * PLACES] == pytest.approx(expected, abs=1e-2)
 
 

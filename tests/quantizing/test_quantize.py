@@ -275,7 +275,7 @@ def residual(net: Net, x: str) -> str:
 
 @pytest.fixture
 def noise(tmp_path: Path) -> Path:
-    from tests.audit.test_run import pngs
+    from tests.audit.pictures import pngs
 
     return pngs(tmp_path / "noise", 16)
 

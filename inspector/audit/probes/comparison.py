@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.audit.forward_pass import ForwardPass
-from inspector.audit.pictures import class_of
+from inspector.audit.pictures import find_folder_class
 from inspector.audit.probes import Probe
 from inspector.audit.probes.predictions import PredictionChange
 from inspector.audit.probes.recorder import Moments, sample_places
@@ -98,7 +98,7 @@ class Comparison(Probe):
         if forward.entry.label is not None:
             folder = forward.entry.key.split("/")[0]
             if folder not in self.own_classes:
-                self.own_classes[folder] = class_of(reference, folder)
+                self.own_classes[folder] = find_folder_class(reference, folder)
             self.right_before += self.own_classes[folder] == best.index
 
     @staticmethod
@@ -122,10 +122,10 @@ class Comparison(Probe):
             for layer in self.common:
                 maps = forward.layers[layer.name].maps
                 self.moments.setdefault(layer.name, Moments(len(maps))).add(maps)
-        said = snapshot.predictions.get(forward.digest)
-        if said is None or forward.scores is None:
+        known = snapshot.predictions.get(forward.digest)
+        if known is None or forward.scores is None:
             return
-        index, probability = said
+        index, probability = known
         labels = snapshot.labels
         name = labels[index] if labels and index < len(labels) else str(index)
         self._compare(forward, index, name, probability, labels)

@@ -9,7 +9,7 @@ from inspector.audit.forward_pass import ForwardPass, LayerOutput
 from inspector.audit.graph_queries import is_quantized
 from inspector.audit.probes import Probe
 from inspector.audit.probes.predictions import LabelledPredictions, Predictions
-from inspector.audit.snapshot import PICTURES, LayerRecord, Snapshot, places
+from inspector.audit.snapshot import PICTURES, LayerRecord, Snapshot, choose_places
 from inspector.audit.subject import Subject
 
 
@@ -88,4 +88,4 @@ class Recorder(Probe):
 
 def sample_places(layer: LayerOutput, digest: str) -> NDArray[np.float32]:
     """The values at the sampled places: float32 (PLACES, C)."""
-    return np.ascontiguousarray(layer.maps[:, places(layer.layer.name, digest, layer.maps.shape[1])].T)
+    return np.ascontiguousarray(layer.maps[:, choose_places(layer.layer.name, digest, layer.maps.shape[1])].T)

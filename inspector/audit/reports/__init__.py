@@ -19,7 +19,16 @@ File = str | os.PathLike[str] | None
 def write_reports(audit: Audit, *, junit: File = None, sarif: File = None, markdown: File = None) -> None:
     """Write the reports that have a file, and append the Markdown to $GITHUB_STEP_SUMMARY where that is set.
 
-    One that cannot be written does not keep the others back. Raises OutputError with the first, when all are through.
+    A report that cannot be written does not keep the others back.
+
+    Args:
+        audit: The result.
+        junit: The file for JUnit XML.
+        sarif: The file for SARIF 2.1.0.
+        markdown: The file for Markdown.
+
+    Raises:
+        OutputError: One could not be written; it tells the first of them, when all are through.
     """
     from inspector.files import write_text
 

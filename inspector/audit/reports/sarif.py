@@ -18,8 +18,8 @@ from inspector import __version__
 from inspector.audit.catalogue import known_checks
 from inspector.audit.registry import Check
 from inspector.audit.result import Audit, CheckResult, Finding, Where
-from inspector.audit.subject import relative
 from inspector.errors import one_line
+from inspector.text import finite, relative, without_surrogates
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 MAX_RESULTS = 5000
@@ -136,11 +136,11 @@ def _result(
     properties = {
         key: value
         for key, value in (
-            ("value", _number(finding.value)),
-            ("limit", _number(finding.limit)),
-            ("layer", _text(finding.where.layer)),
+            ("value", _finite(finding.value)),
+            ("limit", _finite(finding.limit)),
+            ("layer", _clean(finding.where.layer)),
             ("channel", finding.where.channel),
-            ("image", _text(finding.where.image)),
+            ("image", _clean(finding.where.image)),
         )
         if value is not None
     }
@@ -158,10 +158,9 @@ def _result(
     }
 
 
-def _text(text: str | None) -> str | None:
-    """Without lone surrogates, which a file name may hold and JSON may not."""
-    return None if text is None else text.encode("utf-8", "replace").decode("utf-8")
+def _clean(text: str | None) -> str | None:
+    return None if text is None else without_surrogates(text)
 
 
-def _number(value: float | None) -> float | None:
-    return value if value is not None and value == value and abs(value) != float("inf") else None
+def _finite(value: float | None) -> float | None:
+    return None if value is None else finite(value)

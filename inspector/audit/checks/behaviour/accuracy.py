@@ -13,6 +13,7 @@ from inspector.audit.subject import Subject
     title="Most pictures are recognised",
     limits={"min": Limit(0.6, "smallest share of the pictures whose top class is their own", low=0, high=1)},
     probes=(LabelledPredictions,),
+    remedy="See which classes are confused, and whether preprocess and labels in the file are those of the training.",
 )
 def accuracy(subject: Subject, limits: Limits, predictions: LabelledPredictions) -> Verdict:
     """Share of the labelled pictures whose most likely class is their own."""

@@ -13,6 +13,7 @@ from inspector.audit.subject import Subject
     title="Most pictures of every class are recognised",
     limits={"min": Limit(0.6, "smallest mean over the classes of the share recognised", low=0, high=1)},
     probes=(LabelledPredictions,),
+    remedy="Look at the classes that `class-recall` names; train with more of their pictures or with weights for them.",
 )
 def balanced_accuracy(subject: Subject, limits: Limits, predictions: LabelledPredictions) -> Verdict:
     """Mean over the classes of the share of their pictures that is recognised: a rare class counts as much."""

@@ -21,6 +21,7 @@ from inspector.audit.subject import Subject
         "min_pictures": Limit(30, "pictures below which it is not judged", kind="whole", low=1),
     },
     probes=(LabelledPredictions,),
+    remedy="Divide the scores by a temperature measured on pictures kept aside, or do not show the probabilities.",
 )
 def calibration(subject: Subject, limits: Limits, predictions: LabelledPredictions) -> Verdict:
     """Expected calibration error (Naeini 2015, Guo 2017): of pictures called 80 % sure, 80 % should be right."""

@@ -13,6 +13,7 @@ from inspector.audit.subject import Subject
     title="No class is left out",
     limits={"min": Limit(0.3, "smallest share of a class's pictures that must be recognised", low=0, high=1)},
     probes=(LabelledPredictions,),
+    remedy="Look at the class's pictures: wrong labels, too few of them, or two names exchanged are the usual causes.",
 )
 def class_recall(subject: Subject, limits: Limits, predictions: LabelledPredictions) -> Verdict:
     """Share of each class's pictures that is recognised; swapped labels show as two classes at zero."""

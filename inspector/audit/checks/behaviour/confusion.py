@@ -16,6 +16,7 @@ from inspector.audit.subject import Subject
     severity="warning",
     limits={"max": Limit(0.5, "largest share of a class's pictures that are taken for one other class", low=0, high=1)},
     probes=(LabelledPredictions,),
+    remedy="Look at pictures of both classes: join the classes, or train with more pictures that tell them apart.",
 )
 def confusion(subject: Subject, limits: Limits, predictions: LabelledPredictions) -> Verdict:
     """The pairs of classes that are confused most, and the whole table in the JSON document."""

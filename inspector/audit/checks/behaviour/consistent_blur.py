@@ -15,9 +15,12 @@ from inspector.audit.subject import Subject
     severity="warning",
     limits={
         "min": Limit(0.6, "smallest share of the pictures whose top class stays", low=0, high=1),
-        "radius": Limit(0.7, "deviation of the Gaussian, in pixels of the input", low=0.1, high=100, optional=False),
+        "radius": Limit(
+            0.7, "deviation of the Gaussian", unit="pixels of the input", low=0.1, high=100, optional=False
+        ),
     },
     probes=(Blur,),
+    remedy="Train with blurred pictures, or resize with the same filter as in the training.",
 )
 def consistent_blur(subject: Subject, limits: Limits, probe: Blur) -> Verdict:
     """A Gaussian blur of what the network sees."""

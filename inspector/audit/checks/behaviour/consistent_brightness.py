@@ -18,6 +18,7 @@ from inspector.audit.subject import Subject
         "share": Limit(0.15, "how much lighter or darker", low=0.01, high=1, optional=False),
     },
     probes=(Brightness,),
+    remedy="Train with pictures of other brightness; check mean and std of the preprocess.",
 )
 def consistent_brightness(subject: Subject, limits: Limits, probe: Brightness) -> Verdict:
     """Every pixel times 1 + share or 1 - share, at random."""

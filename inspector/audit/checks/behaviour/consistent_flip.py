@@ -17,6 +17,7 @@ from inspector.audit.subject import Subject
         "min": Limit(0.6, "smallest share of the pictures whose top class stays", low=0, high=1),
     },
     probes=(Flip,),
+    remedy="Train with flipped pictures. Turn the check off where left and right are different classes.",
 )
 def consistent_flip(subject: Subject, limits: Limits, probe: Flip) -> Verdict:
     """Left and right exchanged. Turn it off for classes that differ by their side."""

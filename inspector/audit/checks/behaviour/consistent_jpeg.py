@@ -18,6 +18,7 @@ from inspector.audit.subject import Subject
         "quality": Limit(50, "JPEG quality, 1 to 95", kind="whole", low=1, high=95),
     },
     probes=(Jpeg,),
+    remedy="Train with JPEG pictures of low quality, or store the pictures better.",
 )
 def consistent_jpeg(subject: Subject, limits: Limits, probe: Jpeg) -> Verdict:
     """Stored as a JPEG of low quality and opened again."""

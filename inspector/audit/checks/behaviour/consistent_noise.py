@@ -15,9 +15,10 @@ from inspector.audit.subject import Subject
     severity="warning",
     limits={
         "min": Limit(0.6, "smallest share of the pictures whose top class stays", low=0, high=1),
-        "sigma": Limit(4, "deviation of the noise, in levels of 0 to 255", low=0.1, high=255, optional=False),
+        "sigma": Limit(4, "deviation of the noise", unit="levels of 0 to 255", low=0.1, high=255, optional=False),
     },
     probes=(Noise,),
+    remedy="Train with noise, or with pictures of the camera that will be used.",
 )
 def consistent_noise(subject: Subject, limits: Limits, probe: Noise) -> Verdict:
     """Normal noise on every pixel of what the network sees."""

@@ -18,6 +18,7 @@ from inspector.audit.subject import Subject
         "pixels": Limit(1, "pixels to the right and down", kind="whole", low=1, high=1000),
     },
     probes=(Shift,),
+    remedy="Train with random crops; a blur before each stride keeps what a shift by one pixel changes.",
 )
 def consistent_shift(subject: Subject, limits: Limits, probe: Shift) -> Verdict:
     """What the network sees, moved right and down; the edge is repeated."""

@@ -29,6 +29,7 @@ _ATTEMPTS = 3
         "rounds": Limit(20, "runs of each, in turn", kind="whole", low=1, high=10_000),
     },
     needs=("classification",),
+    remedy="Compare the graphs: look for a layer that the runtime no longer fuses, a larger input, or a new operator.",
 )
 def latency(subject: Subject, limits: Limits) -> Verdict:
     """Median and 95th percentile of one picture's time, as ratios to a reference model run in turn with this one.

@@ -34,10 +34,11 @@ _SECONDS = 300
 @check(
     title="A prediction fits into memory",
     limits={
-        "max_mb": Limit(2000, "largest peak memory of a process that predicts, in MB (10^6 bytes)", low=0),
+        "max_mb": Limit(2000, "largest peak memory of a process that predicts", unit="MB (10^6 bytes)", low=0),
         "max_ratio": Limit(None, "largest ratio to the reference's", low=0),
     },
     needs=("linux", "classification"),
+    remedy="Use a smaller input or a smaller network, or weights of 8 or 16 bits (`inspector quantize`).",
 )
 def memory(subject: Subject, limits: Limits) -> Verdict:
     """Peak resident memory of a fresh process that opens the model and predicts, Python and onnxruntime included."""

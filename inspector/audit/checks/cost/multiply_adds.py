@@ -21,9 +21,10 @@ from inspector.model import Model
 @check(
     title="The arithmetic keeps to its budget",
     limits={
-        "max_millions": Limit(None, "most multiply-adds for one picture, in millions", low=0),
+        "max_millions": Limit(None, "most multiply-adds for one picture", unit="millions", low=0),
         "max_ratio": Limit(1.1, "largest ratio to the reference's", low=0),
     },
+    remedy="Use a smaller input or fewer channels, or raise the budget if the growth is meant.",
 )
 def multiply_adds(subject: Subject, limits: Limits) -> Verdict:
     """Multiply-adds of convolutions and matrix products for one picture, from the shapes in the graph."""

@@ -19,9 +19,10 @@ _WEIGHTS = frozenset({1, 2, 3, 4, 5, 10, 11, 16, 17, 18, 19, 20, 21, 22, 23})
 @check(
     title="The number of weights keeps to its budget",
     limits={
-        "max_millions": Limit(None, "most weights, in millions", low=0),
+        "max_millions": Limit(None, "most weights", unit="millions", low=0),
         "max_ratio": Limit(1.1, "largest ratio to the reference's", low=0),
     },
+    remedy="Use fewer channels or a smaller head, or raise the budget if the growth is meant.",
 )
 def parameters(subject: Subject, limits: Limits) -> Verdict:
     """Elements of all weight tensors, whatever their width; scales and zero points of quantisation left out."""

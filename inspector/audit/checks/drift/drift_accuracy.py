@@ -19,6 +19,7 @@ from inspector.audit.subject import Subject
         ),
     },
     probes=(Comparison, LabelledPredictions),
+    remedy="See in `drift-agreement` which pictures changed, and do not ship before you know why.",
 )
 def drift_accuracy(subject: Subject, limits: Limits, drift: Comparison, predictions: LabelledPredictions) -> Verdict:
     """Accuracy of the reference less that of the model, on the same pictures with the same labels; of a snapshot by

@@ -20,6 +20,7 @@ from inspector.audit.subject import Subject
     probes=(Comparison,),
     needs=("classification",),
     asked_by="reference",
+    remedy="Look at the pictures that are listed; where the new answers are right, save a new snapshot.",
 )
 def drift_agreement(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
     """Share of the pictures on which both give the same top class, compared by name; the others are listed."""

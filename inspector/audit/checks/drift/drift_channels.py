@@ -17,14 +17,19 @@ from inspector.audit.subject import Subject
     severity="warning",
     limits={
         "min_db": Limit(
-            20, "smallest signal-to-noise ratio of a channel with at least 1 % of its layer's mean power, in dB"
+            20, "smallest signal-to-noise ratio of a channel with at least 1 % of its layer's mean power", unit="dB"
         ),
-        "min_db_quantised": Limit(-3, "the same where one of the two computes with integers, or both"),
+        "min_db_quantised": Limit(
+            -3,
+            "smallest signal-to-noise ratio of a channel where one of the two computes with integers, or both",
+            unit="dB",
+        ),
         "min_pictures": Limit(
             5, "pictures in common below which nothing is compared; fewer where fewer are given", kind="whole", low=1
         ),
     },
     probes=(Comparison,),
+    remedy="After a quantization, give the layer a scale for each channel, or keep it in float (`--keep LAYER`).",
 )
 def drift_channels(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
     """The same ratio for every channel by itself: a layer may be near as a whole while one of its channels is lost."""

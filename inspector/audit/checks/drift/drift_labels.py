@@ -10,7 +10,11 @@ from inspector.audit.subject import Subject
 from inspector.errors import listing
 
 
-@check(title="The labels are the reference's", needs=("reference",))
+@check(
+    title="The labels are the reference's",
+    needs=("reference",),
+    remedy="Write the right labels with `inspector annotate --labels`, or save a new snapshot if the change is meant.",
+)
 def drift_labels(subject: Subject, limits: Limits) -> Verdict:
     """Every index has the name that it has in the reference; swapped names show here without a single picture."""
     before, after = reference_labels(subject), subject.model.labels

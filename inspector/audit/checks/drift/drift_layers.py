@@ -14,8 +14,12 @@ from inspector.errors import listing
 @check(
     title="Every layer gives what the reference gives",
     limits={
-        "min_db": Limit(30, "smallest signal-to-noise ratio of a layer, in dB"),
-        "min_db_quantised": Limit(7, "the same where one of the two computes with integers, or both"),
+        "min_db": Limit(30, "smallest signal-to-noise ratio of a layer", unit="dB"),
+        "min_db_quantised": Limit(
+            7,
+            "smallest signal-to-noise ratio of a layer where one of the two computes with integers, or both",
+            unit="dB",
+        ),
         "missing": Limit(0, "layers that may be in only one of the two", kind="whole", low=0, optional=True),
         "min_pictures": Limit(
             5, "pictures in common below which nothing is compared; fewer where fewer are given", kind="whole", low=1
@@ -23,6 +27,7 @@ from inspector.errors import listing
     },
     probes=(Comparison,),
     asked_by="reference",
+    remedy="Begin with the first layer that is named. After a quantization, keep it in float (`--keep LAYER`).",
 )
 def drift_layers(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
     """10 log10(sum a^2 / sum (a - b)^2) over the pictures, a the reference's values and b the model's, by layer."""

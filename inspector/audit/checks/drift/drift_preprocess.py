@@ -9,7 +9,11 @@ from inspector.audit.result import Finding, Verdict
 from inspector.audit.subject import Subject
 
 
-@check(title="The preprocess is the reference's", needs=("reference",))
+@check(
+    title="The preprocess is the reference's",
+    needs=("reference",),
+    remedy="Write the preprocess of the training with `inspector annotate --preprocess`.",
+)
 def drift_preprocess(subject: Subject, limits: Limits) -> Verdict:
     """Size, resize, colour order, scale, mean and std in the metadata are those of the reference."""
     before = reference_preprocess(subject)

@@ -14,9 +14,12 @@ from inspector.audit.subject import Subject
 @check(
     title="The layers' values lie where the snapshot's lay",
     severity="warning",
-    limits={"max": Limit(0.5, "largest median shift of a layer's channel means, in deviations of the snapshot", low=0)},
+    limits={
+        "max": Limit(0.5, "largest median shift of a layer's channel means", unit="deviations of the snapshot", low=0)
+    },
     probes=(Comparison,),
     needs=("snapshot",),
+    remedy="See whether the pictures changed (camera, light, crop) or the model; compare on the snapshot's pictures.",
 )
 def drift_statistics(subject: Subject, limits: Limits, drift: Comparison) -> Verdict:
     """Median over a layer's channels of |mean - mean of the snapshot| / deviation of the snapshot.

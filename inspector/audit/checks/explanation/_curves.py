@@ -9,7 +9,7 @@ from inspector.audit.probes.maps import Deletion, Insertion
 from inspector.audit.result import Finding, Verdict, Where, at_least
 
 LIMITS = {
-    "min": Limit(0.0, "smallest mean advantage over random maps, in area under the curve", low=-1, high=1),
+    "min": Limit(0.0, "smallest mean advantage over random maps", unit="area under the curve", low=-1, high=1),
     "steps": Limit(8, "steps of the curve", kind="whole", low=1, high=10_000),
     "random": Limit(
         1,

@@ -15,6 +15,7 @@ from inspector.audit.subject import Subject
     severity="warning",
     limits=LIMITS,
     probes=(Deletion,),
+    remedy="Do not show these maps as an explanation; try another method or layer (`inspector cam --method`).",
 )
 def cam_deletion(subject: Subject, limits: Limits, curves: Deletion) -> Verdict:
     """Petsiuk 2018 (arXiv:1806.07421): the area under the class's probability while pixels are removed in the map's

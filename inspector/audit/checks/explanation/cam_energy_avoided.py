@@ -23,6 +23,7 @@ from inspector.audit.subject import Subject
     },
     probes=(Avoided,),
     asked_by="avoid",
+    remedy="Look at the maps of the listed pictures; train with the mark removed, covered, or put on all classes.",
 )
 def cam_energy_avoided(subject: Subject, limits: Limits, avoided: Avoided) -> Verdict:
     """Share of the class activation map in the region that regions.avoid names, such as a watermark, divided by the

@@ -16,6 +16,7 @@ from inspector.audit.subject import Subject
     limits={"min": Limit(0.3, "smallest mean share of the map inside the object", low=0, high=1)},
     probes=(Inside,),
     asked_by="object",
+    remedy="Look at the maps of the pictures that are listed: the network may use the background.",
 )
 def cam_energy_inside(subject: Subject, limits: Limits, inside: Inside) -> Verdict:
     """Share of the class activation map that lies in the mask, the boxes or the box (Score-CAM 2020, section 4.3)."""

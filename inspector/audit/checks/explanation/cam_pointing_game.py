@@ -17,6 +17,7 @@ from inspector.audit.subject import Subject
     },
     probes=(Inside,),
     asked_by="object",
+    remedy="Look at the maps of the pictures that are listed: the network may use the background.",
 )
 def cam_pointing_game(subject: Subject, limits: Limits, inside: Inside) -> Verdict:
     """Share of the pictures whose map is highest inside the object (Zhang 2016, arXiv:1608.00507)."""

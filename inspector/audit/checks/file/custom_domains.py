@@ -14,6 +14,7 @@ from inspector.audit.subject import Subject
     title="No operators of custom domains",
     severity="warning",
     limits={"allowed": Limit([], 'domains that are allowed, such as ["com.microsoft"]')},
+    remedy="Export without the operators that are listed, or allow their domain where every runtime of yours has it.",
 )
 def custom_domains(subject: Subject, limits: Limits) -> Verdict:
     """Operators outside the ONNX domains run only where the runtime that has them runs."""

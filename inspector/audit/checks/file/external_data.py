@@ -12,6 +12,7 @@ from inspector.errors import listing
 @check(
     title="External data is safe",
     limits={"allowed": Limit(True, "whether weights may lie in files beside the model")},
+    remedy="Save the model as one file: `onnx.save(onnx.load(FILE), OTHER)`.",
 )
 def external_data(subject: Subject, limits: Limits) -> Verdict:
     """Weights outside the file lie beside it as plain files: no path out of the folder, no link, nothing missing.

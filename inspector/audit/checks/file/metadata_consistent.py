@@ -15,7 +15,10 @@ from inspector.layers import find_layer
 from inspector.metadata import KEY, Metadata, read_metadata
 
 
-@check(title="The metadata fits the graph")
+@check(
+    title="The metadata fits the graph",
+    remedy="Write the metadata again with `inspector annotate`, from what the graph really has.",
+)
 def metadata_consistent(subject: Subject, limits: Limits) -> Verdict:
     """Labels, layers, sizes and names in the metadata are those of the graph, and the preprocess makes sense."""
     if KEY not in subject.graph.metadata:

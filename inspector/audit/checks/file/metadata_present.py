@@ -17,6 +17,7 @@ from inspector.metadata import read_metadata
         "labels": Limit(True, "whether it must name its classes"),
         "layers": Limit(False, "whether it must name its layers"),
     },
+    remedy="Write what is missing with `inspector annotate --preprocess FILE --labels FILE`.",
 )
 def metadata_present(subject: Subject, limits: Limits) -> Verdict:
     """Without a preprocess and labels in the file, whoever runs it has to guess them."""

@@ -8,7 +8,7 @@ from inspector.audit.result import Verdict
 from inspector.audit.subject import Subject
 
 
-@check(title="The file opens")
+@check(title="The file opens", remedy="The message says what is wrong; export the model again.")
 def opens(subject: Subject, limits: Limits) -> Verdict:
     """The file is an ONNX model that is whole, safe to open, and takes one picture."""
     nodes, layers = len(subject.graph.nodes), len(subject.model.layers)

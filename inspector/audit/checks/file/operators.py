@@ -14,7 +14,9 @@ from inspector.errors import listing
 _SPECIFIED = ("", "ai.onnx", "ai.onnx.ml")
 
 
-@check(title="All operators are known")
+@check(
+    title="All operators are known", remedy="Export again with an operator set that has them, or with a newer exporter."
+)
 def operators(subject: Subject, limits: Limits) -> Verdict:
     """Every operator of an ONNX domain exists in the version that the file names, and none is deprecated there."""
     import onnx

@@ -14,6 +14,7 @@ from inspector.audit.subject import Subject
         "min": Limit(7, "oldest operator set", kind="whole", low=0, optional=True),
         "max": Limit(None, "newest operator set; none: the newest that the installed onnx knows", kind="whole", low=1),
     },
+    remedy="Export again with `--opset N`, or convert the file with `onnx.version_converter`.",
 )
 def opset(subject: Subject, limits: Limits) -> Verdict:
     """The version of the default operator set is between the oldest and the newest that is known."""

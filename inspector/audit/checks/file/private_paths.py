@@ -13,7 +13,11 @@ from inspector.audit.subject import Subject
 _PATH = re.compile(r"""(?:/home/|/Users/|/root/|/mnt/|/tmp/|[A-Za-z]:\\+Users\\)[^\s"':,;]{1,120}""")
 
 
-@check(title="The file does not tell where it was made", severity="warning")
+@check(
+    title="The file does not tell where it was made",
+    severity="warning",
+    remedy="Export with `inspector export`, which leaves no path, or clear `doc_string` and `metadata_props`.",
+)
 def private_paths(subject: Subject, limits: Limits) -> Verdict:
     """No path of the exporting machine is left in metadata and comments; torch's exporter writes its stack there."""
     found: dict[str, int] = {}

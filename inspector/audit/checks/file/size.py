@@ -10,7 +10,8 @@ from inspector.audit.subject import Subject
 
 @check(
     title="The file keeps to its size",
-    limits={"max_mb": Limit(600, "largest size in MB (10^6 bytes), external data included", low=0)},
+    limits={"max_mb": Limit(600, "largest size, external data included", unit="MB (10^6 bytes)", low=0)},
+    remedy="Remove unused and repeated weights, or quantize the model (`inspector quantize`).",
 )
 def size(subject: Subject, limits: Limits) -> Verdict:
     """The model with its external data is no larger than the budget."""

@@ -12,7 +12,10 @@ from inspector.audit.subject import Subject
 from inspector.graph import attributes, operator_of
 
 
-@check(title="Nothing is left of the training")
+@check(
+    title="Nothing is left of the training",
+    remedy="Call `model.eval()` before the export, and export with `training=TrainingMode.EVAL`.",
+)
 def training_mode(subject: Subject, limits: Limits) -> Verdict:
     """No dropout at work, no batch norm on batch statistics, no random numbers, no operators of training."""
     graph = subject.graph

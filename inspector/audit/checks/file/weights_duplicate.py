@@ -18,7 +18,8 @@ _SMALL = 1024
 @check(
     title="No weights are there twice",
     severity="warning",
-    limits={"max_kb": Limit(64, "weights that may repeat others, in KB (10^3 bytes)", low=0)},
+    limits={"max_kb": Limit(64, "weights that may repeat others", unit="KB (10^3 bytes)", low=0)},
+    remedy="Share the tensor in the graph, or see whether the layer was ever trained.",
 )
 def weights_duplicate(subject: Subject, limits: Limits) -> Verdict:
     """Equal tensors above 1 KiB: a layer copied instead of shared, or one whose training never began."""

@@ -13,7 +13,10 @@ from inspector.audit.subject import Subject
 _FLOATS = frozenset({1, 10, 11, 16})
 
 
-@check(title="All weights are finite")
+@check(
+    title="All weights are finite",
+    remedy="Train again from the last checkpoint that is finite, with a lower learning rate or clipped gradients.",
+)
 def weights_finite(subject: Subject, limits: Limits) -> Verdict:
     """No weight is NaN or infinite: one is enough to spoil every answer."""
     graph = subject.graph

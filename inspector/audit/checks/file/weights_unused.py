@@ -12,7 +12,8 @@ from inspector.audit.subject import Subject
 @check(
     title="All weights are used",
     severity="warning",
-    limits={"max_kb": Limit(16, "weights that may be unused, in KB (10^3 bytes)", low=0)},
+    limits={"max_kb": Limit(16, "weights that may be unused", unit="KB (10^3 bytes)", low=0)},
+    remedy="Remove them, for instance with onnxsim, or export again; see whether a head was cut off on purpose.",
 )
 def weights_unused(subject: Subject, limits: Limits) -> Verdict:
     """Weights that no output depends on cost space and tell of something that was cut off."""

@@ -14,6 +14,7 @@ from inspector.audit.subject import Subject
 @check(
     title="No layer has many filters of zeros",
     limits={"max": Limit(0.1, "largest share of a layer's filters that may be all zeros", low=0, high=1)},
+    remedy="Finish the pruning by removing the filters, or export again if nothing was pruned.",
 )
 def zero_filters(subject: Subject, limits: Limits) -> Verdict:
     """A filter whose weights are all zero sees nothing: pruning that was not finished, or a file that was damaged."""

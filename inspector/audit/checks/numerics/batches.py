@@ -14,10 +14,11 @@ from inspector.compare import LIMIT_DB, signal_to_noise
 @check(
     title="A batch of N equals N batches of one",
     limits={
-        "min_db": Limit(60, "smallest signal-to-noise ratio of the scores, in dB"),
+        "min_db": Limit(60, "smallest signal-to-noise ratio of the scores", unit="dB"),
         "size": Limit(3, "pictures in the batch", kind="whole", low=2, high=1024),
     },
     needs=("batches", "classification"),
+    remedy="Begin with the layer that is named: a reshape with a fixed batch, or a norm over it, mixes the pictures.",
 )
 def batches(subject: Subject, limits: Limits) -> Verdict:
     """The scores of pictures run together equal those of each run alone."""

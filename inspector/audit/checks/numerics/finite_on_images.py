@@ -9,7 +9,11 @@ from inspector.audit.result import Finding, Verdict, Where
 from inspector.audit.subject import Subject
 
 
-@check(title="No NaN or infinity on the pictures", probes=(Ranges,))
+@check(
+    title="No NaN or infinity on the pictures",
+    probes=(Ranges,),
+    remedy="Look at the layer that is named, with the picture that is named; half precision overflows beyond 65,504.",
+)
 def finite_on_images(subject: Subject, limits: Limits, ranges: Ranges) -> Verdict:
     """Neither a layer nor the scores have a value that is NaN or infinite on any picture."""
     findings = tuple(

@@ -10,7 +10,10 @@ from inspector.audit.result import Finding, NotChecked, Verdict, Where
 from inspector.audit.subject import Subject
 
 
-@check(title="No NaN or infinity on black, white and noise")
+@check(
+    title="No NaN or infinity on black, white and noise",
+    remedy="Look at the layer that is named: a division by a deviation of zero, a logarithm of zero, or an overflow.",
+)
 def finite_on_plain(subject: Subject, limits: Limits) -> Verdict:
     """Neither a layer nor the scores have a value that is NaN or infinite on a black, a white and a noise picture."""
     model = subject.model

@@ -16,13 +16,14 @@ from inspector.runtime import Sessions
 @check(
     title="Optimised and plain runtime agree",
     limits={
-        "min_db": Limit(60, "smallest signal-to-noise ratio of a layer, in dB"),
+        "min_db": Limit(60, "smallest signal-to-noise ratio of a layer", unit="dB"),
         "min_db_quantised": Limit(
-            15, "the same for a network with integer arithmetic, where kernels round differently"
+            15, "smallest ratio for a network with integer arithmetic, where kernels round differently", unit="dB"
         ),
-        "min_db_half": Limit(40, "the same for a network in half precision"),
+        "min_db_half": Limit(40, "smallest ratio for a network in half precision", unit="dB"),
         "pictures": Limit(2, "pictures compared", kind="whole", low=1),
     },
+    remedy="Report the layer to onnxruntime, and run with its optimisations turned off until it is repaired.",
 )
 def optimised(subject: Subject, limits: Limits) -> Verdict:
     """Every layer and the scores agree between onnxruntime with all its optimisations and with none."""

@@ -13,6 +13,7 @@ from inspector.audit.subject import Subject
     title="All pictures can be read",
     limits={"max": Limit(0, "largest share of the pictures that may be unreadable", low=0, high=1)},
     probes=(Reader,),
+    remedy="Repair or remove the files that are listed.",
 )
 def pictures_readable(subject: Subject, limits: Limits, reader: Reader) -> Verdict:
     """A picture that cannot be read is one that nothing was checked on."""

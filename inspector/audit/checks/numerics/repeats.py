@@ -10,7 +10,10 @@ from inspector.audit.result import Finding, NotChecked, Verdict, Where
 from inspector.audit.subject import Subject
 
 
-@check(title="The same picture gets the same answer")
+@check(
+    title="The same picture gets the same answer",
+    remedy="Look at the first layer that is named: a random operator, dropout at work, or sums in any order.",
+)
 def repeats(subject: Subject, limits: Limits) -> Verdict:
     """Two runs on one picture give the same values to the last bit, in every layer: nothing in the graph is random."""
     model = subject.model

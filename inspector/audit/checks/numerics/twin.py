@@ -14,9 +14,12 @@ from inspector.compare import TOLERANCE
     title="The torch twin agrees with the runtime",
     limits={
         "max": Limit(TOLERANCE, "largest difference in a layer, as a share of its largest value", low=0),
-        "max_half": Limit(0.1, "the same for a network in half precision, which the twin computes in single", low=0),
+        "max_half": Limit(
+            0.1, "largest difference for a network in half precision, which the twin computes in single", low=0
+        ),
     },
     needs=("torch",),
+    remedy="Report the operator before the layer that is named; until then take maps of methods that need no gradient.",
 )
 def twin(subject: Subject, limits: Limits) -> Verdict:
     """Needs torch. Gradients (Grad-CAM, filters) come from the twin: they are the model's only where it agrees."""

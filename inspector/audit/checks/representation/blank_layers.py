@@ -9,7 +9,11 @@ from inspector.audit.result import Finding, Verdict
 from inspector.audit.subject import Subject
 
 
-@check(title="No layer is blank", probes=(Ranges,))
+@check(
+    title="No layer is blank",
+    probes=(Ranges,),
+    remedy="Look at weights and norm before the layer that is named; pixels scaled wrongly by 255 do this too.",
+)
 def blank_layers(subject: Subject, limits: Limits, ranges: Ranges) -> Verdict:
     """No layer is constant in all of its channels on any picture: nothing of the picture would pass through it."""
     findings = tuple(Finding(f"layer {w.layer} is blank on {w.image}", where=w) for w in ranges.blank)

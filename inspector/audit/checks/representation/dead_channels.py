@@ -14,11 +14,12 @@ from inspector.audit.subject import Subject
     limits={
         "max": Limit(0.2, "largest share of a layer's channels that may be constant on every picture", low=0, high=1),
         "max_silent": Limit(
-            0.7, "the same behind an activation, where a channel may wait for what no picture shows", low=0, high=1
+            0.7, "largest share behind an activation, where a channel may wait for what no picture shows", low=0, high=1
         ),
         "min_pictures": Limit(8, "pictures below which a channel cannot be called dead", kind="whole", low=1),
     },
     probes=(Ranges,),
+    remedy="Remove the channels, or train again with a lower learning rate; see whether the pictures are varied.",
 )
 def dead_channels(subject: Subject, limits: Limits, ranges: Ranges) -> Verdict:
     """A dead channel's map is constant on every picture of the set: it costs time and says nothing.

@@ -28,6 +28,7 @@ _VARIED = 16
         ),
     },
     probes=(Samples,),
+    remedy="Remove the channels that repeat others, or use a narrower layer.",
 )
 def duplicate_channels(subject: Subject, limits: Limits, samples: Samples) -> Verdict:
     """Channels whose values go up and down together over the pictures; a share of them could be removed."""

@@ -13,6 +13,7 @@ from inspector.audit.subject import Subject
     title="No activation layer is saturated",
     limits={"max": Limit(0.3, "largest share of a layer within 1 % of its upper bound", low=0, high=1)},
     probes=(Saturation,),
+    remedy="Check the preprocess; train with weight decay, a norm before the activation, or a smaller learning rate.",
 )
 def saturated(subject: Subject, limits: Limits, saturation: Saturation) -> Verdict:
     """The share of values at the upper bound of ReLU6, sigmoid or tanh: what stands there tells nothing apart."""

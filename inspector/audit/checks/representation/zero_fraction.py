@@ -13,6 +13,7 @@ from inspector.audit.subject import Subject
     title="No activation layer is almost all zeros",
     limits={"max": Limit(0.97, "largest share of zeros in an activation layer", low=0, high=1)},
     probes=(Zeros,),
+    remedy="Lower the learning rate or the biases, or use an activation that is not zero for negative values.",
 )
 def zero_fraction(subject: Subject, limits: Limits, zeros: Zeros) -> Verdict:
     """The share of exact zeros behind each activation, by depth: it grows with depth, but some must be left."""
