@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 ModelSource: TypeAlias = "str | os.PathLike[str] | AnyModel"
 """What is taken for a model: the path of an .onnx file, or a model that is open."""
 
+Warn = Callable[[str], None]
+"""Called with a line where something is noteworthy but not wrong."""
+
+Progress = Callable[[int, int], None]
+"""Called with how much is done, and how much there is."""
+
 
 def to_model(
     model: ModelSource,

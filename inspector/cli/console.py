@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isfinite
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from inspector import __version__
+from inspector.api.pictures import Done, Skipped, none_worked, walk
+from inspector.api.pictures import Picture as Picture
 from inspector.cli.streams import StdoutLost, silence, tell
-from inspector.errors import (
-    ClassNotFound,
-    ImageError,
-    InspectorError,
-    LayerNotFound,
-    MissingExtra,
-    OutputError,
-    UsageError,
-    one_line,
-)
+from inspector.errors import ImageError, InspectorError, one_line
 from inspector.text import relative as relative
 from inspector.text import to_json
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from inspector.layers import Layer
     from inspector.model import Model, Prediction
 
@@ -61,28 +54,6 @@ class Interrupted(InspectorError):
     """Ctrl-C, as a document tells it."""
 
     kind = "interrupted"
-
-
-_FATAL = (UsageError, OutputError, LayerNotFound, ClassNotFound, MissingExtra)
-"""Errors that the next picture would meet again; any other that a picture causes is that picture's own."""
-
-
-@dataclass
-class Picture:
-    """One picture that was asked for. path: as it is shown. source: what open_image takes."""
-
-    path: str
-    source: Path | bytes
-
-    @property
-    def name(self) -> str:
-        """What it is called in titles."""
-        return "the picture on stdin" if self.path == "-" else Path(self.path).name
-
-    @property
-    def stem(self) -> str:
-        """A name for files made from it."""
-        return "stdin" if self.path == "-" else Path(self.path).stem
 
 
 @dataclass
@@ -159,62 +130,15 @@ class Console:
         or that the network does not take, is reported, skipped and listed under `skipped`; when none worked, that is
         the error. Whatever else ends the loop, the document is closed and holds the error.
         """
-        skipped: list[dict[str, str]] = []
-        done = 0
-        problem: InspectorError | None = None
-        waiting: list[str] = []  # a lone bad picture is told as the error that ends the command, and not twice
+        stream = _Stream(self, self.head(model, **more), show)
         try:
-            for picture in self._progress(find_pictures(images)):
-                try:
-                    if isinstance(picture, ImageError):
-                        raise picture
-                    entry = handle(picture)
-                except _FATAL:
-                    raise
-                except InspectorError as error:
-                    problem = problem or error
-                    shown = picture.path if isinstance(picture, Picture) else ""
-                    skipped.append({"path": shown, "error": error.message})
-                    waiting.append(f"skipped: {error}")
-                    if done or len(waiting) > 1:
-                        waiting = self._tell(waiting)
-                    continue
-                if self.json:
-                    # The head waits for the first entry: should none work, the error is the document.
-                    print(f'{to_json(self.head(model, **more))[:-1]}, "images": [' if not done else ",", end="")
-                    print(to_json(entry), end="")
-                else:
-                    print(show(entry))
-                done += 1
-                waiting = self._tell(waiting)
+            for step in walk(self._progress(find_pictures(images)), handle):
+                stream.take(step)
         except (BrokenPipeError, StdoutLost):  # nobody reads the document any more
             raise
         except (Exception, KeyboardInterrupt) as error:
-            self._tell(waiting)
-            if not (self.json and done):
-                raise
-            print(f"], {to_json({'skipped': skipped, **error_fields(as_error(error))})[1:]}", flush=True)
-            if isinstance(error, KeyboardInterrupt):
-                tell("inspector: interrupted")
-                raise Stopped(130) from error
-            if wants_traceback(error):
-                raise
-            raise Stopped(2) from error
-        if not done:
-            problem = problem or ImageError("no pictures were given")
-            if len(skipped) > 1:
-                verb = "read" if isinstance(problem, ImageError) else "used"
-                raise type(problem)(f"none of {len(skipped)} pictures could be {verb}; the first: {problem}")
-            raise problem
-        if self.json:
-            print(f"], {to_json({'skipped': skipped})[1:]}")
-        elif skipped:
-            self.note(f"{done} pictures done, {len(skipped)} skipped")
-
-    def _tell(self, lines: list[str]) -> list[str]:
-        for line in lines:
-            self.warn(line)
-        return []
+            stream.fail(error)
+        stream.close()
 
     def _progress(self, pictures: Iterator[Picture | ImageError]) -> Iterator[Picture | ImageError]:
         """The same pictures with a bar on stderr, where there are several and somebody watches."""
@@ -228,66 +152,131 @@ class Console:
                 advance()
 
 
-def _print(text: str) -> None:
-    """On stdout. A reader that left does not keep a command from its end and its exit code."""
-    try:
-        print(text)
-    except BrokenPipeError:
-        silence(sys.stdout)
+@dataclass
+class _Stream:
+    """Entries of a document, or lines for people, given out as they come."""
+
+    console: Console
+    head: Mapping[str, Any]
+    show: Callable[[Mapping[str, Any]], str]
+    done: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    told: int = 0
+
+    def take(self, step: Done[Mapping[str, Any]] | Skipped) -> None:
+        """The next entry, or a picture that is skipped."""
+        if isinstance(step, Skipped):
+            self.skipped.append(step)
+            # A lone bad picture is told as the error that ends the command, and not twice.
+            if self.done or len(self.skipped) > 1:
+                self._tell()
+            return
+        if self.console.json:
+            # The head waits for the first entry: should none work, the error is the document.
+            print(f'{to_json(self.head)[:-1]}, "images": [' if not self.done else ",", end="")
+            print(to_json(step.result), end="")
+        else:
+            print(self.show(step.result))
+        self.done += 1
+        self._tell()
+
+    def close(self) -> None:
+        """The end of the document. Raises the error of the first picture where none worked."""
+        if not self.done:
+            raise none_worked(self.skipped)
+        if self.console.json:
+            print(f"], {to_json(self._skipped())[1:]}")
+        elif self.skipped:
+            self.console.note(f"{self.done} pictures done, {len(self.skipped)} skipped")
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """The end of the document with an error that nothing comes after."""
+        self._tell()
+        if not (self.console.json and self.done):
+            raise error
+        print(f"], {to_json({**self._skipped(), **error_fields(as_error(error))})[1:]}", flush=True)
+        if isinstance(error, KeyboardInterrupt):
+            tell("inspector: interrupted")
+            raise Stopped(130) from error
+        if wants_traceback(error):
+            raise error
+        raise Stopped(2) from error
+
+    def _skipped(self) -> dict[str, Any]:
+        return {"skipped": [{"path": one.path, "error": one.error.message} for one in self.skipped]}
+
+    def _tell(self) -> None:
+        for one in self.skipped[self.told :]:
+            self.console.warn(f"skipped: {one.error}")
+        self.told = len(self.skipped)
 
 
 @contextmanager
-def progress(total: int, what: str, quiet: bool = False) -> Iterator[Callable[[], None]]:
-    """A progress bar with time left on stderr; the value is called after each step. Silent where nobody watches."""
-    if quiet or total < 2 or not sys.stderr.isatty():
-        yield lambda: None
+def progress_bar(what: str, quiet: bool = False) -> Iterator[Callable[..., None]]:
+    """A progress bar with time left on stderr, the one of all commands. Silent where nobody watches.
+
+    Args:
+        what: What is being done.
+        quiet: Show nothing.
+
+    Yields:
+        A function that takes how much is done and how much there is, and a third value where it is something else
+        that is being done now.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total, about="": None
         return
     from rich.console import Console as RichConsole
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+
+        def move(done: int, total: int, about: str = "") -> None:
+            if total < 2:
+                return
+            name = about or what
+            if name not in tasks:
+                for task in tasks.values():
+                    bar.update(task, visible=False)
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done, total=total, visible=True)
+
+        yield move
+
+
+@contextmanager
+def progress(total: int, what: str, quiet: bool = False) -> Iterator[Callable[[], None]]:
+    """The same bar for a number of steps that is known; the value is called after each step."""
+    done = 0
+    with progress_bar(what, quiet or total < 2) as move:
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            move(done, total)
+
+        yield advance
 
 
 def find_pictures(images: Sequence[str]) -> Iterator[Picture | ImageError]:
-    """The pictures that arguments name: files as they are, folders searched, `-` read from stdin.
-
-    An empty folder is given as the ImageError that it is, so that the others still get their turn.
-    """
-    from inspector.image import find_images, read_limited, read_picture
+    """The pictures that arguments name: files as they are, folders searched, `-` read from stdin."""
+    from inspector.api.pictures import find_pictures as find
+    from inspector.image import read_limited
 
     for given in images:
-        if given == "-":
-            try:
-                yield Picture("-", read_limited(sys.stdin.buffer))
-            except OSError as error:
-                yield ImageError(f"stdin cannot be read: {error.strerror or error}", "give a picture to it, or a path")
-        elif os.path.isdir(given):  # noqa: PTH112  a Path of "" would be the current folder
-            found = find_images(Path(given))
-            yield from (Picture(relative(path), path) for path in found)
-            if not found:
-                yield ImageError(f"the folder {given} holds no pictures", "known: JPEG, PNG, WebP, BMP, TIFF")
-        elif _is_pipe(given):
-            # A pipe, as of <(command), can be read only once.
-            try:
-                yield Picture(given, read_picture(given))
-            except ImageError as error:
-                yield error
-        else:
-            yield Picture(relative(Path(given)), Path(given))
-
-
-def _is_pipe(given: str) -> bool:
-    try:
-        return stat.S_ISFIFO(os.stat(given).st_mode)  # noqa: PTH116
-    except (OSError, ValueError):
-        return False
+        if given != "-":
+            yield from find(given)
+            continue
+        try:
+            yield Picture("-", read_limited(sys.stdin.buffer))
+        except OSError as error:
+            yield ImageError(f"stdin cannot be read: {error.strerror or error}", "give a picture to it, or a path")
 
 
 def error_fields(error: InspectorError) -> dict[str, Any]:
-    """The `error` key of a document."""
+    """`error` of a document."""
     return {"error": {"kind": error.kind, "message": error.message, "hint": error.hint}}
 
 

@@ -1,0 +1,255 @@
+"""What a model makes of pictures, as files: sheets of activations, and maps of the evidence for a class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inspector.api.arguments import (
+    ModelSource,
+    Progress,
+    Warn,
+    check_text,
+    check_texts,
+    check_whole,
+    to_model,
+)
+from inspector.api.pictures import Picture, Pictures, Results, collect, find_pictures, walk
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from inspector.api.model import Model
+    from inspector.cam import CamResult
+    from inspector.layers import LayerNames
+    from inspector.pages.gallery import Gallery
+    from inspector.pages.overlays import DrawnMap
+
+
+@dataclass(frozen=True)
+class ActivationOptions:
+    """How activations are drawn; see :func:`draw_activations`."""
+
+    layers: LayerNames | None = None
+    channel: int | None = None
+    scale: str = "channel"
+    colormap: str = "viridis"
+    size: int = 448
+    save_arrays: bool = False
+
+
+class ActivationRun:
+    """Draws the activations of picture after picture; at the end of the block it writes a page that leads to all.
+
+    Attributes:
+        index: That page; None while there is none, and for a single picture.
+    """
+
+    def __init__(self, model: Model, out: str | os.PathLike[str], options: ActivationOptions) -> None:
+        self.model = model
+        self.out = Path(out)
+        self.options = options
+        self.index: Path | None = None
+        self._chosen = None if options.layers is None else model.choose_layers(options.layers)
+        self._taken: set[str] = set()
+        self._done: list[tuple[str, Gallery]] = []
+
+    def draw(self, picture: Picture) -> Gallery:
+        """Draw one picture into a folder of its own."""
+        from inspector.files import safe_name
+        from inspector.pages.gallery import draw_gallery
+
+        x = self.options
+        drawn = draw_gallery(
+            self.model, picture.source, self.out / safe_name(picture.stem, self._taken), name=picture.name,
+            layers=self._chosen, channel=x.channel, scale=x.scale, colormap=x.colormap, size=x.size,
+            save_arrays=x.save_arrays,
+        )  # fmt: skip
+        self._done.append((picture.name, drawn))
+        return drawn
+
+    def __enter__(self) -> ActivationRun:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # One page for all of them, also for those that were done when something ended the run.
+        if len(self._done) < 2:
+            return
+        from inspector.pages.overview import IndexEntry, write_index
+
+        entries = [
+            IndexEntry(name, f"{x.folder.name}/index.html", f"{x.folder.name}/picture.png",
+                       [(p.label, p.probability) for p in x.top])
+            for name, x in self._done
+        ]  # fmt: skip
+        self.index = write_index(self.out, model=self.model.path.name, entries=entries)
+
+
+# Wide: the options of `inspector activations`.
+def draw_activations(
+    model: ModelSource,
+    images: Pictures,
+    out: str | os.PathLike[str] = "inspector-out",
+    *,
+    layers: LayerNames | None = None,
+    channel: int | None = None,
+    scale: str = "channel",
+    colormap: str = "viridis",
+    size: int = 448,
+    save_arrays: bool = False,
+    provider: str = "auto",
+    threads: int | None = None,
+    warn: Warn | None = None,
+    on_progress: Progress | None = None,
+) -> Results[Gallery]:
+    """Draw the activations of every layer and channel, with statistics and a page to open first.
+
+    `Model.activations` gives the values themselves.
+
+    Args:
+        model: The path of an .onnx file, or a model that is open.
+        images: A picture or a folder of pictures, or several of either.
+        out: The folder; each picture gets a folder in it.
+        layers: A name (a unique ending will do) or a layer, or several of either; None means all layers.
+        channel: Draw only this channel, large, beside the picture.
+        scale: ``channel``: colors by each channel's range; ``layer``: by the layer's range; ``lecture``: by mean and
+            standard deviation.
+        colormap: viridis, magma, inferno, turbo, grey, diverging.
+        size: Side of a single channel's picture, in pixels.
+        save_arrays: Also write the values of each layer as .npy, float32.
+        provider: Where a path is given: auto, cpu, cuda, ...
+        threads: Where a path is given: threads of onnxruntime; None takes all cores.
+        warn: Gets a line where something is noteworthy but not wrong.
+        on_progress: Called after each picture with how many are done, and how many there are.
+
+    Returns:
+        What was drawn for each picture; a notebook shows the sheets of channels. `skipped` lists the pictures that
+        could not be used.
+
+    Raises:
+        InspectorError: The model cannot be opened, an argument is wrong, or no picture could be used.
+
+    Example:
+        >>> import inspector
+        >>> [drawn] = inspector.draw_activations(model, "docs/chelsea.jpg", folder, layers="blocks.5.swish")
+        >>> drawn.layers[0].shape, drawn.overview.name
+        ((1, 240, 28, 28), 'index.html')
+    """
+    check_text("scale", scale)
+    check_text("colormap", colormap)
+    check_whole("size", size, 1)
+    if channel is not None:
+        check_whole("channel", channel, 0)
+    opened = to_model(model, provider, threads, warn)
+    options = ActivationOptions(layers, channel, scale, colormap, size, save_arrays)
+    with ActivationRun(opened, out, options) as run:
+        return collect(walk(find_pictures(images), run.draw, on_progress))
+
+
+@dataclass(frozen=True)
+class PictureMaps:
+    """The class activation maps of one picture, as files.
+
+    Attributes:
+        path: How the picture is called.
+        maps: One for each class.
+        sheet: PNG of all maps; None where there is only one.
+    """
+
+    path: str
+    maps: tuple[DrawnMap, ...]
+    sheet: Path | None
+
+    @property
+    def results(self) -> tuple[CamResult, ...]:
+        """The maps themselves."""
+        return tuple(x.result for x in self.maps)
+
+    def _repr_html_(self) -> str:
+        from inspector.notebook import show_pictures
+
+        return show_pictures([(x.result.target.label, x.overlay) for x in self.maps], self.path)
+
+
+# Wide: the options of `inspector cam`.
+def draw_maps(
+    model: ModelSource,
+    images: Pictures,
+    out: str | os.PathLike[str] = "inspector-out",
+    *,
+    classes: str | int | Sequence[str | int] | None = None,
+    top: int = 1,
+    method: str = "gradcam",
+    layer: LayerNames | None = None,
+    backend: str = "auto",
+    output: str | None = None,
+    opacity: float | None = None,
+    colormap: str | None = None,
+    negative: bool = False,
+    provider: str = "auto",
+    threads: int | None = None,
+    warn: Warn | None = None,
+    on_progress: Progress | None = None,
+) -> Results[PictureMaps]:
+    """Draw where in pictures the evidence for a class lies: class activation maps, as PNG and .npy.
+
+    `Model.cam` gives the maps themselves.
+
+    Args:
+        model: The path of an .onnx file, or a model that is open.
+        images: A picture or a folder of pictures, or several of either.
+        out: The folder; each picture gets a folder in it.
+        classes: Labels or indices, one map each; None takes the `top` most likely.
+        top: How many classes where none is named, 1 or more.
+        method: cam, gradcam, gradcam++, hirescam, xgradcam, layercam, eigencam, scorecam, ablationcam, reciprocam.
+        layer: The layer to look at, or several whose maps are averaged; None chooses one.
+        backend: ``auto`` takes torch only where it is needed, ``onnx`` never, ``twin`` always.
+        output: What to explain where it is not the classifier: a tensor's name, with ``:INDEX`` for one value.
+        opacity: Of the map on the picture, in [0, 1]; None takes 0.4.
+        colormap: viridis, magma, inferno, turbo, grey, diverging; None takes what suits.
+        negative: Show evidence against the class too.
+        provider: Where a path is given: auto, cpu, cuda, ...
+        threads: Where a path is given: threads of onnxruntime; None takes all cores.
+        warn: Gets a line where something is noteworthy but not wrong.
+        on_progress: Called after each picture with how many are done, and how many there are.
+
+    Returns:
+        The maps of each picture; a notebook shows them over the picture. `skipped` lists the pictures that could not
+        be used.
+
+    Raises:
+        InspectorError: The model cannot be opened, an argument is wrong, or no picture could be used.
+
+    Example:
+        >>> import inspector
+        >>> [drawn] = inspector.draw_maps(model, "docs/chelsea.jpg", folder, classes="Egyptian cat")
+        >>> drawn.maps[0].overlay.name
+        'gradcam-285-Egyptian_cat.png'
+    """
+    from inspector.cam import prepare
+    from inspector.files import safe_name
+    from inspector.pages import overlays
+
+    check_whole("top", top, 1)
+    check_text("method", method)
+    check_text("backend", backend)
+    check_texts("classes", classes, int)
+    opened = to_model(model, provider, threads, warn)
+    names = None if layer is None else [x.name for x in opened.choose_layers(layer)]
+    engine = prepare(opened, method, names, backend, output)
+    wanted = None if classes is None else [str(x) for x in ([classes] if isinstance(classes, str | int) else classes)]
+    taken: set[str] = set()
+
+    def draw(picture: Picture) -> PictureMaps:
+        maps, sheet = overlays.draw_maps(
+            engine, picture.source, Path(out) / safe_name(picture.stem, taken), name=picture.name, classes=wanted,
+            top=top, opacity=opacity, colormap=colormap, negative=negative,
+        )  # fmt: skip
+        return PictureMaps(picture.path, maps, sheet)
+
+    return collect(walk(find_pictures(images), draw, on_progress))
