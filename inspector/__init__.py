@@ -1,11 +1,13 @@
 """See what a convolutional network has learned, and check that it is fit to ship, from its .onnx file.
 
-    >>> from inspector import open_model
-    >>> model = open_model("models/efficientnet-lite0.onnx")
+    >>> import inspector
+    >>> model = inspector.open_model("models/efficientnet-lite0.onnx")
     >>> model.predict("docs/chelsea.jpg")[0].label
     'Egyptian cat'
 
-Nothing heavy is imported before it is used.
+There is one function for each command: `predict`, `list_layers`, `draw_activations`, `draw_maps`, `filters`, `dream`,
+`export`, `finetune`, `quantize`, `annotate`, `audit`, `report`, `doctor`. An opened model answers for single pictures:
+`model.predict`, `model.activations`, `model.cam`. Nothing heavy is imported before it is used.
 """
 
 from __future__ import annotations
@@ -18,6 +20,22 @@ __version__ = "0.2.0"
 _HOME = {
     "open_model": "inspector.api.model",
     "Model": "inspector.api.model",
+    "predict": "inspector.api.look",
+    "list_layers": "inspector.api.look",
+    "report": "inspector.api.look",
+    "draw_activations": "inspector.api.draw",
+    "draw_maps": "inspector.api.draw",
+    "filters": "inspector.api.ascend",
+    "dream": "inspector.api.ascend",
+    "export": "inspector.api.make",
+    "finetune": "inspector.api.make",
+    "plan_finetune": "inspector.api.make",
+    "quantize": "inspector.api.make",
+    "annotate": "inspector.api.make",
+    "audit": "inspector.api.judge",
+    "doctor": "inspector.api.judge",
+    "Picture": "inspector.api.pictures",
+    "find_pictures": "inspector.api.pictures",
     "Prediction": "inspector.model",
     "Layer": "inspector.layers",
     "LayerStatistics": "inspector.layers.statistics",
@@ -37,9 +55,17 @@ _HOME = {
     "OutputError": "inspector.errors",
     "NotComputable": "inspector.errors",
 }
+"""Where each public name stands. No module or package in this folder has one of these names: importing it would take
+the name's place."""
 
 if TYPE_CHECKING:
+    from inspector.api.ascend import dream, filters
+    from inspector.api.draw import draw_activations, draw_maps
+    from inspector.api.judge import audit, doctor
+    from inspector.api.look import list_layers, predict, report
+    from inspector.api.make import annotate, export, finetune, plan_finetune, quantize
     from inspector.api.model import Model, open_model
+    from inspector.api.pictures import Picture, find_pictures
     from inspector.errors import (
         ClassNotFound,
         ImageError,
@@ -74,12 +100,28 @@ __all__ = [
     "ModelError",
     "NotComputable",
     "OutputError",
+    "Picture",
     "Prediction",
     "Preprocess",
     "UsageError",
     "__version__",
+    "annotate",
+    "audit",
+    "doctor",
+    "draw_activations",
+    "draw_maps",
+    "dream",
+    "export",
+    "filters",
+    "find_pictures",
+    "finetune",
+    "list_layers",
     "open_image",
     "open_model",
+    "plan_finetune",
+    "predict",
+    "quantize",
+    "report",
     "statistics",
 ]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from inspector.audit.policy_template import policy_schema
-from inspector.audit.reference import write_checks_page
+from inspector.auditing.policy_template import policy_schema
+from inspector.auditing.reference import write_checks_page
 
 DOCS = Path(__file__).resolve().parents[1]
 

@@ -23,7 +23,7 @@ def choose_pictures(given: str | os.PathLike[str] | Sequence[str | os.PathLike[s
         UsageError: The limit is below 1.
         ImageError: There is no folder, or no picture.
     """
-    from inspector.audit.pictures import spread
+    from inspector.auditing.pictures import spread
 
     if limit < 1:
         raise UsageError(f"{limit} pictures are too few")
@@ -71,7 +71,7 @@ class CalibrationPictures:
 
     def read(self, count: int = 0) -> Iterator[Array]:
         """Yield the input tensors, float32 (1, C, H, W), of `count` pictures, evenly spread; of all for 0."""
-        from inspector.audit.pictures import spread
+        from inspector.auditing.pictures import spread
 
         for i in spread(len(self.paths), count):
             yield self.model.preprocess.tensor(open_image(self.paths[i]))

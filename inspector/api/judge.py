@@ -11,7 +11,7 @@ from inspector.api.arguments import ModelSource, Progress, Warn, check_whole
 from inspector.errors import wrong_type
 
 if TYPE_CHECKING:
-    from inspector.audit import Audit, Policy, Snapshot
+    from inspector.auditing import Audit, Policy, Snapshot
 
 File = str | os.PathLike[str]
 
@@ -64,8 +64,8 @@ def audit(
         >>> found.check("weights-finite").status
         'pass'
     """
-    from inspector.audit import audit_model
-    from inspector.audit.reports import check_targets, write_reports
+    from inspector.auditing import audit_model
+    from inspector.auditing.reports import check_targets, write_reports
 
     if not isinstance(model, str | os.PathLike) and not hasattr(model, "sha256"):
         raise wrong_type("a model", model, "give the path of an .onnx file, or an open model")

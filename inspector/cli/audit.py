@@ -22,7 +22,7 @@ from inspector.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from inspector.audit import Audit
+    from inspector.auditing import Audit
 
 _INPUT, _POLICY, _REPORTS, _RUNNING = "Model and pictures", "Policy", "Reports", "Running"
 
@@ -130,8 +130,8 @@ def audit(
     console = Console("audit", json, quiet)
     if init:
         return _write_template(console, policy)
-    from inspector.audit import audit_model
-    from inspector.audit.reports import check_targets
+    from inspector.auditing import audit_model
+    from inspector.auditing.reports import check_targets
 
     check_targets(junit, sarif, markdown, save_snapshot)
     with _progress_bar(quiet) as advance:
@@ -153,7 +153,7 @@ def _need_model(model: str | None) -> str:
 
 def _report(console: Console, result: Audit, **files: str | None) -> int:
     """Write the reports and tell the result; the exit code."""
-    from inspector.audit.reports import audit_document, table_report, write_reports
+    from inspector.auditing.reports import audit_document, table_report, write_reports
     from inspector.errors import OutputError
 
     unwritten: OutputError | None = None
@@ -174,7 +174,7 @@ def _report(console: Console, result: Audit, **files: str | None) -> int:
 
 def _write_template(console: Console, policy: str | None) -> int:
     """Write the built-in policy to a new file; the exit code."""
-    from inspector.audit import FILE, template
+    from inspector.auditing import FILE, template
     from inspector.errors import UsageError
     from inspector.files import write_text
 

@@ -12,7 +12,7 @@ def doctor(
     quiet: QuietOption = False,
 ) -> None:
     """Say what is installed, what is missing, and what would run where."""
-    from inspector.doctor import examine
+    from inspector.environment import examine
 
     console = Console("doctor", json, quiet)
     found = examine(provider, threads)

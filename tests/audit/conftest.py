@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inspector.audit import known_checks, registry
+from inspector.auditing import known_checks, registry
 from inspector.metadata import KEY, Metadata
 from inspector.model import Model, open_model
 from tests.audit import pictures

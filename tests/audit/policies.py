@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from inspector.audit import Policy, known_checks
-from inspector.audit.policy_reader import parse_policy
+from inspector.auditing import Policy, known_checks
+from inspector.auditing.policy_reader import parse_policy
 
 
 def policy(*chosen: str, **document: Any) -> Policy:

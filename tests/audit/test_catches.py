@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inspector.audit import audit_model
+from inspector.auditing import audit_model
 from tests.audit import broken
 from tests.audit.pictures import MARK, cat, crops, marked, write
 from tests.audit.policies import policy

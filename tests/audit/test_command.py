@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from inspector.audit import known_checks
+from inspector.auditing import known_checks
 from inspector.cli.app import guarded
 from inspector.cli.audit import audit
 from tests.audit import broken
@@ -116,7 +116,7 @@ def test_bad_input_is_exit_code_2(
     monkeypatch.chdir(tmp_path)
     Path("masks.toml").write_text('[regions]\nmasks = "none"\n')
     # It is told before anything is checked.
-    monkeypatch.setattr("inspector.audit.run.Walk", None)
+    monkeypatch.setattr("inspector.auditing.run.Walk", None)
     given = [str(default_model) if a == "DEFAULT" else a for a in arguments]
     code, out, err = call(app, capsys, *given)
     assert (code, out) == (2, "")
@@ -194,7 +194,7 @@ def test_no_torch_is_imported_where_the_twin_is_off(default_model: Path, fast: P
 
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from inspector.audit import audit_model, load_policy\n"
+        "from inspector.auditing import audit_model, load_policy\n"
         f"found = audit_model({str(default_model)!r}, load_policy({str(fast)!r}))\n"
         "assert found.passed, found.verdict\n"
     )

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from inspector.audit import audit_model
+from inspector.auditing import audit_model
 from inspector.model import open_model
 from tests.audit.policies import policy
 from tests.conftest import MakeModel

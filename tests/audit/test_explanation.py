@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inspector.audit import audit_model
-from inspector.audit.policy import PolicyError, Regions
-from inspector.audit.regions import find_region, region_of_box
+from inspector.auditing import audit_model
+from inspector.auditing.policy import PolicyError, Regions
+from inspector.auditing.regions import find_region, region_of_box
 from inspector.metadata import KEY, Metadata
 from tests.audit.policies import policy
 from tests.conftest import MakeModel

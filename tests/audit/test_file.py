@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from inspector.audit import CheckResult, audit_model
+from inspector.auditing import CheckResult, audit_model
 from inspector.image import Preprocess
 from inspector.metadata import KEY, LayerEntry, Metadata
 from tests.audit.policies import policy

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inspector.audit import audit_model
+from inspector.auditing import audit_model
 from inspector.model import open_model
 from tests.audit.policies import policy
 

@@ -14,16 +14,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from inspector.audit import audit_model
-from inspector.audit.checks.behaviour.calibration import calibration_error
-from inspector.audit.checks.cost import multiply_adds, parameters
-from inspector.audit.checks.representation.duplicate_channels import find_repeats
-from inspector.audit.forward_pass import LayerOutput
-from inspector.audit.probes.consistency import Blur, Brightness, Flip, Jpeg, Noise, Shift
-from inspector.audit.probes.predictions import LabelledPredictions, TopPrediction
-from inspector.audit.probes.samples import SIZE, Samples
-from inspector.audit.probes.zeros import upper_bound
-from inspector.audit.subject import Subject
+from inspector.auditing import audit_model
+from inspector.auditing.checks.behaviour.calibration import calibration_error
+from inspector.auditing.checks.cost import multiply_adds, parameters
+from inspector.auditing.checks.representation.duplicate_channels import find_repeats
+from inspector.auditing.forward_pass import LayerOutput
+from inspector.auditing.probes.consistency import Blur, Brightness, Flip, Jpeg, Noise, Shift
+from inspector.auditing.probes.predictions import LabelledPredictions, TopPrediction
+from inspector.auditing.probes.samples import SIZE, Samples
+from inspector.auditing.probes.zeros import upper_bound
+from inspector.auditing.subject import Subject
 from inspector.compare import SignalToNoise, decibels, signal_to_noise
 from inspector.model import open_model
 from tests.audit.pictures import pngs
@@ -320,7 +320,7 @@ def test_latency_and_memory(default_model: Path) -> None:
 def test_a_process_that_does_not_predict_is_a_finding(
     make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, outcome: Any, message: str
 ) -> None:
-    from inspector.audit.checks.cost import memory
+    from inspector.auditing.checks.cost import memory
 
     def run(command: list[str], **options: Any) -> Any:
         if outcome == "late":
@@ -335,7 +335,7 @@ def test_a_process_that_does_not_predict_is_a_finding(
 
 
 def test_peak_memory_by_ratio(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    from inspector.audit.checks.cost import memory
+    from inspector.auditing.checks.cost import memory
 
     path, reference = make_model(pooled), make_model(pooled, name="reference.onnx")
     monkeypatch.setattr(memory, "_measure_peak", lambda model: 120.0 if model.path == path else 100.0)
@@ -365,7 +365,7 @@ def test_a_machine_that_is_busy_for_a_moment_does_not_fail_it(
     default_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What exceeds its limit is measured again; what is slow each time still fails."""
-    from inspector.audit.checks.cost import latency
+    from inspector.auditing.checks.cost import latency
 
     calls: list[int] = []
 

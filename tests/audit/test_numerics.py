@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inspector.audit import CheckResult, audit_model
+from inspector.auditing import CheckResult, audit_model
 from tests.audit.pictures import pngs
 from tests.audit.policies import policy
 from tests.conftest import MakeModel
@@ -149,7 +149,7 @@ def test_without_torch_the_twin_is_not_run(make_model: MakeModel, monkeypatch: A
 
 
 def test_noise_is_that_of_the_seed(make_model: MakeModel) -> None:
-    from inspector.audit import Subject
+    from inspector.auditing import Subject
     from inspector.model import open_model
 
     model = open_model(make_model(plain))

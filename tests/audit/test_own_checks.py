@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inspector.audit import (
+from inspector.auditing import (
     Limit,
     Probe,
     Subject,
@@ -19,7 +19,7 @@ from inspector.audit import (
     check,
     known_checks,
 )
-from inspector.audit.forward_pass import ForwardPass
+from inspector.auditing.forward_pass import ForwardPass
 from inspector.errors import UsageError
 from inspector.model import Model
 from tests.audit.pictures import pngs

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inspector.audit import (
+from inspector.auditing import (
     audit_model,
 )
-from inspector.audit.pictures import find_entries, spread
+from inspector.auditing.pictures import find_entries, spread
 from inspector.errors import ImageError
 from inspector.model import Model
 from tests.audit.pictures import folder, pngs

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from inspector.audit import Limit, default_policy, find_policy, known_checks, load_policy, template
-from inspector.audit.catalogue import FAMILIES
-from inspector.audit.policy import PolicyError
-from inspector.audit.policy_reader import parse_policy
+from inspector.auditing import Limit, default_policy, find_policy, known_checks, load_policy, template
+from inspector.auditing.catalogue import FAMILIES
+from inspector.auditing.policy import PolicyError
+from inspector.auditing.policy_reader import parse_policy
 
 
 def parsed(**document: Any) -> Any:

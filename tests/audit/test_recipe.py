@@ -10,11 +10,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from inspector.audit import Limit, NotChecked, Subject, Verdict, audit_model, check, known_checks, registry
-from inspector.audit.catalogue import FAMILIES, builtin_checks, find_check_files, load_check_files
-from inspector.audit.needs import NEEDS
-from inspector.audit.policy_template import policy_schema
-from inspector.audit.reference import COMMAND
+from inspector.auditing import Limit, NotChecked, Subject, Verdict, audit_model, check, known_checks, registry
+from inspector.auditing.catalogue import FAMILIES, builtin_checks, find_check_files, load_check_files
+from inspector.auditing.needs import NEEDS
+from inspector.auditing.policy_template import policy_schema
+from inspector.auditing.reference import COMMAND
 from inspector.errors import UsageError
 from inspector.model import Model
 from tests.audit.policies import policy
@@ -34,7 +34,7 @@ def test_the_checks_are_the_files() -> None:
 @pytest.mark.parametrize("id", FILES)
 def test_every_step_was_done(id: str) -> None:
     one, (family, name) = builtin_checks()[id], FILES[id]
-    file = f"inspector/audit/checks/{family}/{name}.py"
+    file = f"inspector/auditing/checks/{family}/{name}.py"
     assert (one.id, one.family, one.run.__name__) == (id, family, name), f"step 1: call the function in {file} {name}"
     assert not one.title.endswith("."), f"step 2: the title in {file} is no sentence with a full stop"
     assert one.remedy.endswith("."), f"step 2: {file} does not say what to do (remedy), in a sentence"
@@ -101,7 +101,7 @@ def test_the_schema_takes_what_the_reader_takes() -> None:
 # --- a file that is not a check ---------------------------------------------------------------------------------------
 
 TWO = """
-from inspector.audit import Verdict, check
+from inspector.auditing import Verdict, check
 
 @check("{0}", family="file", title="One")
 def one(subject, limits):
@@ -137,7 +137,7 @@ def test_a_file_takes_its_id_from_its_name(registered: None) -> None:
         """Fine."""
         return Verdict("fine")
 
-    run.__module__ = "inspector.audit.checks.file.my_own"
+    run.__module__ = "inspector.auditing.checks.file.my_own"
     check(title="Mine", limits={"max": Limit(1, "things")})(run)
     assert (registry.registered["my-own"].id, registry.registered["my-own"].family) == ("my-own", "file")
     with pytest.raises(UsageError, match="is called after its file and folder; leave out id and family"):

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from inspector.audit import (
+from inspector.auditing import (
     Audit,
     CheckResult,
     Finding,
@@ -24,7 +24,7 @@ from inspector.audit import (
     known_checks,
     registry,
 )
-from inspector.audit.reports import (
+from inspector.auditing.reports import (
     audit_document,
     check_targets,
     junit_report,
@@ -33,8 +33,8 @@ from inspector.audit.reports import (
     table_report,
     write_reports,
 )
-from inspector.audit.reports.words import number
-from inspector.audit.result import conclude
+from inspector.auditing.reports.words import number
+from inspector.auditing.result import conclude
 from inspector.errors import OutputError
 from inspector.metadata import KEY, Metadata
 from inspector.text import to_json as dumps

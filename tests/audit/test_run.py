@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inspector.audit import (
+from inspector.auditing import (
     Finding,
     Limit,
     NotChecked,
@@ -20,8 +20,8 @@ from inspector.audit import (
     check,
     known_checks,
 )
-from inspector.audit.policy import PolicyError
-from inspector.audit.result import CheckResult, conclude
+from inspector.auditing.policy import PolicyError
+from inspector.auditing.result import CheckResult, conclude
 from inspector.errors import ModelError, UsageError
 from inspector.model import Model, open_model
 from tests.audit.networks import small

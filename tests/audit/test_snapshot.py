@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inspector.audit import Subject, audit_model, load_snapshot
-from inspector.audit.checks.drift.drift_layers import uses_integers
-from inspector.audit.snapshot import PLACES, SnapshotError, choose_places, is_snapshot
+from inspector.auditing import Subject, audit_model, load_snapshot
+from inspector.auditing.checks.drift.drift_layers import uses_integers
+from inspector.auditing.snapshot import PLACES, SnapshotError, choose_places, is_snapshot
 from inspector.errors import UsageError
 from inspector.metadata import KEY, Metadata
 from inspector.model import Model, open_model

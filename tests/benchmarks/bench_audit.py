@@ -30,7 +30,7 @@ _WALK = """
 import sys
 sys.path.insert(0, sys.argv[3])
 from pathlib import Path
-from inspector.audit import audit_model
+from inspector.auditing import audit_model
 from tests.audit.policies import policy
 chosen = policy(checks={"twin": {"on": False}, "latency": {"on": False}, "memory": {"on": False}})
 found = audit_model(sys.argv[1], chosen, data=sys.argv[2])
@@ -104,7 +104,7 @@ def per_picture(data: Path, rounds: int) -> bool:
 
     The checks that run some pictures several times take a fixed number of them, and are left out here as a fixed cost.
     """
-    from inspector.audit import audit_model
+    from inspector.auditing import audit_model
     from inspector.image import find_images
     from inspector.model import open_model
 

@@ -1,0 +1,63 @@
+"""Is the model fit to ship? Checks by name, demands by policy, one result, five reports.
+
+>>> from inspector.auditing import audit_model
+>>> audit = audit_model("models/efficientnet-lite0.onnx", data="photographs")
+>>> audit.passed, audit.check("weights-finite").message
+(True, 'all 4,646,952 weights are finite')
+
+A check is a function in a file of its own (:mod:`inspector.auditing.checks`), registered by its id. What has to see
+pictures is a probe (:mod:`inspector.auditing.probes`): every picture is run once, all probes watch it go by, and only
+sums are kept.
+"""
+
+from __future__ import annotations
+
+from inspector.auditing.catalogue import known_checks
+from inspector.auditing.limits import Limit, Limits
+from inspector.auditing.policy import FILE, Policy, PolicyError
+from inspector.auditing.policy_reader import default_policy, find_policy, load_policy
+from inspector.auditing.policy_template import template
+from inspector.auditing.probes import Probe
+from inspector.auditing.registry import check
+from inspector.auditing.result import (
+    Audit,
+    CheckResult,
+    Finding,
+    NotChecked,
+    Verdict,
+    Where,
+    at_least,
+    at_most,
+)
+from inspector.auditing.run import audit_model
+from inspector.auditing.snapshot import Snapshot, SnapshotError, load_snapshot, save_snapshot
+from inspector.auditing.subject import Subject
+
+__all__ = [
+    "FILE",
+    "Audit",
+    "CheckResult",
+    "Finding",
+    "Limit",
+    "Limits",
+    "NotChecked",
+    "Policy",
+    "PolicyError",
+    "Probe",
+    "Snapshot",
+    "SnapshotError",
+    "Subject",
+    "Verdict",
+    "Where",
+    "at_least",
+    "at_most",
+    "audit_model",
+    "check",
+    "default_policy",
+    "find_policy",
+    "known_checks",
+    "load_policy",
+    "load_snapshot",
+    "save_snapshot",
+    "template",
+]

@@ -1,0 +1,55 @@
+"""Whether probabilities mean what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.auditing.limits import Limit, Limits
+from inspector.auditing.probes.predictions import LabelledPredictions
+from inspector.auditing.registry import check
+from inspector.auditing.result import NotChecked, Verdict, at_most
+from inspector.auditing.subject import Subject
+
+
+@check(
+    title="Probabilities mean what they say",
+    severity="warning",
+    limits={
+        "max": Limit(0.35, "largest expected calibration error", low=0, high=1),
+        "bins": Limit(15, "bins of equal width from 0 to 1", kind="whole", low=1, high=10_000),
+        "min_pictures": Limit(30, "pictures below which it is not judged", kind="whole", low=1),
+    },
+    probes=(LabelledPredictions,),
+    remedy="Divide the scores by a temperature measured on pictures kept aside, or do not show the probabilities.",
+)
+def calibration(subject: Subject, limits: Limits, predictions: LabelledPredictions) -> Verdict:
+    """Expected calibration error (Naeini 2015, Guo 2017): of pictures called 80 % sure, 80 % should be right."""
+    fewest = int(limits["min_pictures"] or 1)
+    if len(predictions.top) < fewest:
+        raise NotChecked(f"{len(predictions.top)} labelled pictures are too few; the policy asks for {fewest}")
+    found, bins = calibration_error(
+        predictions.confidence, predictions.given == predictions.true, int(limits["bins"] or 15)
+    )
+    gap = float(predictions.confidence.mean() - (predictions.given == predictions.true).mean())
+    word = "too sure" if gap > 0 else "not sure enough"
+    message = f"probabilities are off by {found:.3f} on average ({word})"
+    return at_most(found, limits["max"], message, details={"bins": bins})
+
+
+def calibration_error(
+    confidence: NDArray[np.float64], right: NDArray[np.bool_], bins: int
+) -> tuple[float, list[dict[str, float]]]:
+    """(ECE, bins): sum over bins of n_b / N * |accuracy_b - confidence_b|.
+
+    confidence: float (N,) in [0, 1]. right: bool (N,). A bin is (low, high], the first one [0, high].
+    """
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    error, rows = 0.0, []
+    for k in np.unique(place):
+        inside = place == k
+        sure, good = float(confidence[inside].mean()), float(right[inside].mean())
+        error += inside.mean() * abs(good - sure)
+        rows.append({"low": k / bins, "high": (k + 1) / bins, "pictures": int(inside.sum()), "confidence": sure,
+                     "accuracy": good})  # fmt: skip
+    return float(error), rows

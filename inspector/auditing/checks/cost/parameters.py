@@ -1,0 +1,44 @@
+"""How many weights the network has."""
+
+from __future__ import annotations
+
+import math
+
+from inspector.auditing.checks.cost._budget import judge_budget
+from inspector.auditing.limits import Limit, Limits
+from inspector.auditing.registry import check
+from inspector.auditing.result import NotChecked, Verdict
+from inspector.auditing.subject import Subject
+from inspector.graph import operator_of
+from inspector.model import Model
+
+_WEIGHTS = frozenset({1, 2, 3, 4, 5, 10, 11, 16, 17, 18, 19, 20, 21, 22, 23})
+"""Floats of all widths, and integers up to 16 bits: 32 and 64 bits hold shapes, and biases that count below."""
+
+
+@check(
+    title="The number of weights keeps to its budget",
+    limits={
+        "max_millions": Limit(None, "most weights", unit="millions", low=0),
+        "max_ratio": Limit(1.1, "largest ratio to the reference's", low=0),
+    },
+    remedy="Use fewer channels or a smaller head, or raise the budget if the growth is meant.",
+)
+def parameters(subject: Subject, limits: Limits) -> Verdict:
+    """Elements of all weight tensors, whatever their width; scales and zero points of quantisation left out."""
+    return judge_budget(subject, limits, count_parameters, "weights", 2)
+
+
+def count_parameters(model: Model) -> int:
+    """Elements of weight tensors. Raises NotChecked when there are none."""
+    graph = model.graph
+    settings = {name for node in graph.nodes if operator_of(node).requantizes for name in node.input[1:]}
+    biases = {node.input[0] for node in graph.nodes if node.op_type == "DequantizeLinear"}
+    total: int = sum(
+        math.prod(tensor.dims)
+        for name, tensor in graph.initializers.items()
+        if name not in settings and (tensor.data_type in _WEIGHTS or (tensor.data_type == 6 and name in biases))
+    )
+    if not total:
+        raise NotChecked("the file has no weights")
+    return total

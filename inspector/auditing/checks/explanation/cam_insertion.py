@@ -1,0 +1,23 @@
+"""Whether the map's first pixels matter more to the network than random ones, when they are inserted."""
+
+from __future__ import annotations
+
+from inspector.auditing.checks.explanation._curves import LIMITS, judge_faithfulness
+from inspector.auditing.limits import Limits
+from inspector.auditing.probes.maps import Insertion
+from inspector.auditing.registry import check
+from inspector.auditing.result import Verdict
+from inspector.auditing.subject import Subject
+
+
+@check(
+    title="Inserting what the map shows helps more than inserting at random",
+    severity="warning",
+    limits=LIMITS,
+    probes=(Insertion,),
+    remedy="Do not show these maps as an explanation; try another method or layer (`inspector cam --method`).",
+)
+def cam_insertion(subject: Subject, limits: Limits, curves: Insertion) -> Verdict:
+    """Petsiuk 2018 (arXiv:1806.07421): the area under the class's probability while pixels are inserted in the map's
+    order, beside the same for random maps. Where random does as well, the map explains nothing."""
+    return judge_faithfulness(limits, curves, 1)

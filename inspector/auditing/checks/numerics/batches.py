@@ -1,0 +1,51 @@
+"""Whether a picture's answer depends on what else is in its batch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from inspector.auditing.limits import Limit, Limits
+from inspector.auditing.registry import check
+from inspector.auditing.result import Verdict, Where, at_least
+from inspector.auditing.subject import Subject
+from inspector.compare import LIMIT_DB, signal_to_noise
+
+
+@check(
+    title="A batch of N equals N batches of one",
+    limits={
+        "min_db": Limit(60, "smallest signal-to-noise ratio of the scores", unit="dB"),
+        "size": Limit(3, "pictures in the batch", kind="whole", low=2, high=1024),
+    },
+    needs=("batches", "classification"),
+    remedy="Begin with the layer that is named: a reshape with a fixed batch, or a norm over it, mixes the pictures.",
+)
+def batches(subject: Subject, limits: Limits) -> Verdict:
+    """The scores of pictures run together equal those of each run alone."""
+    model = subject.model
+    size = max(2, int(limits["size"] or 3))
+    tensors = list(subject.tensors(size))
+    if len(tensors) < 2 or len({tensor.shape for _, tensor in tensors}) > 1:
+        tensors = [(name, model.tensor(picture)) for name, picture in subject.plain_pictures().items()]
+    together = model.scores(np.concatenate([tensor for _, tensor in tensors]))
+    worst, where = LIMIT_DB, Where()
+    for (name, tensor), row in zip(tensors, together, strict=True):
+        found = signal_to_noise(model.scores(tensor)[0], row)
+        if found < worst:
+            worst, where = found, Where(None, None, name)
+    limit = limits["min_db"]
+    if limit is not None and worst < limit:
+        where = Where(_first_layer(subject, tensors[0][1], tensors[1][1], limit), None, where.image)
+    message = f"{len(tensors)} pictures together and alone agree to {worst:.0f} dB"
+    message += f"; the first layer that differs is {where.layer}" if where.layer else ""
+    return at_least(worst, limit, message, where=where, unit="dB")
+
+
+def _first_layer(
+    subject: Subject, first: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
+    second: np.ndarray[tuple[int, ...], np.dtype[np.float32]], limit: float,
+) -> str | None:  # fmt: skip
+    alone, _ = subject.model.layer_values(first)
+    both, _ = subject.model.layer_values(np.concatenate([first, second]))
+    differ = (name for name in alone if signal_to_noise(alone[name][0], both[name][0]) < limit)
+    return next(differ, None)

@@ -1,0 +1,77 @@
+"""Minimum and maximum of every channel on every picture: enough for NaN, blank layers and dead channels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.auditing.forward_pass import ForwardPass, LayerOutput
+from inspector.auditing.probes import Probe
+from inspector.auditing.result import MAX_FINDINGS, Where
+from inspector.auditing.subject import Subject
+
+
+class Ranges(Probe):
+    """Per layer and channel over all pictures.
+
+    lowest, highest: float32 (C,) by layer. awake: bool (C,), whether the map varied on some picture.
+    bad: where values were not finite, one place per layer and picture, or else in the scores.
+    blank: layers that were constant on a picture.
+    """
+
+    layers = True
+    needs = ("pictures",)
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
+        self.lowest: dict[str, NDArray[np.float32]] = {}
+        self.highest: dict[str, NDArray[np.float32]] = {}
+        self.awake: dict[str, NDArray[np.bool_]] = {}
+        self.single: set[str] = set()
+        self.bad: list[Where] = []
+        self.blank: list[Where] = []
+        self.bad_count = self.blank_count = self.pictures = 0
+
+    def look(self, forward: ForwardPass) -> None:
+        """Take in one picture."""
+        self.pictures += 1
+        before = self.bad_count
+        layers = list(forward.layers.values())
+        self.subject.spread(_measure, layers, [layer.values.size for layer in layers])
+        for name, layer in forward.layers.items():
+            low, high = layer.low, layer.high
+            varied = low != high
+            if name not in self.awake:
+                self.lowest[name], self.highest[name], self.awake[name] = low.copy(), high.copy(), varied.copy()
+            else:
+                np.minimum(self.lowest[name], low, out=self.lowest[name])
+                np.maximum(self.highest[name], high, out=self.highest[name])
+                np.logical_or(self.awake[name], varied, out=self.awake[name])
+            if layer.maps.shape[1] == 1:
+                self.single.add(name)
+            finite = np.isfinite(low) & np.isfinite(high)
+            if not finite.all():
+                self._not_finite(Where(name, int(np.argmin(finite)), forward.entry.shown))
+            if name not in self.single and not varied.any():
+                self.blank_count += 1
+                if len(self.blank) < MAX_FINDINGS:
+                    self.blank.append(Where(name, None, forward.entry.shown))
+        # What a layer spoils, the scores show too; by themselves they are spoilt by what comes after the last layer.
+        if self.bad_count == before and forward.scores is not None and not np.isfinite(forward.scores).all():
+            self._not_finite(Where("scores", int(np.isfinite(forward.scores).argmin()), forward.entry.shown))
+
+    def _not_finite(self, where: Where) -> None:
+        self.bad_count += 1
+        if len(self.bad) < MAX_FINDINGS:
+            self.bad.append(where)
+
+    def dead(self, layer: str) -> NDArray[np.bool_]:
+        """Which channels (C,) never varied: constant on each picture, or over all of them where a map is one number."""
+        if layer in self.single:
+            return np.asarray(self.lowest[layer] == self.highest[layer])
+        return ~self.awake[layer]
+
+
+def _measure(layer: LayerOutput) -> None:
+    # Read once in a thread, so that the loop above finds them there.
+    _ = layer.low, layer.high

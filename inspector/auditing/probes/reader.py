@@ -1,0 +1,22 @@
+"""How many pictures came by."""
+
+from __future__ import annotations
+
+from inspector.auditing.forward_pass import ForwardPass
+from inspector.auditing.probes import Probe
+from inspector.auditing.subject import Subject
+
+
+class Reader(Probe):
+    """seen: pictures that could be opened. Those that could not are in `subject.unreadable`."""
+
+    needs = ("pictures",)
+    needs_readable = False
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
+        self.seen = 0
+
+    def look(self, forward: ForwardPass) -> None:
+        """Take in one picture."""
+        self.seen += 1

@@ -1,0 +1,75 @@
+"""One result, five reports: a table for the terminal, JSON, JUnit XML, SARIF and Markdown."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from inspector.auditing.reports.document import audit_document
+from inspector.auditing.reports.junit import junit_report
+from inspector.auditing.reports.markdown import append_summary, markdown_report
+from inspector.auditing.reports.sarif import sarif_report
+from inspector.auditing.reports.table import table_report
+from inspector.auditing.result import Audit
+from inspector.errors import OutputError
+
+File = str | os.PathLike[str] | None
+
+
+def write_reports(audit: Audit, *, junit: File = None, sarif: File = None, markdown: File = None) -> None:
+    """Write the reports that have a file, and append the Markdown to $GITHUB_STEP_SUMMARY where that is set.
+
+    A report that cannot be written does not keep the others back.
+
+    Args:
+        audit: The result.
+        junit: The file for JUnit XML.
+        sarif: The file for SARIF 2.1.0.
+        markdown: The file for Markdown.
+
+    Raises:
+        OutputError: One could not be written; it tells the first of them, when all are through.
+    """
+    from inspector.files import write_text
+
+    first: Exception | None = None
+    for file, report in ((junit, junit_report), (sarif, sarif_report), (markdown, markdown_report)):
+        try:
+            if file is not None:
+                write_text(file, report(audit))
+        except Exception as error:  # also whatever a project's own check has put into the result
+            first = first or error
+    try:
+        append_summary(markdown_report(audit))
+    except Exception as error:
+        first = first or error
+    if first is not None:
+        if isinstance(first, OutputError):
+            raise first
+        raise OutputError(f"a report cannot be written: {type(first).__name__}: {first}") from first
+
+
+def check_targets(*files: File) -> None:
+    """Raises OutputError where one of these files cannot be written; nothing is left behind or changed."""
+    from inspector.files import atomic_path
+
+    for file in files:
+        if file is not None:
+            with suppress(_Tried), atomic_path(file):
+                raise _Tried
+
+
+class _Tried(Exception):
+    """Leaves atomic_path without a file."""
+
+
+__all__ = [
+    "append_summary",
+    "audit_document",
+    "check_targets",
+    "junit_report",
+    "markdown_report",
+    "sarif_report",
+    "table_report",
+    "write_reports",
+]

@@ -1,0 +1,210 @@
+"""What is audited: the model, the pictures, the policy, and what it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.auditing.limits import Limits
+from inspector.auditing.needs import Need
+from inspector.auditing.pictures import PictureSet
+from inspector.auditing.policy import Policy
+from inspector.auditing.result import NotChecked
+from inspector.errors import ImageError, MissingExtra
+from inspector.extras import need
+from inspector.graph import Graph
+from inspector.image import open_image
+from inspector.model import Model
+from inspector.runtime import available_cores
+
+if TYPE_CHECKING:
+    from inspector.auditing.snapshot import Snapshot
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Everything a check may ask about.
+
+    Attributes:
+        model: What is audited.
+        policy: What is demanded.
+        pictures: The pictures; none where none were given.
+        reference: Another model, for drift and cost.
+        snapshot: A saved one, for drift.
+        seed: Of everything random.
+        digests: Whether the pictures' digests are wanted.
+        unreadable: Pictures that could not be opened, and why; filled while the pictures are walked past.
+    """
+
+    model: Model
+    policy: Policy
+    pictures: PictureSet = field(default_factory=PictureSet)
+    reference: Model | None = None
+    snapshot: Snapshot | None = None
+    seed: int = 0
+    digests: bool = False
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def graph(self) -> Graph:
+        """The model's graph."""
+        return self.model.graph
+
+    def limits(self, id: str) -> Limits:
+        """The settings of a check, for a probe that shares them."""
+        return self.policy.rules[id].limits
+
+    def random(self, *stream: int) -> np.random.Generator:
+        """A generator that depends on the seed and on `stream` alone."""
+        return np.random.default_rng([self.seed, *stream])
+
+    def spread(self, function: Callable[[T], R], items: Sequence[T], sizes: Sequence[int]) -> list[R]:
+        """The function of every item, in threads, for arithmetic that numpy does without the interpreter's lock.
+
+        sizes: what each item costs. One share a thread, since handing over each of a hundred layers costs more than
+        looking at most of them.
+        """
+        threads = min(self.model.threads or available_cores(), len(items))
+        if threads < 2:
+            return [function(item) for item in items]
+        shares: list[list[int]] = [[] for _ in range(threads)]
+        loads = [0] * threads
+        for place in sorted(range(len(items)), key=lambda k: -sizes[k]):
+            least = loads.index(min(loads))
+            shares[least].append(place)
+            loads[least] += sizes[place]
+        found: dict[int, R] = {}
+
+        def work(share: Sequence[int]) -> None:
+            for place in share:
+                found[place] = function(items[place])
+
+        others = [self._pool.submit(work, share) for share in shares[1:]]
+        work(shares[0])
+        for other in others:
+            other.result()
+        return [found[place] for place in range(len(items))]
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.model.threads or available_cores())
+
+    def picture_size(self) -> tuple[int, int]:
+        """(H, W) of a generated picture: what the network sees."""
+        return self.model.preprocess.size or (224, 224)
+
+    def plain_pictures(self) -> dict[str, NDArray[np.uint8]]:
+        """Pictures that every network must bear: black, white and noise, uint8 (H, W, 3)."""
+        shape = (*self.picture_size(), 3)
+        return {
+            "black": np.zeros(shape, np.uint8),
+            "white": np.full(shape, 255, np.uint8),
+            "noise": self.random(1).integers(0, 256, shape, dtype=np.uint8),
+        }
+
+    def tensors(self, count: int) -> Iterator[tuple[str, NDArray[Any]]]:
+        """(name, input tensor) of `count` pictures, evenly spread; generated ones where none were given."""
+        found = 0
+        for index in self.pictures.sample(count) if self.pictures.entries else ():
+            entry = self.pictures.entries[index]
+            try:
+                tensor = self.model.preprocess.tensor(open_image(entry.path))
+            except ImageError:
+                continue  # reported by its own check
+            found += 1
+            yield entry.shown, tensor
+        for name, picture in list(self.plain_pictures().items())[::-1] if not found else ():
+            yield name, self.model.tensor(picture)
+
+    def has(self, need: Need) -> bool:
+        """Whether there is what a check may need."""
+        try:
+            self.need(need)
+        except NotChecked:
+            return False
+        return True
+
+    def need(self, *needs: Need) -> None:
+        """Raises NotChecked, with the reason, where one of `needs` is lacking."""
+        for each in needs:
+            _NEEDED[each](self)
+
+    def need_classifier(self) -> None:
+        """Raises NotChecked for a model without a classification output."""
+        if self.model.classifier is None:
+            raise NotChecked("the model has no classification output", applies=False)
+
+    def need_labels(self) -> None:
+        """Raises NotChecked where the pictures have no classes."""
+        self.need_classifier()
+        if not self.pictures.labelled:
+            raise NotChecked(self.pictures.unlabelled)
+
+    def need_pictures(self, count: int = 1) -> None:
+        """Raises NotChecked where there are fewer pictures than `count`, those left out that could not be read."""
+        if not self.pictures.entries:
+            raise NotChecked(PictureSet().unlabelled)
+        readable = len(self.pictures) - len(self.unreadable)
+        if readable < count:
+            raise NotChecked(f"{readable} pictures are too few; the policy asks for {count}")
+
+
+def _need_reference(subject: Subject) -> None:
+    if subject.reference is None and subject.snapshot is None:
+        raise NotChecked("there is nothing to compare with (--against MODEL or SNAPSHOT, or reference in the policy)")
+
+
+def _need_snapshot(subject: Subject) -> None:
+    if subject.snapshot is None or subject.reference is not None:
+        raise NotChecked("only a snapshot keeps statistics; models are compared value by value", applies=False)
+
+
+def _need_batches(subject: Subject) -> None:
+    if subject.model.input.batch is not None:
+        raise NotChecked(f"the graph fixes its batch to {subject.model.input.batch}", applies=False)
+
+
+def _need_object(subject: Subject) -> None:
+    if not subject.policy.regions.objects:
+        raise NotChecked("the policy says nowhere where the object is (regions: masks, boxes or box)")
+
+
+def _need_avoided(subject: Subject) -> None:
+    if subject.policy.regions.avoid is None:
+        raise NotChecked("the policy names no region to avoid (regions.avoid)")
+
+
+def _need_torch(subject: Subject) -> None:
+    try:
+        need("torch", "torch", "the twin needs torch")
+    except MissingExtra as error:
+        raise NotChecked(error.message) from None
+
+
+def _need_linux(subject: Subject) -> None:
+    if not Path("/proc/self/status").exists():
+        raise NotChecked("peak memory is read from /proc, which this system does not have")
+
+
+_NEEDED: Mapping[Need, Callable[[Subject], None]] = {
+    "pictures": Subject.need_pictures,
+    "labels": Subject.need_labels,
+    "classification": Subject.need_classifier,
+    "batches": _need_batches,
+    "object": _need_object,
+    "avoid": _need_avoided,
+    "reference": _need_reference,
+    "snapshot": _need_snapshot,
+    "torch": _need_torch,
+    "linux": _need_linux,
+}

@@ -1,0 +1,118 @@
+"""The walk past the pictures: each is opened and run once, and all probes see it go by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from inspector.auditing.forward_pass import ForwardPass, LayerOutput
+from inspector.auditing.pictures import Entry
+from inspector.auditing.probes import Probe
+from inspector.auditing.result import NotChecked
+from inspector.auditing.subject import Subject
+from inspector.errors import ImageError
+from inspector.image import open_image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Advance = Callable[[int, int], None]
+"""Called with (pictures done, pictures in all)."""
+
+
+@dataclass
+class Walk:
+    """The probes of one audit, and what became of them.
+
+    Attributes:
+        subject: What is audited.
+        probes: Those that could be made, by their class.
+        missing: Those that lack something.
+        broken: Those that raised, or whose model did.
+    """
+
+    subject: Subject
+    probes: dict[type[Probe], Probe] = field(default_factory=dict)
+    missing: dict[type[Probe], NotChecked] = field(default_factory=dict)
+    broken: dict[type[Probe], Exception] = field(default_factory=dict)
+
+    def add(self, kind: type[Probe]) -> Probe | None:
+        """Make a probe, once; None where it lacks something or breaks."""
+        if kind not in self.probes and kind not in self.missing:
+            try:
+                self.probes[kind] = kind(self.subject)
+            except NotChecked as reason:
+                self.missing[kind] = reason
+            except Exception as error:  # a project's own probe may raise anything
+                self.broken[kind] = error
+        return self.probes.get(kind)
+
+    def pass_pictures(self, advance: Advance | None = None) -> None:
+        """Open and run every picture once and show it to the probes."""
+        entries = self.subject.pictures.entries
+        if not self.probes or not entries:
+            return
+        pictures = open_pictures(entries, ahead=self.subject.model.threads != 1)
+        for done, (index, entry, picture) in enumerate(pictures):
+            active = [(kind, probe) for kind, probe in self.probes.items() if kind not in self.broken]
+            if not active:
+                return
+            layers = any(probe.needs_layers(index) for _, probe in active)
+            try:
+                forward = self._run(index, entry, picture, layers)
+            except ImageError as error:
+                self.subject.unreadable[entry.shown] = error.message
+                continue
+            except Exception as error:  # onnxruntime's, or memory: the same would come for every picture
+                self.broken.update(dict.fromkeys(self.probes, error))
+                return
+            for kind, probe in active:
+                try:
+                    probe.look(forward)
+                except Exception as error:  # one check's trouble is not the others'
+                    self.broken[kind] = error
+            if advance is not None:
+                advance(done + 1, len(entries))
+
+    def _run(self, index: int, entry: Entry, picture: Image | ImageError, with_layers: bool) -> ForwardPass:
+        if isinstance(picture, ImageError):
+            raise picture
+        model = self.subject.model
+        layers = model.layers if with_layers else ()
+        classifies = model.classifier is not None
+        tensor = model.preprocess.tensor(picture)
+        values, scores = model.layer_values(tensor, layers, classifies) if layers or classifies else ({}, None)
+        return ForwardPass(
+            index, entry, picture, tensor, None if scores is None else scores[0],
+            {layer.name: LayerOutput(layer, values[layer.name][0]) for layer in layers},
+        )  # fmt: skip
+
+
+def open_pictures(entries: Sequence[Entry], *, ahead: bool) -> Iterator[tuple[int, Entry, Image | ImageError]]:
+    """Open pictures one after the other.
+
+    Args:
+        entries: Which ones.
+        ahead: Whether the next ones are decoded, in a thread, while the current one is looked at.
+
+    Yields:
+        (index, entry, picture), with the error in the picture's place where it cannot be opened.
+    """
+    if not ahead:
+        yield from ((index, entry, _open(entry)) for index, entry in enumerate(entries))
+        return
+    with ThreadPoolExecutor(1) as pool:
+        waiting: list[Future[Image | ImageError]] = []
+        for index, entry in enumerate(entries):
+            while len(waiting) < 2 and index + len(waiting) < len(entries):
+                waiting.append(pool.submit(_open, entries[index + len(waiting)]))
+            yield index, entry, waiting.pop(0).result()
+
+
+def _open(entry: Entry) -> Image | ImageError:
+    try:
+        return open_image(entry.path)
+    except ImageError as error:
+        return error
