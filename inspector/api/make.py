@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from exporters.exporting import Exported
-    from exporters.finetuning.run import FineTuneResult
+    from exporters.finetuning.result import FineTuneResult
     from exporters.planning.plan import FineTunePlan
     from exporters.quantizing import QuantizedModel
     from inspector.api.model import Model

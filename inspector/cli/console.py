@@ -152,6 +152,14 @@ class Console:
                 advance()
 
 
+def _print(text: str) -> None:
+    """On stdout. A reader that left does not keep a command from its end and its exit code."""
+    try:
+        print(text)
+    except BrokenPipeError:
+        silence(sys.stdout)
+
+
 @dataclass
 class _Stream:
     """Entries of a document, or lines for people, given out as they come."""
