@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
+from inspector.documents import OPEN, DoesNotFitError, build, find_mistakes
 from inspector.errors import MetadataError
 from inspector.image import Preprocess
 
@@ -17,37 +18,52 @@ MAX_BYTES = 16 * 1024 * 1024
 Activation = Literal["softmax", "sigmoid", "none"]
 ACTIVATIONS: tuple[Activation, ...] = ("softmax", "sigmoid", "none")
 _SYNSET = re.compile(r"n\d{8}[\s:,]+(?=\S)")
+_MOST_FAULTS = 6
 _AGAIN = "write it again with `inspector annotate`"
 
 
 @dataclass(frozen=True)
 class LayerEntry:
-    """A layer as the exporter named it. aliases: other names it answers to (module paths, the lecture's names)."""
+    """A layer as the exporter named it."""
+
+    __pydantic_config__ = OPEN
 
     name: str
+    """The layer's name: unique, the module path of torch where it is known."""
     tensor: str
+    """The layer's tensor in the graph."""
     kind: str
+    """conv, norm, activation, pool, add, gate, concat, linear, resize or softmax."""
     aliases: tuple[str, ...] = ()
+    """Other names that it answers to, such as module paths."""
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """Everything the graph itself cannot say. Every part may be absent.
+    """Everything the graph itself cannot say. Every part may be absent."""
 
-    labels: K class names. output: tensor with the scores (N, K). activation: what turns scores into probabilities.
-    cam_layer: name of the layer that class activation maps look at. source, training, versions: free JSON objects.
-    """
+    __pydantic_config__ = OPEN
 
     preprocess: Preprocess | None = None
+    """How a picture becomes the network's input."""
     labels: tuple[str, ...] | None = None
+    """The names of the K classes, in the order of the scores."""
     layers: tuple[LayerEntry, ...] = ()
+    """The layers, in topological order."""
     cam_layer: str | None = None
+    """Name of the layer that class activation maps look at."""
     output: str | None = None
+    """The tensor with the scores (N, K)."""
     activation: Activation | None = None
+    """What turns scores into probabilities."""
     source: Mapping[str, Any] = field(default_factory=dict)
+    """Where the network comes from: any keys."""
     training: Mapping[str, Any] = field(default_factory=dict)
+    """How the network was trained: any keys."""
     licence: str | None = None
-    versions: Mapping[str, str] = field(default_factory=dict)
+    """The licence of the weights."""
+    versions: Mapping[str, Any] = field(default_factory=dict)
+    """Versions of the packages that made the file."""
 
     def dumps(self) -> str:
         """The document as compact JSON with sorted keys, the same bytes for the same content."""
@@ -98,18 +114,55 @@ def read_metadata(properties: Mapping[str, str]) -> Metadata:
     schema = document.get("schema")
     if schema != SCHEMA:
         raise MetadataError(f"the metadata document has schema {schema!r}; this version reads {SCHEMA}", _AGAIN)
-    return Metadata(
-        preprocess=Preprocess.from_json(document["preprocess"]) if document.get("preprocess") is not None else None,
-        labels=_labels(document.get("labels")),
-        layers=tuple(_entry(e) for e in _list(document, "layers")),
-        cam_layer=_text(document, "cam_layer"),
-        output=_text(document, "output"),
-        activation=_activation(document.get("activation")),
-        source=_object(document, "source"),
-        training=_object(document, "training"),
-        licence=_text(document, "licence"),
-        versions=_object(document, "versions"),
-    )
+    return _build(document)
+
+
+def _build(document: Mapping[str, Any]) -> Metadata:
+    """The document as it is read: null means absent, unknown keys are left out. Raises MetadataError, all at once."""
+    given = {key: value for key, value in document.items() if value is not None}
+    faults: list[str] = []
+    preprocess = None
+    if "preprocess" in given:
+        try:
+            preprocess = Preprocess.from_json(given.pop("preprocess"))
+        except MetadataError as error:
+            faults.append(error.message)
+    if isinstance(given.get("labels"), list):
+        given["labels"] = [str(label) if isinstance(label, int | float) else label for label in given["labels"]]
+    try:
+        read: Metadata = build(Metadata, given)
+    except DoesNotFitError:
+        found = [_describe(mistake.place, given) for mistake in find_mistakes(Metadata, given)]
+        faults += dict.fromkeys(found or ["the metadata document is malformed"])
+    if faults:
+        shown = "; ".join(faults[:_MOST_FAULTS])
+        more = f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
+        raise MetadataError(shown + more, _AGAIN)
+    labels = tuple(map(_printable, read.labels)) if read.labels is not None else None
+    return replace(read, preprocess=preprocess, labels=labels)
+
+
+def _describe(place: Sequence[str | int], document: Mapping[str, Any]) -> str:
+    """What is wrong at one place of the document."""
+    key = place[0] if place else "the document"
+    if key == "labels":
+        return "labels must be a list of names"
+    if key == "layers" and len(place) > 1:
+        layer = document["layers"][place[1]]
+        if "aliases" in place:
+            return f"the aliases of layer {layer.get('name')!r} must be a list of names"
+        return "a layer in the metadata lacks its name, tensor or kind"
+    if key == "layers":
+        return "layers in the metadata must be a list"
+    if key == "activation":
+        return f"activation {document[key]!r} in the metadata is none of {', '.join(ACTIVATIONS)}"
+    kind = "text" if key in ("cam_layer", "output", "licence") else "an object"
+    return f"{key} in the metadata must be {kind}"
+
+
+def _printable(label: str) -> str:
+    """Without control characters: labels go to terminals and titles."""
+    return "".join(c if c.isprintable() else " " for c in label)
 
 
 def parse_labels(text: str) -> tuple[str, ...]:
@@ -136,53 +189,10 @@ def parse_labels(text: str) -> tuple[str, ...]:
         document = [entry[-1] if isinstance(entry, list) and entry else entry for entry in document]
     else:
         document = [line.strip() for line in stripped.splitlines() if line.strip()]
-    labels = _labels(document)
+    if not all(isinstance(label, str | int | float) for label in document):
+        raise MetadataError("labels must be a list of names", _AGAIN)
+    labels = tuple(_printable(str(label)) for label in document)
     if not labels:
         raise MetadataError("the labels are empty", "give one class name a line, or a JSON list")
     plain = [_SYNSET.sub("", label) for label in labels]
     return tuple(plain) if all(map(_SYNSET.match, labels)) else labels
-
-
-def _labels(value: Any) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list) or not all(isinstance(v, str | int | float) for v in value):
-        raise MetadataError("labels must be a list of names", _AGAIN)
-    # Labels go to terminals and titles: no control characters.
-    return tuple("".join(c if c.isprintable() else " " for c in str(v)) for v in value)
-
-
-def _entry(value: Any) -> LayerEntry:
-    if not isinstance(value, dict) or not all(isinstance(value.get(k), str) for k in ("name", "tensor", "kind")):
-        raise MetadataError("a layer in the metadata lacks its name, tensor or kind", _AGAIN)
-    aliases = value.get("aliases", [])
-    if not isinstance(aliases, list) or not all(isinstance(a, str) for a in aliases):
-        raise MetadataError(f"the aliases of layer {value['name']!r} must be a list of names", _AGAIN)
-    return LayerEntry(value["name"], value["tensor"], value["kind"], tuple(aliases))
-
-
-def _list(document: Mapping[str, Any], key: str) -> Sequence[Any]:
-    value = document.get(key) or []
-    if not isinstance(value, list):
-        raise MetadataError(f"{key} in the metadata must be a list", _AGAIN)
-    return value
-
-
-def _object(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = document.get(key) or {}
-    if not isinstance(value, dict):
-        raise MetadataError(f"{key} in the metadata must be an object", _AGAIN)
-    return value
-
-
-def _text(document: Mapping[str, Any], key: str) -> str | None:
-    value = document.get(key)
-    if value is not None and not isinstance(value, str):
-        raise MetadataError(f"{key} in the metadata must be text", _AGAIN)
-    return value
-
-
-def _activation(value: Any) -> Activation | None:
-    if value is not None and value not in ("softmax", "sigmoid", "none"):
-        raise MetadataError(f"activation {value!r} in the metadata is none of softmax, sigmoid, none", _AGAIN)
-    return cast("Activation | None", value)

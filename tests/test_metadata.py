@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inspector.documents import DoesNotFitError, build, find_mistakes
 from inspector.errors import MetadataError
 from inspector.image import Preprocess
 from inspector.metadata import KEY, LayerEntry, Metadata, parse_labels, read_metadata
@@ -67,10 +70,49 @@ def test_malformed(text: str, message: str) -> None:
     assert len(str(caught.value)) < 700
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
+def test_all_mistakes_are_said_at_once() -> None:
+    document = {
+        "schema": 1,
+        "preprocess": {"size": "big", "crop": 1, "scale": 0},
+        "labels": "cat",
+        "layers": [{"name": "a"}, {"name": "b"}, {"name": "c", "tensor": "t", "kind": "conv", "aliases": [1]}],
+        "cam_layer": 3,
+        "source": [],
+    }
+    with pytest.raises(MetadataError) as caught:
+        read_metadata({KEY: json.dumps(document)})
+    assert caught.value.message == (
+        "the preprocess has unknown keys: crop; malformed: size 'big' (height, width), scale 0 (it must be positive); "
+        "labels must be a list of names; a layer in the metadata lacks its name, tensor or kind; "
+        "the aliases of layer 'c' must be a list of names; cam_layer in the metadata must be text; "
+        "source in the metadata must be an object"
+    )
+    assert caught.value.hint == "write it again with `inspector annotate`"
+
+
+def test_null_is_absent_and_unknown_keys_are_left_out() -> None:
+    document = {"schema": 1, "labels": None, "layers": None, "source": None, "preprocess": None, "later": {"x": 1}}
+    assert read_metadata({KEY: json.dumps(document)}) == Metadata()
+
+
+def test_a_good_document_is_read_without_pydantic() -> None:
+    code = (
+        "import sys\n"
+        "from inspector.metadata import read_metadata\n"
+        f"read_metadata({{{KEY!r}: {FULL.dumps()!r}}})\n"
+        "assert 'pydantic' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# A few characters that matter, since the first draw of any character at all loads hypothesis' table of Unicode.
+TEXT = st.text(st.sampled_from("a0.\0\n\u202e日\ud800"), max_size=3)
+SINGLE = st.one_of(st.none(), st.booleans(), st.sampled_from([0, 1, 224, -1, 10**400, 0.5, 1e300]), TEXT)
+JSON = st.one_of(
+    SINGLE,
+    st.lists(SINGLE, max_size=3),
+    st.dictionaries(TEXT, SINGLE, max_size=2),
+    st.lists(st.dictionaries(st.sampled_from(["name", "tensor", "kind", "aliases"]), SINGLE, max_size=4), max_size=2),
 )
 KEYS = (
     "preprocess",
@@ -93,6 +135,17 @@ def test_any_json_is_read_or_refused(document: dict[str, Any]) -> None:
     except MetadataError:
         return
     assert read_metadata({KEY: read.dumps()}) == read
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), JSON))
+def test_what_is_built_is_what_pydantic_takes(document: dict[str, Any]) -> None:
+    document.pop("preprocess", None)
+    try:
+        build(Metadata, document)
+    except DoesNotFitError:
+        assert find_mistakes(Metadata, document)
+    else:
+        assert not find_mistakes(Metadata, document)
 
 
 @given(st.dictionaries(st.sampled_from(list(Preprocess.__dataclass_fields__)), JSON))

@@ -21,8 +21,8 @@ from exporters.needs import nn, quiet
 from exporters.sources.weights import State, file_record, load_state, read_state
 from inspector.errors import InspectorError, MissingExtra, UsageError, nearest, one_line
 from inspector.extras import install_command
-from inspector.image import NAMED, Preprocess, Resize
-from inspector.metadata import parse_labels
+from inspector.image import Preprocess, Resize
+from inspector.model.options import read_labels, read_preprocess
 
 _FORMS = "SOURCE is torchvision:NAME, timm:NAME or package.module:factory"
 _DEFAULT_SIZE = (224, 224)
@@ -58,7 +58,7 @@ def load_source(
     *,
     weights: str | os.PathLike[str] | None = None,
     pretrained: bool = False,
-    preprocess: Preprocess | str | None = None,
+    preprocess: Preprocess | str | os.PathLike[str] | None = None,
     labels: Sequence[str] | str | os.PathLike[str] | None = None,
     size: tuple[int, int] | None = None,
     classes: int | None = None,
@@ -75,7 +75,7 @@ def load_source(
     """
     if weights is not None and pretrained:
         raise UsageError("both a file of weights and pretrained weights were asked for", "give one of them")
-    names = _labels(labels)
+    names = read_labels(labels) if labels is not None else None
     if names is not None and classes is not None and len(names) != classes:
         raise UsageError(f"{classes} classes were asked for and {len(names)} labels given", "give as many labels")
     wanted = classes if classes is not None else len(names) if names is not None else None
@@ -102,7 +102,7 @@ def load_source(
     elif not pretrained and kind in ("torchvision", "timm"):
         provenance["weights"] = "random"
         notes.append("no weights were given: they are random")
-    chosen = _preprocess(preprocess, source)
+    chosen = read_preprocess(preprocess, source.preprocess) if preprocess is not None else source.preprocess
     if size is not None:
         chosen = chosen.with_size(size)
     elif chosen.size is None:
@@ -443,36 +443,3 @@ def _unreachable(spec: str, error: Exception) -> InspectorError:
 def _said(error: BaseException) -> str:
     text = one_line(str(error), 200)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-# --- what belongs to a network ----------------------------------------------------------------------------------------
-
-
-def _labels(labels: Sequence[str] | str | os.PathLike[str] | None) -> tuple[str, ...] | None:
-    if labels is None:
-        return None
-    if not isinstance(labels, str | os.PathLike):
-        return tuple(labels)
-    try:
-        return parse_labels(Path(labels).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UsageError(f"the labels {labels} cannot be read: {reason}", "give one name a line, or JSON") from None
-
-
-def _preprocess(given: Preprocess | str | None, source: Source) -> Preprocess:
-    if given is None:
-        return source.preprocess
-    if isinstance(given, Preprocess):
-        return given
-    if given in NAMED:
-        return Preprocess.named(given, source.preprocess.size, source.preprocess.channels)
-    import json
-
-    path = Path(given)
-    if not path.is_file():
-        raise UsageError(f"there is no preprocess {given!r}", f"give {', '.join(NAMED)}, or a JSON file")
-    try:
-        return Preprocess.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"the preprocess {given} is not JSON: {one_line(str(error), 100)}") from None

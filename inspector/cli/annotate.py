@@ -53,13 +53,13 @@ def annotate(
 
     What is not given is kept from the file's own metadata, or written as it had to be assumed.
     """
-    from inspector.model.annotate import annotate_model
+    from inspector.model.annotate import annotate_model, open_to_annotate
 
     console = Console("annotate", json, quiet)
+    opened = open_to_annotate(model, provider=provider, threads=threads, warn=console.note)
     written = annotate_model(
-        model, out, preprocess=preprocess, labels=labels, cam_layer=cam_layer, size=size,
-        activation=activation, provider=provider, threads=threads, warn=console.note,
-    )  # fmt: skip
+        opened, out, preprocess=preprocess, labels=labels, cam_layer=cam_layer, size=size, activation=activation
+    )
     console.document(
         console.head(
             written,

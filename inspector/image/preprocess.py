@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.documents import CLOSED, DoesNotFitError, Mistake, build, find_mistakes
 from inspector.errors import ImageError, MetadataError
 from inspector.image.open import MAX_PIXELS, Box
 
@@ -17,62 +18,49 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Resize = Literal["stretch", "shortest", "pad", "none"]
+Filter = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 ColorOrder = Literal["RGB", "BGR", "L"]
 Layout = Literal["NCHW", "NHWC"]
-FILTERS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
+DType = Literal["float32", "float16", "float64", "uint8"]
+FILTERS: tuple[Filter, ...] = get_args(Filter)
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a picture becomes the network's input. Serialised as it stands into the model's metadata.
+    """How a picture becomes the network's input: value = (pixel * scale - mean) / std, with pixel in 0..255.
 
-    size: (H, W) of the tensor, or None to keep the picture's own size.
-    resize: ``stretch`` to `size`; ``shortest``: the shorter side becomes `resize_size`, then a centre crop of `size`;
-        ``pad``: as large as fits into `size`, the rest filled with `fill`; ``none``: pixels stay as they are.
-    resize_size: shorter side in pixels before the crop (``shortest`` only); None means the shorter side of `size`.
-    filter: a Pillow filter by name, antialiased when it reduces.
-    colour: RGB, BGR or L (one channel, ITU-R 601 luma). layout: NCHW or NHWC.
-    value = (pixel * scale - mean) / std with pixel in 0..255; mean and std have one number per channel.
-    dtype: float32, float16, float64 or uint8 (for graphs that normalise themselves).
+    It is written as it stands into the model's metadata.
     """
 
+    __pydantic_config__ = CLOSED
+
     size: tuple[int, int] | None = None
+    """Height and width of the tensor; null keeps the picture's own size."""
     resize: Resize = "stretch"
+    """How a picture gets `size`. stretch: both sides on their own. shortest: the shorter side becomes `resize_size`,
+    then the centre is cut out. pad: as large as fits, the rest filled with `fill`. none: pixels stay as they are."""
     resize_size: int | None = None
-    filter: str = "bilinear"
+    """Shorter side in pixels before the crop, for shortest only; null means the shorter side of `size`."""
+    filter: Filter = "bilinear"
+    """A Pillow filter, antialiased where it reduces."""
     fill: tuple[int, int, int] = (114, 114, 114)
+    """Red, green and blue around the picture, 0 to 255, for pad only."""
     colour: ColorOrder = "RGB"
+    """Order of the channels. L is one channel, the luma of ITU-R 601."""
     layout: Layout = "NCHW"
+    """Order of the tensor's axes: NCHW has channels first, NHWC last."""
     scale: float = 1 / 255
+    """What a pixel is multiplied by before `mean` is taken off."""
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """One number for each channel, taken off after `scale`."""
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
-    dtype: str = "float32"
+    """One number for each channel, divided by after `mean`."""
+    dtype: DType = "float32"
+    """Type of the tensor; uint8 is for graphs that normalise themselves."""
 
     def __post_init__(self) -> None:
-        channels = 1 if self.colour == "L" else 3
-        problems = [
-            text
-            for bad, text in (
-                (self.resize not in ("stretch", "shortest", "pad", "none"), f"resize {self.resize!r}"),
-                (self.filter not in FILTERS, f"filter {self.filter!r} (one of {', '.join(FILTERS)})"),
-                (self.colour not in ("RGB", "BGR", "L"), f"colour {self.colour!r} (RGB, BGR or L)"),
-                (self.layout not in ("NCHW", "NHWC"), f"layout {self.layout!r} (NCHW or NHWC)"),
-                (self.dtype not in ("float32", "float16", "float64", "uint8"), f"dtype {self.dtype!r}"),
-                (len(self.mean) != channels, f"mean of {len(self.mean)} numbers for {channels} channels"),
-                (len(self.std) != channels, f"std of {len(self.std)} numbers for {channels} channels"),
-                (not all(_is_number(m, -1e12, 1e12) for m in self.mean), f"mean {self.mean!r}"),
-                (not all(_is_number(s, 1e-12, 1e12) for s in self.std), f"std {self.std!r} (it must be positive)"),
-                (not _is_number(self.scale, 1e-12, 1e12), f"scale {self.scale!r} (it must be positive)"),
-                (self.size is not None and not _is_size(self.size), f"size {self.size!r} (height, width)"),
-                (self.resize_size is not None and not _is_side(self.resize_size), f"resize_size {self.resize_size!r}"),
-                (len(self.fill) != 3 or not all(f in range(256) for f in self.fill), f"fill {self.fill!r}"),
-            )
-            if bad
-        ]
-        if problems:
-            raise MetadataError(
-                f"the preprocess is malformed: {', '.join(problems)}", "see `inspector annotate --help`"
-            )
+        if problems := _find_problems(vars(self)):
+            raise _malformed(list(problems.values()))
 
     @property
     def channels(self) -> int:
@@ -178,28 +166,35 @@ class Preprocess:
             return replace(self, size=size, resize_size=round(self.resize_size * min(size) / min(self.size)))
         return replace(self, size=size)
 
+    def with_dtype(self, dtype: DType) -> Preprocess:
+        """The same for a tensor of another type."""
+        return replace(self, dtype=dtype)
+
     def to_json(self) -> dict[str, Any]:
         """The metadata form; `from_json` reads it back unchanged."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @staticmethod
     def from_json(document: Mapping[str, Any]) -> Preprocess:
-        """From the metadata form. Raises MetadataError for unknown keys or values of the wrong kind."""
+        """From the metadata form. Raises MetadataError for unknown keys and for malformed values, all at once."""
         if not isinstance(document, Mapping):
             raise MetadataError(f"the preprocess is malformed: {type(document).__name__} instead of an object")
-        known = set(Preprocess.__dataclass_fields__)
-        if unknown := sorted(set(document) - known):
-            raise MetadataError(
-                f"the preprocess has unknown keys: {', '.join(map(str, unknown))}", f"known: {', '.join(sorted(known))}"
-            )
-        try:
-            values = {
-                key: tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
-                for key, value in document.items()
-            }
-            return Preprocess(**cast(Any, values))
-        except (TypeError, ValueError) as error:
-            raise MetadataError(f"the preprocess is malformed: {error}") from None
+        fields = Preprocess.__dataclass_fields__
+        unknown = sorted(str(key) for key in document if key not in fields)
+        known = {key: value for key, value in document.items() if key in fields}
+        if not unknown:
+            try:
+                built: Preprocess = build(Preprocess, known)
+            except DoesNotFitError:
+                pass
+            else:
+                return built
+        wrong = {str(mistake.place[0]) for mistake in _find_mistakes(known) if mistake.place}
+        values = {key: fields[key].default for key in fields} | {key: _as_tuple(known[key]) for key in known}
+        problems = {key: _phrase(key, values[key]) for key in fields if key in wrong}
+        right = {key: fields[key].default if key in wrong else value for key, value in values.items()}
+        problems |= {key: text for key, text in _find_problems(right).items() if key not in wrong}
+        raise _malformed([problems[key] for key in fields if key in problems], unknown)
 
     @staticmethod
     def named(name: str, size: tuple[int, int] | None = None, channels: int = 3, layout: Layout = "NCHW") -> Preprocess:
@@ -216,8 +211,76 @@ class Preprocess:
         return Preprocess(size=size, layout=layout, scale=scale, mean=mean, std=std, colour=color)
 
 
+_RULES = {
+    "filter": f" (one of {', '.join(FILTERS)})",
+    "colour": " (RGB, BGR or L)",
+    "layout": " (NCHW or NHWC)",
+    "std": " (it must be positive)",
+    "scale": " (it must be positive)",
+    "size": " (height, width)",
+}
+"""What is said after a value that is not allowed."""
+
+
+def _phrase(key: str, value: object) -> str:
+    return f"{key} {value!r}{_RULES.get(key, '')}"
+
+
+def _find_problems(values: Mapping[str, Any]) -> dict[str, str]:
+    """key -> what is wrong with its value, for values of the right types or of any other."""
+    channels = 1 if values["colour"] == "L" else 3
+    allowed = {
+        "resize": values["resize"] in get_args(Resize),
+        "filter": values["filter"] in FILTERS,
+        "colour": values["colour"] in get_args(ColorOrder),
+        "layout": values["layout"] in get_args(Layout),
+        "dtype": values["dtype"] in get_args(DType),
+        "mean": _are_numbers(values["mean"], -1e12, 1e12),
+        "std": _are_numbers(values["std"], 1e-12, 1e12),
+        "scale": _is_number(values["scale"], 1e-12, 1e12),
+        "size": values["size"] is None or _is_size(values["size"]),
+        "resize_size": values["resize_size"] is None or _is_side(values["resize_size"]),
+        "fill": _is_rgb(values["fill"]),
+    }
+    problems = {key: _phrase(key, values[key]) for key, good in allowed.items() if not good}
+    for key in ("mean", "std"):
+        if key not in problems and len(values[key]) != channels:
+            problems[key] = f"{key} of {len(values[key])} numbers for {channels} channels"
+    return problems
+
+
+def _find_mistakes(document: Mapping[str, Any]) -> list[Mistake]:
+    """Where the types do not fit. Values are judged apart, since they may depend on each other."""
+    try:
+        return find_mistakes(Preprocess, document)
+    except MetadataError:  # all types fit, and the values were judged
+        return []
+
+
+def _malformed(problems: Sequence[str], unknown: Sequence[str] = ()) -> MetadataError:
+    if not unknown:
+        return MetadataError(f"the preprocess is malformed: {', '.join(problems)}", "see `inspector annotate --help`")
+    malformed = f"; malformed: {', '.join(problems)}" if problems else ""
+    return MetadataError(
+        f"the preprocess has unknown keys: {', '.join(unknown)}{malformed}",
+        f"known: {', '.join(sorted(Preprocess.__dataclass_fields__))}",
+    )
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _are_numbers(values: object, low: float, high: float) -> bool:
+    return isinstance(values, tuple) and all(_is_number(value, low, high) for value in values)
+
+
 def _is_number(value: object, low: float, high: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_rgb(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and all(isinstance(v, int) and 0 <= v <= 255 for v in value)
 
 
 def _is_side(value: object) -> bool:

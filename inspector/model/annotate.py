@@ -2,71 +2,69 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from inspector.errors import MetadataError, ModelError, NotComputable, UsageError, listing
 from inspector.files import atomic_path
 from inspector.graph import copy_with_metadata
-from inspector.image import NAMED, Preprocess
+from inspector.image import Preprocess
 from inspector.layers import Layer
-from inspector.metadata import ACTIVATIONS, KEY, LayerEntry, parse_labels
+from inspector.metadata import ACTIVATIONS, KEY, LayerEntry, Metadata
 from inspector.model import Model, open_model
+from inspector.model.options import read_labels, read_preprocess
 from inspector.tasks.classify import ends_of
 
-MAX_SIDE_FILE = 16 * 1024 * 1024
+M = TypeVar("M", bound=Model)
 
 
 def annotate_model(
-    model: str | os.PathLike[str] | Model,
+    model: str | os.PathLike[str] | M,
     target: str | os.PathLike[str],
     *,
-    preprocess: str | Preprocess | None = None,
+    preprocess: str | os.PathLike[str] | Preprocess | None = None,
     labels: str | os.PathLike[str] | Sequence[str] | None = None,
     cam_layer: str | None = None,
     size: str | tuple[int, int] | None = None,
     activation: str | None = None,
-    provider: str = "auto",
-    threads: int | None = None,
-    warn: Callable[[str], None] | None = None,
-) -> Model:
-    """Write a copy of a model with its metadata completed, and open it.
+) -> M | Model:
+    """Write a copy of a model with its metadata completed, and open it. Graph and weights are copied byte for byte.
 
-    preprocess: a name, a JSON file or a Preprocess. labels: a file or the names themselves. size: (H, W) or "HxW".
-    activation: softmax, sigmoid or none, what turns the scores into probabilities where the graph does not do it.
-    What is not given is kept from the file's metadata, or written as it was assumed. Graph and weights are copied
-    byte for byte. provider, threads, warn: as for open_model. Raises MetadataError, ModelError, LayerNotFound,
-    NotComputable (a `cam_layer` without maps), UsageError or OutputError, and writes nothing then.
+    What is not given is kept from the file's metadata, or written as it was assumed.
+
+    Args:
+        model: The path of a file, or a model that is open; its provider, threads and `warn` are those of the result.
+        target: The file to write.
+        preprocess: A name, a JSON file or a Preprocess; see :func:`inspector.model.options.read_preprocess`.
+        labels: A file, or the names themselves; see :func:`inspector.model.options.read_labels`.
+        cam_layer: Name of the layer that class activation maps look at.
+        size: (H, W) or "HxW" of the input, for a graph that leaves it open.
+        activation: What turns the scores into probabilities where the graph does not: softmax, sigmoid or none.
+
+    Returns:
+        The copy, opened, of the same class as `model`.
+
+    Raises:
+        MetadataError: A preprocess or labels that cannot be read or do not fit the model.
+        ModelError: The file is no model, or keeps weights in other files that the copy would not find.
+        LayerNotFound: There is no layer `cam_layer`.
+        NotComputable: The layer `cam_layer` has no maps.
+        UsageError: A size or an activation that cannot be.
+        OutputError: The copy cannot be written. Nothing is written in any of these cases.
     """
-    options: dict[str, Any] = {"provider": provider, "threads": threads, "warn": warn}
-    opened = model if isinstance(model, Model) else _open(model, options)
-    document = opened.metadata
-    chosen = _preprocess(preprocess, opened) if preprocess is not None else opened.preprocess
+    opened: Model = model if isinstance(model, Model) else open_to_annotate(model)
+    chosen = read_preprocess(preprocess, _base(opened)) if preprocess is not None else opened.preprocess
     if size is not None:
         chosen = chosen.with_size(_size(size, opened))
-    if chosen.channels != opened.input.channels:
-        raise MetadataError(
-            f"the preprocess makes {chosen.channels} channels, the input of {opened.path} has {opened.input.channels}"
-        )
-    names = document.labels
-    if labels is not None:
-        names = _labels(labels)
-        if opened.classes and opened.classes != len(names) and not (opened.classes == 1 and len(names) == 2):
-            raise MetadataError(f"{len(names)} labels for {opened.classes} classes of {opened.path}")
-    complete = replace(
-        document,
-        preprocess=chosen,
-        labels=names,
-        layers=tuple(_entry(layer) for layer in opened.layers),
-        cam_layer=_cam_layer(opened, cam_layer) if cam_layer else document.cam_layer,
-        output=document.output or _output(opened),
-        activation=document.activation or (opened.classifier.activation if opened.classifier else None),
-    )
+    names = read_labels(labels) if labels is not None else opened.metadata.labels
+    _check_fit(opened, chosen, names if labels is not None else None)
+    complete = complete_metadata(opened, chosen, names)
+    if cam_layer:
+        complete = replace(complete, cam_layer=_cam_layer(opened, cam_layer))
     if activation is not None:
         if activation not in ACTIVATIONS:
             raise UsageError(f"there is no activation {activation!r}", f"known: {', '.join(ACTIVATIONS)}")
@@ -74,18 +72,55 @@ def annotate_model(
     _refuse_stranded_data(opened, Path(target))
     with atomic_path(target) as temporary:
         copy_with_metadata(opened.graph, temporary, {KEY: complete.dumps()})
-    written: Model = open_model(target, **options)
-    return written
+    return open_model(target, provider=opened.provider, threads=opened.threads, warn=opened.warn, cls=type(opened))
 
 
-def _open(path: str | os.PathLike[str], options: Mapping[str, Any]) -> Model:
-    opened: Model
+def open_to_annotate(
+    path: str | os.PathLike[str],
+    *,
+    provider: str = "auto",
+    threads: int | None = None,
+    warn: Callable[[str], None] | None = None,
+    cls: type[Model] = Model,
+) -> Model:
+    """As :func:`inspector.model.open_model`, but a metadata document that cannot be read counts as absent."""
     try:
-        opened = open_model(path, **options)
+        return open_model(path, provider=provider, threads=threads, warn=warn, cls=cls)
     except MetadataError:
-        # A document that cannot be read is what this is called for.
-        opened = open_model(path, metadata=False, **options)
-    return opened
+        # Such a document is what annotate is called for.
+        return open_model(path, metadata=False, provider=provider, threads=threads, warn=warn, cls=cls)
+
+
+def _check_fit(opened: Model, preprocess: Preprocess, labels: tuple[str, ...] | None) -> None:
+    if preprocess.channels != opened.input.channels:
+        channels = opened.input.channels
+        raise MetadataError(
+            f"the preprocess makes {preprocess.channels} channels, the input of {opened.path} has {channels}"
+        )
+    # One score may stand for two classes.
+    if labels is None or not opened.classes or (opened.classes, len(labels)) == (1, 2):
+        return
+    if opened.classes != len(labels):
+        raise MetadataError(f"{len(labels)} labels for {opened.classes} classes of {opened.path}")
+
+
+def complete_metadata(opened: Model, preprocess: Preprocess, labels: tuple[str, ...] | None) -> Metadata:
+    """The metadata of a model with everything that is known or was assumed about it written out."""
+    document = opened.metadata
+    return replace(
+        document,
+        preprocess=preprocess,
+        labels=labels,
+        layers=tuple(_entry(layer) for layer in opened.layers),
+        output=document.output or _output(opened),
+        activation=document.activation or (opened.classifier.activation if opened.classifier else None),
+    )
+
+
+def _base(opened: Model) -> Preprocess:
+    """What a preprocess has where nothing is said: the size, the layout, the type and the channels of the input."""
+    given = opened.input
+    return Preprocess.named("raw", opened.preprocess.size, given.channels, given.layout).with_dtype(given.dtype)
 
 
 def _cam_layer(opened: Model, name: str) -> str:
@@ -123,41 +158,6 @@ def _refuse_stranded_data(opened: Model, target: Path) -> None:
             f"{opened.path} keeps weights in {', '.join(sorted(outside)[:3])}",
             f"write the copy beside it, in {opened.path.parent}",
         )
-
-
-def _preprocess(given: str | Preprocess, opened: Model) -> Preprocess:
-    if isinstance(given, Preprocess):
-        return given
-    if given in NAMED:
-        named = Preprocess.named(given, opened.preprocess.size, opened.input.channels, opened.input.layout)
-        return replace(named, dtype=opened.input.dtype)
-    if not Path(given).exists():
-        raise MetadataError(f"there is no preprocess {given!r}", f"known: {', '.join(NAMED)}, or a JSON file")
-    try:
-        document = json.loads(_read(given))
-    except ValueError as error:
-        raise MetadataError(f"{given} is not JSON: {error}") from None
-    inner = document.get("preprocess", document) if isinstance(document, dict) else document
-    base = {"layout": opened.input.layout, "dtype": opened.input.dtype, "size": opened.preprocess.size}
-    return Preprocess.from_json({**base, **inner} if isinstance(inner, dict) else inner)
-
-
-def _labels(given: str | os.PathLike[str] | Sequence[str]) -> tuple[str, ...]:
-    if isinstance(given, str | os.PathLike):
-        return parse_labels(_read(given))
-    return tuple(map(str, given))
-
-
-def _read(path: str | os.PathLike[str]) -> str:
-    file = Path(path)
-    try:
-        if file.stat().st_size > MAX_SIDE_FILE:
-            raise MetadataError(f"{file} is larger than 16 MB")
-        return file.read_text("utf-8")
-    except OSError as error:
-        raise MetadataError(f"{file} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise MetadataError(f"{file} is not UTF-8 text") from None
 
 
 def _size(given: str | tuple[int, int], opened: Model) -> tuple[int, int]:

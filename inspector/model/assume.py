@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
 from inspector.errors import ModelError, listing
 from inspector.graph import Graph, attributes, is_standard, operator_of
-from inspector.image import Layout, Preprocess
+from inspector.image import DType, Layout, Preprocess
 from inspector.layers import layout_of
 from inspector.metadata import Metadata
 
@@ -33,7 +33,7 @@ class ImageInput:
     name: str
     shape: tuple[int | str | None, ...]
     layout: Layout
-    dtype: str
+    dtype: DType
     batch: int | None
     channels: int
     size: tuple[int, int] | None
@@ -46,7 +46,7 @@ def find_image_input(graph: Graph) -> ImageInput:
         names = listing([f"{i.name} {_shape_text(i.shape)}" for i in graph.inputs])
         raise ModelError(f"{graph.path} has {len(graph.inputs)} inputs{': ' if names else ''}{names}", hint)
     given = graph.inputs[0]
-    if given.dtype not in ("float32", "float16", "float64", "uint8"):
+    if given.dtype not in get_args(DType):
         raise ModelError(f"{graph.path}: input {given.name!r} holds {given.dtype}, not pixels", hint)
     shape = given.shape if given.shape is not None else (None,) * 4
     if len(shape) != 4:
@@ -67,7 +67,7 @@ def find_image_input(graph: Graph) -> ImageInput:
         raise ModelError(f"{graph.path}: input {given.name!r} of shape {_shape_text(shape)} is too large", hint)
     fixed = (height, width) if isinstance(height, int) and isinstance(width, int) else None
     batch = shape[0] if isinstance(shape[0], int) else None
-    return ImageInput(given.name, shape, layout, given.dtype, batch, channels, fixed)
+    return ImageInput(given.name, shape, layout, cast(DType, given.dtype), batch, channels, fixed)
 
 
 def _shape_text(shape: Sequence[Any] | None) -> str:

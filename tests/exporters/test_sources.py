@@ -184,11 +184,14 @@ def test_preprocess_by_name_file_or_value(tmp_path):
     mine = Preprocess(size=(32, 32), resize="pad", filter="lanczos")
     (tmp_path / "p.json").write_text(json.dumps(mine.to_json()))
     assert load_source(spec, preprocess=str(tmp_path / "p.json")).preprocess == mine
+    # What `inspector annotate --json` prints.
+    (tmp_path / "p.json").write_text(json.dumps({"schema": 1, "command": "annotate", "preprocess": mine.to_json()}))
+    assert load_source(spec, preprocess=tmp_path / "p.json").preprocess == mine
     assert load_source(spec, preprocess=Preprocess()).preprocess.size == (224, 224)
-    with pytest.raises(UsageError, match=r"there is no preprocess 'imagnet'; give imagenet, unit, .* or a JSON file"):
+    with pytest.raises(MetadataError, match=r"no preprocess 'imagnet'; known: imagenet, unit, .* or a JSON file"):
         load_source(spec, preprocess="imagnet")
     (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(UsageError, match="is not JSON"):
+    with pytest.raises(MetadataError, match="is not JSON"):
         load_source(spec, preprocess=str(tmp_path / "bad.json"))
     (tmp_path / "bad.json").write_text('{"filter": "spline"}')
     with pytest.raises(MetadataError, match="spline"):
@@ -202,7 +205,7 @@ def test_options_that_do_not_fit(tmp_path):
         load_source("tests.exporters.nets:tiny", pretrained=True)
     with pytest.raises(UsageError, match="the pretrained resnet18 has 1000 classes, not 2"):
         load_source("torchvision:resnet18", pretrained=True, classes=2)
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(MetadataError, match="cannot be read"):
         load_source("torchvision:resnet18", labels=tmp_path / "missing.txt")
 
 
