@@ -68,14 +68,19 @@ def annotate(
         >>> named.preprocess.mean
         (0.5, 0.5, 0.5)
     """
-    from inspector.model.annotate import annotate_model
+    from inspector.api.model import Model
+    from inspector.model.annotate import annotate_model, open_to_annotate
 
     if not isinstance(out, str | os.PathLike):
         raise wrong_type("the file to write", out, "give a path")
+    if isinstance(model, str | os.PathLike):
+        # Also where the metadata in the file is damaged.
+        opened = cast(Model, open_to_annotate(model, provider=provider, threads=threads, warn=warn, cls=Model))
+    else:
+        opened = to_model(model, provider, threads, warn)
     written = annotate_model(
-        model, out, preprocess=preprocess, labels=labels, cam_layer=cam_layer, size=size, activation=activation,
-        provider=provider, threads=threads, warn=warn,
-    )  # fmt: skip
+        opened, out, preprocess=preprocess, labels=labels, cam_layer=cam_layer, size=size, activation=activation
+    )
     return to_model(written)
 
 
