@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inspector.api.arguments import ModelSource, Progress, Warn, check_text, check_texts, check_whole, to_model
 from inspector.api.pictures import Pictures, find_pictures
@@ -15,9 +15,10 @@ from inspector.extras import prepare_torch
 
 if TYPE_CHECKING:
     from inspector.api.model import Model
-    from inspector.ascent import Dream, FilterRun
+    from inspector.ascent import Dream
     from inspector.image import ImageSource
     from inspector.layers import Layer, LayerNames
+    from inspector.pages.filter_files import FilterRun
     from inspector.receptive.patches import TopPatches
 
 File = str | os.PathLike[str]
@@ -123,20 +124,16 @@ def filters(
         prepare_torch(threads)
     opened = to_model(model, "auto" if hasattr(model, "sha256") else provider, _threads(model, threads), warn)
     chosen, numbers = _choose(opened, layers, classes, channels)
-    run = None
-    if not patches_only:
-        from inspector.ascent.filters import Wish, draw_filters
-        from inspector.ascent.recipes import find_recipe
+    from inspector.pages.filters import draw_filters
 
-        changed = find_recipe(recipe) if steps is None else find_recipe(recipe).with_(steps=steps)
-        run = draw_filters(
-            opened, out, chosen, channels=numbers, recipe=changed, size=size, seed=seed, batch=batch,
-            precision=precision, provider=provider, wish=Wish(neuron, negative, variants, start),
-            on_progress=on_progress,
-        )  # fmt: skip
-    if from_images is None or (run is not None and run.interrupted):
-        return FilterResult(run, {}, {})
-    return FilterResult(run, *_draw_patches(opened, out, chosen, numbers, from_images, top, run))
+    found = draw_filters(
+        opened, out, chosen, channels=numbers, size=size, seed=seed, batch=batch, precision=precision,
+        provider=provider, on_progress=on_progress or _ignore, patterns=not patches_only,
+        pictures=None if from_images is None else _sources(from_images), top=top,
+        **({} if patches_only else _patterns(recipe, steps, (neuron, negative, variants, start))),
+    )  # fmt: skip
+    patches, sheets = ({name: getattr(x, key) for name, x in found.patches.items()} for key in ("patches", "path"))
+    return FilterResult(None if patches_only else found, patches, sheets)
 
 
 def _threads(model: ModelSource, threads: int | None) -> int | None:
@@ -174,35 +171,26 @@ def _choose(
     return list(model.choose_layers(layers)), numbers
 
 
-def _draw_patches(
-    model: Model,
-    out: File,
-    layers: Sequence[Layer],
-    numbers: Sequence[int] | None,
-    images: Pictures,
-    top: int,
-    run: FilterRun | None,
-) -> tuple[dict[str, TopPatches], dict[str, Path]]:
-    """Layer name -> its patches, and their sheet."""
-    from inspector.files import output_folder, safe_name
-    from inspector.pages.sheets import draw_patch_sheet
-    from inspector.receptive import find_patches
+def _ignore(done: int, total: int) -> None:
+    """Nobody watches."""
 
+
+def _patterns(recipe: str, steps: int | None, wanted: tuple[bool, bool, int, ImageSource | None]) -> dict[str, Any]:
+    """The arguments of `draw_filters` about patterns."""
+    from inspector.ascent import FilterObjective, find_recipe
+
+    chosen = find_recipe(recipe)
+    return {"recipe": chosen if steps is None else chosen.with_(steps=steps), "objective": FilterObjective(*wanted)}
+
+
+def _sources(images: Pictures) -> dict[str, ImageSource]:
+    """The pictures in which patches are sought, by their path."""
     pictures = list(find_pictures(images))
     if not pictures:
         raise ImageError("no pictures were given")
     if isinstance(pictures[0], ImageError):
         raise pictures[0]
-    sources = {x.path: x.source for x in pictures if not isinstance(x, ImageError)}
-    found = find_patches(model, sources.items(), layers, k=top, channels=numbers)
-    taken: set[str] = set()
-    sheets = {}
-    for layer in layers:
-        folder = output_folder(Path(out) / f"filters-{safe_name(layer.name, taken)}")
-        sheet = next((x for x in run.sheets if x.layer == layer), None) if run else None
-        patterns = {x.channel: None if x.stuck else x.image for x in sheet.pictures} if sheet else {}
-        sheets[layer.name] = draw_patch_sheet(model, found[layer.name], sources, folder / "patches.png", patterns)
-    return found, sheets
+    return {x.path: x.source for x in pictures if not isinstance(x, ImageError)}
 
 
 @dataclass(frozen=True)
@@ -283,8 +271,7 @@ def dream(
         (451, 300)
     """
     prepare_torch(threads)
-    from inspector.ascent import dream as run
-    from inspector.pages.dreams import check_target, save_dream, save_frames
+    from inspector.pages.dreams import draw_dream
 
     check_whole("steps", steps, 1)
     check_whole("seed", seed, 0)
@@ -293,11 +280,9 @@ def dream(
     chosen = [(opened.layer(layer), float(weight)) for layer, weight in weights.items()]
     name = Path(image).stem if isinstance(image, str | os.PathLike) else "image"
     target = Path(out) if out is not None else Path("inspector-out") / f"dream-{name}.png"
-    check_target(target, os.fspath(frames) if frames is not None else None)
-    made = run(
-        opened, image, chosen, octaves=octaves, ratio=ratio, steps=steps, rate=rate / 255, jitter=jitter, tile=tile,
-        seed=seed, caricature=caricature, frames_every=2 if frames is not None else 0, precision=precision,
-        provider=provider, on_progress=on_progress,
+    made = draw_dream(
+        opened, image, chosen, target, frames=frames, octaves=octaves, ratio=ratio, steps=steps, rate=rate / 255,
+        jitter=jitter, tile=tile, seed=seed, caricature=caricature, precision=precision, provider=provider,
+        on_progress=on_progress or _ignore,
     )  # fmt: skip
-    save_dream(made, target, opened, image, seed, caricature)
-    return DreamResult(target, save_frames(made, Path(frames)) if frames is not None else None, made)
+    return DreamResult(made.path, made.frames, made.dream)

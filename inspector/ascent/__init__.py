@@ -6,7 +6,7 @@ An ascent is an objective, a canvas, transforms and an optimiser, composed by on
 >>> canvas = Fourier.noise((128, 128), 3, [generator(0, c) for c in range(8)])
 >>> result = ascend(network, channel("features.10", range(8)), canvas, Adam(0.1), steps=128)
 
-The everyday calls are :func:`draw_filters` and :func:`dream`.
+The everyday calls are `inspector.pages.filters.draw_filters`, which writes what `find_patterns` finds, and `dream`.
 """
 
 from inspector.extras import need
@@ -14,8 +14,9 @@ from inspector.extras import need
 need("torch", "torch", "gradient ascent needs torch")  # before anything below imports it
 
 from inspector.ascent.dreaming import Dream, dream
-from inspector.ascent.filters import FilterPicture, FilterRun, FilterSheet, Wish, draw_filters
-from inspector.ascent.loop import Result, ascend, draw, generator
+from inspector.ascent.filter_objective import FilterObjective
+from inspector.ascent.filters import Pattern, PatternPicture, find_patterns
+from inspector.ascent.loop import AscentResult, ascend, draw, generator
 from inspector.ascent.network import Network
 from inspector.ascent.objectives import (
     Objective,
@@ -32,6 +33,7 @@ from inspector.ascent.optimise import Adam, Ascent, Optimiser
 from inspector.ascent.parametrise import Canvas, Fourier, Phase, Pixels
 from inspector.ascent.recipes import CLEAR, LECTURE, RECIPES, Recipe, find_recipe
 from inspector.ascent.regularise import blur, l2, total_variation
+from inspector.ascent.settle import FilterOptions, FilterSpec, settle_filters
 from inspector.ascent.spectrum import natural_magnitude
 from inspector.ascent.transforms import Transform, View, compose, jitter, pad, rotate, scale
 
@@ -41,22 +43,23 @@ __all__ = [
     "RECIPES",
     "Adam",
     "Ascent",
+    "AscentResult",
     "Canvas",
     "Dream",
-    "FilterPicture",
-    "FilterRun",
-    "FilterSheet",
+    "FilterObjective",
+    "FilterOptions",
+    "FilterSpec",
     "Fourier",
     "Network",
     "Objective",
     "Optimiser",
+    "Pattern",
+    "PatternPicture",
     "Phase",
     "Pixels",
     "Recipe",
-    "Result",
     "Transform",
     "View",
-    "Wish",
     "ascend",
     "blur",
     "channel",
@@ -65,8 +68,8 @@ __all__ = [
     "direction",
     "diversity",
     "draw",
-    "draw_filters",
     "dream",
+    "find_patterns",
     "find_recipe",
     "generator",
     "jitter",
@@ -78,6 +81,7 @@ __all__ = [
     "pad",
     "rotate",
     "scale",
+    "settle_filters",
     "stay",
     "total_variation",
 ]

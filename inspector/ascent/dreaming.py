@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inspector.ascent.filters import choose_precision, to_image
 from inspector.ascent.loop import generator
 from inspector.ascent.network import Network, choose_device
 from inspector.ascent.objectives import Objective, deep, likeness
+from inspector.ascent.pictures import to_image
+from inspector.ascent.precision import choose_precision
 from inspector.ascent.recipes import LECTURE
 from inspector.errors import NotComputable, UsageError
 from inspector.image import ImageSource, open_image
@@ -37,11 +38,19 @@ TILE = 512
 _MOST_OCTAVES = 12
 _MOST_FRAMES = 100
 Piece = tuple[int, int, int, int]
+LayerWeights = str | Layer | Sequence[str | Layer | tuple[str | Layer, float]]
 
 
 @dataclass(frozen=True)
 class LayerGain:
-    """Mean square of one layer on the photograph and on the dream, at full size."""
+    """What a dream made of one layer.
+
+    Args:
+        layer: Its name.
+        weight: The weight it was given.
+        start: Mean square of its values on the photograph, at full size.
+        end: The same on the dream.
+    """
 
     layer: str
     weight: float
@@ -51,9 +60,16 @@ class LayerGain:
 
 @dataclass(frozen=True)
 class Dream:
-    """A dream. picture: RGB, the size of the photograph. octaves: (width, height) of each, smallest first.
+    """A dream.
 
-    activation_start, activation: the layers' mean squares, weighted and summed, on the photograph and on the dream.
+    Args:
+        picture: RGB, the size of the photograph.
+        activation_start: The layers' mean squares, weighted and summed, on the photograph.
+        activation: The same on the dream.
+        octaves: (width, height) of each size worked at, smallest first.
+        layers: What became of each layer.
+        precision: "float32" or "bfloat16".
+        frames: Pictures of how it came about; the last is the dream.
     """
 
     picture: Image
@@ -65,10 +81,11 @@ class Dream:
     frames: tuple[Image, ...] = ()
 
 
+# Wide: the options of `inspector dream`, all but the first three by name.
 def dream(
     model: Model,
     image: ImageSource,
-    layers: Sequence[tuple[Layer, float]],
+    layers: LayerWeights,
     *,
     octaves: int | None = None,
     ratio: float = 1.4,
@@ -82,20 +99,78 @@ def dream(
     frame_size: int = 480,
     precision: str = "auto",
     provider: str = "auto",
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Dream:
     """Amplify in a picture what `layers` detect: ascent on the mean square of their activations.
 
-    layers: (layer, weight); each layer counts relative to its own mean square on the photograph, so that a weight of 1
-    means the same for all, and a negative one makes less of a layer. octaves: sizes to work at, by the picture's size
-    unless given; ratio: from one to the next. steps: per octave, of `rate` (of the range of pixels) times the gradient
-    over its mean magnitude. jitter: pixels that the picture is moved by at each step. tile: side of the pieces that
-    large pictures are worked on in. caricature: follow the photograph's own activation instead of its square.
-    frames_every: keep a picture of at most `frame_size` pixels after so many steps, or after more where these would
-    be above a hundred; the last is the dream.
+    Args:
+        model: The model.
+        image: What `open_image` takes.
+        layers: Layers or their names, or (layer or name, weight). Each counts relative to its own mean square on the
+            photograph, so that a weight of 1 means the same for all; a negative one makes less of a layer.
+        octaves: Number of sizes to work at, 1 to 12; by the picture's size unless given.
+        ratio: From one size to the next, above 1 and up to 10.
+        steps: Number of steps at each size.
+        rate: Length of a step, as a share of the range of pixels: it is multiplied with the gradient over its mean
+            magnitude.
+        jitter: Pixels that the picture is moved by at each step.
+        tile: Side of the pieces that large pictures are worked on in, 64 pixels or more.
+        seed: Of the random moves.
+        caricature: Follow the photograph's own activation instead of its square.
+        frames_every: Keep a picture after so many steps, or after more where these would be above a hundred; 0 keeps
+            none.
+        frame_size: Longest side of a kept picture in pixels.
+        precision: "float32", "bfloat16", or "auto", the faster one that looks the same.
+        provider: "auto", "cpu" or "cuda".
+        on_progress: Called with the number of steps done, and how many there are in all.
 
-    Raises ImageError, UsageError, NotComputable, TwinUnsupported.
+    Raises:
+        ImageError: The image cannot be opened.
+        UsageError: A value is out of range.
+        LayerNotFound: There is no such layer.
+        NotComputable: A layer cannot run on the smallest size.
+        TwinUnsupported: The model has an operator that the torch twin does not have.
     """
+    weighted = choose_weighted(model, layers)
+    _check(weighted, octaves, ratio, steps, rate, tile)
+    photograph = to_tensor(open_image(image), model.preprocess.channels)
+    network = Network(model, [layer for layer, _ in weighted], device=choose_device(provider))
+    sizes = octave_sizes((photograph.shape[2], photograph.shape[3]), model.preprocess.size, octaves, ratio)
+    worker = _Dreamer(network, weighted, photograph, tile, jitter, seed, caricature)
+    probe = (min(sizes[0][0], 224), min(sizes[0][1], 224))
+    worker.check(probe)
+    network.precision = choose_precision(
+        network, weighted[0][0], probe, LECTURE, seed, precision, network.shapes(probe)[weighted[0][0].name][0]
+    )
+    start = worker.measure(photograph)
+    film = _Film(frames_every, frame_size, len(sizes) * steps, photograph, on_progress)
+    picture = worker.work(sizes, steps, rate, film)
+    end = worker.measure(picture)
+    gains = tuple(
+        LayerGain(layer.name, weight, a, b) for (layer, weight), a, b in zip(weighted, start, end, strict=True)
+    )
+    return Dream(
+        to_image((picture[0] * 255).round().to(torch.uint8)),
+        sum(g.weight * g.start for g in gains),
+        sum(g.weight * g.end for g in gains),
+        tuple((w, h) for h, w in sizes),
+        gains,
+        network.precision,
+        tuple(film.frames),
+    )
+
+
+def choose_weighted(model: Model, layers: LayerWeights) -> list[tuple[Layer, float]]:
+    """(layer, weight) of layers that are given as such or by name, with a weight or without."""
+    given = [layers] if isinstance(layers, str | Layer) else list(layers)
+    pairs = [x if isinstance(x, tuple) else (x, 1.0) for x in given]
+    return [(model.layer(layer), float(weight)) for layer, weight in pairs]
+
+
+def _check(
+    layers: Sequence[tuple[Layer, float]], octaves: int | None, ratio: float, steps: int, rate: float, tile: int
+) -> None:
+    """Raises UsageError for what is out of range."""
     if not layers:
         raise UsageError("no layer was given to dream of", "see `inspector layers MODEL`")
     if not 0 < rate <= 1:
@@ -107,44 +182,6 @@ def dream(
             f"{steps} steps, {octaves} octaves at a ratio of {ratio:g} in tiles of {tile}",
             f"steps are 1 or more, octaves 1 to {_MOST_OCTAVES}, the ratio is above 1 and up to 10, a tile 64 or more",
         )
-    photograph = to_tensor(open_image(image), model.preprocess.channels)
-    network = Network(model, [layer for layer, _ in layers], device=choose_device(provider))
-    sizes = octave_sizes((photograph.shape[2], photograph.shape[3]), model.preprocess.size, octaves, ratio)
-    worker = _Dreamer(network, layers, photograph, tile, jitter, seed, caricature)
-    probe = (min(sizes[0][0], 224), min(sizes[0][1], 224))
-    worker.check(probe)
-    network.precision = choose_precision(
-        network, layers[0][0], probe, LECTURE, seed, precision, network.shapes(probe)[layers[0][0].name][0]
-    )
-    start = worker.measure(photograph)
-    frames: list[Image] = []
-    total, done = len(sizes) * steps, 0
-    frames_every = max(frames_every, -(-total // _MOST_FRAMES)) if frames_every else 0
-    picture = small = resized(photograph, sizes[0])
-    for number, size in enumerate(sizes):
-        if number:
-            lost = resized(photograph, size) - resized(small, size)
-            picture = (resized(picture, size) + lost).clamp_(0, 1)
-        small = resized(photograph, size)
-        worker.prepare(small)
-        for step in range(steps):
-            worker.step(picture, small, number, step, rate)
-            done += 1
-            if frames_every and (done % frames_every == 0 or done == total):
-                frames.append(_frame(picture, frame_size, photograph))
-            if on_progress is not None:
-                on_progress(done, total)
-    end = worker.measure(picture)
-    gains = tuple(LayerGain(layer.name, weight, a, b) for (layer, weight), a, b in zip(layers, start, end, strict=True))
-    return Dream(
-        to_image((picture[0] * 255).round().to(torch.uint8)),
-        sum(g.weight * g.start for g in gains),
-        sum(g.weight * g.end for g in gains),
-        tuple((w, h) for h, w in sizes),
-        gains,
-        network.precision,
-        tuple(frames),
-    )
 
 
 def octave_sizes(
@@ -165,6 +202,25 @@ def octave_sizes(
     return list(dict.fromkeys(sizes))
 
 
+class _Film:
+    """Counts the steps of a dream, and keeps pictures of it on the way."""
+
+    def __init__(
+        self, every: int, size: int, total: int, photograph: Tensor, on_progress: Callable[[int, int], None]
+    ) -> None:
+        self.every = max(every, -(-total // _MOST_FRAMES)) if every else 0
+        self.size, self.total, self.photograph, self.on_progress = size, total, photograph, on_progress
+        self.frames: list[Image] = []
+        self.done = 0
+
+    def add(self, picture: Tensor) -> None:
+        """One more step was done."""
+        self.done += 1
+        if self.every and (self.done % self.every == 0 or self.done == self.total):
+            self.frames.append(_draw_frame(picture, self.size, self.photograph))
+        self.on_progress(self.done, self.total)
+
+
 @dataclass
 class _Dreamer:
     """The gradient of a whole picture, tile by tile, and the steps along it."""
@@ -177,6 +233,20 @@ class _Dreamer:
     seed: int
     caricature: bool
     objective: Objective | None = None
+
+    def work(self, sizes: Sequence[tuple[int, int]], steps: int, rate: float, film: _Film) -> Tensor:
+        """The dream, float32 (1, C, H, W) in [0, 1], worked on at each size (H, W), smallest first."""
+        picture = small = resize(self.photograph, sizes[0])
+        for number, size in enumerate(sizes):
+            if number:
+                lost = resize(self.photograph, size) - resize(small, size)
+                picture = (resize(picture, size) + lost).clamp_(0, 1)
+            small = resize(self.photograph, size)
+            self.prepare(small)
+            for step in range(steps):
+                self.step(picture, small, number, step, rate)
+                film.add(picture)
+        return picture
 
     def check(self, size: tuple[int, int]) -> None:
         """Raises NotComputable when a layer cannot run on the smallest octave."""
@@ -263,7 +333,7 @@ def to_tensor(image: Image, channels: int) -> Tensor:
     return (torch.from_numpy(array) / 255).reshape(1, *array.shape[:2], -1).permute(0, 3, 1, 2).contiguous()
 
 
-def resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
     """float32 (1, C, H, W) at another (H, W): bicubic, smoothed where it becomes smaller; always a copy."""
     if picture.shape[2:] == size:
         return picture.clone()
@@ -271,9 +341,9 @@ def resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(picture, size, mode="bicubic", align_corners=False, antialias=smaller).clamp_(0, 1)
 
 
-def _frame(picture: Tensor, limit: int, photograph: Tensor) -> Image:
+def _draw_frame(picture: Tensor, limit: int, photograph: Tensor) -> Image:
     """The picture as it is, at the proportions of the photograph."""
     height, width = photograph.shape[2:]
     factor = min(1.0, limit / max(height, width))
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
-    return to_image((resized(picture, size)[0] * 255).round().to(torch.uint8))
+    return to_image((resize(picture, size)[0] * 255).round().to(torch.uint8))

@@ -18,7 +18,7 @@ from inspector.ascent.transforms import View
 
 
 @dataclass(frozen=True)
-class Result:
+class AscentResult:
     """What an ascent came to.
 
     pictures: float32 (N, C, H, W), as the network was shown them last, without transforms.
@@ -48,7 +48,7 @@ def ascend(
     measure: Objective | None = None,
     reference: Tensor | None = None,
     on_step: Callable[[int], None] | None = None,
-) -> Result:
+) -> AscentResult:
     """Move a canvas of N pictures uphill for `steps` steps.
 
     objective: a score per picture, from the layers of `network`. view: transforms, with draws float32
@@ -105,7 +105,7 @@ def ascend(
     with torch.no_grad():
         end = score_now()
         final = canvas.pictures()
-        return Result((crop(final) if crop else final).detach(), start, end, moved)
+        return AscentResult((crop(final) if crop else final).detach(), start, end, moved)
 
 
 def generator(*what: object) -> torch.Generator:

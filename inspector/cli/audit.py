@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +15,7 @@ from inspector.cli.console import (
     ProviderOption,
     QuietOption,
     ThreadsOption,
-    progress,
+    progress_bar,
     relative,
 )
 
@@ -134,7 +132,7 @@ def audit(
     from inspector.auditing.reports import check_targets
 
     check_targets(junit, sarif, markdown, save_snapshot)
-    with _progress_bar(quiet) as advance:
+    with progress_bar("audit", quiet) as advance:
         result = audit_model(
             _need_model(model), policy, data=data, against=against, save=save_snapshot, seed=seed, provider=provider,
             threads=threads, advance=advance, warn=console.note,
@@ -185,17 +183,3 @@ def _write_template(console: Console, policy: str | None) -> int:
     console.document(console.head(None, model=None, file=relative(target)))
     console.say(f"{target} holds the built-in policy; change it and run `inspector audit MODEL --policy {target}`")
     return 0
-
-
-@contextmanager
-def _progress_bar(quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar over the pictures, from the moment that their number is known."""
-    with ExitStack() as stack:
-        steps: list[Callable[[], None]] = []
-
-        def advance(done: int, total: int) -> None:
-            if not steps:
-                steps.append(stack.enter_context(progress(total, "audit", quiet)))
-            steps[0]()
-
-        yield advance

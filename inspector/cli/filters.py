@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
 
 from inspector.cli.console import (
     Console,
@@ -20,69 +19,80 @@ from inspector.cli.console import (
     Stopped,
     ThreadsOption,
     find_pictures,
-    progress,
-    relative,
+    progress_bar,
     table,
 )
+from inspector.cli.options import option
 from inspector.errors import ImageError, LayerNotFound, NotComputable, UsageError
 from inspector.extras import prepare_torch
+from inspector.text import relative
 
 if TYPE_CHECKING:
-    from inspector.ascent.filters import FilterRun, FilterSheet, Wish
-    from inspector.ascent.recipes import Recipe
+    from inspector.ascent import FilterObjective, Recipe
+    from inspector.image import ImageSource
     from inspector.layers import Layer
     from inspector.model import Model
-    from inspector.receptive.patches import TopPatches
+    from inspector.pages.filter_files import FilterRun, FilterSheet
 
-Layers = Annotated[
-    list[str] | None,
-    typer.Option("--layer", metavar="NAME", help="A layer, by any unique ending; again for more; or all-blocks."),
-]
-Classes = Annotated[
-    list[str] | None, typer.Option("--class", metavar="NAME", help="A class instead of channels; again for more.")
-]
-FromImages = Annotated[
-    str | None, typer.Option("--from-images", metavar="DIR", help="Also the patches of pictures that excite each most.")
-]
 _CHANNELS = "0-63"
-Precision = Annotated[
-    str, typer.Option("--precision", metavar="auto|float32|bfloat16", help="auto: the faster that looks the same.")
-]
+_WHICH, _HOW, _WHAT, _PATCHES = "Layers and channels", "How it is made", "What patterns show", "Patches"
 
 
+# Wide: a command's options.
 def filters(
     model: ModelArgument,
-    layer: Layers = None,
-    channels: Annotated[str, typer.Option("--channels", metavar="0-63|all", help="Which channels.")] = _CHANNELS,
-    classes: Classes = None,
+    layer: Annotated[
+        list[str] | None,
+        option("--layer", _WHICH, "A layer, by any unique ending; again for more; or all-blocks.", "NAME"),
+    ] = None,
+    channels: Annotated[
+        str, option("--channels", _WHICH, "Which channels of each layer are drawn.", "0-63|all")
+    ] = _CHANNELS,
+    classes: Annotated[
+        list[str] | None, option("--class", _WHICH, "A class instead of layer and channels; again for more.", "NAME")
+    ] = None,
     recipe: Annotated[
-        str, typer.Option("--recipe", metavar="lecture|clear", help="As it is taught, or as it looks best.")
+        str, option("--recipe", _HOW, "Make patterns as it is taught, or as they look best.", "lecture|clear")
     ] = "clear",
-    steps: Annotated[int | None, typer.Option("--steps", metavar="N", min=1, help="By the recipe.")] = None,
+    steps: Annotated[
+        int | None, option("--steps", _HOW, "Steps of the ascent; the recipe's unless given.", "N", min=1)
+    ] = None,
     size: Annotated[
-        int | None, typer.Option("--size", metavar="PX", help="Canvas; by what a unit of the layer sees.")
+        int | None,
+        option("--size", _HOW, "Side of a pattern; by what a unit of the layer sees unless given.", "PX"),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Same seed, same picture.")] = 0,
-    from_images: FromImages = None,
-    top: Annotated[int, typer.Option("--top", metavar="K", min=1, max=100, help="Patches for each channel.")] = 9,
-    patches_only: Annotated[bool, typer.Option("--patches-only", help="No patterns; needs no torch.")] = False,
+    seed: Annotated[int, option("--seed", _HOW, "Seed of the noise: same seed, same picture.", "N", min=0)] = 0,
+    from_images: Annotated[
+        str | None,
+        option("--from-images", _PATCHES, "Also draw the patches of pictures that excite each channel most.", "DIR"),
+    ] = None,
+    top: Annotated[int, option("--top", _PATCHES, "Number of patches for each channel.", "K", min=1, max=100)] = 9,
+    patches_only: Annotated[
+        bool, option("--patches-only", _PATCHES, "Draw patches and no patterns; needs no torch.")
+    ] = False,
     variants: Annotated[
-        int, typer.Option("--variants", metavar="N", min=1, max=16, help="Different pictures of each channel.")
+        int, option("--variants", _WHAT, "Number of different patterns of each channel.", "N", min=1, max=16)
     ] = 1,
-    neuron: Annotated[bool, typer.Option("--neuron", help="The unit in the middle, not the whole map.")] = False,
-    negative: Annotated[bool, typer.Option("--negative", help="What silences the channel.")] = False,
-    start: Annotated[
-        str | None, typer.Option("--start", metavar="IMAGE", help="Start from a picture instead of noise.")
-    ] = None,
+    neuron: Annotated[
+        bool, option("--neuron", _WHAT, "Excite the unit in the middle of the map, not the whole map.")
+    ] = False,
+    negative: Annotated[bool, option("--negative", _WHAT, "Show what silences a channel instead.")] = False,
+    start: Annotated[str | None, option("--start", _WHAT, "Start from a picture instead of noise.", "IMAGE")] = None,
     keep: Annotated[
-        str | None, typer.Option("--keep", metavar="NAME[:WEIGHT]", help="With --start: stay the same to this layer.")
+        str | None, option("--keep", _WHAT, "With --start: the picture stays the same to this layer.", "NAME[:WEIGHT]")
     ] = None,
     parametrisation: Annotated[
-        str | None, typer.Option("--parametrisation", metavar="pixels|fourier|phase", help="By the recipe.")
+        str | None,
+        option("--parametrisation", _HOW, "What is optimised; the recipe's unless given.", "pixels|fourier|phase"),
     ] = None,
-    precision: Precision = "auto",
+    precision: Annotated[
+        str,
+        option(
+            "--precision", _HOW, "Number format; auto takes the faster that looks the same.", "auto|float32|bfloat16"
+        ),
+    ] = "auto",
     batch: Annotated[
-        int | None, typer.Option("--batch", metavar="N", min=1, help="Pictures at once; by memory.")
+        int | None, option("--batch", _HOW, "Patterns made at once; by the free memory unless given.", "N", min=1)
     ] = None,
     out: OutOption = "inspector-out",
     json: JsonOption = False,
@@ -94,92 +104,113 @@ def filters(
 
     What is finished is kept: after Ctrl-C the same command goes on where it stopped.
     """
+    from inspector.pages.filters import draw_filters
+
     console = Console("filters", json, quiet)
     opened = console.open(model, provider, threads)
     layers, numbers = choose_layers(console, opened, layer or [], classes or [], channels)
-    pictures = not patches_only and wants_patterns(console, from_images)
+    patterns = wants_patterns(console, patches_only, from_images, threads) and _Patterns(
+        choose_recipe(recipe, steps, parametrisation),
+        parse_objective(console, opened, neuron, negative, variants, start, keep),
+    )
+    pictures = find_sources(from_images)
+    with progress_bar("filters", quiet) as move:
+        run = draw_filters(
+            opened, out, layers, channels=numbers, size=size, seed=seed, batch=batch, precision=precision,
+            provider=provider, on_progress=move, pictures=pictures, top=top,
+            on_picture=lambda done, total: move(done, total, "pictures"),
+            **(vars(patterns) if patterns else NO_PATTERNS),
+        )  # fmt: skip
+    settings = {"recipe": recipe, "seed": seed, "steps": steps, "size": size}
+    tell(console, opened, layers, run, settings | (patterns.settings() if patterns else {}))
+
+
+NO_PATTERNS: dict[str, Any] = {"patterns": False}
+
+
+@dataclass(frozen=True)
+class _Patterns:
+    """How patterns are made; the fields are arguments of `draw_filters`."""
+
+    recipe: Recipe
+    objective: FilterObjective
+
+    def settings(self) -> dict[str, Any]:
+        """What the document says of them."""
+        recipe = self.recipe
+        return {
+            "steps": recipe.steps,
+            "parametrisation": recipe.parametrisation,
+            "objective": self.objective.to_json(),
+        }
+
+
+def wants_patterns(console: Console, patches_only: bool, from_images: str | None, threads: int | None) -> bool:
+    """Whether patterns are to be made; without torch only patches are, and only if they are asked for."""
     if patches_only and not from_images:
         raise UsageError("--patches-only needs pictures", "give --from-images DIR")
     if from_images and not Path(from_images).exists():
         raise UsageError(f"there is no folder {from_images}", "give --from-images a folder of pictures")
-    if channels != _CHANNELS and numbers is not None:
-        for x in layers:
-            count = x.shape[1] if x.shape and len(x.shape) > 1 else None
-            if (
-                isinstance(count, int)
-                and any(n < count for n in numbers)
-                and (over := sum(n >= count for n in numbers))
-            ):
-                console.note(f"{x.name} has {count} channels; {over} of those asked for are beyond them")
-    settings: dict[str, Any] = {"recipe": recipe, "seed": seed, "steps": steps, "size": size}
-    run = None
-    if pictures:
-        prepare_torch(threads)
-        chosen = choose_recipe(recipe, steps, parametrisation)
-        settings["steps"] = chosen.steps
-        wish = make_wish(console, opened, neuron, negative, variants, start, keep)
-        settings |= {"parametrisation": chosen.parametrisation, "objective": wish.to_json()}
-        run = draw(
-            console, opened, out, layers, channels=numbers, recipe=chosen, size=size, seed=seed, batch=batch,
-            precision=precision, provider=provider, wish=wish,
-        )  # fmt: skip
-    patches = {}
-    interrupted = run is not None and run.interrupted
-    if from_images and not interrupted:
-        try:
-            patches = draw_patches(console, opened, out, layers, numbers, from_images, top, run)
-        except KeyboardInterrupt:
-            if run is None:
-                raise
-            interrupted = True
-    entries = [document(x, run, patches.get(x.name), settings) for x in layers]
-    entries = [x for x in entries if x["channels"]] or entries[:1]
-    more: dict[str, Any] = {"interrupted": interrupted}
-    if run is not None and run.overview is not None:
-        more |= {"overview": relative(run.overview), "walk": relative(run.walk) if run.walk else None}
-    if len(layers) > 1:
-        more["layers"] = entries
-    console.document(console.head(opened, **entries[0], **more))
-    if any(entry["channels"] for entry in entries):
-        console.say(show(entries, more))
-    if more["interrupted"]:
-        any_done = any(channel["image"] for entry in entries for channel in entry["channels"])
-        kept = "what is finished is kept, and" if any_done else "nothing was finished;"
-        console.note(f"interrupted; {kept} the same command goes on from there")
-        raise Stopped(130)
+    if patches_only:
+        return False
+    if find_spec("torch") is None and from_images:
+        console.note("torch is not installed: patches only, no patterns")
+        return False
+    prepare_torch(threads)
+    return True
 
 
-def wants_patterns(console: Console, from_images: str | None) -> bool:
-    """Whether patterns can be made; without torch only patches are, and only if they are asked for."""
-    if find_spec("torch") is not None or not from_images:
-        return True
-    console.note("torch is not installed: patches only, no patterns")
-    return False
+def find_sources(from_images: str | None) -> dict[str, ImageSource] | None:
+    """The pictures in which patches are sought, by their path; None where none are."""
+    if not from_images:
+        return None
+    pictures = list(find_pictures([from_images]))
+    if isinstance(pictures[0], ImageError):
+        raise pictures[0]
+    return {p.path: p.source for p in pictures if not isinstance(p, ImageError)}
 
 
 def choose_layers(
     console: Console, model: Model, names: Sequence[str], classes: Sequence[str], channels: str
 ) -> tuple[list[Layer], list[int] | None]:
     """The layers and channels that the options mean; None for all channels."""
-    from inspector.layers import Layer
     from inspector.receptive import block_layers, parse_channels
 
     if classes:
         if names:
             raise UsageError("--class and --layer exclude each other", "--class takes the layer with the scores")
-        if model.classifier is None:
-            raise NotComputable(f"{model.path} has no classification output", "give --layer and --channels")
-        tensor = model.classifier.scores
-        scores = next((x for x in model.layers if x.tensor == tensor), None)
-        found = scores or Layer("scores", tensor, "linear", (None, model.classes), tensor in model.graph.outputs)
-        return [found], [model.find_class(text) for text in classes]
+        return [_find_scores(model)], [model.find_class(text) for text in classes]
     if not names:
         some = [x.name for x in model.layers[:: max(1, len(model.layers) // 3)]][:3]
         raise UsageError("no layer was given", f"give --layer with a name ({', '.join(some)}, ...) or all-blocks")
     chosen: list[Layer] = []
     for name in names:
         chosen += block_layers(model) if name == "all-blocks" else console.layers(model, [name])
-    return list(dict.fromkeys(chosen)), parse_channels(channels)
+    numbers = parse_channels(channels)
+    if channels != _CHANNELS and numbers is not None:
+        _note_missing(console, chosen, numbers)
+    return list(dict.fromkeys(chosen)), numbers
+
+
+def _find_scores(model: Model) -> Layer:
+    """The layer whose channels are the classes."""
+    from inspector.layers import Layer
+
+    if model.classifier is None:
+        raise NotComputable(f"{model.path} has no classification output", "give --layer and --channels")
+    tensor = model.classifier.scores
+    found = next((x for x in model.layers if x.tensor == tensor), None)
+    return found or Layer("scores", tensor, "linear", (None, model.classes), tensor in model.graph.outputs)
+
+
+def _note_missing(console: Console, layers: Sequence[Layer], numbers: Sequence[int]) -> None:
+    """Say which of the channels asked for a layer does not have, where it has some of them."""
+    for x in dict.fromkeys(layers):
+        count = x.shape[1] if x.shape and len(x.shape) > 1 else None
+        if isinstance(count, int) and any(n < count for n in numbers):
+            over = sum(n >= count for n in numbers)
+            if over:
+                console.note(f"{x.name} has {count} channels; {over} of those asked for are beyond them")
 
 
 def choose_recipe(name: str, steps: int | None, parametrisation: str | None) -> Recipe:
@@ -190,19 +221,20 @@ def choose_recipe(name: str, steps: int | None, parametrisation: str | None) -> 
     return find_recipe(name).with_(**{key: value for key, value in changes.items() if value is not None})
 
 
-def make_wish(
+# Wide: the options that say what patterns show.
+def parse_objective(
     console: Console, model: Model, neuron: bool, negative: bool, variants: int, start: str | None, keep: str | None
-) -> Wish:
-    """What is wanted of each channel."""
-    from inspector.ascent.filters import Wish
+) -> FilterObjective:
+    """What is asked of each channel."""
+    from inspector.ascent import FilterObjective
 
     if keep and not start:
         raise UsageError("--keep needs a picture to stay the same", "give --start IMAGE")
-    kept = weighted_layer(console, model, keep) if keep else None
-    return Wish(neuron, negative, variants, Path(start) if start else None, kept)
+    kept = parse_weighted_layer(console, model, keep) if keep else None
+    return FilterObjective(neuron, negative, variants, Path(start) if start else None, kept)
 
 
-def weighted_layer(console: Console, model: Model, text: str) -> tuple[Layer, float]:
+def parse_weighted_layer(console: Console, model: Model, text: str) -> tuple[Layer, float]:
     """`NAME` or `NAME:WEIGHT`; the weight is 1 unless given. TensorFlow's tensors have a colon in their names."""
     with suppress(LayerNotFound):
         return model.layer(text), 1.0
@@ -217,68 +249,31 @@ def weighted_layer(console: Console, model: Model, text: str) -> tuple[Layer, fl
     return layer, weight
 
 
-@contextmanager
-def shares(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar in thousandths; the value takes what is done and what there is in all."""
-    shown = 0
-    with progress(1000, what, quiet) as advance:
-
-        def tell(done: int, total: int) -> None:
-            nonlocal shown
-            while shown < 1000 * done // max(total, 1):
-                shown += 1
-                advance()
-
-        yield tell
-
-
-def draw(console: Console, model: Model, out: str, layers: Sequence[Layer], **options: Any) -> FilterRun:
-    """The patterns, with progress."""
-    from inspector.ascent.filters import draw_filters
-
-    with shares("filters", console.quiet) as tell:
-        return draw_filters(model, out, layers, on_progress=tell, **options)
-
-
-def draw_patches(
-    console: Console,
-    model: Model,
-    out: str,
-    layers: Sequence[Layer],
-    numbers: Sequence[int] | None,
-    images: str,
-    top: int,
-    run: FilterRun | None,
-) -> dict[str, tuple[TopPatches, Path]]:
-    """Layer name -> its patches and their sheet."""
-    from inspector.files import output_folder, safe_name
-    from inspector.pages.sheets import draw_patch_sheet
-    from inspector.receptive import find_patches
-
-    pictures = list(find_pictures([images]))
-    if isinstance(pictures[0], ImageError):
-        raise pictures[0]
-    sources = {p.path: p.source for p in pictures if not isinstance(p, ImageError)}
-    with progress(len(sources), "pictures", console.quiet) as advance:
-        found = find_patches(model, sources.items(), layers, k=top, channels=numbers, on_image=advance)
-    taken: set[str] = set()
-    sheets = {}
-    for layer in layers:
-        folder = output_folder(Path(out) / f"filters-{safe_name(layer.name, taken)}")
-        sheet = next((s for s in run.sheets if s.layer == layer), None) if run else None
-        patterns = {p.channel: None if p.stuck else p.image for p in sheet.pictures} if sheet else {}
-        path = draw_patch_sheet(model, found[layer.name], sources, folder / "patches.png", patterns)
-        sheets[layer.name] = found[layer.name], path
-    for name, reason in next(iter(found.values())).skipped:
+def tell(console: Console, model: Model, layers: Sequence[Layer], run: FilterRun, settings: Mapping[str, Any]) -> None:
+    """Give out the document, or the same for people. Raises Stopped where the run was interrupted."""
+    for name, reason in next((sheet.patches.skipped for sheet in run.patches.values()), ()):
         console.note(f"skipped {name}: {reason}")
-    return sheets
+    entries = [document(x, run, settings) for x in layers]
+    entries = [x for x in entries if x["channels"]] or entries[:1]
+    more: dict[str, Any] = {"interrupted": run.interrupted}
+    if run.overview is not None:
+        more |= {"overview": relative(run.overview), "walk": relative(run.walk) if run.walk else None}
+    if len(layers) > 1:
+        more["layers"] = entries
+    console.document(console.head(model, **entries[0], **more))
+    if any(entry["channels"] for entry in entries):
+        console.say(show(entries, more))
+    if run.interrupted:
+        any_done = any(channel["image"] for entry in entries for channel in entry["channels"])
+        kept = "what is finished is kept, and" if any_done else "nothing was finished;"
+        console.note(f"interrupted; {kept} the same command goes on from there")
+        raise Stopped(130)
 
 
-def document(
-    layer: Layer, run: FilterRun | None, patches: tuple[TopPatches, Path] | None, settings: Mapping[str, Any]
-) -> dict[str, Any]:
+def document(layer: Layer, run: FilterRun, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What is said of one layer."""
-    sheet = next((s for s in run.sheets if s.layer == layer), None) if run else None
+    sheet = next((s for s in run.sheets if s.layer == layer), None)
+    patches = run.patches.get(layer.name)
     made = {"layer": layer.name, **settings, "grid": None}
     if sheet is not None:
         made |= {
@@ -286,9 +281,9 @@ def document(
             "grid": relative(sheet.grid) if sheet.grid else None,
             "precision": sheet.precision,
         }
-    found = patches[0].patches if patches else {}
+    found = patches.patches.patches if patches else {}
     if patches is not None:
-        made |= {"patches": relative(patches[1]), "pictures": patches[0].seen}
+        made |= {"patches": relative(patches.path), "pictures": patches.patches.seen}
     channels = pattern_entries(sheet) if sheet is not None else {c: {"channel": c, **_NO_PATTERN} for c in found}
     for number, entry in channels.items():
         if number in found:

@@ -30,6 +30,30 @@ class Choice(Protocol):
         """The names that it can have."""
 
 
+def option(flag: str, group: str, help: str, metavar: str | None = None, **more: Any) -> Any:
+    """An option of a long command.
+
+    Args:
+        flag: As it is given.
+        group: The heading that it is listed under.
+        help: A sentence that can be understood without the lines above it.
+        metavar: What stands for its value.
+        more: Further arguments of `typer.Option`.
+    """
+    return typer.Option(flag, metavar=metavar, help=help, rich_help_panel=group, **more)
+
+
+Precision = Annotated[
+    str,
+    option(
+        "--precision",
+        "How it is made",
+        "Number format of the network; auto takes the faster that looks the same.",
+        "auto|float32|bfloat16",
+    ),
+]
+
+
 class GroupedCommand(TyperCommand):
     """A command whose help lists options under their ``rich_help_panel``, in plain text; the common ones come last."""
 

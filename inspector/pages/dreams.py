@@ -3,24 +3,74 @@
 from __future__ import annotations
 
 import io
+import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inspector.errors import UsageError
 from inspector.files import output_folder, write_bytes
-from inspector.image import ImageSource, image_digest
+from inspector.image import ImageSource, image_digest, read_if_open
 from inspector.model import Model
 from inspector.provenance import Provenance
 
 if TYPE_CHECKING:
-    from inspector.ascent.dreaming import Dream
+    from inspector.ascent.dreaming import Dream, LayerWeights
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _FRAMES = {".gif": "GIF", ".webp": "WEBP"}
 _MILLISECONDS, _LAST = 90, 1500
 
 
-def check_target(path: Path, frames: str | None) -> None:
+@dataclass(frozen=True)
+class DreamFiles:
+    """A dream and its files: the picture, and how it came about where that was asked for."""
+
+    dream: Dream
+    path: Path
+    frames: Path | None
+
+
+def draw_dream(
+    model: Model,
+    image: ImageSource,
+    layers: LayerWeights,
+    path: str | os.PathLike[str],
+    *,
+    frames: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    caricature: bool = False,
+    **options: Any,
+) -> DreamFiles:
+    """Dream and write the picture. Needs torch.
+
+    Args:
+        model: The model.
+        image: What `open_image` takes.
+        layers: Layers or their names, or (layer or name, weight).
+        path: Where to; PNG, JPEG or WebP by its ending.
+        frames: Where to write how it came about, as .gif or .webp; None writes none.
+        seed: Of the random moves.
+        caricature: Follow the photograph's own activation instead of its square.
+        options: Further arguments of `inspector.ascent.dream`.
+
+    Raises:
+        UsageError: An ending says nothing about the format, or a value is out of range.
+        MissingExtra: torch is not installed.
+        OutputError: A file cannot be written. And whatever `inspector.ascent.dream` raises.
+    """
+    from inspector.ascent import dream
+
+    target = Path(path)
+    check_target(target, frames)
+    image = read_if_open(image)
+    every = 2 if frames else 0
+    made = dream(model, image, layers, seed=seed, caricature=caricature, frames_every=every, **options)
+    save_dream(made, target, model, image, seed, caricature)
+    return DreamFiles(made, target, save_frames(made, Path(frames)) if frames else None)
+
+
+def check_target(path: Path, frames: str | os.PathLike[str] | None) -> None:
     """Raises UsageError before any work where a file's ending says nothing about its format."""
     if path.suffix.lower() not in _FORMATS:
         raise UsageError(f"{path} is not a picture's name", f"known endings: {', '.join(_FORMATS)}")

@@ -1,4 +1,4 @@
-"""The pages that a person opens: a layer's grid, the walk through all layers, patches beside patterns. No torch."""
+"""Sheets of what channels respond to: a layer's patterns, and patches beside them. No torch."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from inspector.layers import Layer
 from inspector.model import Model
-from inspector.pages.html import write_page
 from inspector.provenance import Provenance
 from inspector.receptive.fields import ReceptiveField
 from inspector.receptive.patches import TopPatches, draw_patches
@@ -19,17 +17,16 @@ from inspector.render.png import save_png
 from inspector.render.sheet import draw_sheet
 
 if TYPE_CHECKING:
-    from inspector.ascent.filters import FilterPicture, FilterSheet
-    from inspector.ascent.recipes import Recipe
+    from inspector.ascent import FilterSpec
+    from inspector.pages.filter_files import FilterSheet
 
-_COLUMNS = 8
+COLUMNS = 8
 _MARGIN = 5
 _LEGIBLE = 96
 _SHEET_PIXELS = 30_000_000
-_WALK_TILE, _WALK_SHOWN = 56, 64
 
 
-def field_text(field: ReceptiveField) -> str:
+def describe_field(field: ReceptiveField) -> str:
     """`a unit sees 43 x 43 pixels`."""
     if field.size is None:
         return "a unit sees the whole picture"
@@ -37,40 +34,32 @@ def field_text(field: ReceptiveField) -> str:
     return f"{seen}, and through a gate the whole picture" if field.everything else seen
 
 
-def draw_layer(
-    model: Model,
-    layer: Layer,
-    field: ReceptiveField,
-    recipe: Recipe,
-    sentence: str,
-    size: tuple[int, int],
-    pictures: Sequence[FilterPicture],
-    folder: Path,
-    text: Mapping[str, str],
-) -> Path:
-    """``<recipe>-grid.png``: all finished channels in rows of eight, numbered. sentence: what the pictures show."""
+def draw_layer_sheet(model: Model, sheet: FilterSheet, spec: FilterSpec, made_by: Provenance) -> Path:
+    """``<recipe>-grid.png``: all finished channels in rows of eight, numbered."""
+    recipe, size, pictures = spec.recipe, sheet.size, sheet.pictures
     tiles: list[Image.Image | None] = []
     side = tile_size(max(size), sum(1 + len(p.variants) for p in pictures))
     for picture in pictures:
-        tiles.append(None if picture.stuck else scaled(load(picture.image), side))
-        tiles += [scaled(load(path), side) for path in picture.variants]
+        tiles.append(None if picture.stuck else scale_picture(load_picture(picture.image), side))
+        tiles += [scale_picture(load_picture(path), side) for path in picture.variants]
     names = [f"{p.channel} {p.label}".strip() for p in pictures for _ in range(1 + len(p.variants))]
     stuck = sum(p.stuck for p in pictures)
-    note = [f"{sentence}, recipe {recipe.name}, {recipe.steps} steps at {size[1]} x {size[0]}; {field_text(field)}"]
+    made = f"recipe {recipe.name}, {recipe.steps} steps at {size[1]} x {size[0]}"
+    note = [f"{spec.objective.sentence()}, {made}; {describe_field(sheet.field)}"]
     if stuck:
         note.append(f"{stuck} {'channels are' if stuck > 1 else 'channel is'} stuck: no start led anywhere")
-    sheet = draw_sheet(
+    drawn = draw_sheet(
         tiles,
         names,
-        columns=_COLUMNS,
-        title=f"{layer.name}  ({layer.kind})",
+        columns=COLUMNS,
+        title=f"{sheet.layer.name}  ({sheet.layer.kind})",
         note="; ".join(note),
         subtitle=model.path.name,
         tile_size=side,
         margin=_MARGIN,
         caption_lines=1,
     )
-    return save_png(sheet, folder / f"{recipe.name}-grid.png", text, level=6)
+    return save_png(drawn, sheet.folder / f"{recipe.name}-grid.png", made_by.png_info(), level=6)
 
 
 def tile_size(side: int, count: int) -> int:
@@ -80,7 +69,7 @@ def tile_size(side: int, count: int) -> int:
     return max(24, min(wanted, most, 256))
 
 
-def load(path: Path) -> Image.Image:
+def load_picture(path: Path) -> Image.Image:
     """A picture without the text chunks of its file."""
     with Image.open(path) as image:
         plain = image.convert("RGB")
@@ -88,14 +77,14 @@ def load(path: Path) -> Image.Image:
     return plain
 
 
-def scaled(picture: Image.Image, side: int) -> Image.Image:
+def scale_picture(picture: Image.Image, side: int) -> Image.Image:
     """A picture with its longer side at `side`; smoothly, as unlike a map's, its single pixels mean nothing."""
     longer = max(picture.size)
     width, height = (max(1, round(n * side / longer)) for n in picture.size)
     return picture.resize((width, height), Image.Resampling.BICUBIC if side > longer else Image.Resampling.LANCZOS)
 
 
-def mosaic(tiles: Sequence[Image.Image | None], tile: int, columns: int, gap: int) -> Image.Image:
+def draw_mosaic(tiles: Sequence[Image.Image | None], tile: int, columns: int, gap: int) -> Image.Image:
     """Tiles side by side without numbers; None is hatched."""
     from inspector.render.scale import hatch, to_rgb
 
@@ -105,54 +94,9 @@ def mosaic(tiles: Sequence[Image.Image | None], tile: int, columns: int, gap: in
         if picture is None:
             shown = Image.fromarray(to_rgb(hatch(tile, tile)))
         else:
-            shown = scaled(picture, tile)
+            shown = scale_picture(picture, tile)
         sheet.paste(shown, (n % columns * (tile + gap), n // columns * (tile + gap)))
     return sheet
-
-
-def write_walk(
-    folder: Path, model: Model, sheets: Sequence[FilterSheet], recipe: Recipe, sentence: str, seed: int = 0
-) -> tuple[Path, Path | None]:
-    """``filters.html`` and ``filters.png``: all layers side by side, first to last. sentence: what pictures show."""
-    depth = {layer.name: k for k, layer in enumerate(model.layers)}
-    sheets = sorted(sheets, key=lambda sheet: depth.get(sheet.layer.name, len(depth)))
-    panels: list[Image.Image | None] = []
-    captions = []
-    for sheet in sheets:
-        shown = sheet.pictures[:_WALK_SHOWN]
-        if not shown:
-            continue
-        tiles = [None if p.stuck else load(p.image) for p in shown]
-        columns = min(_COLUMNS, max(1, math.ceil(math.sqrt(len(tiles)))))
-        panels.append(mosaic(tiles, _WALK_TILE, columns, 3))
-        captions.append(f"{sheet.layer.name}: {field_text(sheet.field)}")
-    made_by = Provenance(
-        model.sha256, method=sentence, seed=seed, settings={"recipe": recipe.name, "steps": recipe.steps}
-    )
-    walk = None
-    if panels:
-        drawn = draw_sheet(
-            panels,
-            captions,
-            columns=len(panels) if len(panels) <= 5 else 4,
-            title="From first to last: what the channels of each layer respond to",
-            subtitle=f"{model.path.name}, recipe {recipe.name}, {recipe.steps} steps",
-            tile_size=max(p.width for p in panels if p is not None),
-            margin=18,
-            caption_lines=3,
-        )
-        walk = save_png(drawn, folder / "filters.png", made_by.png_info(), level=6)
-    page = write_page(
-        folder / "filters.html",
-        "filters",
-        made_by,
-        model=model.path.name,
-        sentence=sentence,
-        recipe=recipe.name,
-        steps=recipe.steps,
-        layers=[_page_layer(folder, sheet) for sheet in sheets if sheet.grid is not None],
-    )
-    return page, walk
 
 
 def draw_patch_sheet(
@@ -177,12 +121,12 @@ def draw_patch_sheet(
         parts: list[Image.Image | None] = []
         if patterns:
             picture = patterns.get(channel)
-            parts.append(load(picture) if picture is not None else None)
+            parts.append(load_picture(picture) if picture is not None else None)
         side = columns * (small + gap) - gap
-        strip = mosaic(patches, small, columns, gap) if patches else mosaic([None], side, 1, 0)
+        strip = draw_mosaic(patches, small, columns, gap) if patches else draw_mosaic([None], side, 1, 0)
         both = Image.new("RGB", ((side + 4) * len(parts) + side, side), (255, 255, 255))
         for n, part in enumerate(parts):
-            both.paste(mosaic([part], side, 1, 0), (n * (side + 4), 0))
+            both.paste(draw_mosaic([part], side, 1, 0), (n * (side + 4), 0))
         both.paste(strip, (len(parts) * (side + 4), 0))
         tiles.append(both)
         values = found.patches[channel]
@@ -199,7 +143,7 @@ def draw_patch_sheet(
         note=(
             ("each channel's pattern, and beside it " if patterns else "for each channel ")
             + f"the {k} patches of {found.seen} pictures that excite it most, best first, with the activation of the "
-            f"first and the last; {field_text(found.field)}; light grey lies outside the picture"
+            f"first and the last; {describe_field(found.field)}; light grey lies outside the picture"
         ),
         subtitle=model.path.name,
         tile_size=width,
@@ -210,11 +154,3 @@ def draw_patch_sheet(
         model.sha256, layer=found.layer.name, method="most exciting patches", settings={"pictures": found.seen}
     )
     return save_png(sheet, path, made_by.png_info(), level=6)
-
-
-def _page_layer(folder: Path, sheet: FilterSheet) -> dict[str, str]:
-    """What the walk's page says of one layer."""
-    assert sheet.grid is not None
-    stuck = sum(p.stuck for p in sheet.pictures)
-    words = f"{len(sheet.pictures)} channels; {field_text(sheet.field)}" + (f"; {stuck} stuck" if stuck else "")
-    return {"name": sheet.layer.name, "words": words, "grid": sheet.grid.relative_to(folder).as_posix()}

@@ -20,11 +20,12 @@ from tests.foreign import Net
 
 torch = require("torch")
 
-from inspector.ascent import CLEAR, LECTURE, Wish, draw_filters  # noqa: E402
-from inspector.ascent.filters import choose_precision  # noqa: E402
+from inspector.ascent import CLEAR, LECTURE, FilterObjective  # noqa: E402
 from inspector.ascent.network import Network  # noqa: E402
+from inspector.ascent.precision import choose_precision  # noqa: E402
 from inspector.cli.app import guarded  # noqa: E402
 from inspector.cli.filters import filters  # noqa: E402
+from inspector.pages.filters import draw_filters  # noqa: E402
 
 QUICK = CLEAR.with_(steps=8)
 
@@ -152,7 +153,12 @@ def test_a_second_run_reuses_what_is_there(here: Path) -> None:
     Path("out/filters-two_act/clear-0001.png").write_bytes(b"damaged")
     assert run() == {0: True, 1: False, 2: True}
     assert {p: p.read_bytes() for p in before} == before
-    for other in ({"seed": 1}, {"size": 32}, {"recipe": QUICK.with_(steps=9)}, {"wish": Wish(negative=True)}):
+    for other in (
+        {"seed": 1},
+        {"size": 32},
+        {"recipe": QUICK.with_(steps=9)},
+        {"objective": FilterObjective(negative=True)},
+    ):
         assert not any(run(**other).values())
 
 
@@ -240,7 +246,7 @@ def test_pictures_of_a_real_network_are_the_same_for_any_batch_and_company(
 
 
 def test_early_layers_have_a_small_canvas_with_much_around_it(default_model: Path) -> None:
-    from inspector.ascent.filters import canvas_size
+    from inspector.ascent.settle import canvas_size
     from inspector.receptive.fields import receptive_field
 
     model = open_model(default_model)
@@ -263,13 +269,15 @@ def test_variants_differ_and_negatives_fall(here: Path) -> None:
     model = open_model("small.onnx")
     layer = model.layer("two_conv") if any(x.name == "two_conv" for x in model.layers) else model.layer("two")
     options: dict[str, Any] = {"recipe": QUICK, "channels": [0, 1], "size": 24}
-    three = draw_filters(model, "v", [layer], wish=Wish(variants=3), **options).sheets[0].pictures[0]
+    three = draw_filters(model, "v", [layer], objective=FilterObjective(variants=3), **options).sheets[0].pictures[0]
     shown = [pixels(p) for p in (three.image, *three.variants)]
     assert len(shown) == 3
     assert np.abs(shown[0] - shown[1]).mean() > 1
-    again = draw_filters(model, "v", [layer], wish=Wish(variants=3), **options).sheets[0].pictures[0]
+    again = draw_filters(model, "v", [layer], objective=FilterObjective(variants=3), **options).sheets[0].pictures[0]
     assert again == replace(three, reused=True)
-    for picture in draw_filters(model, "n", [layer], wish=Wish(negative=True), **options).sheets[0].pictures:
+    for picture in (
+        draw_filters(model, "n", [layer], objective=FilterObjective(negative=True), **options).sheets[0].pictures
+    ):
         assert picture.activation < picture.activation_start
 
 
@@ -277,9 +285,14 @@ def test_each_variant_is_judged_by_itself(here: Path, monkeypatch: pytest.Monkey
     from inspector.ascent import filters as module
 
     model = open_model("small.onnx")
-    options: dict[str, Any] = {"recipe": QUICK, "channels": [0, 1], "size": 24, "wish": Wish(variants=2)}
+    options: dict[str, Any] = {
+        "recipe": QUICK,
+        "channels": [0, 1],
+        "size": 24,
+        "objective": FilterObjective(variants=2),
+    }
     flags = [True, False, False, True]
-    monkeypatch.setattr(module, "_stuck", lambda result, wish: flags[: len(result.end)])
+    monkeypatch.setattr(module, "_stuck", lambda result, objective: flags[: len(result.end)])
 
     def hatched(path: Path) -> bool:
         return len(np.unique(pixels(path).reshape(-1, 3), axis=0)) == 2
@@ -293,9 +306,9 @@ def test_each_variant_is_judged_by_itself(here: Path, monkeypatch: pytest.Monkey
 
 
 def test_pictures_say_how_they_were_made(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert Wish().sentence() == "what excites each channel most: gradient ascent from noise"
+    assert FilterObjective().sentence() == "what excites each channel most: gradient ascent from noise"
     layer = open_model("small.onnx").layer("one")
-    wish = Wish(unit=True, negative=True, start=PHOTO, keep=(layer, 2.0))
+    wish = FilterObjective(unit=True, negative=True, start=PHOTO, keep=(layer, 2.0))
     assert wish.sentence() == (
         "what silences the unit in the middle of each channel most: gradient descent from a picture, staying the same "
         "to one (weight 2)"
@@ -363,7 +376,7 @@ def test_layers_stand_in_the_order_of_the_network(here: Path, capsys: pytest.Cap
 def test_ctrl_c_while_patches_are_sought_keeps_the_patterns(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import inspector.receptive as package
+    import inspector.pages.filters as package
 
     def stop(*args: Any, **more: Any) -> None:
         raise KeyboardInterrupt
@@ -382,8 +395,8 @@ def test_a_picture_to_start_from_stays_the_same_where_asked(here: Path) -> None:
     view = model.preprocess.view(open_image(PHOTO))
 
     def distance(name: str, keep: float | None) -> tuple[float, float]:
-        wish = Wish(start=PHOTO, keep=(model.layer("one"), keep) if keep else None)
-        made = draw_filters(model, name, [model.layer("two_act")], wish=wish, **options).sheets[0].pictures[0]
+        wish = FilterObjective(start=PHOTO, keep=(model.layer("one"), keep) if keep else None)
+        made = draw_filters(model, name, [model.layer("two_act")], objective=wish, **options).sheets[0].pictures[0]
         after = model.activations(made.image, ["one"])["one"]
         before = model.activations(view, ["one"])["one"]
         assert made.activation > made.activation_start
@@ -446,7 +459,7 @@ def test_classes_by_name_or_number(here: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_the_precision_is_checked_before_it_is_used(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from inspector.ascent import filters as module
+    from inspector.ascent import precision as module
 
     model = open_model("small.onnx")
     layer = model.layer("two_act")

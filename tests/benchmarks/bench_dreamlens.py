@@ -28,7 +28,8 @@ import torchvision
 from PIL import Image
 
 from inspector import open_model
-from inspector.ascent import CLEAR, draw_filters
+from inspector.ascent import CLEAR
+from inspector.pages.filters import draw_filters
 from inspector.render.sheet import draw_sheet
 from tests.benchmarks.measure import report
 
