@@ -68,7 +68,7 @@ GivenBox = Annotated[
 class Table(BaseModel):
     """A table of the policy: nothing in it is converted, and an unknown name is a mistake."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class Images(Table):

@@ -100,13 +100,13 @@ def document_model(checks: tuple[Check, ...]) -> type[BaseModel]:
     """The whole document as a pydantic model, with a table for each of `checks`."""
     tables: dict[str, Any] = {
         # An alias: a check or a setting may be called as a method of pydantic is, such as "copy".
-        _field_name(check.id): (model := _rule_model(check), Field(model(), alias=check.id))
+        _field_name(check.id): (_rule_model(check), Field(default=None, alias=check.id))
         for check in checks
     }
     rules = create_model("Checks", __base__=Table, __doc__="What is said of each check, by its id.", **tables)
     return create_model(
         "AuditPolicy", __base__=Demands, __doc__="What `inspector audit` demands of a model.",
-        checks=(rules, rules()),
+        checks=(rules, Field(default_factory=rules)),
     )  # fmt: skip
 
 
@@ -139,6 +139,10 @@ def _field_name(name: str) -> str:
 
 
 def _read_rule(check: Check, table: Any) -> Rule:
+    """The rule of a check, from its table; None where the policy has none for it."""
+    if table is None:
+        limits = {name: limit.default for name, limit in check.limits.items()}
+        return Rule(on=check.on, severity=check.severity, required=False, limits=Limits(limits))
     return Rule(
         on=table.own_on,
         severity=table.own_severity,

@@ -65,6 +65,9 @@ def _simplify(node: Any) -> Any:
         return [_simplify(value) for value in node]
     if not isinstance(node, dict):
         return node
+    if len(node.get("allOf", [])) == 1:  # how pydantic before 2.9 writes a reference that has a default
+        node = {**node, **node["allOf"][0]}
+        del node["allOf"]
     return {
         key: _simplify(value)
         for key, value in node.items()

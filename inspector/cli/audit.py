@@ -22,7 +22,7 @@ from inspector.cli.console import (
 if TYPE_CHECKING:
     from inspector.auditing import Audit
 
-_INPUT, _POLICY, _REPORTS, _RUNNING = "Model and pictures", "Policy", "Reports", "Running"
+_INPUT, _POLICY, _REPORTS = "Model and pictures", "Policy", "Reports"
 
 
 # Long: options with their help; the body is short. Wide: the command's options.
@@ -104,7 +104,7 @@ def audit(
             "--seed",
             min=0,
             help="Where random numbers begin, for noise and random masks. By default the seed of the policy.",
-            rich_help_panel=_RUNNING,
+            rich_help_panel=_POLICY,
         ),
     ] = None,
     init: Annotated[

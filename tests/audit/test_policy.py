@@ -8,8 +8,19 @@ from typing import Any
 
 import pytest
 
-from inspector.auditing import Limit, default_policy, find_policy, known_checks, load_policy, template
-from inspector.auditing.catalogue import FAMILIES
+from inspector.auditing import (
+    Limit,
+    Limits,
+    Subject,
+    Verdict,
+    check,
+    default_policy,
+    find_policy,
+    known_checks,
+    load_policy,
+    template,
+)
+from inspector.auditing.catalogue import FAMILIES, find_check_files
 from inspector.auditing.policy import PolicyError
 from inspector.auditing.policy_reader import parse_policy
 
@@ -38,13 +49,13 @@ def test_every_setting_in_it_has_a_comment() -> None:
 
 def test_every_check_has_a_file_a_family_and_a_sentence() -> None:
     checks = known_checks()
-    assert len(checks) >= 50
-    modules = [check.run.__module__ for check in checks.values()]
+    assert set(checks) >= set(find_check_files())
+    modules = [one.run.__module__ for one in checks.values()]
     assert len(set(modules)) == len(modules), "one file for each check"
-    for check in checks.values():
-        assert check.family in FAMILIES
-        assert check.help.endswith((".", ")")), check.id
-        assert not check.title.endswith(".")
+    for one in checks.values():
+        assert one.family in FAMILIES
+        assert one.help.endswith((".", ")")), one.id
+        assert not one.title.endswith(".")
     assert [c.family for c in checks.values()] == sorted((c.family for c in checks.values()), key=FAMILIES.index)
 
 
@@ -116,6 +127,29 @@ def test_every_mistake_is_named(document: dict[str, Any], message: str) -> None:
 def test_all_mistakes_are_said_at_once() -> None:
     with pytest.raises(PolicyError, match=r"a is unknown.*b is unknown.* and 1 more"):
         parsed(a=1, b=2, c=3, d=4, e=5, f=6)
+    with pytest.raises(PolicyError) as caught:
+        parsed(
+            fail_on="never", seed=-1, images={"max": 1.5}, regions={"box": [1]},
+            checks={"accuracy": {"min": 60, "minn": 1}, "twins": {}},
+        )  # fmt: skip
+    for part in (
+        'fail_on = "never" is none of error, warning', "seed = -1 is not a whole number from 0 up",
+        "images.max = 1.5 is not a whole number from 0 up", "regions.box = [1] is not [left, top, right, bottom]",
+        "checks.accuracy.min = 60 is not a number from 0 to 1", " and 2 more; `inspector audit --init`",
+    ):  # fmt: skip
+        assert part in str(caught.value)
+
+
+def test_names_that_a_class_of_pydantic_has_are_no_trouble(registered: None) -> None:
+    @check("copy", family="project", title="Copied", limits={"model_dump": Limit(1, "m"), "schema": Limit([], "m")})
+    def copy(subject: Subject, limits: Limits) -> Verdict:
+        """Fine."""
+        return Verdict("fine")
+
+    rule = parsed(checks={"copy": {"model_dump": 2, "schema": [3]}}).rules["copy"]
+    assert dict(rule.limits) == {"model_dump": 2, "schema": [3]}
+    with pytest.raises(PolicyError, match=r"checks.copy.schemas is unknown \(nearest: schema,"):
+        parsed(checks={"copy": {"schemas": 1}})
 
 
 @pytest.mark.parametrize(
@@ -150,7 +184,7 @@ def test_where_it_is_found(tmp_path: Path) -> None:
         project.write_text(content)
         with pytest.raises(PolicyError, match=f"^{name} = .* is not a table"):
             find_policy(folder=tmp_path)
-    project.write_text("[tool.inspector.audit]\nseed = 5\n[tool.inspector.audit.checks.accuracy]\nmin = 0.25\n")
+    project.write_text("[tool.inspector.audit]\nseed = 5\n[tool.inspector.auditing.checks.accuracy]\nmin = 0.25\n")
     found = find_policy(folder=tmp_path)
     assert (found.seed, found.rules["accuracy"].limits["min"]) == (5, 0.25)
     assert found.source == "pyproject.toml [tool.inspector.audit]"
@@ -161,9 +195,9 @@ def test_where_it_is_found(tmp_path: Path) -> None:
 
 
 def test_defaults_keep_to_their_own_bounds() -> None:
-    for check in known_checks().values():
-        for name, limit in check.limits.items():
-            assert not limit.expected("none" if limit.default is None else limit.default), (check.id, name)
+    for one in known_checks().values():
+        for name, limit in one.limits.items():
+            assert not limit.expected("none" if limit.default is None else limit.default), (one.id, name)
 
 
 @pytest.mark.parametrize(

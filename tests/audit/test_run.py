@@ -238,3 +238,36 @@ def test_the_same_seed_gives_the_same_result(model: Model, tmp_path: Path) -> No
 
 def test_not_checked_is_one_line() -> None:
     assert NotChecked("two\nlines").reason == "two lines"
+
+
+# --- arguments of the call --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": 3}, "model is 3; give a Model or the path of an .onnx file"),
+        ({"model": None}, "model is of type NoneType; give a Model or the path"),
+        ({"policy": {"seed": 1}}, "policy is of type dict; give a Policy, the path of a TOML file, or None"),
+        ({"data": ["a.png"]}, "data is of type list; give the path of a folder of pictures, or None"),
+        ({"against": 2.5}, "against is 2.5; give a Model, a Snapshot, the path of one, or None"),
+        ({"save": True}, "save is True; give the path of a file to write, or None"),
+        ({"seed": -1}, "seed is -1; give a whole number from 0 up, or None"),
+        ({"seed": "7"}, "seed is of type str; give a whole number from 0 up, or None"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_say_what_was_given(model: Model, arguments: Any, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        audit_model(**{"model": model, **arguments})
+    assert str(caught.value).startswith(message)
+
+
+def test_a_policy_may_be_a_path(model: Model, tmp_path: Path) -> None:
+    file = tmp_path / "strict.toml"
+    file.write_text("seed = 9\n[checks]\n" + "\n".join(f"{id}.on = false" for id in known_checks() if id != "opset"))
+    for given in (file, str(file)):
+        found = audit_model(model, given)
+        assert ([check.id for check in found.checks], found.seed, found.policy) == (["opset"], 9, str(file))
+    assert audit_model(model.path, file, seed=3).seed == 3
+    with pytest.raises(PolicyError, match="there is no policy"):
+        audit_model(model, tmp_path / "none.toml")
