@@ -184,7 +184,7 @@ def test_where_it_is_found(tmp_path: Path) -> None:
         project.write_text(content)
         with pytest.raises(PolicyError, match=f"^{name} = .* is not a table"):
             find_policy(folder=tmp_path)
-    project.write_text("[tool.inspector.audit]\nseed = 5\n[tool.inspector.auditing.checks.accuracy]\nmin = 0.25\n")
+    project.write_text("[tool.inspector.audit]\nseed = 5\n[tool.inspector.audit.checks.accuracy]\nmin = 0.25\n")
     found = find_policy(folder=tmp_path)
     assert (found.seed, found.rules["accuracy"].limits["min"]) == (5, 0.25)
     assert found.source == "pyproject.toml [tool.inspector.audit]"

@@ -25,7 +25,7 @@ PAGES: dict[Path, str] = runpy.run_path(str(ROOT / "docs" / "scripts" / "checks.
 
 
 def test_the_checks_are_the_files() -> None:
-    written = {file.stem for file in (ROOT / "inspector" / "audit" / "checks").glob("*/[!_]*.py")}
+    written = {file.stem for file in (ROOT / "inspector" / "auditing" / "checks").glob("*/[!_]*.py")}
     assert {name for _, name in FILES.values()} == written
     assert list(builtin_checks()) == list(FILES)
     assert {family for family, _ in FILES.values()} == set(FAMILIES)
