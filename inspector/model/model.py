@@ -17,7 +17,7 @@ from inspector.image import ImageSource, Preprocess, open_image
 from inspector.layers import Layer, LayerNames, Layers, find_layer
 from inspector.metadata import Metadata
 from inspector.model.assume import ImageInput
-from inspector.model.probabilities import Prediction, Predictions, to_probabilities
+from inspector.model.probabilities import Prediction, Predictions, are_probabilities, to_probabilities, to_rows
 from inspector.runtime import Sessions, ignore
 from inspector.tasks.classify import Classifier
 
@@ -147,8 +147,8 @@ class Model:
         return Layers(dict.fromkeys(self.layer(name) for name in names))
 
     def label(self, index: int) -> str:
-        """The name of a class, or its index as text when the file has no names."""
-        return self.labels[index] if self.labels and index < len(self.labels) else str(index)
+        """The name of a class; ``class 6`` when the file has no names."""
+        return self.labels[index] if self.labels and index < len(self.labels) else f"class {index}"
 
     def find_class(self, name: str | int) -> int:
         """The index of a class by label (any case) or index. Raises ClassNotFound with the nearest labels."""
@@ -161,8 +161,8 @@ class Model:
             hits = [i for i, label in enumerate(labels) if label == text] or [
                 i for i, label in enumerate(labels) if label.lower() == text.lower()
             ]
-            if not hits and re.fullmatch(r"-?[0-9]{1,12}", text):
-                index = int(text)
+            if not hits and (number := re.fullmatch(r"(?:class )?(-?[0-9]{1,12})", text)):
+                index = int(number[1])
         if index is not None:
             if index < 0 or (count is not None and index >= count):
                 known = f"0 to {count - 1}" if count else "0 or more"
@@ -245,16 +245,34 @@ class Model:
         found = {layer.name: channels_first(values[layer.tensor], layer.channels_last) for layer in chosen}
         if not scores or self.classifier is None:
             return found, None
-        return found, _flat(values[self.classifier.scores])
+        return found, self._rows(values[self.classifier.scores], len(tensor))
 
     def scores(self, tensor: NDArray[Any]) -> NDArray[np.float32]:
         """Raw scores: float32 (N, K). Raises NotComputable for a model without a classification output."""
         classifier = self._classifier()
-        return _flat(self.run(tensor, [classifier.scores])[classifier.scores])
+        return self._rows(self.run(tensor, [classifier.scores])[classifier.scores], len(tensor))
+
+    def _rows(self, values: NDArray[Any], pictures: int) -> NDArray[np.float32]:
+        """Scores as (N, K). What the file declares of them is held against what a run gives."""
+        classifier = self._classifier()
+        try:
+            return to_rows(values, pictures, classifier.classes)
+        except ValueError as error:
+            raise NotComputable(
+                f"{self.path}: {classifier.scores!r} was declared as scores of classes, and {error}",
+                "the network does something else; activations and layers work on it",
+            ) from None
 
     def probabilities(self, scores: NDArray[Any]) -> NDArray[np.float64]:
         """Scores (N, K) -> probabilities (N, K): softmax, sigmoid, or the scores themselves, as the model means it."""
-        return to_probabilities(scores, self._classifier().activation)
+        classifier = self._classifier()
+        if classifier.guessed and are_probabilities(scores):
+            self.warn(
+                f"the scores of {self.path} are probabilities already (in [0, 1], and they add up to 1): taken as they "
+                "are; `inspector annotate --activation none` writes that into the file"
+            )
+            return to_probabilities(scores, "none")
+        return to_probabilities(scores, classifier.activation)
 
     def mean_scores(self, image: ImageSource, kinds: Sequence[str] = ()) -> NDArray[np.float32]:
         """Scores (K,) of one picture, the mean over its flips and turns.
@@ -302,7 +320,7 @@ class Model:
         """The `top` classes of one row of scores (K,), most likely first."""
         check_top(top)
         row = np.asarray(scores, np.float64)
-        if row.size == 1 and self._classifier().activation == "sigmoid":
+        if row.size == 1 and self._classifier().activation != "softmax":
             return Predictions(self._binary(float(row[0]))[:top])
         probabilities = self.probabilities(row[None])[0]
         order = np.argsort(-np.nan_to_num(row, nan=-np.inf), kind="stable")[:top]
@@ -311,12 +329,14 @@ class Model:
         )
 
     def _binary(self, score: float) -> list[Prediction]:
-        """One logit for two classes: its sigmoid is the second label's probability (or the only one's)."""
-        p = float(to_probabilities(np.array([[score]]), "sigmoid")[0, 0])
-        if self.labels and len(self.labels) == 2:
-            both = [Prediction(1, self.labels[1], p, score), Prediction(0, self.labels[0], 1 - p, -score)]
-            return both if p >= 0.5 else both[::-1]
-        return [Prediction(0, self.label(0), p, score)]
+        """One score for two classes: what it gives is the probability of the second, or of the only label there is."""
+        activation = self._classifier().activation
+        p = float(to_probabilities(np.array([[score]]), activation)[0, 0])
+        if self.labels and len(self.labels) == 1:
+            return [Prediction(0, self.label(0), p, score)]
+        other = 1 - score if activation == "none" else -score
+        both = [Prediction(1, self.label(1), p, score), Prediction(0, self.label(0), 1 - p, other)]
+        return both if p >= 0.5 else both[::-1]
 
     def _classifier(self) -> Classifier:
         if self.classifier is None:
@@ -356,7 +376,3 @@ def channels_first(value: NDArray[Any], channels_last: bool) -> NDArray[np.float
     if channels_last and value.ndim >= 3:
         value = np.moveaxis(value, -1, 1)
     return np.ascontiguousarray(value, np.float32)
-
-
-def _flat(scores: NDArray[Any]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(scores.reshape(len(scores), -1) if scores.ndim else scores.reshape(1, 1), np.float32)

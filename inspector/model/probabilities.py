@@ -42,3 +42,39 @@ def to_probabilities(scores: NDArray[Any], activation: Activation) -> NDArray[np
         logistic: NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * values))
         return logistic
     return values
+
+
+def to_rows(values: NDArray[Any], pictures: int, classes: int | None) -> NDArray[np.float32]:
+    """Scores as a run gives them -> float32 (N, K), contiguous.
+
+    Args:
+        values: (N, K), (N, K, 1, 1), (N, 1, K), or for one picture (K,) or a single number.
+        pictures: N, how many went in.
+        classes: K as the graph declares it, None where it does not.
+
+    Raises:
+        ValueError: The values are not one row of K numbers for each picture; the text says what they are.
+    """
+    shape = f"has the shape ({', '.join(map(str, values.shape))}) for {pictures} picture{'s' * (pictures != 1)}"
+    rows = values.reshape(1, -1) if values.ndim < 2 and pictures == 1 else values
+    if rows.ndim == 1 and len(rows) == pictures:
+        rows = rows[:, None]
+    if rows.ndim < 2 or len(rows) != pictures:
+        raise ValueError(f"a run {shape}")
+    if sum(size != 1 for size in rows.shape[1:]) > 1:
+        raise ValueError(f"a run {shape}: several axes, not one row of scores")
+    flat = rows.reshape(len(rows), -1)
+    if classes is not None and flat.shape[1] != classes:
+        raise ValueError(f"a run {shape}, not {classes} scores")
+    return np.ascontiguousarray(flat, np.float32)
+
+
+def are_probabilities(scores: NDArray[Any]) -> bool:
+    """Whether rows (N, K) of at least two numbers look like probabilities: all in [0, 1], each row adding up to one.
+
+    Raw scores that do so by chance are of no account: their softmax would be nearly flat.
+    """
+    values = np.asarray(scores, np.float64)
+    if values.shape[-1] < 2 or not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+        return False
+    return bool(np.abs(values.sum(axis=-1) - 1).max() < 1e-3)

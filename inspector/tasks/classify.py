@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from onnx import NodeProto
 
-from inspector.graph import Graph, attributes, is_standard, operator_of
+from inspector.graph import Graph, is_standard, operator_of
 from inspector.graph.operators import Ending
 from inspector.layers import infer_shapes
 from inspector.metadata import Activation, Metadata
-
-Shapes = Mapping[str, Sequence[Any] | None]
+from inspector.tasks.values import Shapes, find_values, over_all_classes
 
 _ACTIVATION: dict[Ending, Activation] = {"softmax": "softmax", "log-softmax": "softmax", "sigmoid": "sigmoid"}
 _LONGEST_TAIL = 16
@@ -23,21 +22,35 @@ _LONGEST_TAIL = 16
 class Classifier:
     """Where a model says which class it sees.
 
-    scores: tensor with the raw scores, (N, K) or (N, K, 1, 1); a softmax or sigmoid at the graph's end is stepped over.
-    activation: what turns scores into probabilities. classes: K. in_graph: the graph itself ends in the activation.
+    Args:
+        scores: Tensor with the scores, (N, K), (N, K, 1, 1) or (N, 1, K). A softmax or sigmoid at the graph's end is
+            stepped over; where more stands behind it, the scores are the probabilities that the graph gives.
+        activation: What turns scores into probabilities; "none" where they are probabilities already.
+        classes: K; None where the graph does not fix it.
+        in_graph: The graph itself ends in the activation, or in values that are provably probabilities.
+        guessed: Neither the graph nor the metadata says the activation: it is the likeliest.
     """
 
     scores: str
     activation: Activation
     classes: int | None
     in_graph: bool
+    guessed: bool = field(default=False, compare=False)
 
 
 def find_classifier(graph: Graph, document: Metadata, assumed: list[str]) -> Classifier | None:
     """The classification output, or None when no output has the shape of one.
 
     The output that the metadata names; else, of several, one with as many classes as there are labels, one that ends in
-    a softmax or sigmoid, the last. `assumed` gets a line when there was a choice.
+    probabilities, the last.
+
+    Args:
+        graph: The graph.
+        document: The metadata of the file.
+        assumed: Gets a line where there was a choice, and where the activation is guessed.
+
+    Returns:
+        None also for a vector of unit length, which is an embedding, unless the metadata says that it is scores.
     """
     if document.output is not None and document.output in graph.producer_of:
         outputs = [document.output]
@@ -45,51 +58,97 @@ def find_classifier(graph: Graph, document: Metadata, assumed: list[str]) -> Cla
         outputs = [name for name in graph.outputs if name in graph.producer_of]
     shapes: Shapes = infer_shapes(graph) if outputs else {}
     feature_maps = {entry.tensor for entry in document.layers}
-    found: list[tuple[tuple[bool, bool, int], str, Classifier]] = []
+    found: dict[str, tuple[tuple[bool, bool, int], str, Classifier]] = {}
     for name in outputs:
         if name in feature_maps and document.output is not None and name != document.output:
             continue
-        shape = shapes.get(name)
-        count = class_count(shape)
-        if count is None and not (shape is None or len(shape) == 2):
+        one = _judge(graph, name, shapes, document)
+        if one is None:
             continue
-        scores, end = _before_activation(graph, name, shapes)
-        if shape is None and end is None:
-            continue  # nothing is known of this output: it may as well be a stack of maps
-        if end is None:
-            activation = document.activation or ("sigmoid" if count == 1 else "softmax")
-        else:
-            activation = end  # the graph itself knows better than any metadata
-        labelled = bool(document.labels) and count == len(document.labels or ())
-        rank = (labelled, end is not None, graph.producer_of[name])
-        found.append((rank, name, Classifier(scores, activation, count, end is not None)))
+        labelled = bool(document.labels) and one.classes == len(document.labels or ())
+        rank = (labelled, one.in_graph, graph.producer_of[name])
+        if one.scores not in found or rank > found[one.scores][0]:
+            found[one.scores] = (rank, name, one)
     if not found:
         return None
-    _, name, best = max(found, key=lambda one: one[0])
+    _, name, best = max(found.values(), key=lambda one: one[0])
     if len(found) > 1:
-        others = [other for _, other, _ in found if other != name]
+        others = [other for _, other, _ in found.values() if other != name]
         assumed.append(f"the classes are output {name!r} (not {', '.join(others[:4])})")
+    if best.guessed:
+        many = f"softmax over the {best.classes or ''} scores".replace("  ", " ")
+        what = "the sigmoid of its one score" if best.activation == "sigmoid" else many
+        assumed.append(f"probabilities by {what} (the graph ends without one; annotate --activation says otherwise)")
     return best
 
 
+def _judge(graph: Graph, name: str, shapes: Shapes, document: Metadata) -> Classifier | None:
+    """The classifier that ends in the output `name`; None where it has not the shape of scores, or is an embedding."""
+    end = _before_ranks(graph, name, shapes)
+    shape = shapes.get(end)
+    count = class_count(shape)
+    if count is None and not (shape is None or len(shape) == 2):
+        return None
+    scores, activation = _before_activation(graph, end, shapes)
+    if activation is not None:  # the graph itself knows better than any metadata
+        return Classifier(scores, activation, count, True)
+    values = find_values(graph, end, shapes)
+    if values.unit and document.activation is None and not (document.labels and len(document.labels) == count):
+        return None
+    if values.are_shares:
+        return Classifier(end, "none", count, True)
+    if shape is None and end == name:
+        return None  # nothing is known of this output: it may as well be a stack of maps
+    guess: Activation = "sigmoid" if count == 1 else "softmax"
+    return Classifier(end, document.activation or guess, count, False, document.activation is None)
+
+
 def ends_of(graph: Graph, scores: str) -> tuple[str, ...]:
-    """The graph outputs that are the tensor `scores`, or a softmax or sigmoid of it."""
+    """The graph outputs that are the tensor `scores`, a softmax or sigmoid of it, or its ranks."""
     shapes = infer_shapes(graph)
-    return tuple(name for name in graph.outputs if _before_activation(graph, name, shapes)[0] == scores)
+    ends = {name: _before_ranks(graph, name, shapes) for name in graph.outputs}
+    return tuple(name for name, end in ends.items() if scores in (end, _before_activation(graph, end, shapes)[0]))
 
 
 def class_count(shape: Sequence[Any] | None) -> int | None:
-    """K of (N, K) and (N, K, 1, 1) shapes; None for anything else."""
-    if shape is None or len(shape) < 2 or not isinstance(shape[1], int):
+    """K of shapes (N, K), (N, K, 1, 1), (N, 1, K) and, without a batch axis, (K,); None for anything else."""
+    if shape is None or not shape:
         return None
-    return shape[1] if all(s == 1 for s in shape[2:]) else None
+    sizes = shape[1:] if len(shape) > 1 else shape
+    wide = [size for size in sizes if size != 1]
+    if not wide:
+        return 1 if len(shape) > 1 else None
+    return wide[0] if len(wide) == 1 and isinstance(wide[0], int) else None
+
+
+def _before_ranks(graph: Graph, name: str, shapes: Shapes) -> str:
+    """The scores that an output ranks, as a TopK, an ArgMax or a list of classes does; else the output itself.
+
+    An output that has lost its batch axis is stepped over as well.
+    """
+    tensor, shaped = name, ""
+    for _ in range(_LONGEST_TAIL):
+        if not shaped and class_count(shapes.get(tensor)) is not None:
+            shaped = tensor
+        index = graph.producer_of.get(tensor)
+        if index is None:
+            break
+        node = graph.nodes[index]
+        row = operator_of(node)
+        if row.ranks:
+            # Where the scores are maps, a class is ranked at every place: a segmenter's answer, no picture's.
+            return node.input[0] if class_count(shapes.get(node.input[0])) is not None else name
+        if not row.passes:
+            break
+        tensor = node.input[0]
+    return shaped or name
 
 
 def _before_activation(graph: Graph, name: str, shapes: Shapes) -> tuple[str, Activation | None]:
     """(tensor to take scores from, the activation that the graph itself ends in, or None without one).
 
     A softmax or sigmoid is stepped over where its input is the scores of one picture; where it is not (a softmax over
-    groups, a quantised one), the graph's own output is taken, and there is nothing left to do: "none".
+    groups, a quantized one), the graph's own output is taken, and there is nothing left to do: "none".
     """
     tensor = name
     for _ in range(_LONGEST_TAIL):
@@ -97,32 +156,20 @@ def _before_activation(graph: Graph, name: str, shapes: Shapes) -> tuple[str, Ac
         if index is None:
             return name, None
         node = graph.nodes[index]
-        operator = operator_of(node)
-        if operator.ending:
-            if operator.integer:
+        row = operator_of(node)
+        if row.ending:
+            if row.integer:
                 return name, "none"  # nothing before it can be asked for as scores
-            if operator.ending == "sigmoid" or _over_all_classes(graph, node, shapes):
-                return node.input[0], _ACTIVATION[operator.ending]
+            if row.ending == "sigmoid" or over_all_classes(graph, node, shapes):
+                return node.input[0], _ACTIVATION[row.ending]
             return name, "none"
-        written = _written_softmax(graph, node) if operator.standard else None
+        written = _written_softmax(graph, node) if row.standard else None
         if written is not None:
             return written, "softmax"
-        if not operator.passes:
+        if not row.passes:
             return name, None
         tensor = node.input[0]
     return name, None
-
-
-def _over_all_classes(graph: Graph, node: NodeProto, shapes: Shapes) -> bool:
-    """Whether a softmax sums to one over everything that a picture gives it."""
-    shape = shapes.get(node.input[0])
-    old = graph.opset < 13  # then all axes from the given one on were taken together
-    axis = int(attributes(node).get("axis", 1 if old else -1))
-    if shape is None:
-        return axis in (1, -1)
-    axis = axis + len(shape) if axis < 0 else axis
-    wide = [at for at, size in enumerate(shape) if at > 0 and size != 1]
-    return all(at >= axis for at in wide) if old else wide in ([], [axis])
 
 
 def _written_softmax(graph: Graph, node: NodeProto) -> str | None:

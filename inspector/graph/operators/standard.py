@@ -86,7 +86,8 @@ _PASSING = (
 _MOVING = (
     *_rows("Transpose", moves=True, integer_form="moved"),
     *_rows("Concat", kind="concat", joins=True, keeps_axes=True, moves=True, integer_form="join"),
-    *_rows("Slice Split Expand Tile GatherElements ReverseSequence TopK", keeps_axes=True, moves=True),
+    *_rows("Slice Split Expand Tile GatherElements ReverseSequence", keeps_axes=True, moves=True),
+    *_rows("TopK", keeps_axes=True, moves=True, ranks=True),
     *_rows("Gather GatherND DepthToSpace SpaceToDepth Compress Unique", moves=True),
     *_rows("Pad CenterCropPad Trilu ScatterElements ScatterND Scatter", keeps_axes=True),
     *_rows("Resize Upsample", kind="resize", keeps_axes=True),
@@ -146,7 +147,8 @@ _REDUCTIONS = (
     *_rows("ReduceMin", reduction=True, moves=True),
     *_rows("ReduceL1 ReduceSumSquare", reduction=True, bounds=(0, _INF)),
     *_rows("ReduceLogSum ReduceLogSumExp ReduceProd", reduction=True),
-    *_rows("ArgMax ArgMin", reduction=True, bounds=(0, _INF)),
+    *_rows("ArgMax", reduction=True, ranks=True, bounds=(0, _INF)),
+    *_rows("ArgMin", reduction=True, bounds=(0, _INF)),
     *_rows("CumSum CumProd", keeps_axes=True),
 )
 

@@ -1,0 +1,388 @@
+"""What is provable of a tensor's values: the smallest and largest, and what those of one picture add up to.
+
+Intervals are followed through the graph from what bounds values whatever comes in (a softmax, a sigmoid, a clip) to the
+tensor that is asked about. Nothing is run, and nothing is concluded from names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inspector.graph import Graph, attributes, is_standard
+from inspector.graph.operators import operator_of
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+Shapes = Mapping[str, Sequence[Any] | None]
+
+_INF = math.inf
+_DEEPEST = 64
+"""Nodes that are followed one behind another; tails of classifiers have a handful."""
+
+_LARGEST = 1 << 20
+"""Elements of a constant that is read to know its smallest and largest."""
+
+ROUNDING = 1e-6
+"""How far sums and products of float32 may be from what real numbers give, relative to the numbers."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """What is known of a tensor's values as long as the input is finite.
+
+    Args:
+        low: No value is smaller.
+        high: No value is larger.
+        total: What all values of one picture add up to; None where that is not known.
+        single: There is one value a picture.
+        unit: All values of one picture have squares that add up to one: a vector of unit length.
+    """
+
+    low: float = -_INF
+    high: float = _INF
+    total: float | None = None
+    single: bool = False
+    unit: bool = False
+
+    @property
+    def are_shares(self) -> bool:
+        """Whether every value lies in [0, 1], up to rounding."""
+        return self.low >= -ROUNDING and self.high <= 1 + ROUNDING
+
+    @property
+    def add_up_to_one(self) -> bool:
+        """Whether the values of one picture are proven to add up to one, up to rounding."""
+        return self.total is not None and abs(self.total - 1) <= 1e-3
+
+
+UNKNOWN = Values()
+
+
+def find_values(graph: Graph, tensor: str, shapes: Shapes) -> Values:
+    """What is provable of the values of `tensor`.
+
+    Args:
+        graph: The graph.
+        tensor: The name of the tensor.
+        shapes: The shapes of tensors as far as they are known; see :func:`inspector.layers.layout.infer_shapes`.
+
+    Returns:
+        What holds whatever picture comes in; ``Values()`` where nothing is known.
+    """
+    return _Finder(graph, shapes).of(tensor, 0)
+
+
+class _Finder:
+    def __init__(self, graph: Graph, shapes: Shapes) -> None:
+        self.graph = graph
+        self.shapes = shapes
+        self.known: dict[str, Values] = {}
+
+    def of(self, tensor: str, depth: int) -> Values:
+        """The values of `tensor`; `depth` nodes have been followed to it."""
+        if tensor not in self.known:
+            self.known[tensor] = self._of(tensor, depth)
+        return self.known[tensor]
+
+    def _of(self, tensor: str, depth: int) -> Values:
+        if tensor in self.graph.initializers:
+            return self._constant(tensor)
+        index = self.graph.producer_of.get(tensor)
+        if index is None or depth > _DEEPEST:
+            return UNKNOWN
+        node = self.graph.nodes[index]
+        low, high = operator_of(node).bounds
+        rule = _RULES.get(node.op_type) if is_standard(node) else None
+        found = rule(self, node, depth + 1) if rule is not None else UNKNOWN
+        found = replace(found, low=max(low, found.low), high=min(high, found.high))
+        single = found.single or self.count(tensor) == 1
+        return replace(found, single=single)
+
+    def _constant(self, name: str) -> Values:
+        tensor = self.graph.initializers[name]
+        if math.prod(tensor.dims) > _LARGEST:
+            return UNKNOWN
+        array = np.asarray(self.graph.weight(name))
+        if not array.size or array.dtype.kind not in "fiub" or not np.isfinite(array).all():
+            return UNKNOWN
+        return Values(float(array.min()), float(array.max()), single=array.size == 1)
+
+    def count(self, tensor: str) -> int | None:
+        """Values that one picture gives; None where the shape is not known."""
+        shape = self.shapes.get(tensor)
+        if shape is None or not all(isinstance(size, int) for size in shape[1:]):
+            return None
+        return math.prod(shape[1:])
+
+    def is_scalar(self, tensor: str) -> bool:
+        """Whether it is one constant number."""
+        weight = self.graph.initializers.get(tensor)
+        return weight is not None and math.prod(weight.dims) == 1
+
+    def made_by(self, tensor: str, op: str) -> NodeProto | None:
+        """The node that makes `tensor`, if it is this standard operator."""
+        index = self.graph.producer_of.get(tensor)
+        node = self.graph.nodes[index] if index is not None else None
+        return node if node is not None and node.op_type == op and is_standard(node) else None
+
+
+Rule = Callable[[_Finder, "NodeProto", int], Values]
+_RULES: dict[str, Rule] = {}
+
+
+def _rule(*names: str) -> Callable[[Rule], Rule]:
+    def register(rule: Rule) -> Rule:
+        for name in names:
+            _RULES[name] = rule
+        return rule
+
+    return register
+
+
+def over_all_classes(graph: Graph, node: NodeProto, shapes: Shapes) -> bool:
+    """Whether a softmax sums to one over everything that a picture gives it."""
+    shape = shapes.get(node.input[0])
+    old = graph.opset < 13  # then all axes from the given one on were taken together
+    axis = int(attributes(node).get("axis", 1 if old else -1))
+    if shape is None:
+        return axis in (1, -1)
+    axis = axis + len(shape) if axis < 0 else axis
+    wide = [at for at, size in enumerate(shape) if at > 0 and size != 1]
+    if len(shape) == 1:  # one picture without a batch axis
+        return axis == 0
+    return all(at >= axis for at in wide) if old else wide in ([], [axis])
+
+
+@_rule("Softmax")
+def _softmax(find: _Finder, node: NodeProto, depth: int) -> Values:
+    return Values(0, 1, 1.0 if over_all_classes(find.graph, node, find.shapes) else None)
+
+
+@_rule("LpNormalization")
+def _lp_normalization(find: _Finder, node: NodeProto, depth: int) -> Values:
+    return Values(-1, 1, unit=attributes(node).get("p", 2) == 2)
+
+
+@_rule("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Dropout")
+def _same(find: _Finder, node: NodeProto, depth: int) -> Values:
+    return find.of(node.input[0], depth)
+
+
+@_rule("MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin", "ReduceMean", "GlobalAveragePool", "Gather", "Slice")
+def _within(find: _Finder, node: NodeProto, depth: int) -> Values:
+    inside = find.of(node.input[0], depth)
+    return Values(inside.low, inside.high)
+
+
+@_rule("Split", "Expand", "Tile", "Resize", "TopK", "DepthToSpace", "GatherElements", "GatherND")
+def _picked(find: _Finder, node: NodeProto, depth: int) -> Values:
+    # A resize by cubics leaves the range of its input.
+    if node.op_type == "Resize" and attributes(node).get("mode") == "cubic":
+        return UNKNOWN
+    return _within(find, node, depth)
+
+
+@_rule("DequantizeLinear")
+def _dequantize(find: _Finder, node: NodeProto, depth: int) -> Values:
+    if not find.is_scalar(node.input[1]):
+        return UNKNOWN
+    scale = find.of(node.input[1], depth).low
+    low, high = -_INF, _INF
+    if len(node.input) > 2 and find.is_scalar(node.input[2]):
+        offset = np.asarray(find.graph.weight(node.input[2])).reshape(-1)[0]
+        if isinstance(offset, np.integer):
+            grid = np.iinfo(offset.dtype)
+            low, high = (int(grid.min) - int(offset)) * scale, (int(grid.max) - int(offset)) * scale
+    if (quantize := find.made_by(node.input[0], "QuantizeLinear")) is not None:
+        inside = find.of(quantize.input[0], depth)
+        low, high = max(low, inside.low - scale / 2), min(high, inside.high + scale / 2)
+    return Values(low, high)
+
+
+@_rule("Clip")
+def _clip(find: _Finder, node: NodeProto, depth: int) -> Values:
+    settings = attributes(node)
+    low, high = settings.get("min", -_INF), settings.get("max", _INF)
+    if len(node.input) > 1 and node.input[1]:
+        low = find.of(node.input[1], depth).low
+    if len(node.input) > 2 and node.input[2]:
+        high = find.of(node.input[2], depth).high
+    inside = find.of(node.input[0], depth)
+    untouched = low <= inside.low + ROUNDING and high >= inside.high - ROUNDING
+    return Values(
+        max(low, min(inside.low, high)), min(high, max(inside.high, low)), inside.total if untouched else None
+    )
+
+
+@_rule("Relu")
+def _relu(find: _Finder, node: NodeProto, depth: int) -> Values:
+    inside = find.of(node.input[0], depth)
+    return Values(max(0, inside.low), max(0, inside.high), inside.total if inside.low >= 0 else None)
+
+
+@_rule("Sigmoid")
+def _sigmoid(find: _Finder, node: NodeProto, depth: int) -> Values:
+    return Values(0, 1)
+
+
+@_rule("Exp")
+def _exp(find: _Finder, node: NodeProto, depth: int) -> Values:
+    if (log := find.made_by(node.input[0], "LogSoftmax")) is not None:
+        return Values(0, 1, 1.0 if over_all_classes(find.graph, log, find.shapes) else None)
+    inside = find.of(node.input[0], depth)
+    return Values(math.exp(min(inside.low, 700)), math.exp(inside.high) if inside.high < 700 else _INF)
+
+
+@_rule("Neg")
+def _neg(find: _Finder, node: NodeProto, depth: int) -> Values:
+    inside = find.of(node.input[0], depth)
+    return Values(-inside.high, -inside.low, None if inside.total is None else -inside.total)
+
+
+@_rule("Reciprocal")
+def _reciprocal(find: _Finder, node: NodeProto, depth: int) -> Values:
+    return _quotient(Values(1, 1), find.of(node.input[0], depth))
+
+
+@_rule("Add", "Sum")
+def _add(find: _Finder, node: NodeProto, depth: int) -> Values:
+    return _sum(find, node, [find.of(name, depth) for name in node.input])
+
+
+@_rule("Mean")
+def _mean(find: _Finder, node: NodeProto, depth: int) -> Values:
+    total = _sum(find, node, [find.of(name, depth) for name in node.input])
+    return _scaled(total, 1 / len(node.input))
+
+
+@_rule("Sub")
+def _sub(find: _Finder, node: NodeProto, depth: int) -> Values:
+    right = find.of(node.input[1], depth)
+    negative = Values(-right.high, -right.low, None if right.total is None else -right.total)
+    return _sum(find, node, [find.of(node.input[0], depth), negative])
+
+
+def _sum(find: _Finder, node: NodeProto, parts: Sequence[Values]) -> Values:
+    totals = [part.total for part in parts]
+    alike = len({find.count(name) for name in node.input}) == 1 and not any(map(find.is_scalar, node.input))
+    known = [t for t in totals if t is not None]
+    total = math.fsum(known) if alike and len(known) == len(totals) else None
+    return Values(sum(part.low for part in parts), sum(part.high for part in parts), total)
+
+
+@_rule("Mul")
+def _mul(find: _Finder, node: NodeProto, depth: int) -> Values:
+    left, right = (find.of(name, depth) for name in node.input)
+    for factor, other, name in ((right, left, node.input[1]), (left, right, node.input[0])):
+        if find.is_scalar(name):
+            return _scaled(other, factor.low)
+    if node.input[0] == node.input[1]:
+        largest = max(abs(left.low), abs(left.high))
+        return Values(0, largest * largest if largest < _INF else _INF)
+    products = [_times(a, b) for a in (left.low, left.high) for b in (right.low, right.high)]
+    return Values(min(products), max(products))
+
+
+def _times(a: float, b: float) -> float:
+    return 0.0 if 0 in (a, b) else a * b
+
+
+def _scaled(values: Values, factor: float) -> Values:
+    ends = (_times(values.low, factor), _times(values.high, factor))
+    return Values(min(ends), max(ends), None if values.total is None else values.total * factor)
+
+
+@_rule("Div")
+def _div(find: _Finder, node: NodeProto, depth: int) -> Values:
+    if (found := _written_out(find, node)) is not None:
+        return found
+    left, right = (find.of(name, depth) for name in node.input)
+    if find.is_scalar(node.input[1]) and right.low != 0:
+        return _scaled(left, 1 / right.low)
+    return _quotient(left, right)
+
+
+def _quotient(left: Values, right: Values) -> Values:
+    if right.low <= 0 <= right.high:
+        return UNKNOWN
+    ends = [_ratio(a, b) for a in (left.low, left.high) for b in (right.low, right.high)]
+    return Values(min(ends), max(ends))
+
+
+def _ratio(a: float, b: float) -> float:
+    if math.isinf(b):
+        return 0.0 if math.isfinite(a) else math.copysign(_INF, a * b)
+    return a / b
+
+
+def _written_out(find: _Finder, node: NodeProto) -> Values | None:
+    """A quotient by the sum of what is divided (a softmax written out), or by its length (a vector of unit length)."""
+    top, bottom = node.input
+    total = find.made_by(bottom, "ReduceSum")
+    if total is not None and total.input[0] == top and find.made_by(top, "Exp") is not None:
+        return Values(0, 1, 1.0 if find.count(bottom) in (1, None) else None)
+    length = bottom
+    for op in ("Max", "Clip", "Expand", "Add"):  # a length is kept from zero before it divides
+        if (made := find.made_by(length, op)) is not None:
+            length = made.input[0]
+    if (norm := find.made_by(length, "ReduceL2")) is not None and norm.input[0] == top:
+        return Values(-1, 1, unit=True)
+    root = find.made_by(length, "Sqrt")
+    squared = root.input[0] if root is not None else ""
+    if (raised := find.made_by(squared, "Add") or find.made_by(squared, "Clip")) is not None:
+        squared = raised.input[0]
+    squares = find.made_by(squared, "ReduceSum")
+    if squares is not None:
+        power = find.made_by(squares.input[0], "Mul") or find.made_by(squares.input[0], "Pow")
+        if power is not None and power.input[0] == top:
+            return Values(-1, 1, unit=True)
+    return None
+
+
+@_rule("Concat")
+def _concat(find: _Finder, node: NodeProto, depth: int) -> Values:
+    parts = [find.of(name, depth) for name in node.input]
+    totals = [part.total for part in parts]
+    known = [t for t in totals if t is not None]
+    total = math.fsum(known) if len(known) == len(totals) else None
+    if len(parts) == 2 and any(_is_rest(find, a, b) for a, b in (node.input, reversed(node.input))):
+        total = 1.0 if parts[0].single and parts[1].single else None
+    return Values(min(part.low for part in parts), max(part.high for part in parts), total)
+
+
+def _is_rest(find: _Finder, part: str, other: str) -> bool:
+    """Whether `part` is one minus `other`."""
+    rest = find.made_by(part, "Sub")
+    if rest is None or rest.input[1] != other or not find.is_scalar(rest.input[0]):
+        return False
+    return float(np.asarray(find.graph.weight(rest.input[0])).reshape(-1)[0]) == 1.0
+
+
+@_rule("Max", "Min")
+def _extreme(find: _Finder, node: NodeProto, depth: int) -> Values:
+    parts = [find.of(name, depth) for name in node.input]
+    take = max if node.op_type == "Max" else min
+    return Values(take(part.low for part in parts), take(part.high for part in parts))
+
+
+@_rule("Where")
+def _where(find: _Finder, node: NodeProto, depth: int) -> Values:
+    parts = [find.of(name, depth) for name in node.input[1:]]
+    return Values(min(part.low for part in parts), max(part.high for part in parts))
+
+
+@_rule("Pow")
+def _pow(find: _Finder, node: NodeProto, depth: int) -> Values:
+    base, power = (find.of(name, depth) for name in node.input)
+    if power.low != power.high:
+        return UNKNOWN
+    largest = max(abs(base.low), abs(base.high))
+    if power.low == 2:
+        return Values(0, largest**2 if largest < _INF else _INF)
+    return Values(base.low**power.low, base.high**power.low) if base.low >= 0 and 0 < power.low < 8 else UNKNOWN
