@@ -144,6 +144,7 @@ def open_model(
     provider: str = "auto",
     threads: int | None = None,
     metadata: bool = True,
+    allow_links: Sequence[str | os.PathLike[str]] = (),
     warn: Callable[[str], None] | None = None,
 ) -> Model:
     """Open an .onnx file from any exporter. No session is made before something is run.
@@ -153,6 +154,7 @@ def open_model(
         provider: auto, cpu, cuda, ...; auto takes an accelerator where there is one.
         threads: Threads for onnxruntime, 1 to 1024; None takes all cores that this process may use.
         metadata: False ignores the metadata document that the file carries.
+        allow_links: Folders that links to external data may lead into, as caches of models lay them.
         warn: Gets a line where something is noteworthy but not wrong.
 
     Returns:
@@ -171,4 +173,6 @@ def open_model(
     """
     if not isinstance(path, str | os.PathLike):
         raise wrong_type("a model", path, "give the path of an .onnx file")
-    return models.open_model(path, provider=provider, threads=threads, metadata=metadata, warn=warn, cls=Model)
+    return models.open_model(
+        path, provider=provider, threads=threads, metadata=metadata, allow_links=allow_links, warn=warn, cls=Model
+    )

@@ -129,11 +129,13 @@ def test_one_logit_with_two_labels_has_two_opposite_maps(tmp_path: Path, rng: np
         class_activation_maps(model, x, classes=["owl"])
 
 
-def test_one_logit_without_labels_is_one_class(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_one_logit_without_labels_is_the_score_of_class_1(tmp_path: Path, rng: np.random.Generator) -> None:
     model = open_model(pooled_net(tmp_path / "m.onnx", rng, classes=1, end="Sigmoid")[0])
-    [found] = class_activation_maps(model, picture(rng), top=5)
-    assert (found.target.index, found.target.label) == (0, "0")
-    assert found.target.probability == pytest.approx(1 / (1 + np.exp(-found.target.score)))
+    found = {one.target.index: one for one in class_activation_maps(model, picture(rng), top=5)}
+    assert {index: one.target.label for index, one in found.items()} == {1: "class 1", 0: "class 0"}
+    for one in found.values():
+        assert one.target.probability == pytest.approx(1 / (1 + np.exp(-one.target.score)))
+    np.testing.assert_allclose(found[0].raw, -found[1].raw, rtol=1e-6)
 
 
 @pytest.fixture
