@@ -14,7 +14,7 @@ from inspector.errors import listing
 from inspector.reverse.head import Head
 
 if TYPE_CHECKING:
-    from inspector.twin import Twin
+    from inspector.twin.part import TwinPart
 
 Array = NDArray[Any]
 Values = Mapping[str, Array]
@@ -65,25 +65,17 @@ class TwinGradient:
         self.head = head
         self.needed = tuple(name for name in head.siblings if name != picture)
         self._picture = picture
-        self._twin: Twin | None = None
+        self._part: TwinPart | None = None
         self._built_for: tuple[int, ...] = ()
 
-    def _build(self, values: Values, given: Sequence[Any]) -> Twin:
-        import torch
-
-        from inspector.twin import TwinMismatch, build_twin
-        from inspector.twin.types import to_array
+    def _build(self, values: Values, given: Sequence[Array]) -> TwinPart:
+        from inspector.twin import TwinMismatch
+        from inspector.twin.part import TwinPart
 
         head = self.head
-        twin = build_twin(
-            head.graph,
-            [head.output],
-            [head.layer, *head.siblings],
-            shapes={self._picture: values[self._picture].shape},
-        )
-        with torch.no_grad():
-            mine = to_array(twin(*given)[head.output])
-        found = compare_layer(head.output, np.asarray(values[head.output], np.float32), mine)
+        shapes = {self._picture: values[self._picture].shape}
+        part = TwinPart(head.graph, head.output, [head.layer, *head.siblings], shapes)
+        found = compare_layer(head.output, np.asarray(values[head.output], np.float32), part.compute(given))
         if not found.ok:
             raise TwinMismatch(
                 f"the twin of the part after {head.layer!r} differs from onnxruntime at {head.output!r} by "
@@ -91,34 +83,14 @@ class TwinGradient:
                 f"methods without gradients do not need it: {listing(['eigencam', 'ablationcam', 'reciprocam'])}",
                 [found],
             )
-        return twin
+        return part
 
     def open(self, values: Values) -> Callable[[Target], Array]:
         """See :class:`GradientSource`."""
-        import torch
-
-        from inspector.twin.types import to_tensor
-
         head = self.head
-        given = [to_tensor(np.asarray(values[name])) for name in (head.layer, *head.siblings)]
-        given = [g.float() if g.is_floating_point() else g for g in given]
+        given = [values[name] for name in (head.layer, *head.siblings)]
         size = values[self._picture].shape
-        if self._twin is None or (head.reads_shape and size != self._built_for):
-            self._twin, self._built_for = self._build(values, given), size
-        twin = self._twin
-        layer = given[0].requires_grad_(True)
-        with torch.enable_grad():
-            output = twin(*given)[head.output]
-
-        def gradient(target: Target) -> Array:
-            if not output.requires_grad:
-                return np.zeros(values[head.layer].shape, np.float32)
-            row = output.reshape(-1)
-            chosen = row[target.cells.start : target.cells.stop]
-            (found,) = torch.autograd.grad(target.sign * chosen.sum(), layer, retain_graph=True, allow_unused=True)
-            if found is None:
-                return np.zeros(values[head.layer].shape, np.float32)
-            array: Array = found.detach().numpy()
-            return array
-
-        return gradient
+        if self._part is None or (head.reads_shape and size != self._built_for):
+            self._part, self._built_for = self._build(values, given), size
+        gradient = self._part.open_gradient(given)
+        return lambda target: gradient(slice(target.cells.start, target.cells.stop), target.sign)

@@ -1,0 +1,66 @@
+"""The part of a graph behind a tensor as a twin, with arrays in and arrays out: for callers that import no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inspector.graph import Graph
+from inspector.twin.builder import build_twin
+from inspector.twin.types import to_array, to_tensor
+
+Array = NDArray[Any]
+
+
+class TwinPart:
+    """From the values of some tensors of a graph to one output, and to its gradient in the first of them.
+
+    Args:
+        graph: The whole graph.
+        output: Name of the tensor that is computed.
+        inputs: Names of the tensors that are given; gradients are with respect to the first.
+        shapes: Shape of the graph's input by its name, for parts that read it.
+    """
+
+    def __init__(self, graph: Graph, output: str, inputs: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._twin = build_twin(graph, [output], inputs, shapes=shapes)
+        self._output = output
+
+    def compute(self, given: Sequence[Array]) -> Array:
+        """The output's value for the values of the inputs, in the type that the twin computes in."""
+        with torch.no_grad():
+            return to_array(self._twin(*_to_tensors(given))[self._output])
+
+    def open_gradient(self, given: Sequence[Array]) -> Callable[[slice, float], Array]:
+        """Run the part once for the values of the inputs.
+
+        Returns:
+            A function from cells of the flattened output and a sign to the gradient of their signed sum, float32 in the
+            shape of the first input; zeros where the cells do not depend on it.
+        """
+        tensors = _to_tensors(given)
+        first = tensors[0].requires_grad_(True)
+        with torch.enable_grad():
+            output = self._twin(*tensors)[self._output]
+
+        def gradient(cells: slice, sign: float) -> Array:
+            found = None
+            if output.requires_grad:
+                total = sign * output.reshape(-1)[cells].sum()
+                (found,) = torch.autograd.grad(total, first, retain_graph=True, allow_unused=True)
+            if found is None:
+                return np.zeros(given[0].shape, np.float32)
+            array: Array = found.detach().numpy()
+            return array
+
+        return gradient
+
+
+def _to_tensors(given: Sequence[Array]) -> list[Tensor]:
+    tensors = [to_tensor(np.asarray(values)) for values in given]
+    return [t.float() if t.is_floating_point() else t for t in tensors]
