@@ -350,7 +350,7 @@ class Model:
 
 def _open_again(cls: type[Model], path: Path, resolved: Path, sha256: str, options: Mapping[str, Any]) -> Model:
     """The model that a pickle or a copy stands for. Raises ModelError when the file has changed since."""
-    from inspector.model.open import open_model
+    from inspector.model import open_model
 
     # A relative path means another file where the working folder has changed.
     opened = open_model(path if path.resolve() == resolved else resolved, cls=cls, **options)
