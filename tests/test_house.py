@@ -29,7 +29,7 @@ def house() -> dict[str, Any]:
 
 
 @pytest.mark.skipif(find_spec("importlinter") is None, reason="import-linter is not installed")
-@pytest.mark.parametrize("contract", ["makers", "callers"])
+@pytest.mark.parametrize("contract", CONTRACTS)
 def test_the_contracts_on_imports_hold(
     contract: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,7 +32,7 @@ def to_model(
 
     Raises UsageError for what is neither, and for a provider or threads beside a model that is open already.
     """
-    from inspector.api.model import Model, open_model
+    from inspector import Model, open_model
     from inspector.model import Model as AnyModel
 
     if isinstance(model, AnyModel):
