@@ -49,6 +49,9 @@ PROVIDERS = {
 
 _HARM = "no picture network needs this; the file may be damaged or made to harm"
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+_EIGHT_BYTES = frozenset(
+    {onnx.TensorProto.INT64, onnx.TensorProto.UINT64, onnx.TensorProto.DOUBLE, onnx.TensorProto.COMPLEX128}
+)
 _registered = False
 
 
@@ -315,8 +318,8 @@ def check_sizes(graph: Graph, cut: Cut, shapes: Mapping[str, Sequence[int]]) -> 
         if shape is None or not all(isinstance(size, int) for size in shape):
             continue
         kind = value.type.tensor_type.elem_type
-        # Kinds of eight bytes are doubles and 64-bit integers; four is right for all others that matter here.
-        size = math.prod(int(part or 0) for part in shape) * (8 if kind in (7, 11, 13, 15) else 4)
+        # Four bytes are right for all other kinds that matter here.
+        size = math.prod(int(part or 0) for part in shape) * (8 if kind in _EIGHT_BYTES else 4)
         if size > MAX_TENSOR_BYTES:
             raise ModelError(
                 f"{graph.path} asks for a tensor of {size / 1e9:.0f} GB ({value.name!r}, {list(shape)})",

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from exporters.planning.head import ClassifierHead
 from inspector.errors import NotComputable, UsageError, listing
-from inspector.graph import Graph, is_standard, node_inputs
+from inspector.graph import FLOAT_TYPES, Graph, is_standard, node_inputs
 from inspector.layers import Layer, find_layer
 from inspector.model import Model
 
 _SHAPES = frozenset({"Shape", "Size", "NonZero", "ArgMax", "ArgMin"})
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-_FLOATS = frozenset({1, 10, 11, 16})  # float32, float16, float64, bfloat16
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def float_initializers(graph: Graph, nodes: Sequence[int]) -> dict[str, int]:
     for index in nodes:
         for name in node_inputs(graph.nodes[index]):
             tensor = graph.initializers.get(name)
-            if tensor is not None and tensor.data_type in _FLOATS:
+            if tensor is not None and tensor.data_type in FLOAT_TYPES:
                 count = 1
                 for size in tensor.dims:
                     count *= size

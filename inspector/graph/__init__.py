@@ -6,6 +6,7 @@ external-data form). What remains is a few hundred kilobytes of structure that c
 onnxruntime maps the weights it really needs from the file itself.
 """
 
+from inspector.graph.element_types import FLOAT8_TYPES, FLOAT_TYPES, HALF_TYPES, SUB_BYTE_TYPES
 from inspector.graph.graph import Cut, Graph, Input
 from inspector.graph.nodes import attributes, is_standard, node_inputs
 from inspector.graph.operators import (
@@ -21,9 +22,13 @@ from inspector.graph.shapes import infer_types, shape_of
 from inspector.graph.wire import INLINE_LIMIT
 
 __all__ = [
+    "FLOAT8_TYPES",
+    "FLOAT_TYPES",
+    "HALF_TYPES",
     "INLINE_LIMIT",
     "KNOWN_DOMAINS",
     "OPERATORS",
+    "SUB_BYTE_TYPES",
     "Cut",
     "Graph",
     "Input",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from inspector.errors import ModelError
+from inspector.graph.element_types import SUB_BYTE_TYPES
 from inspector.graph.nodes import all_tensors
 from inspector.graph.wire import EXTERNAL, NOT_ONNX, SELF
 
@@ -152,7 +153,7 @@ def _byte_length(tensor: TensorProto, path: Path) -> int | None:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     except KeyError:
         raise ModelError(f"{path}: tensor {tensor.name!r} has an unknown data type ({tensor.data_type})") from None
-    if dtype.itemsize == 0 or dtype.kind == "O" or tensor.data_type in _SUB_BYTE:
+    if dtype.itemsize == 0 or dtype.kind == "O" or tensor.data_type in SUB_BYTE_TYPES:
         return None
     return count * dtype.itemsize
 
@@ -167,10 +168,19 @@ def _held_bytes(tensor: TensorProto) -> int | None:
     return None
 
 
-_TYPED = {
-    1: ("float_data", 4), 2: ("int32_data", 1), 3: ("int32_data", 1), 4: ("int32_data", 2), 5: ("int32_data", 2),
-    6: ("int32_data", 4), 7: ("int64_data", 8), 9: ("int32_data", 1), 10: ("int32_data", 2), 11: ("double_data", 8),
-    12: ("uint64_data", 4), 13: ("uint64_data", 8), 16: ("int32_data", 2),
-}  # fmt: skip
+_TYPED: dict[int, tuple[str, int]] = {
+    onnx.TensorProto.FLOAT: ("float_data", 4),
+    onnx.TensorProto.DOUBLE: ("double_data", 8),
+    onnx.TensorProto.FLOAT16: ("int32_data", 2),
+    onnx.TensorProto.BFLOAT16: ("int32_data", 2),
+    onnx.TensorProto.BOOL: ("int32_data", 1),
+    onnx.TensorProto.INT8: ("int32_data", 1),
+    onnx.TensorProto.UINT8: ("int32_data", 1),
+    onnx.TensorProto.INT16: ("int32_data", 2),
+    onnx.TensorProto.UINT16: ("int32_data", 2),
+    onnx.TensorProto.INT32: ("int32_data", 4),
+    onnx.TensorProto.UINT32: ("uint64_data", 4),
+    onnx.TensorProto.INT64: ("int64_data", 8),
+    onnx.TensorProto.UINT64: ("uint64_data", 8),
+}
 """By data type: the field that holds the values where they are not raw, and the size of one."""
-_SUB_BYTE = frozenset({21, 22, 23})  # UINT4, INT4, FLOAT4E2M1

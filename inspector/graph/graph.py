@@ -20,6 +20,7 @@ import onnx
 from numpy.typing import NDArray
 
 from inspector.errors import ModelError, listing
+from inspector.graph.element_types import FLOAT_TYPES
 from inspector.graph.external import file_identity, read_reference
 from inspector.graph.nodes import node_inputs
 from inspector.graph.operators import value_inputs
@@ -152,7 +153,9 @@ class Graph:
     @cached_property
     def parameters(self) -> int:
         """Number of elements in floating-point initializers."""
-        return sum(int(np.prod(t.dims, dtype=np.int64)) for t in self.initializers.values() if t.data_type in _FLOATS)
+        return sum(
+            int(np.prod(t.dims, dtype=np.int64)) for t in self.initializers.values() if t.data_type in FLOAT_TYPES
+        )
 
     def weight(self, name: str) -> NDArray[Any]:
         """The initializer `name` as a read-only array in the dtype and shape of the file.
@@ -278,6 +281,3 @@ class Graph:
                 info.type.tensor_type.ClearField("shape")
         info.name = name
         return info
-
-
-_FLOATS = frozenset({1, 10, 11, 16})  # FLOAT, FLOAT16, DOUBLE, BFLOAT16

@@ -20,7 +20,7 @@ _GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
 _NODE_ATTRIBUTE, _ATTRIBUTE_TENSOR = 5, 5
 _TENSOR_FLOATS, _TENSOR_RAW, _TENSOR_DOUBLES = 4, 9, 10
 _TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
-EXTERNAL = 1  # TensorProto.DataLocation.EXTERNAL
+EXTERNAL = onnx.TensorProto.EXTERNAL
 SELF = "\0self"  # marks a reference into the .onnx itself while scanning; no file can have this name
 # Recursion plan of the scanner: field number -> plan of the message in it; None marks a TensorProto.
 _TENSOR: None = None

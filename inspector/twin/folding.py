@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 
 from inspector.errors import NotComputable
+from inspector.graph import FLOAT_TYPES
 from inspector.twin.records import Compiler, Constants, Record, reads, walk
-from inspector.twin.types import FLOAT_TYPES
 
 
 @dataclass

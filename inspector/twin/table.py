@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inspector.twin.types import DTYPES, FLOAT_TYPES
+from inspector.graph import FLOAT_TYPES
+from inspector.twin.types import DTYPES
 
 Run = Callable[..., Any]
 

@@ -35,9 +35,6 @@ DTYPES: dict[int, torch.dtype] = {
 }
 """torch's type for each ONNX element type that torch can hold; strings and 4-bit types it cannot."""
 
-FLOAT_TYPES = frozenset({_T.FLOAT, _T.FLOAT16, _T.DOUBLE, _T.BFLOAT16})
-"""ONNX element types that become the twin's own floating-point type."""
-
 _BY_BITS: dict[str, tuple[torch.dtype, type[np.generic]]] = {
     "bfloat16": (torch.bfloat16, np.int16),
     "float8_e4m3fn": (torch.float8_e4m3fn, np.uint8),

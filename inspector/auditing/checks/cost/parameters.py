@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import math
 
+from onnx import TensorProto
+
 from inspector.auditing.checks.cost._budget import judge_budget
 from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import NotChecked, Verdict
 from inspector.auditing.subject import Subject
-from inspector.graph import operator_of
+from inspector.graph import FLOAT8_TYPES, FLOAT_TYPES, SUB_BYTE_TYPES, operator_of
 from inspector.model import Model
 
-_WEIGHTS = frozenset({1, 2, 3, 4, 5, 10, 11, 16, 17, 18, 19, 20, 21, 22, 23})
+_WEIGHTS = (
+    FLOAT_TYPES
+    | FLOAT8_TYPES
+    | SUB_BYTE_TYPES
+    | {TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16}
+)
 """Floats of all widths, and integers up to 16 bits: 32 and 64 bits hold shapes, and biases that count below."""
 
 
@@ -37,7 +44,8 @@ def count_parameters(model: Model) -> int:
     total: int = sum(
         math.prod(tensor.dims)
         for name, tensor in graph.initializers.items()
-        if name not in settings and (tensor.data_type in _WEIGHTS or (tensor.data_type == 6 and name in biases))
+        if name not in settings
+        and (tensor.data_type in _WEIGHTS or (tensor.data_type == TensorProto.INT32 and name in biases))
     )
     if not total:
         raise NotChecked("the file has no weights")

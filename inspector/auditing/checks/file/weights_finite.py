@@ -9,8 +9,7 @@ from inspector.auditing.limits import Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import MAX_FINDINGS, Finding, NotChecked, Verdict, Where
 from inspector.auditing.subject import Subject
-
-_FLOATS = frozenset({1, 10, 11, 16})
+from inspector.graph import FLOAT_TYPES
 
 
 @check(
@@ -23,7 +22,7 @@ def weights_finite(subject: Subject, limits: Limits) -> Verdict:
     total = bad = 0
     findings: list[Finding] = []
     for name, tensor in graph.initializers.items():
-        if tensor.data_type not in _FLOATS:
+        if tensor.data_type not in FLOAT_TYPES:
             continue
         values = np.asarray(graph.weight(name))
         values = values if values.dtype.kind == "f" else values.astype(np.float32)

@@ -1,0 +1,19 @@
+"""Kinds of element types, by ONNX's own names."""
+
+from __future__ import annotations
+
+from onnx import TensorProto
+
+HALF_TYPES: frozenset[int] = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
+"""Floating-point types of 16 bits."""
+
+FLOAT_TYPES: frozenset[int] = HALF_TYPES | {TensorProto.FLOAT, TensorProto.DOUBLE}
+"""Floating-point types that networks compute in."""
+
+FLOAT8_TYPES: frozenset[int] = frozenset(
+    {TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E4M3FNUZ, TensorProto.FLOAT8E5M2, TensorProto.FLOAT8E5M2FNUZ}
+)
+"""Floating-point types of 8 bits."""
+
+SUB_BYTE_TYPES: frozenset[int] = frozenset({TensorProto.UINT4, TensorProto.INT4, TensorProto.FLOAT4E2M1})
+"""Types of 4 bits, two values to a byte."""
