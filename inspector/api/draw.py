@@ -243,13 +243,14 @@ def draw_maps(
     names = None if layer is None else [x.name for x in opened.choose_layers(layer)]
     engine = prepare(opened, method, names, backend, output)
     wanted = None if classes is None else [str(x) for x in ([classes] if isinstance(classes, str | int) else classes)]
+    style = overlays.MapStyle(opacity, colormap, negative)
     taken: set[str] = set()
 
     def draw(picture: Picture) -> PictureMaps:
-        maps, sheet = overlays.draw_maps(
-            engine, picture.source, Path(out) / safe_name(picture.stem, taken), name=picture.name, classes=wanted,
-            top=top, opacity=opacity, colormap=colormap, negative=negative,
-        )  # fmt: skip
-        return PictureMaps(picture.path, maps, sheet)
+        target = Path(out) / safe_name(picture.stem, taken)
+        drawn = overlays.draw_maps(
+            engine, picture.source, target, name=picture.name, classes=wanted, top=top, style=style
+        )
+        return PictureMaps(picture.path, drawn.maps, drawn.sheet)
 
     return collect(walk(find_pictures(images), draw, on_progress))

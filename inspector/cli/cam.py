@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Any
 
 from inspector.cli.console import (
     Console,
@@ -17,51 +16,66 @@ from inspector.cli.console import (
     ProviderOption,
     QuietOption,
     ThreadsOption,
-    relative,
 )
+from inspector.cli.options import option
+from inspector.text import relative
+
+if TYPE_CHECKING:
+    from inspector.cam import CamEngine
+    from inspector.model import Model
+    from inspector.pages.overlays import DrawnMap, DrawnMaps
 
 
+_WHAT, _HOW, _LOOK, _SCORE = "What is explained", "How maps are made", "How maps are drawn", "How good maps are"
+
+
+# Wide: a command's options.
 def cam(
     model: ModelArgument,
     images: ImagesArgument,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", metavar="NAME|INDEX", help="A class to explain; again for more.")
+        list[str] | None, option("--class", _WHAT, "A class to explain; again for more.", "NAME|INDEX")
     ] = None,
-    top: Annotated[int, typer.Option("--top", metavar="K", min=1, help="Else the K most likely classes.")] = 1,
+    top: Annotated[
+        int, option("--top", _WHAT, "Number of the most likely classes to explain, without --class.", "K", min=1)
+    ] = 1,
     method: Annotated[
         str,
-        typer.Option(
+        option(
             "--method",
-            metavar="NAME",
-            help="cam, gradcam, gradcam++, hirescam, xgradcam, layercam, eigencam, scorecam, ablationcam, reciprocam.",
+            _HOW,
+            "cam, gradcam, gradcam++, hirescam, xgradcam, layercam, eigencam, scorecam, ablationcam, reciprocam.",
+            "NAME",
         ),
     ] = "gradcam",
     layer: Annotated[
-        list[str] | None, typer.Option("--layer", metavar="NAME", help="The layer to look at; several are averaged.")
+        list[str] | None,
+        option("--layer", _HOW, "The layer to look at; again for more, whose maps are averaged.", "NAME"),
     ] = None,
     backend: Annotated[
-        str, typer.Option("--backend", metavar="auto|onnx|twin", help="auto uses torch only where it is needed.")
+        str, option("--backend", _HOW, "Where gradients come from; auto uses torch only if needed.", "auto|onnx|twin")
     ] = "auto",
     output: Annotated[
-        str | None, typer.Option("--output", metavar="NAME[:INDEX]", help="Output of a detector or segmenter.")
+        str | None,
+        option("--output", _WHAT, "An output of a detector or segmenter instead of a class.", "NAME[:INDEX]"),
     ] = None,
     opacity: Annotated[
         float | None,
-        typer.Option("--opacity", min=0, max=1, help="Of the map on the picture; 0.4, with --negative 0.8 at most."),
+        option("--opacity", _LOOK, "Opacity of a map on the picture; 0.4, with --negative 0.8 at most.", min=0, max=1),
     ] = None,
     colormap: Annotated[
-        str | None, typer.Option("--colormap", metavar="NAME", help="viridis, magma, inferno, turbo, grey, diverging.")
+        str | None,
+        option("--colormap", _LOOK, "Colors: viridis, magma, inferno, turbo, grey, diverging.", "NAME"),
     ] = None,
-    negative: Annotated[bool, typer.Option("--negative", help="Show evidence against the class too.")] = False,
-    score: Annotated[
-        bool, typer.Option("--score", help="Measure how faithful each map is: deletion, insertion.")
-    ] = False,
+    negative: Annotated[bool, option("--negative", _LOOK, "Show evidence against the class too.")] = False,
+    score: Annotated[bool, option("--score", _SCORE, "Measure how faithful each map is: deletion, insertion.")] = False,
     region: Annotated[
         str | None,
-        typer.Option("--region", metavar="X,Y,W,H", help="Score too, and: is the evidence inside this box? In pixels."),
+        option("--region", _SCORE, "Score, and measure the evidence inside this box, in pixels.", "X,Y,W,H"),
     ] = None,
     mask: Annotated[
-        str | None, typer.Option("--mask", metavar="FILE", help="The same for a mask picture: bright is inside.")
+        str | None,
+        option("--mask", _SCORE, "Score, and measure the evidence where this picture is bright.", "FILE"),
     ] = None,
     out: OutOption = "inspector-out",
     json: JsonOption = False,
@@ -70,50 +84,53 @@ def cam(
     quiet: QuietOption = False,
 ) -> None:
     """Show where in pictures the evidence for a class lies: maps of the most likely classes, or of any named."""
-    from inspector.cam import prepare
-    from inspector.files import safe_name
-    from inspector.pages.overlays import draw_maps
+    from inspector.cam.faithfulness import parse_region
+    from inspector.pages.overlays import MapStyle, draw_maps
 
     console = Console("cam", json, quiet)
-    opened = console.open(model, provider, threads)
-    console.layers(opened, layer)
-    engine = prepare(opened, method, layer, backend, output)
-    console.note(f"at {' + '.join(x.name for x in engine.layers)}: {engine.reason}")
+    engine = _prepare(console, console.open(model, provider, threads), method, layer, backend, output)
     if engine.method.class_independent and (classes or top > 1):
         console.note(f"{engine.method.name} does not depend on the class: one map for all")
-    check, judge = _judge(engine, score, region, mask)
-    taken: set[str] = set()
+    style, area = MapStyle(opacity, colormap, negative), parse_region(region, mask)
+    name_folder = _namer(out)
 
     def handle(picture: Picture) -> dict[str, Any]:
-        check(picture.source)
-        folder = Path(out) / safe_name(picture.stem, taken)
-        maps, sheet = draw_maps(
-            engine, picture.source, folder, name=picture.name, classes=classes, top=top, opacity=opacity,
-            colormap=colormap, negative=negative,
+        made = draw_maps(
+            engine, picture.source, name_folder(picture.stem), name=picture.name, classes=classes, top=top,
+            style=style, judge=score, region=area,
         )  # fmt: skip
-        entries = [
-            {**_entry(drawn, engine.method.class_independent), **judge(picture.source, drawn.result)} for drawn in maps
-        ]
-        return {"path": picture.path, "maps": entries, "sheet": relative(sheet) if sheet else None}
+        return document(picture.path, made, engine.method.class_independent)
 
-    console.each(opened, images, handle, _show)
+    console.each(engine.model, images, handle, _show)
 
 
-def _judge(engine: Any, score: bool, region: str | None, mask: str | None) -> tuple[Any, Any]:
-    """(image -> whether the region fits it, (image, map) -> keys about its faithfulness); nothing unless asked for."""
-    if not (score or region or mask):
-        return lambda image: None, lambda image, found: {}
-    from inspector.cam.faithfulness import judge_map, parse_region
-    from inspector.image import open_image
+def _prepare(
+    console: Console, model: Model, method: str, layer: list[str] | None, backend: str, output: str | None
+) -> CamEngine:
+    """The method made ready, and a note of the layer that was chosen."""
+    from inspector.cam import prepare
 
-    area = parse_region(region, mask)
-    return (
-        lambda image: area.check(open_image(image).size) if area else None,
-        lambda image, found: {"score": judge_map(engine.model, image, found, region=area)},
-    )
+    console.layers(model, layer)
+    engine = prepare(model, method, layer, backend, output)
+    console.note(f"at {' + '.join(x.name for x in engine.layers)}: {engine.reason}")
+    return engine
 
 
-def _entry(drawn: Any, class_independent: bool) -> dict[str, Any]:
+def _namer(out: str) -> Callable[[str], Path]:
+    """What gives each picture a folder of its own."""
+    from inspector.files import safe_name
+
+    taken: set[str] = set()
+    return lambda stem: Path(out) / safe_name(stem, taken)
+
+
+def document(path: str, drawn: DrawnMaps, class_independent: bool) -> dict[str, Any]:
+    """One entry of `images`."""
+    maps = [_entry(x, class_independent) for x in drawn.maps]
+    return {"path": path, "maps": maps, "sheet": relative(drawn.sheet) if drawn.sheet else None}
+
+
+def _entry(drawn: DrawnMap, class_independent: bool) -> dict[str, Any]:
     found = drawn.result
     return {
         "class": {
@@ -133,6 +150,7 @@ def _entry(drawn: Any, class_independent: bool) -> dict[str, Any]:
         "overlay": relative(drawn.overlay),
         "reason": found.reason,
         "class_independent": class_independent,
+        **({"score": dict(drawn.figures)} if drawn.figures else {}),
     }
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,100 +13,183 @@ from inspector.image import ImageSource, image_digest, open_image, read_if_open
 from inspector.provenance import Provenance
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
     from inspector.cam import CamEngine, CamResult
+    from inspector.cam.faithfulness import Region
 
 
 @dataclass(frozen=True)
 class DrawnMap:
-    """One map and its files. overlay: PNG, the picture beside the picture under the map.
+    """One map and its files.
 
-    heatmap: .npy float32 (h, w) in [0, 1]. raw: .npy float32 (h, w), before ReLU and scaling.
+    Args:
+        result: The map.
+        overlay: PNG, the picture beside the picture under the map.
+        heatmap: .npy float32 (h, w) in [0, 1].
+        raw: .npy float32 (h, w), before ReLU and scaling.
+        figures: How faithful the map is, see `inspector.cam.faithfulness.judge_map`; empty unless it was asked for.
     """
 
     result: CamResult
     overlay: Path
     heatmap: Path
     raw: Path
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class DrawnMaps:
+    """The maps of one picture. sheet: PNG of all of them; None for a single one."""
+
+    maps: tuple[DrawnMap, ...]
+    sheet: Path | None
+
+
+@dataclass(frozen=True)
+class MapStyle:
+    """How maps are laid on a picture.
+
+    Args:
+        opacity: Of the map, 0 to 1; None takes the usual one.
+        colormap: Name of a color map; None takes the usual one.
+        negative: Show evidence against the class too, with a diverging color map.
+    """
+
+    opacity: float | None = None
+    colormap: str | None = None
+    negative: bool = False
+
+    def values(self, result: CamResult) -> NDArray[np.float32]:
+        """What of a map is drawn."""
+        return result.raw if self.negative else result.heatmap
+
+    def hides(self, result: CamResult) -> bool:
+        """Whether there is nothing of it to draw."""
+        return result.empty and not self.negative
+
+
+# Wide: what of a picture is drawn and how, all but the first three by name.
 def draw_maps(
     engine: CamEngine,
     image: ImageSource,
     folder: str | os.PathLike[str],
     *,
-    name: str,
-    classes: Sequence[str] | None = None,
+    name: str = "the picture",
+    classes: Sequence[str | int] | None = None,
     top: int = 1,
-    opacity: float | None = None,
-    colormap: str | None = None,
-    negative: bool = False,
-) -> tuple[tuple[DrawnMap, ...], Path | None]:
-    """Make the maps of one picture and write them into `folder`: (the maps, a sheet of all when there are several).
+    style: MapStyle | None = None,
+    judge: bool = False,
+    region: Region | None = None,
+) -> DrawnMaps:
+    """Make the maps of one picture and write them into `folder`.
 
-    name: how the picture is called in titles. classes, top: as for CamEngine.maps; a method that does not depend on the
-    class gives one map all the same. opacity: as for render.draw_cam. negative: draw evidence against the class too,
-    with a diverging colour map. Raises what CamEngine.maps raises, UsageError, OutputError.
+    Args:
+        engine: The method, made ready by `inspector.cam.prepare`.
+        image: What `open_image` takes.
+        folder: Where to.
+        name: How the picture is called in titles.
+        classes: Labels or indices; None takes the most likely. A method that does not depend on the class gives one map
+            all the same.
+        top: Number of the most likely classes, without `classes`.
+        style: How the maps are laid on the picture.
+        judge: Measure how faithful each map is.
+        region: Where the object is; measure whether the evidence lies inside.
+
+    Raises:
+        UsageError: The region does not fit the picture, or a value is out of range.
+        ClassNotFound: There is no such class.
+        ImageError: The image cannot be opened.
+        NotComputable: The method does not exist for this picture.
+        ModelError: The model cannot be run on this picture.
+        OutputError: A file cannot be written.
     """
-    from inspector.render.cam import CamMap, draw_cam, draw_cam_sheet
-    from inspector.render.png import save_png
+    from inspector.cam.faithfulness import judge_map
 
     image = read_if_open(image)
     picture = open_image(image)
-    alone = engine.method.class_independent
-    results = engine.maps(image, classes, top)[: 1 if alone else None]
-    target = output_folder(folder)
-    model = engine.model
-    subtitle = f"{model.path.name} on {name}"
-    settings = {"backend": results[0].backend, "negative": negative}
+    if region is not None:
+        region.check(picture.size)
+    results = engine.maps(image, classes, top)[: 1 if engine.method.class_independent else None]
+    settings = {"backend": results[0].backend, "negative": bool(style and style.negative)}
     made_by = Provenance(
-        model.sha256, image_digest(image), layer=results[0].layer, method=results[0].method, settings=settings
+        engine.model.sha256, image_digest(image), layer=results[0].layer, method=results[0].method, settings=settings
     )
-    taken: set[str] = set()
-    drawn = []
-    for found in results:
-        about = "" if alone else f"-{found.target.index}-{found.target.label}"
-        stem = safe_name(found.method.replace("+", "p") + about, taken)
+    writer = _MapWriter(engine, picture, output_folder(folder), name, style or MapStyle(), made_by)
+    drawn = [writer.write_map(result) for result in results]
+    if judge or region is not None:
+        drawn = [replace(x, figures=judge_map(engine.model, image, x.result, region=region)) for x in drawn]
+    return DrawnMaps(tuple(drawn), writer.write_sheet(results) if len(results) > 1 else None)
+
+
+@dataclass(frozen=True)
+class _MapWriter:
+    """Writes the maps of one picture."""
+
+    engine: CamEngine
+    picture: Image
+    folder: Path
+    name: str
+    style: MapStyle
+    made_by: Provenance
+    taken: set[str] = field(default_factory=set)
+
+    @property
+    def subtitle(self) -> str:
+        """The model and the picture."""
+        return f"{self.engine.model.path.name} on {self.name}"
+
+    def write_map(self, result: CamResult) -> DrawnMap:
+        """One map: its overlay and its arrays."""
+        from inspector.render.cam import draw_cam
+        from inspector.render.png import save_png
+
+        alone = self.engine.method.class_independent
+        about = "" if alone else f"-{result.target.index}-{result.target.label}"
+        stem = safe_name(result.method.replace("+", "p") + about, self.taken)
         figure = draw_cam(
-            picture,
-            found.raw if negative else found.heatmap,
-            label=found.target.label,
-            probability=found.target.probability,
-            layer=found.layer,
-            method=found.method,
-            backend=found.backend,
-            subtitle=subtitle,
-            box=found.box,
-            opacity=opacity,
-            colormap=colormap,
-            signed=negative,
-            empty=found.empty and not negative,
+            self.picture,
+            self.style.values(result),
+            label=result.target.label,
+            probability=result.target.probability,
+            layer=result.layer,
+            method=result.method,
+            backend=result.backend,
+            subtitle=self.subtitle,
+            box=result.box,
+            opacity=self.style.opacity,
+            colormap=self.style.colormap,
+            signed=self.style.negative,
+            empty=self.style.hides(result),
             class_independent=alone,
         )
-        made = made_by if alone else made_by.with_(settings={"class": found.target.label})
-        drawn.append(
-            DrawnMap(
-                found,
-                save_png(figure, target / f"{stem}.png", made.png_info(), level=6),
-                write_npy(target / f"{stem}.npy", found.heatmap),
-                write_npy(target / f"{stem}-raw.npy", found.raw),
-            )
+        made_by = self.made_by if alone else self.made_by.with_(settings={"class": result.target.label})
+        return DrawnMap(
+            result,
+            save_png(figure, self.folder / f"{stem}.png", made_by.png_info(), level=6),
+            write_npy(self.folder / f"{stem}.npy", result.heatmap),
+            write_npy(self.folder / f"{stem}-raw.npy", result.raw),
         )
-    if len(results) < 2:
-        return tuple(drawn), None
-    first = results[0]
-    sheet = draw_cam_sheet(
-        picture,
-        [
-            CamMap(r.raw if negative else r.heatmap, r.target.label, r.target.probability, r.empty and not negative)
-            for r in results
-        ],
-        layer=first.layer,
-        method=first.method,
-        backend=first.backend,
-        subtitle=subtitle,
-        box=first.box,
-        opacity=opacity,
-        colormap=colormap,
-        signed=negative,
-    )
-    return tuple(drawn), save_png(sheet, target / f"{safe_name(first.method, taken)}.png", made_by.png_info(), level=6)
+
+    def write_sheet(self, results: Sequence[CamResult]) -> Path:
+        """All maps beside one another."""
+        from inspector.render.cam import CamMap, draw_cam_sheet
+        from inspector.render.png import save_png
+
+        style, first = self.style, results[0]
+        sheet = draw_cam_sheet(
+            self.picture,
+            [CamMap(style.values(r), r.target.label, r.target.probability, style.hides(r)) for r in results],
+            layer=first.layer,
+            method=first.method,
+            backend=first.backend,
+            subtitle=self.subtitle,
+            box=first.box,
+            opacity=style.opacity,
+            colormap=style.colormap,
+            signed=style.negative,
+        )
+        path = self.folder / f"{safe_name(first.method, self.taken)}.png"
+        return save_png(sheet, path, self.made_by.png_info(), level=6)

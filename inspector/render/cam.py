@@ -53,6 +53,29 @@ class CamMap:
     empty: bool = False
 
 
+@dataclass(frozen=True)
+class _Style:
+    """How maps are laid on a picture; see `draw_cam`. size: the longer side of the picture in pixels."""
+
+    box: Box | None
+    opacity: float | None
+    colormap: str
+    signed: bool
+    size: int
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """What a figure says: above the pictures, beside the color bar, and on a map that is empty."""
+
+    title: str
+    made: str
+    subtitle: str
+    legend: str
+    nothing: str
+
+
+# Wide: what a figure says and how it looks, all but the first two by name. Long: one line for each of them.
 def draw_cam(
     picture: Image.Image,
     heatmap: NDArray[Any],
@@ -71,42 +94,47 @@ def draw_cam(
     class_independent: bool = False,
     size: int = 448,
 ) -> Image.Image:
-    """The picture, and beside it the picture under the heatmap of one class.
+    """Draw the picture, and beside it the picture under the heatmap of one class.
 
-    heatmap, label, probability, empty: see CamMap. layer, method, backend: what made the map, named in the title.
-    subtitle: the model and the picture.
-    box: the part of the picture that the network saw, in picture pixels; the rest is dimmed. None for all of it.
-    opacity: of the heatmap, 0 to 1; OPACITY, or SIGNED_OPACITY if `signed`, unless given.
-    colormap: viridis, or diverging if `signed`, unless given.
-    signed: the heatmap has negative values, for what speaks against the class.
-    class_independent: the map is not of a class, which title and key say; `label` and `probability` are not shown.
-    size: longer side of each of the two pictures, 64 to 2048.
+    Args:
+        picture: Of any mode and size.
+        heatmap: Float (h, w), see `CamMap`.
+        label: Of the class.
+        probability: Of the class; None where the model has none.
+        layer: What was looked at, named above the pictures.
+        method: How the map was made, named above the pictures.
+        backend: What computed it, named above the pictures.
+        subtitle: The model and the picture.
+        box: The part of the picture that the network saw, in picture pixels; the rest is dimmed. None for all of it.
+        opacity: Of the heatmap, 0 to 1; OPACITY, or SIGNED_OPACITY if `signed`, unless given.
+        colormap: Name of a color map; viridis, or diverging if `signed`, unless given.
+        signed: The heatmap has negative values, for what speaks against the class.
+        empty: Nothing in the picture speaks for the class.
+        class_independent: The map is not of a class, which title and key say; `label` and `probability` are not shown.
+        size: Longer side of each of the two pictures in pixels, 64 to 2048.
 
-    Returns an RGB image. Raises UsageError for a heatmap that is not (h, w) and finite, an opacity or size out of
-    range, or an unknown colour map.
+    Returns:
+        An RGB image.
+
+    Raises:
+        UsageError: The heatmap is not (h, w) and finite, the opacity or size is out of range, or there is no such
+            color map.
     """
     chance = "" if probability is None else f", {percent(probability)}"
-    made = " · ".join(
-        part
-        for part in (
-            method,
-            f"at {layer}" if layer else "",
-            f"map of {' x '.join(map(str, np.shape(heatmap)))}",
-            f"computed with {backend}" if backend else "",
-        )
-        if part
-    )
-    entry = CamMap(heatmap, label, probability, empty)
     if class_independent:
         title = f"The strongest pattern{' at ' + layer if layer else ''}; it does not depend on the class"
     elif signed:
         title = f"What speaks for and against “{label}”{chance}"
     else:
         title = f"Where the network sees “{label}”{chance}"
-    words = _words(1, signed, class_independent)
-    return _figure(picture, [entry], title, made, subtitle, box, opacity, colormap, signed, size, False, words)
+    made = [method, f"at {layer}" if layer else "", f"map of {' x '.join(map(str, np.shape(heatmap)))}"]
+    made.append(f"computed with {backend}" if backend else "")
+    texts = _Texts(title, " · ".join(filter(None, made)), subtitle, *_words(1, signed, class_independent))
+    style = _Style(box, opacity, colormap or ("diverging" if signed else "viridis"), signed, size)
+    return _draw_figure(picture, [CamMap(heatmap, label, probability, empty)], texts, style, captions=False)
 
 
+# Wide: what a figure says and how it looks, all but the first two by name.
 def draw_cam_sheet(
     picture: Image.Image,
     maps: Sequence[CamMap],
@@ -122,21 +150,38 @@ def draw_cam_sheet(
     signed: bool = False,
     size: int = 320,
 ) -> Image.Image:
-    """The picture, then the picture under the heatmap of each class of `maps`, each with its label and probability.
+    """Draw the picture, then the picture under the heatmap of each class, each with its label and probability.
 
-    title: what the maps are, unless given. All as in `draw_cam`; raises UsageError for the same reasons, or if there
-    are no maps.
+    Args:
+        picture: Of any mode and size.
+        maps: One for each class.
+        title: What the maps are; that they are of the first guesses unless given.
+        layer: As in `draw_cam`, and so are all that follow.
+        method: How the maps were made.
+        backend: What computed them.
+        subtitle: The model and the picture.
+        box: The part of the picture that the network saw.
+        opacity: Of the heatmaps.
+        colormap: Name of a color map.
+        signed: The heatmaps have negative values.
+        size: Longer side of each picture in pixels.
+
+    Returns:
+        An RGB image.
+
+    Raises:
+        UsageError: There are no maps, or for the reasons of `draw_cam`.
     """
     if not maps:
         raise UsageError("there are no class activation maps to draw")
-    made = " · ".join(
-        part for part in (method, f"at {layer}" if layer else "", f"computed with {backend}" if backend else "") if part
-    )
     usual = "What speaks for and against its first guesses" if signed else "Where the network sees its first guesses"
-    words = _words(len(maps), signed, False)
-    return _figure(picture, maps, title or usual, made, subtitle, box, opacity, colormap, signed, size, True, words)
+    made = filter(None, (method, f"at {layer}" if layer else "", f"computed with {backend}" if backend else ""))
+    texts = _Texts(title or usual, " · ".join(made), subtitle, *_words(len(maps), signed, False))
+    style = _Style(box, opacity, colormap or ("diverging" if signed else "viridis"), signed, size)
+    return _draw_figure(picture, maps, texts, style, captions=True)
 
 
+# Wide: how a map is laid on a picture, all but the first three by name.
 def draw_overlay(
     picture: Image.Image,
     heatmap: NDArray[Any],
@@ -156,7 +201,7 @@ def draw_overlay(
 
     Returns a new RGB image. Raises UsageError as `draw_cam` does.
     """
-    values = _checked(heatmap)
+    values = _check_heatmap(heatmap)
     if opacity is None:
         opacity = SIGNED_OPACITY if signed else OPACITY
     if not 0 <= opacity <= 1:
@@ -194,7 +239,7 @@ def draw_overlay(
     return out
 
 
-def _checked(heatmap: NDArray[Any]) -> NDArray[np.float64]:
+def _check_heatmap(heatmap: NDArray[Any]) -> NDArray[np.float64]:
     values = np.asarray(heatmap, np.float64)
     if values.ndim != 2 or 0 in values.shape:
         raise UsageError(f"a heatmap has the shape (h, w), not {values.shape}")
@@ -225,60 +270,65 @@ def _weights(start: int, stop: int, low: float, high: float, count: int) -> NDAr
     return out
 
 
-def _figure(
-    picture: Image.Image,
-    maps: Sequence[CamMap],
-    title: str,
-    made: str,
-    subtitle: str,
-    box: Box | None,
-    opacity: float | None,
-    colormap: str | None,
-    signed: bool,
-    size: int,
-    captions: bool,
-    words: tuple[str, str],
+def _draw_figure(
+    picture: Image.Image, maps: Sequence[CamMap], texts: _Texts, style: _Style, *, captions: bool
 ) -> Image.Image:
-    """words: what stands beside the colour bar, and on a map that is empty."""
+    """The picture and the maps on it. captions: each map says which class it is of."""
+    size = style.size
     if not SMALLEST <= size <= LARGEST:
         raise UsageError(f"the size must be {SMALLEST} to {LARGEST} pixels, not {size}")
-    colors = colormap or ("diverging" if signed else "viridis")
-    limit = _limit([_checked(entry.heatmap) for entry in maps], signed)
+    limit = _limit([_check_heatmap(entry.heatmap) for entry in maps], style.signed)
     shown = fitted(picture.size, size)
-    small, exact = resized(picture, shown), scaled_box(box, picture.size, shown)
+    small, exact = resized(picture, shown), scaled_box(style.box, picture.size, shown)
     panels = [(["the picture"], mark_box(small, exact))]
     width = max(shown[0], min(size, 220))
-    empty = []
-    for rank, entry in enumerate(maps, 1):
-        blank = entry.empty or not np.asarray(entry.heatmap).any()
-        empty.append(blank)
-        if blank:
-            panel = _with_words(mark_box(small, exact), words[1].format(entry.label))
+    empty = [entry.empty or not np.asarray(entry.heatmap).any() for entry in maps]
+    for rank, (entry, nothing) in enumerate(zip(maps, empty, strict=True), 1):
+        if nothing:
+            panel = _with_words(mark_box(small, exact), texts.nothing.format(entry.label))
         else:
             over = draw_overlay(
-                small, entry.heatmap, exact, opacity=opacity, colormap=colors, signed=signed, limit=limit
-            )
+                small, entry.heatmap, exact, opacity=style.opacity, colormap=style.colormap, signed=style.signed,
+                limit=limit,
+            )  # fmt: skip
             panel = mark_box(over, exact)
         if captions:
-            chance = "" if entry.probability is None else f" ({percent(entry.probability)})"
-            # The probability stays whole, whatever becomes of a long label.
-            lines = wrap(f"{rank}. {entry.label}{chance}", 12, width, 2)
-            if chance and not lines[-1].endswith(chance.lstrip()):
-                lines = [*wrap(f"{rank}. {entry.label}", 12, width, 1), chance.lstrip()]
+            lines = _caption(rank, entry, width)
         else:
-            lines = ["the same picture, no map over it" if blank else "with the map over it"]
+            lines = ["the same picture, no map over it" if nothing else "with the map over it"]
         panels.append((lines, panel))
+    return _place_panels(panels, (width, shown[1]), texts, style, None if all(empty) else limit)
+
+
+def _caption(rank: int, entry: CamMap, width: int) -> list[str]:
+    """The lines above a map."""
+    chance = "" if entry.probability is None else f" ({percent(entry.probability)})"
+    # The probability stays whole, whatever becomes of a long label.
+    lines = wrap(f"{rank}. {entry.label}{chance}", 12, width, 2)
+    if chance and not lines[-1].endswith(chance.lstrip()):
+        lines = [*wrap(f"{rank}. {entry.label}", 12, width, 1), chance.lstrip()]
+    return lines
+
+
+def _place_panels(
+    panels: Sequence[tuple[list[str], Image.Image]],
+    cell: tuple[int, int],
+    texts: _Texts,
+    style: _Style,
+    limit: float | None,
+) -> Image.Image:
+    """The panels below the title, in rows, and the color bar up to `limit`; None for no bar. cell: (width, height)."""
+    width, tall = cell
     across = len(panels)
     while across > 1 and across * (width + PAD) > 1500:
         across -= 1
     rows = -(-len(panels) // across)
     room = max(across * (width + PAD) - PAD, 400)
-    blocks = [(title, 17, INK, 3), (made, 12, INK, 3), (subtitle, 12, MUTED, 2)]
+    blocks = [(texts.title, 17, INK, 3), (texts.made, 12, INK, 3), (texts.subtitle, 12, MUTED, 2)]
     top = PAD - 4 + lines_height(room, blocks) + 8
     caption_height = max(len(lines) for lines, _ in panels) * line_height(12) + 4
-    cell_height = caption_height + shown[1] + PAD
-    bar = not all(empty)
-    height = top + rows * cell_height + (56 if bar else 0)
+    cell_height = caption_height + tall + PAD
+    height = top + rows * cell_height + (56 if limit is not None else 0)
     canvas = Image.new("RGB", (room + 2 * PAD, height), PAPER)
     draw = ImageDraw.Draw(canvas)
     draw_lines(draw, PAD, PAD - 4, room, blocks)
@@ -287,11 +337,11 @@ def _figure(
         for k, line in enumerate(lines):
             draw_text(draw, (x, y + k * line_height(12)), line, 12, INK)
         canvas.paste(panel, (x, y + caption_height))
-    if bar:
+    if limit is not None:
         bar_width = min(256, room)
         y = height - 52
-        paste_bar(canvas, (PAD, y, PAD + bar_width, y + 12), -limit if signed else 0, limit, colors)
-        note = wrap(words[0], 12, room - bar_width - 14, 2)
+        paste_bar(canvas, (PAD, y, PAD + bar_width, y + 12), -limit if style.signed else 0, limit, style.colormap)
+        note = wrap(texts.legend, 12, room - bar_width - 14, 2)
         for k, line in enumerate(note):
             draw_text(draw, (PAD + bar_width + 14, y - 2 + k * line_height(12)), line, 12, INK)
     return canvas
