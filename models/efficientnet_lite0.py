@@ -13,7 +13,7 @@ from pathlib import Path
 
 from exporters.exporting.export import Exported, export_onnx
 from exporters.sources import Source
-from exporters.sources.load import distinct_labels
+from exporters.sources.names import distinct_labels
 from exporters.sources.weights import file_record, load_state, read_state
 from inspector.image import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from exporters.forms import list_forms
 from inspector.cli.console import (
     Console,
     JsonOption,
@@ -22,9 +23,7 @@ from inspector.extras import import_from_here, prepare_torch
 def export(
     source: Annotated[
         str,
-        typer.Argument(
-            metavar="SOURCE", help="torchvision:NAME, timm:NAME, package.module:factory, or a run of finetune."
-        ),
+        typer.Argument(metavar="SOURCE", help=f"{list_forms()}, or a run of finetune."),
     ],
     out: Annotated[str, typer.Option("-o", "--out", metavar="FILE.onnx", help="The file to write.")],
     weights: Annotated[

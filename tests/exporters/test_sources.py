@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
@@ -16,8 +17,9 @@ import torch
 import torchvision
 
 from exporters.sources import SourceError, load_source
-from exporters.sources.load import distinct_labels, lecture_aliases
+from exporters.sources.names import distinct_labels, lecture_aliases
 from exporters.sources.weights import WeightsError
+from inspector.cli.app import guarded, register
 from inspector.errors import MetadataError, UsageError
 from inspector.extras import install_command
 from inspector.image import Preprocess, open_image
@@ -55,17 +57,17 @@ def test_timm_pictures_are_prepared_as_timm_does(name, photo):
 
 
 def test_timm_crop_modes():
-    from exporters.sources.load import _timm_preprocess
+    from exporters.sources.kinds.timm import read_preprocess
 
     config = timm.data.resolve_data_config({}, pretrained_cfg={"input_size": (3, 224, 224), "crop_pct": 0.875})
-    center, notes = _timm_preprocess(config)
+    center, notes = read_preprocess(config)
     assert (center.resize, center.resize_size, notes) == ("shortest", 256, ())
-    squash, notes = _timm_preprocess(config | {"crop_mode": "squash", "crop_pct": 0.9})
+    squash, notes = read_preprocess(config | {"crop_mode": "squash", "crop_pct": 0.9})
     assert (squash.resize, squash.resize_size) == ("stretch", None)
     assert "timm crops 10.0% after its squash" in notes[0]
-    border, _ = _timm_preprocess(config | {"crop_mode": "border", "crop_pct": 1.0, "mean": (0.5, 0.5, 0.5)})
+    border, _ = read_preprocess(config | {"crop_mode": "border", "crop_pct": 1.0, "mean": (0.5, 0.5, 0.5)})
     assert (border.resize, border.fill) == ("pad", (128, 128, 128))
-    grey, _ = _timm_preprocess(config | {"input_size": (1, 64, 64), "mean": (0.5,), "std": (0.5,), "crop_pct": 1.0})
+    grey, _ = read_preprocess(config | {"input_size": (1, 64, 64), "mean": (0.5,), "std": (0.5,), "crop_pct": 1.0})
     assert (grey.colour, grey.channels, grey.size) == ("L", 1, (64, 64))
 
 
@@ -298,3 +300,19 @@ def test_without_the_zoo_the_extra_is_named(package, monkeypatch):
 def test_importing_the_package_imports_no_torch():
     code = "import sys, exporters; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_a_kind_is_a_file_and_help_and_errors_list_it(capsys):
+    from exporters.forms import list_forms, source_forms
+
+    folder = ROOT / "exporters" / "sources" / "kinds"
+    assert set(source_forms()) == {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    for kind, form in source_forms().items():
+        module = importlib.import_module(f"exporters.sources.kinds.{kind}")
+        assert isinstance(module.LIBRARY, bool)
+        assert callable(module.load)
+        assert re.fullmatch(rf"{kind}:NAME" if module.LIBRARY else r"[\w.]+:\w+", form)
+    with pytest.raises(UsageError, match=f"SOURCE is {re.escape(list_forms(' or '))}"):
+        load_source("resnet18")
+    assert guarded(lambda: register()(args=["export", "--help"], standalone_mode=False), False) == 0
+    assert f"{list_forms()}, or a run of finetune." in " ".join(capsys.readouterr().out.split())
