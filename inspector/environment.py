@@ -9,7 +9,7 @@ from typing import Any
 
 from inspector.errors import MissingExtra
 from inspector.extras import install_command
-from inspector.runtime import PROVIDERS, available_cores, choose_providers, has_device, installed_runtimes, load_runtime
+from inspector.runtime import PROVIDERS, choose_providers, count_cores, find_runtimes, has_device, load_runtime
 
 _PACKAGES = (
     ("numpy", "everything"),
@@ -40,7 +40,7 @@ def examine(provider: str = "auto", threads: int | None = None) -> dict[str, Any
         chosen = choose_providers(provider)
         names = {v: k for k, v in PROVIDERS.items()}
         on = ", ".join(names.get(c, c) for c in chosen)
-        count = threads or available_cores()
+        count = threads or count_cores()
         advice.append(f"--provider {provider} runs on: {on} ({count} thread{'s' * (count != 1)})")
         if PROVIDERS["cuda"] in available and not has_device("cuda"):
             advice.append("this onnxruntime has CUDA, but no CUDA device was found")
@@ -59,9 +59,9 @@ def examine(provider: str = "auto", threads: int | None = None) -> dict[str, Any
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "cores": available_cores(),
+        "cores": count_cores(),
         "packages": packages,
-        "runtimes": installed_runtimes(),
+        "runtimes": find_runtimes(),
         "providers": providers,
         "chosen": chosen,
         "works": {"inspect": bool(chosen), "twin": torch and bool(chosen), "export": torch and bool(chosen)},

@@ -55,7 +55,7 @@ _EIGHT_BYTES = frozenset(
 _registered = False
 
 
-def installed_runtimes() -> list[str]:
+def find_runtimes() -> list[str]:
     """The distributions that provide onnxruntime here; more than one overwrite each other's files."""
     from importlib import metadata
 
@@ -71,7 +71,7 @@ def installed_runtimes() -> list[str]:
 
 def load_runtime() -> ModuleType:
     """The onnxruntime module. Raises MissingExtra when none is installed, or two that exclude each other."""
-    installed = installed_runtimes()
+    installed = find_runtimes()
     if len(installed) > 1:
         raise MissingExtra(
             f"{' and '.join(installed)} are both installed and overwrite each other",
@@ -146,7 +146,7 @@ def choose_providers(name: str = "auto") -> list[str]:
     return [PROVIDERS[name]] if name == "cpu" else [PROVIDERS[name], cpu]
 
 
-def available_cores() -> int:
+def count_cores() -> int:
     """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -226,19 +226,19 @@ class Sessions:
             session = self._session(runtime, data, providers, bounded)
         except Exception as error:  # onnxruntime raises bare Exception subclasses of its own
             if len(providers) == 1:
-                raise ModelError(f"onnxruntime cannot load {self.graph.path}: {reason(error)}") from None
-            self.warn(f"{providers[0]} cannot be used ({one_line(reason(error), 120)}); running on CPU")
+                raise ModelError(f"onnxruntime cannot load {self.graph.path}: {explain_failure(error)}") from None
+            self.warn(f"{providers[0]} cannot be used ({one_line(explain_failure(error), 120)}); running on CPU")
             try:
                 session = self._session(runtime, data, [PROVIDERS["cpu"]], bounded)
             except Exception as again:  # as above
-                raise ModelError(f"onnxruntime cannot load {self.graph.path}: {reason(again)}") from None
+                raise ModelError(f"onnxruntime cannot load {self.graph.path}: {explain_failure(again)}") from None
         return Session(self.graph, cut, session)
 
     def _session(self, runtime: ModuleType, data: bytes, providers: list[str], bounded: bool) -> Any:
         _register_allocator(runtime)
         options = runtime.SessionOptions()
         options.log_severity_level = 4
-        options.intra_op_num_threads = self.threads or available_cores()
+        options.intra_op_num_threads = self.threads or count_cores()
         options.inter_op_num_threads = 1
         if not self.optimise:
             options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -277,7 +277,7 @@ class Session:
         try:
             arrays = self.handle.run(None, values)
         except Exception as error:  # onnxruntime raises bare Exception subclasses of its own
-            raise ModelError(f"onnxruntime cannot run {self.graph.path}: {reason(error)}") from None
+            raise ModelError(f"onnxruntime cannot run {self.graph.path}: {explain_failure(error)}") from None
         return dict(zip(self.cut.outputs, arrays, strict=True))
 
     def _stand_in(self, name: str, batch: int) -> NDArray[Any]:
@@ -286,7 +286,7 @@ class Session:
         return np.zeros((batch, *sizes[1:]), spec.dtype)
 
 
-def reason(error: Exception) -> str:
+def explain_failure(error: Exception) -> str:
     """What onnxruntime says, without its status codes, source files and C++ signatures."""
     text = one_line(str(error), 4000)
     if "bfc_arena" in text or "bad_alloc" in text or "Failed to allocate memory" in text:
@@ -334,7 +334,7 @@ def check_sizes(graph: Graph, cut: Cut, shapes: Mapping[str, Sequence[int]]) -> 
             computed += sum(sizes.get(name, 0) for name in node.output)
     if computed > MAX_TENSOR_BYTES:
         raise ModelError(f"{graph.path} computes {computed / 1e9:.0f} GB of constants", _HARM)
-    total, memory = sum(sizes.get(name, 0) for name in cut.outputs), physical_memory()
+    total, memory = sum(sizes.get(name, 0) for name in cut.outputs), measure_memory()
     if total > memory / 2:
         raise ModelError(
             f"what is asked of {graph.path} takes {total / 1e9:.1f} GB, this machine has {memory / 1e9:.1f}",
@@ -343,7 +343,7 @@ def check_sizes(graph: Graph, cut: Cut, shapes: Mapping[str, Sequence[int]]) -> 
     return all(name in sizes for node in probe.graph.node for name in node.output if name)
 
 
-def physical_memory() -> int:
+def measure_memory() -> int:
     """Bytes of memory that this process may count on: the machine's, or its container's limit."""
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -362,5 +362,5 @@ def _register_allocator(runtime: ModuleType) -> None:
     _registered = True
     info = runtime.OrtMemoryInfo("Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT)
     # -1 takes onnxruntime's default for the arena's growth.
-    limit = min(ARENA_BYTES, physical_memory() // 2)
+    limit = min(ARENA_BYTES, measure_memory() // 2)
     runtime.create_and_register_allocator(info, runtime.OrtArenaCfg(limit, -1, -1, -1))

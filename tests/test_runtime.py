@@ -245,11 +245,11 @@ def test_reasons_are_for_people() -> None:
         "ReshapeHelper::ReshapeHelper(const onnxruntime::TensorShape&, bool) input_shape_size == size was false. The "
         "input tensor cannot be reshaped to the requested shape. Input shape:{1,4}, requested shape:{1,5}"
     )
-    assert runtime.reason(RuntimeError(raw)) == (
+    assert runtime.explain_failure(RuntimeError(raw)) == (
         "Reshape head/Reshape: The input tensor cannot be reshaped to the requested shape. Input shape:{1,4}, "
         "requested shape:{1,5}"
     )
-    assert runtime.reason(MemoryError("std::bad_alloc")).startswith("it asks for more memory")
+    assert runtime.explain_failure(MemoryError("std::bad_alloc")).startswith("it asks for more memory")
 
 
 # --- what would take the machine --------------------------------------------------------------------------------------
@@ -365,11 +365,11 @@ def test_memory_bombs(make_model: MakeModel) -> None:
 
 def test_more_layers_than_memory(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
     model = open_model(make_model(simple))
-    monkeypatch.setattr(runtime, "physical_memory", lambda: 2000)
+    monkeypatch.setattr(runtime, "measure_memory", lambda: 2000)
     with pytest.raises(ModelError, match=r"takes 0.0 GB, this machine has 0.0; ask for fewer layers at once"):
         model.activations(ARRAY)
     monkeypatch.undo()
-    assert runtime.physical_memory() > 10**8
+    assert runtime.measure_memory() > 10**8
 
 
 def test_sizes_that_are_known_have_no_limit_of_the_arena(make_model: MakeModel) -> None:

@@ -20,7 +20,7 @@ from inspector.errors import InspectorError, MissingExtra, UsageError
 from inspector.extras import install_command
 from inspector.files import temporary_folder
 from inspector.model import open_model
-from inspector.runtime import available_cores
+from inspector.runtime import count_cores
 
 # In the processes too, which import this before Fabric sets them up: how they find each other is no remark of ours.
 for _name in ("distributed", "rank_zero"):
@@ -103,7 +103,7 @@ def _process(fabric: Any, work: bytes, reports: Path) -> None:
 
 def _train(fabric: Any, work: bytes) -> list[str]:
     prepared, entry, shape, folder, resume = pickle.loads(work)
-    torch.set_num_threads(max(1, available_cores() // fabric.world_size))
+    torch.set_num_threads(max(1, count_cores() // fabric.world_size))
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
     prepared = replace(prepared, model=open_model(folder / BASE))
     phases = make_phases(prepared, entry, shape)

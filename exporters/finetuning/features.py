@@ -19,7 +19,7 @@ from exporters.planning.options import FineTuneOptions
 from inspector.graph import Graph
 from inspector.image import open_image
 from inspector.model import Model
-from inspector.runtime import available_cores
+from inspector.runtime import count_cores
 
 _BATCH = 16
 _CHUNK = 8  # batches between two writes
@@ -84,7 +84,7 @@ def _batches(
     model: Model, todo: Sequence[tuple[Sample, int]], options: FineTuneOptions
 ) -> Iterator[tuple[list[tuple[Sample, int]], NDArray[np.float32]]]:
     """The pictures prepared in threads, a few batches ahead of the network."""
-    with ThreadPoolExecutor(available_cores()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         pieces = (list(todo[k : k + _BATCH]) for k in range(0, len(todo), _BATCH))
         ahead = [(p, pool.submit(_prepared, model, p, options)) for p in islice(pieces, 3)]
         while ahead:

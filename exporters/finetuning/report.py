@@ -21,7 +21,7 @@ from inspector.errors import InspectorError, MissingExtra
 from inspector.extras import install_command
 from inspector.files import write_text
 from inspector.image import open_image
-from inspector.image.poses import mean_over
+from inspector.image.poses import describe_mean
 from inspector.model import Model
 from inspector.render import draw_overlay, draw_sheet, save_png
 from inspector.render.confusion import draw_confusion
@@ -71,7 +71,7 @@ class Reporter:
         """
         dataset, confusion = self.dataset, figures.confusion
         where = "test" if dataset.test else "validation"
-        over = mean_over(self.options.poses) if dataset.test else ""
+        over = describe_mean(self.options.poses) if dataset.test else ""
         made_by = {
             "Model": model.sha256,
             "Seed": str(self.options.seed),

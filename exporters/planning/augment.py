@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inspector.image.poses import posed, poses
+from inspector.image.poses import list_poses, turn_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,7 +24,7 @@ _RANDOM = ("crop", "colour")
 
 def distinct_versions(kinds: Sequence[str], versions: int) -> int:
     """How many of `versions` can differ: as many as there are flips and turns, where nothing is drawn."""
-    return versions if any(kind in _RANDOM for kind in kinds) else min(versions, len(poses(kinds)))
+    return versions if any(kind in _RANDOM for kind in kinds) else min(versions, len(list_poses(kinds)))
 
 
 def augment_image(image: Image, digest: str, version: int, kinds: Sequence[str], seed: int) -> Image:
@@ -41,8 +41,8 @@ def augment_image(image: Image, digest: str, version: int, kinds: Sequence[str],
     )
     if "crop" in kinds:
         image = image.crop(_window(image.size, rng))
-    known = poses(kinds)
-    image = posed(image, known[version % len(known)])
+    known = list_poses(kinds)
+    image = turn_picture(image, known[version % len(known)])
     if "colour" in kinds:
         for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
             image = enhance(image).enhance(float(rng.uniform(0.8, 1.2)))

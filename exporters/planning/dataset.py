@@ -16,7 +16,7 @@ import numpy as np
 
 from inspector.errors import ImageError, InspectorError, listing, one_line
 from inspector.image import SUFFIXES, find_images, image_digest, open_image
-from inspector.runtime import available_cores
+from inspector.runtime import count_cores
 
 SPLITS = ("train", "val", "test")
 _SPLIT_NAMES = {
@@ -274,7 +274,7 @@ def _judged(
     entries: Sequence[_Entry], progress: Callable[[int, int], None] | None
 ) -> tuple[list[_Entry], list[Skipped]]:
     good, bad = [], []
-    with ThreadPoolExecutor(available_cores()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         for done, (entry, verdict) in enumerate(zip(entries, pool.map(_judge, entries), strict=True), 1):
             if isinstance(verdict, Skipped):
                 bad.append(verdict)

@@ -22,7 +22,7 @@ from inspector.extras import need
 from inspector.graph import Graph
 from inspector.image import open_image
 from inspector.model import Model
-from inspector.runtime import available_cores
+from inspector.runtime import count_cores
 
 if TYPE_CHECKING:
     from inspector.auditing.snapshot import Snapshot
@@ -74,7 +74,7 @@ class Subject:
         sizes: what each item costs. One share a thread, since handing over each of a hundred layers costs more than
         looking at most of them.
         """
-        threads = min(self.model.threads or available_cores(), len(items))
+        threads = min(self.model.threads or count_cores(), len(items))
         if threads < 2:
             return [function(item) for item in items]
         shares: list[list[int]] = [[] for _ in range(threads)]
@@ -97,7 +97,7 @@ class Subject:
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.model.threads or available_cores())
+        return ThreadPoolExecutor(self.model.threads or count_cores())
 
     def picture_size(self) -> tuple[int, int]:
         """(H, W) of a generated picture: what the network sees."""

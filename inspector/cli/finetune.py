@@ -149,7 +149,7 @@ def document(console: Console, made: Any) -> dict[str, Any]:
 def show(made: Any) -> str:
     """The same for people."""
     from inspector.compare import find_worst
-    from inspector.image.poses import mean_over
+    from inspector.image.poses import describe_mean
 
     best = made.best
     lines = [
@@ -158,7 +158,7 @@ def show(made: Any) -> str:
     ]
     figures = made.test or best
     if made.test:
-        over = mean_over(made.plan.options.get("poses", ()))
+        over = describe_mean(made.plan.options.get("poses", ()))
         lines.append(
             f"test{over}: accuracy {made.test['accuracy']:.1%}, balanced accuracy {made.test['balanced_accuracy']:.1%}"
         )

@@ -128,9 +128,9 @@ def _parameter(options: type, name: str, hint: Any, choice: Choice) -> inspect.P
 
 def _read(hint: Any, value: Any) -> Any:
     if hint == tuple[str, ...]:
-        from inspector.image.poses import kinds_of
+        from inspector.image.poses import split_kinds
 
-        return kinds_of(value)
+        return split_kinds(value)
     if hint == tuple[int, int] | None and value is not None:
         return (value, value)
     return value

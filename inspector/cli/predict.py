@@ -33,11 +33,11 @@ def predict(
     quiet: QuietOption = False,
 ) -> None:
     """Name the most likely classes of pictures, with probabilities."""
-    from inspector.image.poses import pose_kinds
+    from inspector.image.poses import read_poses
 
     console = Console("predict", json, quiet)
 
-    kinds = pose_kinds(poses)
+    kinds = read_poses(poses)
     opened = console.open(model, provider, threads)
 
     def handle(picture: Picture) -> dict[str, Any]:

@@ -17,7 +17,7 @@ Pose = tuple[int, bool]
 """(quarter turns counter-clockwise, then mirrored left-right)."""
 
 
-def poses(kinds: Sequence[str]) -> list[Pose]:
+def list_poses(kinds: Sequence[str]) -> list[Pose]:
     """All different poses that `kinds` make together, the plain one first; up-down is a half turn mirrored.
 
     One or two flips make two or four, turns and a flip eight. Names that are no pose count for nothing.
@@ -32,7 +32,7 @@ def poses(kinds: Sequence[str]) -> list[Pose]:
     return list(dict.fromkeys(found))
 
 
-def posed(image: Image, pose: Pose) -> Image:
+def turn_picture(image: Image, pose: Pose) -> Image:
     """The picture in another pose; itself in the plain one."""
     from PIL.Image import Transpose
 
@@ -42,19 +42,19 @@ def posed(image: Image, pose: Pose) -> Image:
     return image.transpose(Transpose.FLIP_LEFT_RIGHT) if mirrored else image
 
 
-def mean_over(kinds: Sequence[str]) -> str:
+def describe_mean(kinds: Sequence[str]) -> str:
     """Said after figures of scores that are averaged over the poses of `kinds`; nothing where there are none."""
-    return f", mean over {len(poses(kinds))} poses" if kinds else ""
+    return f", mean over {len(list_poses(kinds))} poses" if kinds else ""
 
 
-def kinds_of(text: str) -> tuple[str, ...]:
+def split_kinds(text: str) -> tuple[str, ...]:
     """``hflip, vflip`` as a tuple, ``none`` as an empty one; unchecked, since augmentations are named alike."""
     return tuple(kind.strip() for kind in text.split(",") if kind.strip() not in ("", "none"))
 
 
-def pose_kinds(text: str) -> tuple[str, ...]:
-    """As :func:`kinds_of`. Raises UsageError for what is no pose."""
-    kinds = kinds_of(text)
+def read_poses(text: str) -> tuple[str, ...]:
+    """As :func:`split_kinds`. Raises UsageError for what is no pose."""
+    kinds = split_kinds(text)
     check_poses(kinds)
     return kinds
 

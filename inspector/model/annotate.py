@@ -72,7 +72,14 @@ def annotate_model(
     _refuse_stranded_data(opened, Path(target))
     with atomic_path(target) as temporary:
         copy_with_metadata(opened.graph, temporary, {KEY: complete.dumps()})
-    return open_model(target, provider=opened.provider, threads=opened.threads, warn=opened.warn, cls=type(opened))
+    return open_model(
+        target,
+        provider=opened.provider,
+        threads=opened.threads,
+        allow_links=opened.graph.allow_links,
+        warn=opened.warn,
+        cls=type(opened),
+    )
 
 
 def open_to_annotate(

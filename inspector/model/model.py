@@ -283,11 +283,11 @@ class Model:
         """
         if not kinds:
             return np.asarray(self.scores(self.tensor(image))[0])
-        from inspector.image.poses import check_poses, posed, poses
+        from inspector.image.poses import check_poses, list_poses, turn_picture
 
         check_poses(kinds)
         picture = open_image(image)
-        tensors = [self.tensor(posed(picture, pose)) for pose in poses(kinds)]
+        tensors = [self.tensor(turn_picture(picture, pose)) for pose in list_poses(kinds)]
         # A turn of an oblong picture has another shape where the preprocess keeps it.
         together = len({t.shape for t in tensors}) == 1
         rows = self.scores(np.concatenate(tensors)) if together else [self.scores(t)[0] for t in tensors]

@@ -23,7 +23,7 @@ from inspector.model import Model, Prediction
 from inspector.pages.folder import list_files, sheet_path, start_folder
 from inspector.pages.maps import to_maps
 from inspector.provenance import Provenance
-from inspector.runtime import available_cores
+from inspector.runtime import count_cores
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -139,7 +139,7 @@ def draw_gallery(
     picture = open_image(image)
     shown = name or (os.fspath(image) if isinstance(image, str | os.PathLike) else "image")
     # Drawing is numpy and zlib, which leave the interpreter lock alone, and so does making a session.
-    with ThreadPoolExecutor(model.threads or available_cores()) as pool:
+    with ThreadPoolExecutor(model.threads or count_cores()) as pool:
         pool.submit(_load_drawing)
         values, scores = _run(model, model.preprocess.tensor(picture), chosen, layers is not None)
         chosen = _keep_drawable(chosen, values, channel, layers is not None)

@@ -14,7 +14,7 @@ from inspector import open_model
 from inspector.cli.app import run as run_here
 from inspector.errors import UsageError
 from inspector.image import open_image
-from inspector.image.poses import pose_kinds, posed, poses
+from inspector.image.poses import list_poses, read_poses, turn_picture
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8))
 
@@ -25,34 +25,34 @@ PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 7, 3), n
      (("hflip", "vflip", "rotate"), 8), (("crop", "colour"), 1)],
 )  # fmt: skip
 def test_all_different_ones_and_closed_under_each_kind(kinds: tuple[str, ...], count: int) -> None:
-    found = poses(kinds)
+    found = list_poses(kinds)
     assert found[0] == (0, False)
-    made = {posed(PICTURE, pose).tobytes() + bytes(posed(PICTURE, pose).size) for pose in found}
+    made = {turn_picture(PICTURE, pose).tobytes() + bytes(turn_picture(PICTURE, pose).size) for pose in found}
     assert len(made) == len(found) == count
     # A group: each of its members, given in any pose, makes the same set.
     for pose in found:
-        other = posed(PICTURE, pose)
-        assert {posed(other, p).tobytes() + bytes(posed(other, p).size) for p in found} == made
+        other = turn_picture(PICTURE, pose)
+        assert {turn_picture(other, p).tobytes() + bytes(turn_picture(other, p).size) for p in found} == made
 
 
 def test_each_is_what_numpy_makes_of_it() -> None:
     array = np.asarray(PICTURE)
-    for turns, mirrored in poses(("hflip", "vflip", "rotate")):
+    for turns, mirrored in list_poses(("hflip", "vflip", "rotate")):
         wanted = np.rot90(array, turns)
         np.testing.assert_array_equal(
-            np.asarray(posed(PICTURE, (turns, mirrored))), wanted[:, ::-1] if mirrored else wanted
+            np.asarray(turn_picture(PICTURE, (turns, mirrored))), wanted[:, ::-1] if mirrored else wanted
         )
-    up_down = np.asarray(posed(PICTURE, poses(("vflip",))[1]))
+    up_down = np.asarray(turn_picture(PICTURE, list_poses(("vflip",))[1]))
     np.testing.assert_array_equal(up_down, array[::-1])
 
 
 def test_an_answer_over_poses_is_the_same_for_every_pose(default_model: Path, photo: Path) -> None:
     model, kinds = open_model(default_model), ("hflip", "vflip", "rotate")
     picture = open_image(photo).resize((224, 224))
-    rows = [model.scores(model.tensor(posed(picture, pose)))[0] for pose in poses(kinds)]
+    rows = [model.scores(model.tensor(turn_picture(picture, pose)))[0] for pose in list_poses(kinds)]
     mean = model.mean_scores(picture, kinds)
     np.testing.assert_allclose(mean, np.mean(rows, axis=0), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(model.mean_scores(posed(picture, (1, True)), kinds), mean, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(model.mean_scores(turn_picture(picture, (1, True)), kinds), mean, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(model.mean_scores(picture), rows[0])
     assert model.predict(picture, 1, ("hflip",))[0].score != model.predict(picture, 1)[0].score
 
@@ -70,9 +70,9 @@ def test_the_command(default_model: Path, photo: Path, capsys: pytest.CaptureFix
 
 
 def test_what_is_no_pose_is_said() -> None:
-    assert pose_kinds("none") == ()
+    assert read_poses("none") == ()
     with pytest.raises(UsageError, match="there is no pose 'crop'"):
-        pose_kinds("hflip,crop")
+        read_poses("hflip,crop")
 
 
 def test_the_library_says_it_too(default_model: Path, photo: Path) -> None:
@@ -89,5 +89,5 @@ def test_a_file_of_one_picture_at_a_time(make_model: Any, photo: Path) -> None:
 
     model = open_model(make_model(build, shape=(1, 3, 32, 32)))
     kinds = ("hflip", "vflip")
-    rows = [model.scores(model.tensor(posed(open_image(photo), pose)))[0] for pose in poses(kinds)]
+    rows = [model.scores(model.tensor(turn_picture(open_image(photo), pose)))[0] for pose in list_poses(kinds)]
     np.testing.assert_allclose(model.mean_scores(photo, kinds), np.mean(rows, axis=0), rtol=1e-5, atol=1e-6)

@@ -25,7 +25,7 @@ from inspector.pages.maps import to_maps
 from inspector.pages.report.parts import jpeg_address, read_parts
 from inspector.provenance import Provenance
 from inspector.render.colormap import color_table
-from inspector.runtime import available_cores
+from inspector.runtime import count_cores
 from inspector.text import to_script
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ class _Collector:
             return entry, sprite, _channel_table(found)
 
         # numpy and zlib leave the interpreter lock alone.
-        with ThreadPoolExecutor(self.model.threads or available_cores()) as pool:
+        with ThreadPoolExecutor(self.model.threads or count_cores()) as pool:
             entries, sprites, tables = zip(*pool.map(part, self.layers), strict=True)
         return _Drawn(entries, sprites, base64.b64encode(b"".join(tables)).decode())
 

@@ -13,7 +13,7 @@ from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import Finding, NotChecked, Verdict
 from inspector.auditing.subject import Subject
-from inspector.runtime import available_cores, load_runtime
+from inspector.runtime import count_cores, load_runtime
 
 _ATTEMPTS = 3
 
@@ -46,7 +46,7 @@ def latency(subject: Subject, limits: Limits) -> Verdict:
         theirs = reference.tensor(subject.plain_pictures()["noise"])
         other: Callable[[], object] = lambda: reference.scores(theirs)  # noqa: E731
     else:
-        other = yardstick(model.threads or available_cores())
+        other = yardstick(model.threads or count_cores())
     rounds = max(5, int(limits["rounds"] or 20))
     name = reference.path.name if reference is not None else "the yardstick"
     bounds = (
