@@ -202,6 +202,12 @@ class Audit:
         """The result of the check with this id. Raises KeyError."""
         return {check.id: check for check in self.checks}[id]
 
+    def _repr_html_(self) -> str:
+        from inspector.notebook import show_verdict
+
+        found = [{"status": x.status, "id": x.id, "message": x.message} for x in self.checks if x.status != "pass"]
+        return show_verdict(self.passed, self.verdict, found)
+
 
 def conclude(checks: Iterable[CheckResult], fail_on: Severity = "error") -> tuple[bool, str]:
     """(passed, the same as a sentence) for results. "Nothing was checked" is never a pass."""

@@ -76,6 +76,13 @@ class Gallery:
     top: tuple[Prediction, ...]
     layers: tuple[DrawnLayer, ...]
 
+    def _repr_html_(self) -> str:
+        from inspector.notebook import show_bars, show_pictures
+
+        bars = show_bars([(x.label, x.probability) for x in self.top]) if self.top else ""
+        sheets = [(x.layer.name, x.grid) for x in self.layers]
+        return bars + show_pictures(sheets, f"Everything: {self.overview}")
+
 
 @dataclass(frozen=True)
 class _Style:
