@@ -86,9 +86,9 @@ def quantize_model(
             reached.
 
     Example:
-        >>> made = quantize_model("model.onnx", "model.int8.onnx", "photographs")  # doctest: +SKIP
-        >>> made.agreement  # doctest: +SKIP
-        0.985
+        >>> made = quantize_model(model, folder / "half.onnx", ["docs/chelsea.jpg"], to="fp16")
+        >>> made.agreement
+        1.0
     """
     _check_options(to, keep, auto, target, expose)
     source = model if isinstance(model, Model) else open_model(model, provider=provider, threads=threads)

@@ -169,7 +169,7 @@ def open_model(
         >>> import inspector
         >>> model = inspector.open_model("models/efficientnet-lite0.onnx")
         >>> model.classes, len(model.layers), model.assumed
-        (1000, 116, ())
+        (1000, 93, ())
     """
     if not isinstance(path, str | os.PathLike):
         raise wrong_type("a model", path, "give the path of an .onnx file")

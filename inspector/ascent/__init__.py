@@ -2,9 +2,9 @@
 
 An ascent is an objective, a canvas, transforms and an optimiser, composed by one loop:
 
->>> network = Network(model, [model.layer("features.10")])
+>>> network = Network(model, [model.layer("blocks.1.swish")])
 >>> canvas = Fourier.noise((128, 128), 3, [generator(0, c) for c in range(8)])
->>> result = ascend(network, channel("features.10", range(8)), canvas, Adam(0.1), steps=128)
+>>> result = ascend(network, channel("blocks.1.swish", range(8)), canvas, Adam(0.1), steps=2)
 
 The everyday calls are `inspector.pages.filters.draw_filters`, which writes what `find_patterns` finds, and `dream`.
 """

@@ -24,9 +24,9 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 class Network:
     """The part of a model up to some layers, as a function of pictures; its weights are frozen.
 
-    >>> network = Network(model, [model.layer("features.10")])
-    >>> network(torch.rand(2, 3, 64, 64))["features.10"].shape
-    torch.Size([2, 256, 16, 16])
+    >>> network = Network(model, [model.layer("blocks.5.swish")])
+    >>> network(torch.rand(2, 3, 64, 64))["blocks.5.swish"].shape
+    torch.Size([2, 240, 8, 8])
 
     channels: 1 or 3, of the pictures. precision: "float32" or "bfloat16", may be set.
     Nothing behind the layers is built, so a head of fixed size does not restrict the canvas.

@@ -1,9 +1,10 @@
 """Class activation maps: which parts of a picture speak for a class.
 
+>>> from inspector import open_model
 >>> model = open_model("models/efficientnet-lite0.onnx")
 >>> [best] = class_activation_maps(model, "docs/chelsea.jpg")
 >>> best.target.label, best.layer, best.backend, best.shape
-('Egyptian cat', '_swish_1', 'onnx', (7, 7))
+('Egyptian cat', 'swish_1', 'onnx', (7, 7))
 
 Gradients come from numpy where the way from the layer to the scores is made of operators whose derivative is known here
 (:mod:`inspector.reverse.rules`), and from the torch twin elsewhere.

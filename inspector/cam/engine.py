@@ -112,9 +112,11 @@ def prepare(
     """A method made ready for many pictures; see `class_activation_maps` for the arguments.
 
     Example:
-        >>> engine = prepare(model, "gradcam")  # doctest: +SKIP
-        >>> for path in paths:  # doctest: +SKIP
+        >>> engine = prepare(model, "gradcam")
+        >>> for path in ["docs/chelsea.jpg"]:
         ...     [best] = engine.maps(path)
+        >>> best.target.label
+        'Egyptian cat'
     """
     chosen = find_method(method)
     if backend not in ("auto", "onnx", "twin"):

@@ -1,9 +1,13 @@
 """The torch twin: a torch module built from an .onnx file, for everything that needs gradients.
 
->>> graph = read_graph("model.onnx")
+>>> import torch
+>>> from inspector.graph import read_graph
+>>> graph = read_graph("models/efficientnet-lite0.onnx")
 >>> twin = build_twin(graph, outputs=["logits"])
->>> verify_twin(twin, graph, {"input": picture})
->>> twin(torch.from_numpy(picture))["logits"].shape
+>>> picture = model.tensor("docs/chelsea.jpg")
+>>> agreement = verify_twin(twin, graph, {"input": picture})
+>>> with torch.no_grad():
+...     twin(torch.from_numpy(picture))["logits"].shape
 torch.Size([1, 1000])
 """
 
