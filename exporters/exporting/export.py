@@ -24,7 +24,7 @@ from exporters.sources import Source, source_of
 from inspector.compare import Agreement
 from inspector.errors import UsageError, listing, one_line
 from inspector.files import atomic_path
-from inspector.graph import Graph, read_graph
+from inspector.graph import Graph, find_operator, read_graph
 from inspector.image import ImageSource, Preprocess, open_image
 from inspector.layers import Layer, find_layer, find_layers
 from inspector.metadata import KEY, Activation, LayerEntry, Metadata
@@ -37,9 +37,6 @@ MAX_BYTES = 2**31 - 2**24
 """A protobuf message ends at 2 GiB; some room is left for the structure."""
 
 INPUT, LOGITS, BATCH = "input", "logits", "N"
-_AFTER = {"Softmax": "probabilities", "Sigmoid": "probabilities", "LogSoftmax": "log_probabilities"}
-"""Operators that may stand after the scores, and what their output is called."""
-
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _PHOTO = Path(__file__).parents[2] / "docs" / "chelsea.jpg"
 
@@ -232,12 +229,13 @@ def _keep_output(model: ir.Model, name: str | None) -> tuple[dict[str, str], Act
     kept = [value]
     activation: Activation | None = None
     node = value.producer()
-    if node is not None and node.op_type in _AFTER and value.shape is not None and len(value.shape) == 2:
+    ending = find_operator(node.op_type, node.domain).ending if node is not None else ""
+    if node is not None and ending and value.shape is not None and len(value.shape) == 2:
         scores = node.inputs[0]
         if scores is not None and scores.name is not None and scores.producer() is not None:
-            finals = {scores.name: LOGITS, name: _AFTER[node.op_type]}
+            finals = {scores.name: LOGITS, name: "log_probabilities" if ending == "log-softmax" else "probabilities"}
             kept = [scores, value]
-            activation = "sigmoid" if node.op_type == "Sigmoid" else "softmax"
+            activation = "sigmoid" if ending == "sigmoid" else "softmax"
     graph.outputs[:] = kept
     from onnx_ir.passes.common import RemoveUnusedNodesPass
 

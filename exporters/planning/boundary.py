@@ -7,12 +7,9 @@ from dataclasses import dataclass
 
 from exporters.planning.head import ClassifierHead
 from inspector.errors import NotComputable, UsageError, listing
-from inspector.graph import FLOAT_TYPES, Graph, is_standard, node_inputs
+from inspector.graph import FLOAT_TYPES, Graph, node_inputs, operator_of
 from inspector.layers import Layer, find_layer
 from inspector.model import Model
-
-_SHAPES = frozenset({"Shape", "Size", "NonZero", "ArgMax", "ArgMin"})
-_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 @dataclass(frozen=True)
@@ -61,15 +58,6 @@ def place_boundary(
     return Boundary(first, start, _crossing(graph, head, start, first.name))
 
 
-def data_tensors(graph: Graph) -> set[str]:
-    """Tensors computed from the picture itself, and not only from its shape."""
-    data = {i.name for i in graph.inputs}
-    for node in graph.nodes:
-        if node.op_type not in _SHAPES and any(name in data for name in node_inputs(node)):
-            data.update(name for name in node.output if name)
-    return data
-
-
 def first_node(graph: Graph, layer: Layer) -> int:
     """The first node of a layer: the convolution whose folded norm or bias makes the layer's tensor."""
     last = graph.producer_of[layer.tensor]
@@ -78,7 +66,8 @@ def first_node(graph: Graph, layer: Layer) -> int:
         return index
     for _ in range(8):
         node = graph.nodes[index]
-        if node.op_type in _WEIGHTED or not is_standard(node):
+        operator = operator_of(node)
+        if operator.weighted or not operator.standard:
             return index
         made = [graph.producer_of[n] for n in node.input if n in graph.producer_of]
         if not made:
@@ -109,12 +98,13 @@ def _named(layers: Sequence[Layer], name: str) -> Layer:
 
 def _has_weights(graph: Graph, layer: Layer, starts: dict[str, int]) -> bool:
     node = graph.nodes[starts[layer.name]]
-    return node.op_type in _WEIGHTED and any(name in graph.initializers for name in node.input)
+    return operator_of(node).weighted and any(name in graph.initializers for name in node.input)
 
 
 def _crossing(graph: Graph, head: ClassifierHead, start: int, name: str) -> tuple[str, ...]:
-    data = data_tensors(graph)
     given = {i.name for i in graph.inputs}
+    # Sizes and positions are not worth keeping: they are found again in what is kept.
+    data = graph.find_dependents(given, positions=False)
 
     def is_frozen(tensor: str) -> bool:
         return tensor in given or graph.producer_of.get(tensor, start) < start
@@ -127,7 +117,7 @@ def _crossing(graph: Graph, head: ClassifierHead, start: int, name: str) -> tupl
         extra = {
             t
             for i in inside
-            if graph.nodes[i].op_type in _SHAPES
+            if operator_of(graph.nodes[i]).positions or operator_of(graph.nodes[i]).shape_inputs
             for t in node_inputs(graph.nodes[i])
             if t in data and t not in tensors and t not in given
         }

@@ -14,17 +14,10 @@ from onnx import numpy_helper
 
 from inspector.errors import NotComputable, UsageError
 from inspector.files import atomic_path
-from inspector.graph import Graph, attributes, infer_types, is_standard, read_graph, shape_of
+from inspector.graph import Graph, Operator, attributes, infer_types, is_standard, operator_of, read_graph, shape_of
 from inspector.image import Preprocess
 from inspector.metadata import KEY, LayerEntry
 from inspector.model import Model
-
-_PASSING = frozenset(
-    (
-        "Identity Reshape Flatten Squeeze Unsqueeze Cast Dropout Add Relu Clip GlobalAveragePool AveragePool "
-        "ReduceMean GlobalMaxPool"
-    ).split()
-)
 
 
 @dataclass(frozen=True)
@@ -61,30 +54,46 @@ def find_classifier_head(model: Model) -> ClassifierHead:
         if index is None:
             break
         node = graph.nodes[index]
-        op = node.op_type if is_standard(node) else ""
+        operator = operator_of(node)
         constants = [name in graph.initializers for name in node.input]
-        if op in ("Gemm", "Conv", "MatMul"):
+        if _is_replaceable(operator):
             if not constants[1] or constants[0]:
                 break
             shape = tuple(graph.initializers[node.input[1]].dims)
-            transposed = op == "Conv" or attributes(node).get("transB", 0)
+            rows_first = operator.rows_axis(node) == 0
             if attributes(node).get("transA", 0) or attributes(node).get("group", 1) != 1 or len(shape) < 2:
                 break
-            if len(node.input) > 2 and node.input[2]:
-                bias = (index, 2)
+            if operator.bias is not None and len(node.input) > operator.bias and node.input[operator.bias]:
+                bias = (index, operator.bias)
             return ClassifierHead(
-                index, node.input[0], node.input[1], bias, model.classifier.scores, shape[1] if transposed else shape[0]
+                index, node.input[0], node.input[1], bias, model.classifier.scores, shape[1] if rows_first else shape[0]
             )
         data = [name for name, constant in zip(node.input, constants, strict=True) if not constant and name]
-        if op not in _PASSING or len(data) != 1:
+        is_bias = node.op_type == "Add"
+        if len(data) != 1 or not operator.standard or not (is_bias or _passes_scores(operator)):
             break
-        if op == "Add":
+        if is_bias:
             bias = (index, constants.index(True))
         tensor = data[0]
     made = graph.nodes[graph.producer_of[tensor]].op_type if tensor in graph.producer_of else "an input"
     raise NotComputable(
         f"the scores of {model.path} come from {made}, not from a linear layer with its weights in the file",
         "a classifier that ends in Gemm, MatMul or a convolution has a head to replace; a quantized one has not",
+    )
+
+
+def _is_replaceable(operator: Operator) -> bool:
+    """Whether it is a linear layer or convolution of floats: (data, weights) or (data, weights, bias)."""
+    plain = operator.standard and not operator.transposed and not operator.integer
+    return plain and operator.weight == 1 and operator.bias in (None, 2)
+
+
+def _passes_scores(operator: Operator) -> bool:
+    """Whether scores stay scores behind it, class by class; what quantizes them has no head to replace."""
+    return (
+        (operator.passes and not operator.requantizes)
+        or operator.kind == "pool"
+        or (operator.kind == "activation" and operator.unary)
     )
 
 
@@ -180,8 +189,8 @@ def _whole(graph: Graph) -> onnx.ModelProto:
 def _replace_weights(proto: onnx.ModelProto, graph: Graph, head: ClassifierHead, count: int, seed: int) -> None:
     node = proto.graph.node[head.node]
     old = graph.initializers[head.weight]
-    transposed = node.op_type == "Conv" or attributes(node).get("transB", 0)
-    shape = (count, *old.dims[1:]) if transposed else (*old.dims[:-1], count)
+    rows_first = operator_of(node).rows_axis(node) == 0
+    shape = (count, *old.dims[1:]) if rows_first else (*old.dims[:-1], count)
     dtype = onnx.helper.tensor_dtype_to_np_dtype(old.data_type)
     bound = 1 / np.sqrt(head.inputs)
     weight = np.random.default_rng([seed, 1]).uniform(-bound, bound, shape).astype(dtype)
@@ -190,7 +199,7 @@ def _replace_weights(proto: onnx.ModelProto, graph: Graph, head: ClassifierHead,
         reader, position = head.bias
         zero = np.zeros(count, dtype)
         proto.graph.node[reader].input[position] = _put(proto, graph, proto.graph.node[reader].input[position], zero)
-    elif node.op_type in ("Gemm", "Conv"):
+    elif operator_of(node).bias is not None:
         del node.input[2:]
         name = f"{head.weight}_bias"
         while name in graph.initializers or name in graph.producer_of:
@@ -203,7 +212,7 @@ def _replace_shapes(proto: onnx.ModelProto, graph: Graph, head: ClassifierHead, 
     """Exporters write the number of classes into the Reshape that flattens what a convolution makes of them."""
     node = graph.nodes[head.node]
     dims = graph.initializers[head.weight].dims
-    old = dims[0] if node.op_type == "Conv" or attributes(node).get("transB", 0) else dims[-1]
+    old = dims[0] if operator_of(node).rows_axis(node) == 0 else dims[-1]
     after = _downstream(graph, head.node)
     names: dict[str, str] = {}
     for index, node in enumerate(graph.nodes):

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 
-from inspector.graph import Graph, attributes, node_inputs
+from inspector.graph import Graph, attributes, is_standard, node_inputs
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,14 @@ def place_norms(graph: Graph, start: int, stop: int) -> list[NormPlace]:
             consumers.setdefault(name, []).append(node.op_type)
     places = []
     for node in graph.nodes[start:stop]:
-        if node.op_type not in ("Conv", "BatchNormalization") or node.domain not in ("", "ai.onnx"):
+        is_convolution, is_norm = node.op_type == "Conv", node.op_type == "BatchNormalization"
+        if not is_standard(node) or not (is_convolution or is_norm):
             continue
         if len([n for n in node.output if n]) > 1 or attributes(node).get("training_mode"):
             continue  # a norm in training mode gives its statistics too
         if len(node.input) < 3 or any(n not in graph.initializers or readers[n] != 1 for n in node.input[1:3]):
             continue
-        if node.op_type == "Conv" and consumers.get(node.output[0]) == ["BatchNormalization"]:
+        if is_convolution and consumers.get(node.output[0]) == ["BatchNormalization"]:
             continue
         places.append(NormPlace(node.output[0], node.input[1], node.input[2]))
     return places

@@ -9,6 +9,7 @@ from onnx import TensorProto
 
 from exporters.quantizing.quantizable import declare_output, find_answer
 from inspector import __version__
+from inspector.graph import operator_of
 from inspector.layers import Layer
 from inspector.metadata import KEY, LayerEntry
 from inspector.model import Model
@@ -34,7 +35,7 @@ def finish_file(
     if to == "fp16":
         _expose(final, source, [x for x in layers if x.exposed and expose != "none"], TensorProto.FLOAT16)
     else:
-        inner = {node.input[0] for node in final.graph.node if node.op_type in ("Relu", "Clip")}
+        inner = {node.input[0] for node in final.graph.node if operator_of(node).integer_form == "range"}
         chosen = [x for x in layers if x.exposed and (expose == "all" or (expose == "free" and x.tensor not in inner))]
         _expose(final, source, chosen)
     document = source.metadata.with_(

@@ -13,8 +13,9 @@ from exporters.quantizing.finish import finish_file
 from exporters.quantizing.pictures import CalibrationPictures
 from exporters.quantizing.plan import IntegerPlan
 from exporters.quantizing.qdq import write_integers
-from exporters.quantizing.quantizable import WEIGHTED, QuantizableGraph, QuantizeError
+from exporters.quantizing.quantizable import QuantizableGraph, QuantizeError
 from inspector.compare import signal_to_noise
+from inspector.graph import operator_of
 from inspector.model import Model, open_model
 
 Note = Callable[[str], None]
@@ -109,7 +110,7 @@ def _sort_by_harm(trial: Trial, plan: IntegerPlan, kept: tuple[str, ...]) -> lis
     expected = np.concatenate([trial.source.scores(tensor) for tensor in tensors])
     gain: dict[str, float] = {}
     for i, name in plan.layer_of.items():
-        if plan.network.nodes[i].op_type not in WEIGHTED or name in kept or name in gain:
+        if operator_of(plan.network.nodes[i]).integer_form != "weights" or name in kept or name in gain:
             continue
         proto = _keep(plan, (*kept, name))
         model = trial.open(finish_file(trial.source, proto, "int8", "none", (), 0))

@@ -10,15 +10,10 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from exporters.quantizing.calibration import Grid, calibrate, choose_grid
-from exporters.quantizing.quantizable import WEIGHTED, Array, QuantizableGraph, QuantizeError
+from exporters.quantizing.quantizable import Array, QuantizableGraph, QuantizeError
 from inspector.errors import UsageError
-from inspector.graph import attributes
+from inspector.graph import attributes, operator_of
 from inspector.model import Model
-
-_ELEMENTWISE = frozenset({"Add", "Mul"})
-_POOLS = frozenset({"GlobalAveragePool", "AveragePool"})
-PASSING = frozenset({"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"})
-"""They only move values: what goes in on the grid comes out on it."""
 
 
 @dataclass
@@ -74,7 +69,7 @@ class IntegerPlan:
             if made[tensor] in self.ends:
                 return {made[tensor]}
             node = self.network.nodes[made[tensor]]
-            if node.op_type not in PASSING | {"Relu", "Clip"}:
+            if operator_of(node).integer_form not in ("moved", "range"):
                 break
             tensor = node.input[0]
         return set()
@@ -107,11 +102,11 @@ def plan_integers(
         inside.update(passed)
         ends[i] = end
         data = [name for name in node.input if name and name not in network.weights]
-        if node.op_type in WEIGHTED:
+        if operator_of(node).integer_form == "weights":
             data = [node.input[0]]
             means[node.input[0]] = None
         wanted.update(dict.fromkeys((*data, end)))
-    if not any(network.nodes[i].op_type in WEIGHTED for i in ends):
+    if not any(operator_of(network.nodes[i]).integer_form == "weights" for i in ends):
         raise QuantizeError(
             f"{source.path} has no convolution or linear layer with constant float weights",
             "it may be quantized already",
@@ -119,7 +114,7 @@ def plan_integers(
     # Where a value is only moved, it stays on the grid it came from: what moves takes the first tensor's range.
     first: dict[str, str] = {}
     for node in network.nodes:
-        if node.op_type in PASSING and node.output[0] in wanted:
+        if operator_of(node).integer_form == "moved" and node.output[0] in wanted:
             first[node.output[0]] = node.input[0]
             wanted.setdefault(node.input[0], None)
     ranges = calibrate(source, list(wanted), tensors, count)
@@ -139,8 +134,8 @@ def plan_integers(
 
 def _can_be_integer(network: QuantizableGraph, node: NodeProto) -> bool:
     """Whether the node can be computed with integers."""
-    weights = network.weights
-    if node.op_type in WEIGHTED:
+    weights, form = network.weights, operator_of(node).integer_form
+    if form == "weights":
         given = attributes(node)
         weight = weights.get(node.input[1])
         plain = given.get("alpha", 1.0) == 1.0 and given.get("beta", 1.0) == 1.0 and not given.get("transA", 0)
@@ -150,13 +145,13 @@ def _can_be_integer(network: QuantizableGraph, node: NodeProto) -> bool:
             weight is not None and weight.dtype == np.float32 and plain and bias and matrix
             and node.input[0] not in weights
         )  # fmt: skip
-    if node.op_type in _ELEMENTWISE:
+    if form == "arithmetic":
         return (
             len(node.input) == 2 and not any(name in weights for name in node.input) and node.input[0] != node.input[1]
         )
-    if node.op_type == "Concat":
+    if form == "join":
         return len(node.input) > 1 and not any(name in weights for name in node.input)
-    return node.op_type in _POOLS
+    return form == "pool"
 
 
 def follow_activation(
@@ -169,8 +164,8 @@ def follow_activation(
     passed = []
     while tensor not in network.outputs and len(readers.get(tensor, ())) == 1:
         node = network.nodes[readers[tensor][0]]
-        bounds = node.op_type == "Clip" and all(not name or name in network.weights for name in node.input[1:])
-        if node.op_type != "Relu" and not bounds:
+        constant = all(not name or name in network.weights for name in node.input[1:])
+        if operator_of(node).integer_form != "range" or not constant:
             break
         passed.append(tensor)
         tensor = node.output[0]

@@ -13,9 +13,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
-from exporters.quantizing.plan import PASSING, IntegerPlan, follow_activation
-from exporters.quantizing.quantizable import WEIGHTED, Array, assemble
-from inspector.graph import attributes
+from exporters.quantizing.plan import IntegerPlan, follow_activation
+from exporters.quantizing.quantizable import Array, assemble
+from inspector.graph import attributes, operator_of
 
 
 def write_integers(plan: IntegerPlan, kept: frozenset[int] = frozenset()) -> onnx.ModelProto:
@@ -54,7 +54,7 @@ class _QdqWriter:
             copy.CopyFrom(node)
             for k, name in enumerate(node.input):
                 copy.input[k] = self.renamed.get(name, name)
-            if node.op_type in WEIGHTED and i in self.plan.ends and i not in self.kept:
+            if operator_of(node).integer_form == "weights" and i in self.plan.ends and i not in self.kept:
                 self._quantize_weights(copy, node)
             pairs = []
             for k, name in enumerate(node.output):
@@ -73,7 +73,7 @@ class _QdqWriter:
             node = self.network.nodes[i]
             if i in self.kept:
                 continue
-            if node.op_type in WEIGHTED:
+            if operator_of(node).integer_form == "weights":
                 found.add(node.input[0])
                 if node.op_type == "Conv":
                     found.add(end)
@@ -83,7 +83,7 @@ class _QdqWriter:
         while changed:
             changed = False
             for node in self.network.nodes:
-                if node.op_type in PASSING and node.output[0] in found and node.input[0] not in found:
+                if operator_of(node).integer_form == "moved" and node.output[0] in found and node.input[0] not in found:
                     found.add(node.input[0])
                     changed = True
         return {name for name in found if name in plan.grids}
@@ -94,7 +94,7 @@ class _QdqWriter:
         return {
             follow_activation(self.network, readers, node.output[0])[0]
             for i, node in enumerate(self.network.nodes)
-            if i in self.kept or (node.op_type in (*WEIGHTED, "ConvTranspose") and i not in self.plan.ends)
+            if i in self.kept or (operator_of(node).weighted and i not in self.plan.ends)
         }
 
     def _guard(self, start: str, tensor: str) -> str:
@@ -127,7 +127,7 @@ class _QdqWriter:
 
     def _quantize_weights(self, copy: NodeProto, node: NodeProto) -> None:
         weight = self.network.weights[node.input[1]]
-        axis = 0 if node.op_type == "Conv" or attributes(node).get("transB", 0) else 1
+        axis = 0 if operator_of(node).rows_axis(node) == 0 else 1
         rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1).astype(np.float64)
         scales = _fit_scales(rows, self.plan.bits)
         bias = self.network.weights.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None

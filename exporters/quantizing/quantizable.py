@@ -167,6 +167,3 @@ def assemble(network: QuantizableGraph, nodes: Iterable[NodeProto], weights: Map
         del node.metadata_props[:]
         node.doc_string = ""
     return proto
-
-
-WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})

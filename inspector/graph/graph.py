@@ -23,7 +23,7 @@ from inspector.errors import ModelError, listing
 from inspector.graph.element_types import FLOAT_TYPES
 from inspector.graph.external import file_identity, read_reference
 from inspector.graph.nodes import node_inputs
-from inspector.graph.operators import value_inputs
+from inspector.graph.operators import operator_of, value_inputs
 from inspector.graph.wire import EXTERNAL
 
 if TYPE_CHECKING:
@@ -139,13 +139,19 @@ class Graph:
         """
         return frozenset(self.find_dependents(i.name for i in self.inputs))
 
-    def find_dependents(self, tensors: Iterable[str]) -> set[str]:
+    def find_dependents(self, tensors: Iterable[str], positions: bool = True) -> set[str]:
         """The tensors whose values depend on those of `tensors`, these included.
 
         What reads only their shape or their type does not depend on them.
+
+        Args:
+            tensors: Names of tensors.
+            positions: Whether to follow what says no more than where values lie, as an ArgMax does.
         """
         found = set(tensors)
         for node in self.nodes:
+            if not positions and operator_of(node).positions:
+                continue
             if any(name in found for name in value_inputs(node)):
                 found.update(name for name in node.output if name)
         return found

@@ -51,6 +51,7 @@ class Operator:
         ranks: It puts the largest of its first input first, or says where they are: what it gives are no scores of
             classes in their order.
         reduction: It reduces axes, and keeps them with length 1 if ``keepdims`` says so.
+        positions: Its output says where values lie, in integers, and holds none of them.
         random: It draws random numbers.
         integer: It computes with integers of 8 bits, or makes them from floats.
         requantizes: It turns floats into integers of a quantized network, or back.
@@ -85,6 +86,7 @@ class Operator:
     ending: Ending = ""
     ranks: bool = False
     reduction: bool = False
+    positions: bool = False
     random: bool = False
     integer: bool = False
     requantizes: bool = False

@@ -97,7 +97,7 @@ _MOVING = (
 _SHAPES = (
     *_rows("Shape Size EyeLike SequenceLength", shape_inputs=(0,)),
     *_rows("Constant ConstantOfShape Range BlackmanWindow HammingWindow HannWindow MelWeightMatrix"),
-    *_rows("NonZero NonMaxSuppression"),
+    *_rows("NonZero NonMaxSuppression", positions=True),
 )
 
 _RANDOM = (
@@ -147,8 +147,8 @@ _REDUCTIONS = (
     *_rows("ReduceMin", reduction=True, moves=True),
     *_rows("ReduceL1 ReduceSumSquare", reduction=True, bounds=(0, _INF)),
     *_rows("ReduceLogSum ReduceLogSumExp ReduceProd", reduction=True),
-    *_rows("ArgMax", reduction=True, ranks=True, bounds=(0, _INF)),
-    *_rows("ArgMin", reduction=True, bounds=(0, _INF)),
+    *_rows("ArgMax", reduction=True, positions=True, ranks=True, bounds=(0, _INF)),
+    *_rows("ArgMin", reduction=True, positions=True, bounds=(0, _INF)),
     *_rows("CumSum CumProd", keeps_axes=True),
 )
 
