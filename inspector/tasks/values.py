@@ -131,6 +131,11 @@ class _Finder:
         node = self.graph.nodes[index] if index is not None else None
         return node if node is not None and node.op_type == op and is_standard(node) else None
 
+    def step_over(self, tensor: str, op: str) -> str:
+        """What the node that makes `tensor` reads first, if it is this standard operator; else `tensor`."""
+        node = self.made_by(tensor, op)
+        return tensor if node is None else str(node.input[0])
+
 
 Rule = Callable[[_Finder, "NodeProto", int], Values]
 _RULES: dict[str, Rule] = {}
@@ -327,10 +332,9 @@ def _written_out(find: _Finder, node: NodeProto) -> Values | None:
     total = find.made_by(bottom, "ReduceSum")
     if total is not None and total.input[0] == top and find.made_by(top, "Exp") is not None:
         return Values(0, 1, 1.0 if find.count(bottom) in (1, None) else None)
-    length = bottom
-    for op in ("Max", "Clip", "Expand", "Add"):  # a length is kept from zero before it divides
-        if (made := find.made_by(length, op)) is not None:
-            length = made.input[0]
+    # A length is kept from zero before it divides.
+    length = find.step_over(find.step_over(bottom, "Max"), "Clip")
+    length = find.step_over(find.step_over(length, "Expand"), "Add")
     if (norm := find.made_by(length, "ReduceL2")) is not None and norm.input[0] == top:
         return Values(-1, 1, unit=True)
     root = find.made_by(length, "Sqrt")
