@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from inspector.auditing.policy_template import policy_schema
+from inspector.auditing.policy_template import make_policy_schema
 from inspector.auditing.reference import write_checks_page
 
 DOCS = Path(__file__).resolve().parents[1]
@@ -20,7 +20,7 @@ def write_pages() -> dict[Path, str]:
     """What should stand in the files."""
     return {
         DOCS / "checks.md": write_checks_page(),
-        DOCS / "schemas" / "policy.schema.json": json.dumps(policy_schema(), indent=2) + "\n",
+        DOCS / "schemas" / "policy.schema.json": json.dumps(make_policy_schema(), indent=2) + "\n",
     }
 
 

@@ -12,11 +12,11 @@ sums are kept.
 
 from __future__ import annotations
 
-from inspector.auditing.catalogue import known_checks
+from inspector.auditing.catalogue import find_checks
 from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.policy import FILE, Policy, PolicyError
-from inspector.auditing.policy_reader import default_policy, find_policy, load_policy
-from inspector.auditing.policy_template import template
+from inspector.auditing.policy_reader import find_policy, load_policy, make_default_policy
+from inspector.auditing.policy_template import format_template
 from inspector.auditing.probes import Probe
 from inspector.auditing.registry import check
 from inspector.auditing.result import (
@@ -53,11 +53,11 @@ __all__ = [
     "at_most",
     "audit_model",
     "check",
-    "default_policy",
+    "find_checks",
     "find_policy",
-    "known_checks",
+    "format_template",
     "load_policy",
     "load_snapshot",
+    "make_default_policy",
     "save_snapshot",
-    "template",
 ]

@@ -63,20 +63,20 @@ def load_check_files(names: Iterable[tuple[str, str]], package: str = PACKAGE) -
         _loaded.add(module)
 
 
-def builtin_checks() -> dict[str, Check]:
+def find_builtin_checks() -> dict[str, Check]:
     """Our own checks by id, in the order of the families and then of their names."""
     files = find_check_files()
     load_check_files(files.values())
     return {id: registered[id] for id in files}
 
 
-def known_checks() -> dict[str, Check]:
+def find_checks() -> dict[str, Check]:
     """All checks by id: ours in the order of the families, then those of the installed entry points.
 
     Raises:
         UsageError: An entry point cannot be loaded: a check that silently stays away is worse.
     """
-    found = builtin_checks()
+    found = find_builtin_checks()
     if GROUP not in _loaded:
         _load_entry_points()
         _loaded.add(GROUP)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from onnx import NodeProto
 
 
-def layer_after(subject: Subject, node: int) -> str | None:
+def find_layer_after(subject: Subject, node: int) -> str | None:
     """The name of the first layer that is made from what node `node` makes; None when there is none near."""
     graph = subject.graph
     by_tensor = {layer.tensor: layer.name for layer in subject.model.layers}
@@ -31,10 +31,10 @@ def layer_after(subject: Subject, node: int) -> str | None:
     return None
 
 
-def layer_of_weight(subject: Subject, name: str) -> str | None:
+def find_layer_of_weight(subject: Subject, name: str) -> str | None:
     """The name of the layer that an initializer belongs to."""
     readers = subject.graph.consumers_of.get(name, [])
-    return layer_after(subject, readers[0]) if readers else None
+    return find_layer_after(subject, readers[0]) if readers else None
 
 
 def iterate_filters(subject: Subject) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -49,7 +49,7 @@ def iterate_filters(subject: Subject) -> Iterator[tuple[str, NDArray[Any]]]:
         producer = graph.producer_of.get(name)
         if producer is not None and operator_of(graph.nodes[producer]).transparent:
             name = graph.nodes[producer].input[0]
-        layer = layer_after(subject, i)
+        layer = find_layer_after(subject, i)
         if name not in graph.initializers or layer is None or len(graph.initializers[name].dims) < 2:
             continue
         weights = np.moveaxis(graph.weight(name), axis, 0)

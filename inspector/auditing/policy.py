@@ -148,7 +148,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Policy:
-    """The demands of one audit. Made by :func:`load_policy` or :func:`default_policy`.
+    """The demands of one audit. Made by :func:`load_policy` or :func:`make_default_policy`.
 
     Attributes:
         rules: What is said of each check, by its id.

@@ -13,7 +13,7 @@ from typing import Annotated, Any, cast
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema, create_model
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from inspector.auditing.catalogue import known_checks
+from inspector.auditing.catalogue import find_checks
 from inspector.auditing.limits import Limit, Limits, Value
 from inspector.auditing.policy import MAX_BYTES, Demands, Policy, PolicyError, Rule, Table
 from inspector.auditing.registry import Check
@@ -27,7 +27,7 @@ _OWN = ("on", "severity", "required")
 """What the policy may say of any check."""
 
 
-def default_policy() -> Policy:
+def make_default_policy() -> Policy:
     """The built-in policy: every check as its own file says."""
     return parse_policy({}, Path(), "built in")
 
@@ -50,7 +50,7 @@ def find_policy(given: str | os.PathLike[str] | None = None, folder: Path | None
         table = _find_project_table(_read(project))
         if table is not None:
             return parse_policy(table, project.parent, f"{project.name} [tool.inspector.audit]")
-    return default_policy()
+    return make_default_policy()
 
 
 def load_policy(path: str | os.PathLike[str]) -> Policy:
@@ -76,7 +76,7 @@ def parse_policy(document: Mapping[str, Any], folder: Path, source: str) -> Poli
     Raises:
         PolicyError: With all that is wrong.
     """
-    checks = known_checks()
+    checks = find_checks()
     model = document_model(tuple(checks.values()))
     try:
         read = cast(Any, model.model_validate(dict(document), context={"folder": folder}))

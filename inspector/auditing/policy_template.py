@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from inspector.auditing.catalogue import builtin_checks, known_checks
+from inspector.auditing.catalogue import find_builtin_checks, find_checks
 from inspector.auditing.policy import Demands, Images, Regions, Table
 from inspector.auditing.policy_reader import document_model
 
@@ -18,14 +18,14 @@ _HEAD = """\
 """
 
 
-def template() -> str:
+def format_template() -> str:
     """The built-in policy as TOML with a comment on every setting; reading it back gives the same policy."""
     lines = [_HEAD, *_write_table(Demands), "", "# Any [checks.NAME] also takes `required = true`: that it could not"]
     lines[-1] += " run is then a failure."
     for name, table in (("images", Images), ("regions", Regions)):
         lines += ["", f"[{name}]", *_write_table(table)]
     family = ""
-    for check in known_checks().values():
+    for check in find_checks().values():
         if check.family != family:
             family = check.family
             lines.append(f"\n# --- {family} {'-' * (110 - len(family))}")
@@ -36,9 +36,9 @@ def template() -> str:
     return "\n".join(lines) + "\n"
 
 
-def policy_schema() -> dict[str, Any]:
+def make_policy_schema() -> dict[str, Any]:
     """The JSON schema of a policy with our own checks, for editors; other people's checks are not in it."""
-    schema = document_model(tuple(builtin_checks().values())).model_json_schema()
+    schema = document_model(tuple(find_builtin_checks().values())).model_json_schema()
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Policy of inspector audit"}
     return {**head, **_simplify(schema)}
 

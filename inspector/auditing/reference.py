@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import import_module
 
-from inspector.auditing.catalogue import builtin_checks
+from inspector.auditing.catalogue import find_builtin_checks
 from inspector.auditing.limits import Limit
 from inspector.auditing.needs import NEEDS
 from inspector.auditing.registry import PACKAGE, Check
@@ -30,7 +30,7 @@ the default is `none`, it is measured and not judged.
 
 def write_checks_page() -> str:
     """The page in Markdown: a section for each family, a part for each check."""
-    checks = builtin_checks()
+    checks = find_builtin_checks()
     families = list(dict.fromkeys(check.family for check in checks.values()))
     lines = [_HEAD, "| family | checks |", "|---|---|"]
     for family in families:

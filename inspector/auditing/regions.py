@@ -31,7 +31,7 @@ def check_paths(policy: Policy, reference: bool = True) -> None:
         what = "is not a folder" if masks.exists() else "does not exist"
         raise PolicyError(f"the masks' folder {masks} (regions.masks) {what}", hint)
     if policy.regions.boxes is not None:
-        _boxes(policy.regions.boxes)
+        _read_boxes(policy.regions.boxes)
     if reference and policy.reference is not None and not policy.reference.is_file():
         what = "is not a file" if policy.reference.exists() else "does not exist"
         raise PolicyError(f"the reference {policy.reference} (reference) {what}", hint)
@@ -42,21 +42,19 @@ def find_region(regions: Regions, key: str) -> Make | None:
 
     Raises PolicyError for a file of boxes that cannot be read.
     """
-    if regions.masks is not None and (mask := _mask(regions.masks, key)) is not None:
-        from inspector.cam.faithfulness import parse_region
-
-        return lambda size: _given(parse_region(mask=mask))
+    if regions.masks is not None and (mask := _find_mask(regions.masks, key)) is not None:
+        return lambda size: _parse_mask(mask)
     if regions.boxes is not None:
-        boxes = _boxes(regions.boxes).get(key)
+        boxes = _read_boxes(regions.boxes).get(key)
         if boxes:
-            return lambda size: _union(boxes, size)
+            return lambda size: _unite_boxes(boxes, size)
     if regions.box is not None:
         box = regions.box
-        return lambda size: region_of_box(box, size)
+        return lambda size: make_box_region(box, size)
     return None
 
 
-def region_of_box(box: Box, size: tuple[int, int]) -> Region:
+def make_box_region(box: Box, size: tuple[int, int]) -> Region:
     """The region of a box in shares of a picture of `size` (width, height)."""
     from inspector.cam.faithfulness import Region
 
@@ -65,18 +63,21 @@ def region_of_box(box: Box, size: tuple[int, int]) -> Region:
     return Region(box=(left, top, right - left, bottom - top))
 
 
-def _given(region: Region | None) -> Region:
+def _parse_mask(mask: Path) -> Region:
+    from inspector.cam.faithfulness import parse_region
+
+    region = parse_region(mask=mask)
     assert region is not None
     return region
 
 
-def _mask(folder: Path, key: str) -> Path | None:
+def _find_mask(folder: Path, key: str) -> Path | None:
     exact = folder / key
     candidates = [exact, *(exact.with_suffix(suffix) for suffix in sorted(SUFFIXES))]
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _union(boxes: Sequence[Sequence[float]], size: tuple[int, int]) -> Region:
+def _unite_boxes(boxes: Sequence[Sequence[float]], size: tuple[int, int]) -> Region:
     from inspector.cam.faithfulness import Region
 
     mask = np.zeros((size[1], size[0]), np.bool_)
@@ -86,7 +87,7 @@ def _union(boxes: Sequence[Sequence[float]], size: tuple[int, int]) -> Region:
 
 
 @lru_cache(maxsize=4)
-def _boxes(file: Path) -> dict[str, list[list[float]]]:
+def _read_boxes(file: Path) -> dict[str, list[list[float]]]:
     try:
         if file.stat().st_size > 64 * MAX_BYTES:
             raise PolicyError(f"{file} is larger than 64 MB")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import onnx
 
-from inspector.auditing.catalogue import known_checks
+from inspector.auditing.catalogue import find_checks
 from inspector.auditing.judge import conclude_check, judge, skip_check
 from inspector.auditing.pictures import PictureSet, find_entries
 from inspector.auditing.policy import Policy
@@ -24,7 +24,7 @@ from inspector.auditing.result import Audit, CheckResult, NotChecked, Verdict, c
 from inspector.auditing.snapshot import Snapshot, is_snapshot, load_snapshot, save_snapshot
 from inspector.auditing.subject import Subject
 from inspector.auditing.walk import Advance, Walk
-from inspector.errors import InspectorError, ModelError, UsageError
+from inspector.errors import InspectorError, ModelError, UsageError, wrong_type
 from inspector.model import Model, open_model
 from inspector.runtime import choose_providers
 
@@ -139,14 +139,9 @@ def _check_arguments(model: object, policy: object, data: object, against: objec
         ("save", save, (*path, nothing), "the path of a file to write, or None"),
     ):
         if not isinstance(value, kinds):
-            raise UsageError(f"{name} is {_describe(value)}", f"give {words}")
+            raise wrong_type(name, value, f"give {words}")
     if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
-        raise UsageError(f"seed is {_describe(seed)}", "give a whole number from 0 up, or None")
-
-
-def _describe(value: object) -> str:
-    """A value for a message: numbers as they are, of anything else its kind."""
-    return repr(value) if isinstance(value, int | float) else f"of type {type(value).__name__}"
+        raise wrong_type("seed", seed, "give a whole number from 0 up, or None")
 
 
 def _audit(request: Request) -> Audit:
@@ -178,7 +173,7 @@ def _audit(request: Request) -> Audit:
 
 def _run_checks(subject: Subject, request: Request) -> tuple[CheckResult, ...]:
     """The results of all checks that the policy turns on; writes the snapshot where one is asked for."""
-    checks = [check for check in known_checks().values() if subject.policy.rules[check.id].on]
+    checks = [check for check in find_checks().values() if subject.policy.rules[check.id].on]
     probes = list(dict.fromkeys(probe for check in checks for probe in check.probes))
     walk = Walk(subject)
     if request.save is not None:
@@ -231,9 +226,7 @@ def _is_onnx(path: Path) -> bool:
 
 def _refuse(path: Path, error: InspectorError, policy: Policy) -> Audit:
     """The result for a model that is refused: one finding, and all other checks not run."""
-    checks = tuple(
-        _refuse_check(check, error, policy) for check in known_checks().values() if policy.rules[check.id].on
-    )
+    checks = tuple(_refuse_check(check, error, policy) for check in find_checks().values() if policy.rules[check.id].on)
     # Whatever the policy turned off: a model that is refused is not fit to ship.
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

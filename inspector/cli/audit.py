@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _INPUT, _POLICY, _REPORTS = "Model and pictures", "Policy", "Reports"
 
 
-# Long: options with their help; the body is short. Wide: the command's options.
+# Long: options with their help; the body is short.
+# Wide: the command's options.
 def audit(
     model: Annotated[
         str | None,
@@ -151,7 +152,7 @@ def _need_model(model: str | None) -> str:
 
 def _report(console: Console, result: Audit, **files: str | None) -> int:
     """Write the reports and tell the result; the exit code."""
-    from inspector.auditing.reports import audit_document, table_report, write_reports
+    from inspector.auditing.reports import format_table, make_document, write_reports
     from inspector.errors import OutputError
 
     unwritten: OutputError | None = None
@@ -162,8 +163,8 @@ def _report(console: Console, result: Audit, **files: str | None) -> int:
     for note in result.notes:
         console.note(f"{result.path} does not say everything; assumed: {note}")
     about = {"path": relative(result.path), "sha256": result.sha256}
-    console.document(console.head(None, model=about, **audit_document(result)))
-    console.say(table_report(result, shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 200))
+    console.document(console.head(None, model=about, **make_document(result)))
+    console.say(format_table(result, shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 200))
     if unwritten is not None:
         console.warn(str(unwritten))
         return 2
@@ -172,14 +173,14 @@ def _report(console: Console, result: Audit, **files: str | None) -> int:
 
 def _write_template(console: Console, policy: str | None) -> int:
     """Write the built-in policy to a new file; the exit code."""
-    from inspector.auditing import FILE, template
+    from inspector.auditing import FILE, format_template
     from inspector.errors import UsageError
     from inspector.files import write_text
 
     target = policy or FILE
     if Path(target).exists():
         raise UsageError(f"{target} is there already", "give another name with --policy, or remove it")
-    write_text(target, template())
+    write_text(target, format_template())
     console.document(console.head(None, model=None, file=relative(target)))
     console.say(f"{target} holds the built-in policy; change it and run `inspector audit MODEL --policy {target}`")
     return 0

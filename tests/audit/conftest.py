@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inspector.auditing import known_checks, registry
+from inspector.auditing import find_checks, registry
 from inspector.metadata import KEY, Metadata
 from inspector.model import Model, open_model
 from tests.audit import pictures
@@ -36,7 +36,7 @@ def model(make_model: MakeModel) -> Model:
 @pytest.fixture
 def registered() -> Iterator[None]:
     """Checks that a test adds are gone after it."""
-    known_checks()
+    find_checks()
     before = dict(registry.registered)
     yield
     registry.registered.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from inspector.auditing import Policy, known_checks
+from inspector.auditing import Policy, find_checks
 from inspector.auditing.policy_reader import parse_policy
 
 
@@ -15,7 +15,7 @@ def policy(*chosen: str, **document: Any) -> Policy:
     document: keys of the policy document; its `checks` are laid over that choice.
     """
     checks: dict[str, dict[str, Any]] = {}
-    for id, check in known_checks().items():
+    for id, check in find_checks().items():
         if chosen and id not in chosen and check.family not in chosen:
             checks[id] = {"on": False}
     for id, settings in document.pop("checks", {}).items():

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from inspector.auditing import known_checks
+from inspector.auditing import find_checks
 from inspector.cli.app import guarded
 from inspector.cli.audit import audit
 from tests.audit import broken
@@ -86,7 +86,7 @@ def test_a_broken_model(app: typer.Typer, capsys: Any, fast: Path, tmp_path: Pat
 
 def test_nothing_checked_is_a_failure(app: typer.Typer, capsys: Any, default_model: Path, tmp_path: Path) -> None:
     file = tmp_path / "off.toml"
-    file.write_text("[checks]\n" + "\n".join(f"{id}.on = false" for id in known_checks()))
+    file.write_text("[checks]\n" + "\n".join(f"{id}.on = false" for id in find_checks()))
     code, out, _ = call(app, capsys, default_model, "--policy", file)
     assert code == 1
     assert "nothing was checked" in out
@@ -175,7 +175,7 @@ def test_the_verdict_is_told_where_a_report_cannot_be_written(
 ) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "none" / "summary.md"))
     file = tmp_path / "policy.toml"
-    file.write_text("[checks]\n" + "\n".join(f"{id}.on = false" for id in known_checks() if id != "opset"))
+    file.write_text("[checks]\n" + "\n".join(f"{id}.on = false" for id in find_checks() if id != "opset"))
     given = (default_model, "--policy", file, "--sarif", tmp_path / "s.sarif")
     code, out, err = call(app, capsys, *given)
     assert code == 2

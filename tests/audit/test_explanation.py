@@ -11,7 +11,7 @@ from PIL import Image
 
 from inspector.auditing import audit_model
 from inspector.auditing.policy import PolicyError, Regions
-from inspector.auditing.regions import find_region, region_of_box
+from inspector.auditing.regions import find_region, make_box_region
 from inspector.metadata import KEY, Metadata
 from tests.audit.policies import policy
 from tests.conftest import MakeModel
@@ -169,7 +169,7 @@ def test_without_regions_nothing_is_judged(counter: Path, lights: Path, tmp_path
 
 
 def test_regions(tmp_path: Path) -> None:
-    box = region_of_box((0.25, 0.5, 0.75, 1.0), (200, 100))
+    box = make_box_region((0.25, 0.5, 0.75, 1.0), (200, 100))
     assert box.box == (50, 50, 100, 50)
     (tmp_path / "b.json").write_text('{"a.png": [[0, 0, 10, 10], [20, 20, 30, 25]]}')
     make = find_region(Regions(boxes=tmp_path / "b.json"), "a.png")

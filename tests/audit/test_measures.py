@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inspector.auditing import audit_model
-from inspector.auditing.checks.behaviour.calibration import calibration_error
+from inspector.auditing.checks.behaviour.calibration import measure_calibration_error
 from inspector.auditing.checks.cost import multiply_adds, parameters
 from inspector.auditing.checks.representation.duplicate_channels import find_repeats
 from inspector.auditing.forward_pass import LayerOutput
 from inspector.auditing.probes.consistency import Blur, Brightness, Flip, Jpeg, Noise, Shift
 from inspector.auditing.probes.predictions import LabelledPredictions, TopPrediction
 from inspector.auditing.probes.samples import SIZE, Samples
-from inspector.auditing.probes.zeros import upper_bound
+from inspector.auditing.probes.zeros import find_upper_bound
 from inspector.auditing.subject import Subject
 from inspector.compare import SignalToNoise, decibels, signal_to_noise
 from inspector.model import open_model
@@ -110,11 +110,11 @@ def slow_calibration_error(confidence: NDArray[Any], right: NDArray[Any], bins: 
 def test_calibration_error(bins: int) -> None:
     confidence = np.concatenate([rng.uniform(0, 1, 300), [0, 1, 0.2, 0.4]])
     right = rng.uniform(size=304) < confidence
-    found, rows = calibration_error(confidence, right, bins)
+    found, rows = measure_calibration_error(confidence, right, bins)
     assert found == pytest.approx(slow_calibration_error(confidence, right, bins), abs=1e-12)
     assert sum(row["pictures"] for row in rows) == 304
-    assert calibration_error(np.full(10, 0.8), np.arange(10) < 8, 10)[0] == pytest.approx(0)
-    assert calibration_error(np.ones(4), np.zeros(4, bool), 10)[0] == 1
+    assert measure_calibration_error(np.full(10, 0.8), np.arange(10) < 8, 10)[0] == pytest.approx(0)
+    assert measure_calibration_error(np.ones(4), np.zeros(4, bool), 10)[0] == 1
 
 
 def test_accuracy_and_recall_against_scikit_learn() -> None:
@@ -237,7 +237,7 @@ def test_zeros_and_saturation(make_model: MakeModel, tmp_path: Path) -> None:
     assert found.check("zero-fraction").value == pytest.approx(np.mean([v == 0 for v in values]))
     assert found.check("saturated").value == pytest.approx(np.mean([v >= 5.94 for v in values]))
     subject = Subject(model, policy())
-    assert upper_bound(subject, model.layers[-1].tensor) == 6
+    assert find_upper_bound(subject, model.layers[-1].tensor) == 6
 
 
 # --- cost -------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from inspector.auditing import (
     audit_model,
     catalogue,
     check,
-    known_checks,
+    find_checks,
 )
 from inspector.auditing.forward_pass import ForwardPass
 from inspector.errors import UsageError
@@ -69,11 +69,11 @@ def test_checks_of_installed_packages(monkeypatch: pytest.MonkeyPatch, registere
 
     monkeypatch.setattr(catalogue, "_loaded", catalogue._loaded - {catalogue.GROUP})
     monkeypatch.setattr(catalogue, "entry_points", lambda group: [Point()] if group == "inspector.checks" else [])
-    assert "theirs" in known_checks()
+    assert "theirs" in find_checks()
     monkeypatch.setattr(catalogue, "_loaded", catalogue._loaded - {catalogue.GROUP})
     monkeypatch.setattr(catalogue, "entry_points", lambda group: [Point(RuntimeError("no"))])
     with pytest.raises(UsageError, match=r"the checks 'mine' .mypackage.checks. cannot be loaded: RuntimeError: no"):
-        known_checks()
+        find_checks()
 
 
 def test_ids_are_checked(registered: None) -> None:

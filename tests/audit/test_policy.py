@@ -14,11 +14,11 @@ from inspector.auditing import (
     Subject,
     Verdict,
     check,
-    default_policy,
+    find_checks,
     find_policy,
-    known_checks,
+    format_template,
     load_policy,
-    template,
+    make_default_policy,
 )
 from inspector.auditing.catalogue import FAMILIES, find_check_files
 from inspector.auditing.policy import PolicyError
@@ -31,8 +31,8 @@ def parsed(**document: Any) -> Any:
 
 def test_the_file_that_init_writes_is_the_built_in_policy(tmp_path: Path) -> None:
     file = tmp_path / "audit.toml"
-    file.write_text(template(), "utf-8")
-    read, built_in = load_policy(file), default_policy()
+    file.write_text(format_template(), "utf-8")
+    read, built_in = load_policy(file), make_default_policy()
     assert {i: (r.on, r.severity, r.required, dict(r.limits)) for i, r in read.rules.items()} == {
         i: (r.on, r.severity, r.required, dict(r.limits)) for i, r in built_in.rules.items()
     }
@@ -41,14 +41,14 @@ def test_the_file_that_init_writes_is_the_built_in_policy(tmp_path: Path) -> Non
 
 
 def test_every_setting_in_it_has_a_comment() -> None:
-    for line in template().splitlines():
+    for line in format_template().splitlines():
         name = line.split(" = ")[0]
         if " = " in line and not line.startswith("#") and name not in ("on", "severity"):
             assert "#" in line, line
 
 
 def test_every_check_has_a_file_a_family_and_a_sentence() -> None:
-    checks = known_checks()
+    checks = find_checks()
     assert set(checks) >= set(find_check_files())
     modules = [one.run.__module__ for one in checks.values()]
     assert len(set(modules)) == len(modules), "one file for each check"
@@ -191,11 +191,11 @@ def test_where_it_is_found(tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
     other.write_text("seed = 6\n")
     assert find_policy(other, tmp_path).seed == 6
-    assert tomllib.loads(template())["images"]["sample"] == 24
+    assert tomllib.loads(format_template())["images"]["sample"] == 24
 
 
 def test_defaults_keep_to_their_own_bounds() -> None:
-    for one in known_checks().values():
+    for one in find_checks().values():
         for name, limit in one.limits.items():
             assert not limit.expected("none" if limit.default is None else limit.default), (one.id, name)
 

@@ -10,10 +10,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from inspector.auditing import Limit, NotChecked, Subject, Verdict, audit_model, check, known_checks, registry
-from inspector.auditing.catalogue import FAMILIES, builtin_checks, find_check_files, load_check_files
+from inspector.auditing import Limit, NotChecked, Subject, Verdict, audit_model, check, find_checks, registry
+from inspector.auditing.catalogue import FAMILIES, find_builtin_checks, find_check_files, load_check_files
 from inspector.auditing.needs import NEEDS
-from inspector.auditing.policy_template import policy_schema
+from inspector.auditing.policy_template import make_policy_schema
 from inspector.auditing.reference import COMMAND
 from inspector.errors import UsageError
 from inspector.model import Model
@@ -27,13 +27,13 @@ PAGES: dict[Path, str] = runpy.run_path(str(ROOT / "docs" / "scripts" / "checks.
 def test_the_checks_are_the_files() -> None:
     written = {file.stem for file in (ROOT / "inspector" / "auditing" / "checks").glob("*/[!_]*.py")}
     assert {name for _, name in FILES.values()} == written
-    assert list(builtin_checks()) == list(FILES)
+    assert list(find_builtin_checks()) == list(FILES)
     assert {family for family, _ in FILES.values()} == set(FAMILIES)
 
 
 @pytest.mark.parametrize("id", FILES)
 def test_every_step_was_done(id: str) -> None:
-    one, (family, name) = builtin_checks()[id], FILES[id]
+    one, (family, name) = find_builtin_checks()[id], FILES[id]
     file = f"inspector/auditing/checks/{family}/{name}.py"
     assert (one.id, one.family, one.run.__name__) == (id, family, name), f"step 1: call the function in {file} {name}"
     assert not one.title.endswith("."), f"step 2: the title in {file} is no sentence with a full stop"
@@ -52,7 +52,7 @@ def test_the_pages_are_up_to_date(file: Path) -> None:
 
 def test_the_page_has_every_check_and_setting() -> None:
     page = next(text for file, text in PAGES.items() if file.suffix == ".md")
-    for id, one in builtin_checks().items():
+    for id, one in find_builtin_checks().items():
         section = page.split(f"\n### {id}\n")[1].split("\n##")[0]
         assert one.remedy in section
         assert all(f"| `{name}` |" in section for name in one.limits)
@@ -65,7 +65,7 @@ def test_what_a_check_declares_to_need_is_what_keeps_it_from_running(model: Mode
     demands = policy(checks={id: {"on": False} for id in ("latency", "memory")})
     subject = Subject(model, demands)
     for result in audit_model(model, demands).checks:
-        reasons = [reason for need in known_checks()[result.id].needs if (reason := lack(subject, need))]
+        reasons = [reason for need in find_checks()[result.id].needs if (reason := lack(subject, need))]
         if reasons:
             assert result.message == f"not run: {reasons[0]}"
         else:
@@ -82,7 +82,7 @@ def lack(subject: Subject, need: Any) -> str:
 
 
 def test_the_schema_takes_what_the_reader_takes() -> None:
-    schema = policy_schema()
+    schema = make_policy_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     good = {"seed": 3, "images": {"data": "x"}, "checks": {"accuracy": {"min": "none", "required": True}}}
@@ -92,7 +92,7 @@ def test_the_schema_takes_what_the_reader_takes() -> None:
         {"checks": {"consistent-jpeg": {"quality": "none"}}}, {"images": {"labelled": "maybe"}},
     ):  # fmt: skip
         assert list(validator.iter_errors(bad)), bad
-    for one in builtin_checks().values():
+    for one in find_builtin_checks().values():
         for name, limit in one.limits.items():
             default = "none" if limit.default is None else limit.default
             assert not list(validator.iter_errors({"checks": {one.id: {name: default}}})), (one.id, name)

@@ -21,16 +21,16 @@ from inspector.auditing import (
     Verdict,
     Where,
     audit_model,
-    known_checks,
+    find_checks,
     registry,
 )
 from inspector.auditing.reports import (
-    audit_document,
     check_targets,
-    junit_report,
-    markdown_report,
-    sarif_report,
-    table_report,
+    format_junit,
+    format_markdown,
+    format_sarif,
+    format_table,
+    make_document,
     write_reports,
 )
 from inspector.auditing.reports.words import number
@@ -96,7 +96,7 @@ def validated(text: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("given", [MIXED, audit(), audit(result("opset", "pass"))], ids=["mixed", "none", "pass"])
 def test_sarif_is_valid(given: Audit) -> None:
-    [run] = validated(sarif_report(given))["runs"]
+    [run] = validated(format_sarif(given))["runs"]
     rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
     assert rules == [check.id for check in given.checks]
     for found in run["results"]:
@@ -105,7 +105,7 @@ def test_sarif_is_valid(given: Audit) -> None:
 
 
 def test_sarif_of_a_real_audit(real: Audit) -> None:
-    [run] = validated(sarif_report(real))["runs"]
+    [run] = validated(format_sarif(real))["runs"]
     nan = next(r for r in run["results"] if r["ruleId"] == "weights-finite")
     assert nan["level"] == "error"
     assert nan["locations"][0]["logicalLocations"][0]["name"] == "blocks.6.expand_conv"
@@ -113,7 +113,7 @@ def test_sarif_of_a_real_audit(real: Audit) -> None:
 
 
 def test_sarif_keeps_within_the_limits_of_github() -> None:
-    text = sarif_report(MANY)
+    text = format_sarif(MANY)
     document = json.loads(text)
     [run] = document["runs"]
     assert len(run["results"]) == 5000
@@ -127,12 +127,12 @@ def test_sarif_keeps_within_the_limits_of_github() -> None:
         assert all(len(rule[key]["text"]) <= 1024 for key in ("shortDescription", "fullDescription", "help"))
     long = tuple(Finding("x" * 1000, where=Where("y" * 200, j, "z" * 300)) for j in range(100))
     huge = audit(*(replace(MIXED.checks[2], id=f"check-{i}", findings=long) for i in range(60)))
-    assert len(sarif_report(huge).encode()) <= 10_000_000
+    assert len(format_sarif(huge).encode()) <= 10_000_000
 
 
 def test_fingerprints_are_stable_and_differ() -> None:
     def marks(given: Audit) -> list[str]:
-        [run] = json.loads(sarif_report(given))["runs"]
+        [run] = json.loads(format_sarif(given))["runs"]
         return [r["partialFingerprints"]["primaryLocationLineHash"] for r in run["results"]]
 
     first = marks(MIXED)
@@ -151,7 +151,7 @@ def test_findings_without_a_place_have_marks_of_their_own(make_model: MakeModel,
     data = pngs(tmp_path / "p", 9, names)
 
     def marks(given: Audit) -> dict[str, str]:
-        [run] = validated(sarif_report(given))["runs"]
+        [run] = validated(format_sarif(given))["runs"]
         return {
             f"{r['message']['text']}": r["partialFingerprints"]["primaryLocationLineHash"]
             for r in run["results"] if r["ruleId"] == "class-recall"
@@ -169,7 +169,7 @@ def test_findings_without_a_place_have_marks_of_their_own(make_model: MakeModel,
 def test_findings_that_are_the_same_in_all_are_numbered() -> None:
     same = tuple(Finding(f"the {i}th") for i in range(3))
     [run] = json.loads(
-        sarif_report(audit(result("x", "fail", where=Where()), replace(MIXED.checks[2], findings=same)))
+        format_sarif(audit(result("x", "fail", where=Where()), replace(MIXED.checks[2], findings=same)))
     )["runs"]
     for key in ("primaryLocationLineHash", "inspector/v1"):
         found = [r["partialFingerprints"][key] for r in run["results"]]
@@ -188,17 +188,17 @@ def test_names_that_are_no_unicode() -> None:
         audit(result("x", "fail", 1), replace(MIXED.checks[2], findings=(Finding("m", where=Where(name, 1, name)),))),
         path=Path(f"models/{name}.onnx"),
     )
-    document = validated(sarif_report(bad))
+    document = validated(format_sarif(bad))
     json.dumps(document, ensure_ascii=False).encode("utf-8")  # no lone surrogate is in it
     [run] = document["runs"]
     assert run["artifacts"][0]["location"]["uri"] == "models/caf%3F.onnx"
     assert run["results"][-1]["properties"]["image"] == run["results"][-1]["properties"]["layer"] == "caf?"
-    for report in (junit_report, markdown_report, table_report):
+    for report in (format_junit, format_markdown, format_table):
         assert "x" in report(bad)
 
 
 def test_numbers_of_numpy_go_into_every_report(make_model: MakeModel, tmp_path: Path) -> None:
-    known_checks()
+    find_checks()
     before = dict(registry.registered)
 
     @registry.check("numpy", family="file", title="Numpy", limits={"max": Limit(0, "m")})
@@ -219,7 +219,7 @@ def test_numbers_of_numpy_go_into_every_report(make_model: MakeModel, tmp_path: 
     assert [type(v) for v in (given.value, given.limit, given.where.channel)] == [float, float, int]
     [run] = validated((tmp_path / "s").read_text())["runs"]
     assert run["results"][0]["properties"] == {"value": 0.5, "limit": 0, "layer": "first", "channel": 3}
-    [document] = json.loads(dumps(audit_document(found)))["checks"]
+    [document] = json.loads(dumps(make_document(found)))["checks"]
     assert document["value"] == 0.5
     assert document["details"] == {"array": [0, 1, 2], "number": [0.5], "pair": [1, 2]}
 
@@ -248,7 +248,7 @@ def test_targets_are_tried_without_a_trace(tmp_path: Path) -> None:
 
 
 def test_what_counts_is_what_is_shown() -> None:
-    [run] = json.loads(sarif_report(MIXED))["runs"]
+    [run] = json.loads(format_sarif(MIXED))["runs"]
     assert [(r["ruleId"], r["level"]) for r in run["results"]] == (
         [("accuracy", "error")] * 3 + [("latency", "error"), ("memory", "error")] + [("size", "warning")] * 2
     )
@@ -260,20 +260,20 @@ def test_what_counts_is_what_is_shown() -> None:
 def test_an_audit_that_checked_nothing_shows_in_every_report() -> None:
     nothing = audit(result("opset", "skipped"))
     assert not nothing.passed
-    assert [r["message"]["text"] for r in json.loads(sarif_report(nothing))["runs"][0]["results"]] == [
+    assert [r["message"]["text"] for r in json.loads(format_sarif(nothing))["runs"][0]["results"]] == [
         "nothing was checked: 1 not run"
     ]
-    root = ElementTree.fromstring(junit_report(nothing))
+    root = ElementTree.fromstring(format_junit(nothing))
     assert root.get("failures") == "1"
-    assert "nothing was checked" in markdown_report(nothing)
-    assert "nothing was checked" in table_report(nothing)
+    assert "nothing was checked" in format_markdown(nothing)
+    assert "nothing was checked" in format_table(nothing)
 
 
 # --- JUnit ------------------------------------------------------------------------------------------------------------
 
 
 def test_junit() -> None:
-    root = ElementTree.fromstring(junit_report(MIXED))
+    root = ElementTree.fromstring(format_junit(MIXED))
     assert {key: root.get(key) for key in ("tests", "failures", "errors", "skipped")} == {
         "tests": "6", "failures": "2", "errors": "1", "skipped": "1",
     }  # fmt: skip
@@ -297,7 +297,7 @@ def test_junit() -> None:
 
 
 def test_junit_of_a_real_audit(real: Audit) -> None:
-    root = ElementTree.fromstring(junit_report(real))
+    root = ElementTree.fromstring(format_junit(real))
     assert int(root.get("failures", "0")) >= 2
     assert sum(1 for _ in root.iter("testcase")) == len(real.checks)
 
@@ -306,7 +306,7 @@ def test_junit_of_a_real_audit(real: Audit) -> None:
 
 
 def test_markdown_shows_names_as_they_are() -> None:
-    text = markdown_report(MIXED)
+    text = format_markdown(MIXED)
     assert "<b>" not in text
     assert "&lt;b&gt;" in text
     assert "\x1b" not in text
@@ -317,7 +317,7 @@ def test_markdown_shows_names_as_they_are() -> None:
 
 def test_markdown_keeps_within_a_megabyte() -> None:
     huge = audit(*(replace(MIXED.checks[2], id=f"check-{i}", message="m" * 1000) for i in range(1500)))
-    text = markdown_report(huge)
+    text = format_markdown(huge)
     assert 900_000 < len(text.encode()) <= 1_000_000
     assert text.rstrip().endswith("*(cut: the report is too long)*")
 
@@ -345,7 +345,7 @@ def test_the_summary_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_json_has_the_keys_that_scripts_depend_on(real: Audit) -> None:
     for given in (MIXED, real):
-        document = json.loads(dumps(audit_document(given)))
+        document = json.loads(dumps(make_document(given)))
         assert document["passed"] is given.passed
         for check in document["checks"]:
             assert {"id", "status", "severity", "value", "limit", "message", "where"} <= check.keys()
@@ -354,7 +354,7 @@ def test_json_has_the_keys_that_scripts_depend_on(real: Audit) -> None:
 
 
 def test_the_table(real: Audit) -> None:
-    text = table_report(MIXED, 120)
+    text = format_table(MIXED, 120)
     assert all(len(line) <= 120 for line in text.splitlines())
     assert "FAIL   accuracy" in text
     assert "BROKE  memory" in text
@@ -362,8 +362,8 @@ def test_the_table(real: Audit) -> None:
     assert text.splitlines()[-1].startswith(
         "not fit to ship: 1 passed, 1 warned, 1 failed, 1 broke, 2 not run over 7 pictures"
     )
-    assert "FAIL   weights-finite" in table_report(real)
-    assert "and 15 more" in table_report(audit(result("x", "fail", 20)))
+    assert "FAIL   weights-finite" in format_table(real)
+    assert "and 15 more" in format_table(audit(result("x", "fail", 20)))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from inspector.auditing import (
     at_most,
     audit_model,
     check,
-    known_checks,
+    find_checks,
 )
 from inspector.auditing.policy import PolicyError
 from inspector.auditing.result import CheckResult, conclude
@@ -34,7 +34,7 @@ from tests.foreign import Net
 
 
 def test_a_policy_that_turns_everything_off_does_not_pass(model: Model) -> None:
-    everything_off = policy(checks={id: {"on": False} for id in known_checks()})
+    everything_off = policy(checks={id: {"on": False} for id in find_checks()})
     found = audit_model(model, everything_off)
     assert not found.passed
     assert found.verdict == "nothing was checked: the policy turns every check off"
@@ -246,14 +246,17 @@ def test_not_checked_is_one_line() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"model": 3}, "model is 3; give a Model or the path of an .onnx file"),
-        ({"model": None}, "model is of type NoneType; give a Model or the path"),
-        ({"policy": {"seed": 1}}, "policy is of type dict; give a Policy, the path of a TOML file, or None"),
-        ({"data": ["a.png"]}, "data is of type list; give the path of a folder of pictures, or None"),
-        ({"against": 2.5}, "against is 2.5; give a Model, a Snapshot, the path of one, or None"),
-        ({"save": True}, "save is True; give the path of a file to write, or None"),
-        ({"seed": -1}, "seed is -1; give a whole number from 0 up, or None"),
-        ({"seed": "7"}, "seed is of type str; give a whole number from 0 up, or None"),
+        ({"model": 3}, "model cannot be 3 (int); give a Model or the path of an .onnx file"),
+        ({"model": None}, "model cannot be None (NoneType); give a Model or the path"),
+        (
+            {"policy": {"seed": 1}},
+            "policy cannot be {'seed': 1} (dict); give a Policy, the path of a TOML file, or None",
+        ),
+        ({"data": ["a.png"]}, "data cannot be ['a.png'] (list); give the path of a folder of pictures, or None"),
+        ({"against": 2.5}, "against cannot be 2.5 (float); give a Model, a Snapshot, the path of one, or None"),
+        ({"save": True}, "save cannot be True (bool); give the path of a file to write, or None"),
+        ({"seed": -1}, "seed cannot be -1 (int); give a whole number from 0 up, or None"),
+        ({"seed": "7"}, "seed cannot be '7' (str); give a whole number from 0 up, or None"),
     ],
 )
 def test_arguments_of_the_wrong_kind_say_what_was_given(model: Model, arguments: Any, message: str) -> None:
@@ -264,7 +267,7 @@ def test_arguments_of_the_wrong_kind_say_what_was_given(model: Model, arguments:
 
 def test_a_policy_may_be_a_path(model: Model, tmp_path: Path) -> None:
     file = tmp_path / "strict.toml"
-    file.write_text("seed = 9\n[checks]\n" + "\n".join(f"{id}.on = false" for id in known_checks() if id != "opset"))
+    file.write_text("seed = 9\n[checks]\n" + "\n".join(f"{id}.on = false" for id in find_checks() if id != "opset"))
     for given in (file, str(file)):
         found = audit_model(model, given)
         assert ([check.id for check in found.checks], found.seed, found.policy) == (["opset"], 9, str(file))

@@ -63,16 +63,18 @@ class Comparison(Probe):
     def look(self, forward: ForwardPass) -> None:
         """Take in one picture."""
         if self.snapshot is not None:
-            self._from_snapshot(forward, self.snapshot)
+            self._compare_snapshot(forward, self.snapshot)
         else:
-            self._from_model(forward)
+            self._compare_model(forward)
 
     # --- another model --------------------------------------------------------------------------------------------
 
-    def _from_model(self, forward: ForwardPass) -> None:
+    def _compare_model(self, forward: ForwardPass) -> None:
         reference = self.subject.reference
         assert reference is not None
-        wanted = [self._layer(reference, layer.name) for layer in self.common] if forward.index in self.chosen else []
+        wanted = (
+            [self._find_layer(reference, layer.name) for layer in self.common] if forward.index in self.chosen else []
+        )
         scores = reference.classifier is not None
         if not wanted and not scores:
             return
@@ -94,7 +96,7 @@ class Comparison(Probe):
         if theirs is None or forward.scores is None:
             return
         best = reference.top(theirs[0], 1)[0]
-        self._compare(forward, best.index, best.label, best.probability, reference.labels)
+        self._compare_answers(forward, best.index, best.label, best.probability, reference.labels)
         if forward.entry.label is not None:
             folder = forward.entry.key.split("/")[0]
             if folder not in self.own_classes:
@@ -102,12 +104,12 @@ class Comparison(Probe):
             self.right_before += self.own_classes[folder] == best.index
 
     @staticmethod
-    def _layer(model: Model, name: str) -> Layer:
+    def _find_layer(model: Model, name: str) -> Layer:
         return next(layer for layer in model.layers if layer.name == name)
 
     # --- a snapshot -----------------------------------------------------------------------------------------------
 
-    def _from_snapshot(self, forward: ForwardPass, snapshot: Snapshot) -> None:
+    def _compare_snapshot(self, forward: ForwardPass, snapshot: Snapshot) -> None:
         if forward.digest in snapshot.sampled:
             row = snapshot.sampled.index(forward.digest)
             self.sampled += 1
@@ -128,14 +130,14 @@ class Comparison(Probe):
         index, probability = known
         labels = snapshot.labels
         name = labels[index] if labels and index < len(labels) else str(index)
-        self._compare(forward, index, name, probability, labels)
+        self._compare_answers(forward, index, name, probability, labels)
         if (own := forward.entry.label) is not None:
             ours = self.subject.model.labels
             self.right_before += name == self.subject.model.label(own) if ours and labels else index == own
 
     # --- both -----------------------------------------------------------------------------------------------------
 
-    def _compare(
+    def _compare_answers(
         self, forward: ForwardPass, index: int, label: str, probability: float, labels: tuple[str, ...] | None
     ) -> None:
         assert forward.scores is not None
@@ -184,14 +186,14 @@ class Comparison(Probe):
         self._need(self.compared, known, fewest, "of the snapshot's" if self.snapshot else "that can be read")
 
 
-def reference_preprocess(subject: Subject) -> Preprocess | None:
+def find_reference_preprocess(subject: Subject) -> Preprocess | None:
     """How the reference prepares pictures; None where it cannot be told."""
     if subject.reference is not None:
         return subject.reference.preprocess
     return Preprocess.from_json(subject.snapshot.preprocess) if subject.snapshot else None
 
 
-def reference_labels(subject: Subject) -> tuple[str, ...] | None:
+def find_reference_labels(subject: Subject) -> tuple[str, ...] | None:
     """The reference's class names."""
     if subject.reference is not None:
         return subject.reference.labels

@@ -11,7 +11,7 @@ import numpy as np
 from inspector.auditing.forward_pass import ForwardPass
 from inspector.auditing.needs import Need
 from inspector.auditing.probes import Probe
-from inspector.auditing.regions import find_region, region_of_box
+from inspector.auditing.regions import find_region, make_box_region
 from inspector.auditing.result import NotChecked
 from inspector.auditing.subject import Subject
 from inspector.errors import MissingExtra, NotComputable
@@ -195,7 +195,7 @@ class Avoided(Maps):
 
         box = self.subject.policy.regions.avoid
         assert box is not None
-        region = region_of_box(box, forward.picture.size)
+        region = make_box_region(box, forward.picture.size)
         self.energy[forward.entry.shown] = energy_inside(found, region)
         self.area[forward.entry.shown] = energy_inside(replace(found, heatmap=np.ones_like(found.heatmap)), region)
 

@@ -52,7 +52,7 @@ class Saturation(Probe):
         self.bounds = {
             layer.name: bound
             for layer in subject.model.layers
-            if layer.kind == "activation" and (bound := upper_bound(subject, layer.tensor)) is not None
+            if layer.kind == "activation" and (bound := find_upper_bound(subject, layer.tensor)) is not None
         }
         if not self.bounds:
             raise NotChecked("the model has no bounded activations", applies=False)
@@ -72,7 +72,7 @@ class Saturation(Probe):
         return {name: self.counts[name] / max(1, self.sizes[name]) for name in self.bounds}
 
 
-def upper_bound(subject: Subject, tensor: str) -> float | None:
+def find_upper_bound(subject: Subject, tensor: str) -> float | None:
     """The value that an activation cannot exceed; None where there is none."""
     graph = subject.graph
     node = find_origin(graph, tensor)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from inspector.auditing.reports.document import audit_document
-from inspector.auditing.reports.junit import junit_report
-from inspector.auditing.reports.markdown import append_summary, markdown_report
-from inspector.auditing.reports.sarif import sarif_report
-from inspector.auditing.reports.table import table_report
+from inspector.auditing.reports.document import make_document
+from inspector.auditing.reports.junit import format_junit
+from inspector.auditing.reports.markdown import append_summary, format_markdown
+from inspector.auditing.reports.sarif import format_sarif
+from inspector.auditing.reports.table import format_table
 from inspector.auditing.result import Audit
 from inspector.errors import OutputError
 
@@ -33,14 +33,14 @@ def write_reports(audit: Audit, *, junit: File = None, sarif: File = None, markd
     from inspector.files import write_text
 
     first: Exception | None = None
-    for file, report in ((junit, junit_report), (sarif, sarif_report), (markdown, markdown_report)):
+    for file, report in ((junit, format_junit), (sarif, format_sarif), (markdown, format_markdown)):
         try:
             if file is not None:
                 write_text(file, report(audit))
         except Exception as error:  # also whatever a project's own check has put into the result
             first = first or error
     try:
-        append_summary(markdown_report(audit))
+        append_summary(format_markdown(audit))
     except Exception as error:
         first = first or error
     if first is not None:
@@ -65,11 +65,11 @@ class _Tried(Exception):
 
 __all__ = [
     "append_summary",
-    "audit_document",
     "check_targets",
-    "junit_report",
-    "markdown_report",
-    "sarif_report",
-    "table_report",
+    "format_junit",
+    "format_markdown",
+    "format_sarif",
+    "format_table",
+    "make_document",
     "write_reports",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 from inspector.auditing.result import Audit, CheckResult, Where
 
 
-def audit_document(audit: Audit) -> dict[str, Any]:
+def make_document(audit: Audit) -> dict[str, Any]:
     """`passed`, `checks` and what goes with them; see INTERFACE: `id`, `status`, `severity`, `value`, `limit`,
     `message`, `where` of each check are always there."""
     return {
@@ -34,9 +34,9 @@ def _check(check: CheckResult) -> dict[str, Any]:
         "limit": check.limit,
         "unit": check.unit,
         "message": check.message,
-        "where": where_document(check.where),
+        "where": describe_where(check.where),
         "findings": [
-            {"message": f.message, "value": f.value, "limit": f.limit, "where": where_document(f.where)}
+            {"message": f.message, "value": f.value, "limit": f.limit, "where": describe_where(f.where)}
             for f in check.findings
         ],
         "details": dict(check.details),
@@ -44,6 +44,6 @@ def _check(check: CheckResult) -> dict[str, Any]:
     }
 
 
-def where_document(where: Where) -> dict[str, Any]:
+def describe_where(where: Where) -> dict[str, Any]:
     """`layer`, `channel`, `image`, each of them or null."""
     return {"layer": where.layer, "channel": where.channel, "image": where.image}

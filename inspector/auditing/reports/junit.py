@@ -12,7 +12,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 """Characters that XML 1.0 cannot hold, not even escaped."""
 
 
-def junit_report(audit: Audit) -> str:
+def format_junit(audit: Audit) -> str:
     """One test suite for each family and one test case for each check.
 
     A check that counts as failed is a <failure>, one that broke an <error>, one that did not run <skipped>; a warning

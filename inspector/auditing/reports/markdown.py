@@ -16,7 +16,7 @@ _MARK = {"pass": "✅ pass", "warn": "⚠️ warn", "fail": "❌ fail", "error":
 _SHOWN = 10
 
 
-def markdown_report(audit: Audit) -> str:
+def format_markdown(audit: Audit) -> str:
     """A headline, a table of what failed and warned with its findings, and the rest folded away; at most 1 MB."""
     head = "✅" if audit.passed else "❌"
     lines = [

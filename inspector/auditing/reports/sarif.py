@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from inspector import __version__
-from inspector.auditing.catalogue import known_checks
+from inspector.auditing.catalogue import find_checks
 from inspector.auditing.registry import Check
 from inspector.auditing.result import Audit, CheckResult, Finding, Where
 from inspector.errors import one_line
@@ -28,11 +28,11 @@ MAX_BYTES = 10_000_000
 _PER_CHECK = 100
 
 
-def sarif_report(audit: Audit) -> str:
+def format_sarif(audit: Audit) -> str:
     """One result for each finding; checks that broke are notifications of the invocation, and results where they
     count as failures. Rules have stable ids, results stable fingerprints: check, layer, channel, picture and key, and
     a number where several are the same in all of these."""
-    table = known_checks()
+    table = find_checks()
     used = audit.checks
     rules = [_rule(check, table.get(check.id)) for check in used]
     places = {check.id: i for i, check in enumerate(used)}

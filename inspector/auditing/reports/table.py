@@ -10,7 +10,7 @@ _SHOWN = 5
 """Findings shown of each check; the JSON document has them all."""
 
 
-def table_report(audit: Audit, width: int = 100) -> str:
+def format_table(audit: Audit, width: int = 100) -> str:
     """A line per check that ran, the findings below it, then what was not run and why, and the sum.
 
     width: of the terminal in characters; sentences are cut to it.

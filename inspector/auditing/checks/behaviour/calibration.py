@@ -28,7 +28,7 @@ def calibration(subject: Subject, limits: Limits, predictions: LabelledPredictio
     fewest = int(limits["min_pictures"] or 1)
     if len(predictions.top) < fewest:
         raise NotChecked(f"{len(predictions.top)} labelled pictures are too few; the policy asks for {fewest}")
-    found, bins = calibration_error(
+    found, bins = measure_calibration_error(
         predictions.confidence, predictions.given == predictions.true, int(limits["bins"] or 15)
     )
     gap = float(predictions.confidence.mean() - (predictions.given == predictions.true).mean())
@@ -37,7 +37,7 @@ def calibration(subject: Subject, limits: Limits, predictions: LabelledPredictio
     return at_most(found, limits["max"], message, details={"bins": bins})
 
 
-def calibration_error(
+def measure_calibration_error(
     confidence: NDArray[np.float64], right: NDArray[np.bool_], bins: int
 ) -> tuple[float, list[dict[str, float]]]:
     """(ECE, bins): sum over bins of n_b / N * |accuracy_b - confidence_b|.

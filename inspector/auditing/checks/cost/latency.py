@@ -46,7 +46,7 @@ def latency(subject: Subject, limits: Limits) -> Verdict:
         theirs = reference.tensor(subject.plain_pictures()["noise"])
         other: Callable[[], object] = lambda: reference.scores(theirs)  # noqa: E731
     else:
-        other = yardstick(model.threads or count_cores())
+        other = build_yardstick(model.threads or count_cores())
     rounds = max(5, int(limits["rounds"] or 20))
     name = reference.path.name if reference is not None else "the yardstick"
     bounds = (
@@ -87,7 +87,7 @@ def _clock(call: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def yardstick(threads: int) -> Callable[[], object]:
+def build_yardstick(threads: int) -> Callable[[], object]:
     """A call that runs four 3x3 convolutions with 64 channels on (1, 64, 40, 40) and as many threads."""
     weights: NDArray[np.float32] = np.full((64, 64, 3, 3), 1e-3, np.float32)
     nodes = [onnx.helper.make_node("Conv", [f"x{i}", "w"], [f"x{i + 1}"], pads=[1, 1, 1, 1]) for i in range(4)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inspector.auditing.limits import Limits
-from inspector.auditing.probes.comparison import reference_labels
+from inspector.auditing.probes.comparison import find_reference_labels
 from inspector.auditing.registry import check
 from inspector.auditing.result import MAX_FINDINGS, Finding, NotChecked, Verdict
 from inspector.auditing.subject import Subject
@@ -17,7 +17,7 @@ from inspector.errors import listing
 )
 def drift_labels(subject: Subject, limits: Limits) -> Verdict:
     """Every index has the name that it has in the reference; swapped names show here without a single picture."""
-    before, after = reference_labels(subject), subject.model.labels
+    before, after = find_reference_labels(subject), subject.model.labels
     if before is None and after is None:
         raise NotChecked("neither model has labels", applies=False)
     if before is None or after is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inspector.auditing.limits import Limits
-from inspector.auditing.probes.comparison import reference_preprocess
+from inspector.auditing.probes.comparison import find_reference_preprocess
 from inspector.auditing.registry import check
 from inspector.auditing.result import Finding, Verdict
 from inspector.auditing.subject import Subject
@@ -16,7 +16,7 @@ from inspector.auditing.subject import Subject
 )
 def drift_preprocess(subject: Subject, limits: Limits) -> Verdict:
     """Size, resize, colour order, scale, mean and std in the metadata are those of the reference."""
-    before = reference_preprocess(subject)
+    before = find_reference_preprocess(subject)
     assert before is not None
     first, second = before.to_json(), subject.model.preprocess.to_json()
     changed = [key for key in first if not _same(first[key], second[key])]

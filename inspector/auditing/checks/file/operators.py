@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from inspector.auditing.graph_queries import layer_after
+from inspector.auditing.graph_queries import find_layer_after
 from inspector.auditing.limits import Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import Finding, NotChecked, Verdict, Where
@@ -41,7 +41,7 @@ def operators(subject: Subject, limits: Limits) -> Verdict:
         unknown[node.op_type] += 1
         if unknown[node.op_type] == 1:
             message = f"the operator {node.op_type} {why} in version {version} of {domain or 'ai.onnx'}"
-            findings.append(Finding(message, where=Where(layer_after(subject, i)), key=node.op_type))
+            findings.append(Finding(message, where=Where(find_layer_after(subject, i)), key=node.op_type))
     if not checked:
         raise NotChecked("the file has no operators of an ONNX domain")
     if findings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from inspector.auditing.graph_queries import layer_after
+from inspector.auditing.graph_queries import find_layer_after
 from inspector.auditing.limits import Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import MAX_FINDINGS, Finding, Verdict, Where
@@ -24,7 +24,7 @@ def training_mode(subject: Subject, limits: Limits) -> Verdict:
     for i in sorted(needed):
         node = graph.nodes[i]
         if why := _leftover(subject, node):
-            layer = layer_after(subject, i)
+            layer = find_layer_after(subject, i)
             at = f" before layer {layer}" if layer else ""
             findings.append(Finding(f"{node.op_type} {node.name!r}{at} {why}", where=Where(layer), key=node.name))
     if not findings:

@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from inspector.auditing.graph_queries import layer_of_weight
+from inspector.auditing.graph_queries import find_layer_of_weight
 from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import MAX_FINDINGS, Finding, NotChecked, Verdict, Where, at_most
@@ -41,7 +41,7 @@ def weights_duplicate(subject: Subject, limits: Limits) -> Verdict:
         raise NotChecked("the file has no weight tensor above 1 KiB")
     total = sum(size for _, _, size in copies) / 1e3
     findings = tuple(
-        Finding(f"{name!r} repeats {other!r}", size / 1e3, where=Where(layer_of_weight(subject, name)), key=name)
+        Finding(f"{name!r} repeats {other!r}", size / 1e3, where=Where(find_layer_of_weight(subject, name)), key=name)
         for name, other, size in copies[:MAX_FINDINGS]
     )
     message = f"{len(copies)} of {seen} weight tensors repeat others, {total:.1f} KB"

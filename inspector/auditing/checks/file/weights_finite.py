@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from inspector.auditing.graph_queries import layer_of_weight
+from inspector.auditing.graph_queries import find_layer_of_weight
 from inspector.auditing.limits import Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import MAX_FINDINGS, Finding, NotChecked, Verdict, Where
@@ -34,7 +34,7 @@ def weights_finite(subject: Subject, limits: Limits) -> Verdict:
             continue
         bad += count
         first = np.unravel_index(int(finite.argmin()), values.shape)
-        layer = layer_of_weight(subject, name)
+        layer = find_layer_of_weight(subject, name)
         channel = int(first[0]) if values.ndim else None
         place = f"layer {layer}" if layer else f"tensor {name}"
         message = f"{count} of {values.size:,} weights of {place} are not finite, the first in channel {channel}"

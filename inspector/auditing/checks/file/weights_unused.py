@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inspector.auditing.graph_queries import layer_of_weight
+from inspector.auditing.graph_queries import find_layer_of_weight
 from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import MAX_FINDINGS, Finding, NotChecked, Verdict, Where, at_most
@@ -28,7 +28,7 @@ def weights_unused(subject: Subject, limits: Limits) -> Verdict:
     findings = tuple(
         Finding(
             f"{size / 1e3:.1f} KB of {name!r} are not used by any output", size / 1e3,
-            where=Where(layer_of_weight(subject, name)), key=name,
+            where=Where(find_layer_of_weight(subject, name)), key=name,
         )
         for name, size in sorted(unused.items(), key=lambda item: -item[1])[:MAX_FINDINGS]
     )  # fmt: skip
