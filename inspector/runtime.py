@@ -56,7 +56,7 @@ _registered = False
 
 
 def find_runtimes() -> list[str]:
-    """The distributions that provide onnxruntime here; more than one overwrite each other's files."""
+    """Find the installed distributions that provide onnxruntime; more than one overwrite each other's files."""
     from importlib import metadata
 
     found = []
@@ -70,7 +70,14 @@ def find_runtimes() -> list[str]:
 
 
 def load_runtime() -> ModuleType:
-    """The onnxruntime module. Raises MissingExtra when none is installed, or two that exclude each other."""
+    """Import onnxruntime.
+
+    Returns:
+        The module.
+
+    Raises:
+        MissingExtra: It is not installed, cannot be loaded, or is installed twice.
+    """
     installed = find_runtimes()
     if len(installed) > 1:
         raise MissingExtra(
@@ -121,10 +128,17 @@ def _cuda_devices() -> int:
 
 
 def choose_providers(name: str = "auto") -> list[str]:
-    """onnxruntime's provider names, in order, for one of `auto`, `cpu`, `cuda`, ...
+    """Choose the providers of onnxruntime.
 
-    auto takes an accelerator that is built in and has a device, and CPU always comes last. Raises UsageError for a
-    name that is unknown, not built in, or without a device.
+    Args:
+        name: A key of PROVIDERS; or auto, which takes an accelerator that is built in and has a device.
+
+    Returns:
+        onnxruntime's own names in order of preference; the CPU always comes last.
+
+    Raises:
+        UsageError: The name is unknown, not built in, or its device is not there.
+        MissingExtra: onnxruntime is not installed.
     """
     runtime = load_runtime()
     available = runtime.get_available_providers()
@@ -147,7 +161,7 @@ def choose_providers(name: str = "auto") -> list[str]:
 
 
 def count_cores() -> int:
-    """Processors that this process may use."""
+    """Count the processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -161,8 +175,12 @@ def ignore(line: str) -> None:
 class Sessions:
     """The sessions of one graph, made when first needed; the last KEPT_SESSIONS are kept, by what is asked of them.
 
-    provider: see :func:`choose_providers`. threads: for one operator; None takes all cores this process may use.
-    warn: called with a line when an accelerator cannot be used after all.
+    Attributes:
+        graph: The graph that is cut for each session.
+        provider: As for :func:`choose_providers`.
+        threads: Threads for one operator; None takes all cores that this process may use.
+        warn: Gets a line when an accelerator cannot be used after all.
+        optimise: Whether onnxruntime may rewrite the graph.
     """
 
     graph: Graph
@@ -176,21 +194,48 @@ class Sessions:
     _judged: dict[tuple[tuple[str, ...], tuple[str, ...] | None], int] = field(default_factory=dict, repr=False)
 
     def run(self, feeds: Mapping[str, NDArray[Any]], tensors: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """The values of `tensors`, computing only what they depend on. feeds: graph input name -> array."""
+        """Compute tensors of the graph, and only what they depend on.
+
+        Args:
+            feeds: Name of a graph input -> array.
+            tensors: Names of tensors of the graph.
+
+        Returns:
+            Tensor name -> array.
+
+        Raises:
+            ModelError: onnxruntime cannot load or run the graph, or it asks for more memory than is allowed.
+        """
         return self.session(tensors, None, feeds).run(feeds)
 
     def run_from(self, feeds: Mapping[str, NDArray[Any]], tensors: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """The values of `tensors` with the graph cut open at the tensors that `feeds` gives.
+        """Compute tensors with the graph cut open in the middle.
 
         The batch of the feeds is free where the graph allows it. Where the rest reads the *shape* of the picture, a
-        picture of zeros with the batch of the feeds stands in. Raises ModelError when it reads the picture itself.
+        picture of zeros with the batch of the feeds stands in.
+
+        Args:
+            feeds: Name of a tensor of the graph -> its value.
+            tensors: Names of tensors that follow from them.
+
+        Returns:
+            Tensor name -> array.
+
+        Raises:
+            ModelError: The rest reads the picture itself, or as for :meth:`run`.
         """
         return self.session(tensors, tuple(feeds), feeds).run(feeds)
 
     def session(
         self, tensors: Sequence[str], inputs: tuple[str, ...] | None, feeds: Mapping[str, NDArray[Any]]
     ) -> Session:
-        """The session from `inputs` (None: the graph's own) to `tensors`; feeds only serve to judge sizes."""
+        """Find or make the session that computes some tensors.
+
+        Args:
+            tensors: What it gives.
+            inputs: The tensors that it starts from; None means the graph's own inputs.
+            feeds: Arrays to judge the sizes of all tensors by; nothing is run.
+        """
         key = (tuple(dict.fromkeys(tensors)), inputs)
         elements = sum(array.size for array in feeds.values())
         if key not in self._kept:
@@ -270,7 +315,17 @@ class Session:
         return names
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Run once: tensor name -> array, in the order asked for. Raises ModelError with onnxruntime's reason."""
+        """Run once.
+
+        Args:
+            feeds: Name of an input -> array.
+
+        Returns:
+            Tensor name -> array, in the order that was asked for.
+
+        Raises:
+            ModelError: onnxruntime cannot run it; the message has its reason.
+        """
         values = {name: feeds[name] for name in self.cut.inputs}
         for name in self.cut.leftover:
             values[name] = self._stand_in(name, next(iter(feeds.values())).shape[0])
@@ -287,7 +342,7 @@ class Session:
 
 
 def explain_failure(error: Exception) -> str:
-    """What onnxruntime says, without its status codes, source files and C++ signatures."""
+    """Say why onnxruntime failed, without its status codes, source files and C++ signatures."""
     text = one_line(str(error), 4000)
     if "bfc_arena" in text or "bad_alloc" in text or "Failed to allocate memory" in text:
         return "it asks for more memory than a graph of unknown sizes may have"
@@ -299,10 +354,18 @@ def explain_failure(error: Exception) -> str:
 
 
 def check_sizes(graph: Graph, cut: Cut, shapes: Mapping[str, Sequence[int]]) -> bool:
-    """Whether the sizes of all tensors of `cut` are known for inputs of these shapes before it is run.
+    """Judge before a run how much memory it takes.
 
-    Raises ModelError when one exceeds MAX_TENSOR_BYTES, or computed constants together, or the outputs half of the
-    memory.
+    Args:
+        graph: The graph, for messages.
+        cut: The part of it that is to be run.
+        shapes: Name of an input -> its shape.
+
+    Returns:
+        Whether the sizes of all tensors are known.
+
+    Raises:
+        ModelError: A tensor or all computed constants exceed MAX_TENSOR_BYTES, or the outputs half of the memory.
     """
     probe = onnx.ModelProto()
     probe.CopyFrom(cut.proto)
@@ -344,7 +407,7 @@ def check_sizes(graph: Graph, cut: Cut, shapes: Mapping[str, Sequence[int]]) -> 
 
 
 def measure_memory() -> int:
-    """Bytes of memory that this process may count on: the machine's, or its container's limit."""
+    """Measure the memory that this process may count on, in bytes: the machine's, or its container's limit."""
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):

@@ -18,9 +18,13 @@ Pose = tuple[int, bool]
 
 
 def list_poses(kinds: Sequence[str]) -> list[Pose]:
-    """All different poses that `kinds` make together, the plain one first; up-down is a half turn mirrored.
+    """List the different poses that some flips and turns make together.
 
-    One or two flips make two or four, turns and a flip eight. Names that are no pose count for nothing.
+    Args:
+        kinds: Of ``hflip``, ``vflip``, ``rotate``. Other names count for nothing.
+
+    Returns:
+        The poses, the plain one first: one flip makes two, both make four, turns and a flip make eight.
     """
     found: list[Pose] = [(0, False)]
     if "hflip" in kinds:
@@ -33,7 +37,15 @@ def list_poses(kinds: Sequence[str]) -> list[Pose]:
 
 
 def turn_picture(image: Image, pose: Pose) -> Image:
-    """The picture in another pose; itself in the plain one."""
+    """Turn and mirror a picture.
+
+    Args:
+        image: Any PIL image.
+        pose: Quarter turns counter-clockwise, and whether it is mirrored left-right after them.
+
+    Returns:
+        The picture in that pose; the same object in the plain one.
+    """
     from PIL.Image import Transpose
 
     turns, mirrored = pose
@@ -43,24 +55,38 @@ def turn_picture(image: Image, pose: Pose) -> Image:
 
 
 def describe_mean(kinds: Sequence[str]) -> str:
-    """Said after figures of scores that are averaged over the poses of `kinds`; nothing where there are none."""
+    """What is said after figures that are means over poses: ", mean over 4 poses"; nothing without poses."""
     return f", mean over {len(list_poses(kinds))} poses" if kinds else ""
 
 
 def split_kinds(text: str) -> tuple[str, ...]:
-    """``hflip, vflip`` as a tuple, ``none`` as an empty one; unchecked, since augmentations are named alike."""
+    """Split "hflip, vflip" at its commas; "none" gives nothing. The names are not checked."""
     return tuple(kind.strip() for kind in text.split(",") if kind.strip() not in ("", "none"))
 
 
 def read_poses(text: str) -> tuple[str, ...]:
-    """As :func:`split_kinds`. Raises UsageError for what is no pose."""
+    """Read the poses that a text names.
+
+    Args:
+        text: Names with commas between them, as in "hflip, rotate", or "none".
+
+    Returns:
+        The names.
+
+    Raises:
+        UsageError: One of them is no pose.
+    """
     kinds = split_kinds(text)
     check_poses(kinds)
     return kinds
 
 
 def check_poses(kinds: Sequence[str]) -> None:
-    """Raises UsageError for what is no pose."""
+    """Refuse names that are no poses.
+
+    Raises:
+        UsageError: One of them is no pose, or `kinds` is a single text.
+    """
     if isinstance(kinds, str):
         raise UsageError(f"poses are a sequence of names, not the text {kinds!r}", f"give ({kinds!r},)")
     if unknown := [kind for kind in kinds if kind not in POSES]:

@@ -10,13 +10,21 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class LayerStatistics:
-    """Statistics of one layer on one picture, over all its elements and per channel.
+    """Statistics of one layer on one picture, over all its elements and for each channel.
 
-    minimum, maximum, mean, std: over finite elements; NaN when there are none. std is the population's.
-    zero_fraction: share of elements that are exactly 0, in [0, 1].
-    blank_channels: channels whose map is constant on this picture. Maps of one element cannot be blank.
-    non_finite: number of NaN and infinite elements.
-    channel_*: float32 (C,), the same per channel.
+    Attributes:
+        minimum: Smallest finite element; NaN when there is none.
+        maximum: Largest finite element; NaN when there is none.
+        mean: Mean of the finite elements; NaN when there are none.
+        std: Standard deviation of the finite elements, that of a population; NaN when there are none.
+        zero_fraction: Share of elements that are exactly 0, in [0, 1].
+        blank_channels: Channels whose map is constant on this picture. A map of one element is never listed.
+        non_finite: Number of NaN and infinite elements.
+        channel_minimum: float32 (C,).
+        channel_maximum: float32 (C,).
+        channel_mean: float32 (C,).
+        channel_std: float32 (C,).
+        channel_zero_fraction: float32 (C,), in [0, 1].
     """
 
     minimum: float
@@ -47,7 +55,19 @@ class LayerStatistics:
 
 
 def statistics(values: NDArray[np.float32]) -> LayerStatistics:
-    """Statistics of one picture's activations: float32 (C, H, W), (C, ...), or (K,). The array is not changed."""
+    """Compute the statistics of one layer on one picture.
+
+    Args:
+        values: The layer's activations, float32 (C, H, W), (C, ...) or (K,). They are not changed.
+
+    Returns:
+        The statistics over all elements and for each channel.
+
+    Example:
+        >>> import numpy as np
+        >>> statistics(np.float32([[[0, 1], [2, 3]], [[5, 5], [5, 5]]])).blank_channels
+        (1,)
+    """
     maps = values.reshape(len(values), -1) if values.ndim > 1 else values.reshape(-1, 1)
     size = maps.shape[1]
     low, high = maps.min(axis=1), maps.max(axis=1)

@@ -27,7 +27,14 @@ MAX_INPUT_BYTES = 1024**3
 class ImageInput:
     """The one input of a model that takes pictures.
 
-    shape: as declared, ints or symbols. size: (H, W) where fixed. batch: N where fixed. channels: 1 or 3.
+    Attributes:
+        name: Its name in the graph.
+        shape: As declared: an int where a size is fixed, a str where it is symbolic, None where nothing is said.
+        layout: NCHW or NHWC.
+        dtype: Type of its elements.
+        batch: Number of pictures at a time, where the graph fixes it.
+        channels: 1 or 3.
+        size: (H, W), where the graph fixes them.
     """
 
     name: str
@@ -40,7 +47,11 @@ class ImageInput:
 
 
 def find_image_input(graph: Graph) -> ImageInput:
-    """The one input of a graph that takes pictures. Raises ModelError where there is none."""
+    """Find the one input of a graph that takes pictures.
+
+    Raises:
+        ModelError: There is none, there are several, or it asks for more memory than is safe.
+    """
     hint = "inspector reads networks that take one picture of shape (N, C, H, W) or (N, H, W, C)"
     if len(graph.inputs) != 1:
         names = listing([f"{i.name} {_shape_text(i.shape)}" for i in graph.inputs])

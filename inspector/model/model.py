@@ -72,7 +72,7 @@ class Model:
             "metadata": self.reads_metadata,
             "allow_links": self.graph.allow_links,
         }
-        return _open_again, (type(self), self.path, self.path.resolve(), self.sha256, options)
+        return _open_again, (type(self), self.path, self.path.resolve(), self.digest, options)
 
     def __copy__(self) -> Self:
         reopen, (*which, options) = self.__reduce__()
@@ -151,7 +151,21 @@ class Model:
         return self.labels[index] if self.labels and index < len(self.labels) else f"class {index}"
 
     def find_class(self, name: str | int) -> int:
-        """The index of a class by label (any case) or index. Raises ClassNotFound with the nearest labels."""
+        """Find a class.
+
+        Args:
+            name: Its label in any case, one of several names in its label, or its index.
+
+        Returns:
+            The index of the class, 0 or more.
+
+        Raises:
+            ClassNotFound: No class, or more than one, goes by that name; the nearest labels are told.
+
+        Example:
+            >>> model.find_class("egyptian cat")
+            285
+        """
         text = str(name).strip()
         count = self.classes or (len(self.labels) if self.labels else None)
         labels = self.labels or ()
@@ -187,13 +201,31 @@ class Model:
         raise ClassNotFound(f"there is no class {text!r}; nearest: {', '.join(nearest(text, labels))}")
 
     def tensor(self, image: ImageSource) -> NDArray[Any]:
-        """The input tensor of one picture: (1, C, H, W) or (1, H, W, C) as the model wants it."""
+        """Prepare one picture for the network.
+
+        Args:
+            image: A path, the bytes of a file, an open file, a PIL image, or a uint8 array (H, W, 3).
+
+        Returns:
+            The input tensor: (1, C, H, W) or (1, H, W, C), in the layout and type that the model wants.
+
+        Raises:
+            ImageError: The picture cannot be opened.
+        """
         return self.preprocess.tensor(open_image(image))
 
     def run(self, tensor: NDArray[Any], tensors: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Values of graph tensors for an input tensor of any batch: tensor name -> array as the graph makes it.
+        """Compute tensors of the graph. A graph with a fixed batch is fed in pieces of that size.
 
-        A graph with a fixed batch is fed in pieces of that size. Raises ModelError with onnxruntime's reason.
+        Args:
+            tensor: An input tensor as :meth:`tensor` makes it, with any number N of pictures.
+            tensors: Names of tensors of the graph.
+
+        Returns:
+            Tensor name -> array, in the type and layout that the graph gives it.
+
+        Raises:
+            ModelError: onnxruntime cannot run the model, or there is no such tensor.
         """
         names = list(dict.fromkeys(tensors))
         if not names:
@@ -234,7 +266,20 @@ class Model:
     def layer_values(
         self, tensor: NDArray[Any], layers: LayerNames | None = None, scores: bool = False
     ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32] | None]:
-        """(activations by layer name, scores (N, K) or None) for an input tensor, from one run."""
+        """Compute activations and scores in one run.
+
+        Args:
+            tensor: An input tensor as :meth:`tensor` makes it, with any number N of pictures.
+            layers: As for :meth:`activations`.
+            scores: Whether the scores are wanted too.
+
+        Returns:
+            The activations by layer name, float32 (N, C, H, W) or (N, K), and the scores, float32 (N, K), or None.
+
+        Raises:
+            LayerNotFound: No layer, or more than one, goes by a name.
+            ModelError: onnxruntime cannot run the model, or there is nothing to compute.
+        """
         chosen = self.choose_layers(layers)
         if not chosen and not scores:
             raise ModelError(f"{self.path} has no layers to look at")
@@ -248,7 +293,18 @@ class Model:
         return found, self._rows(values[self.classifier.scores], len(tensor))
 
     def scores(self, tensor: NDArray[Any]) -> NDArray[np.float32]:
-        """Raw scores: float32 (N, K). Raises NotComputable for a model without a classification output."""
+        """Compute the scores, before softmax or sigmoid.
+
+        Args:
+            tensor: An input tensor as :meth:`tensor` makes it, with any number N of pictures.
+
+        Returns:
+            float32 (N, K).
+
+        Raises:
+            NotComputable: The model has no classification output.
+            ModelError: onnxruntime cannot run the model.
+        """
         classifier = self._classifier()
         return self._rows(self.run(tensor, [classifier.scores])[classifier.scores], len(tensor))
 
@@ -264,7 +320,17 @@ class Model:
             ) from None
 
     def probabilities(self, scores: NDArray[Any]) -> NDArray[np.float64]:
-        """Scores (N, K) -> probabilities (N, K): softmax, sigmoid, or the scores themselves, as the model means it."""
+        """Turn scores into probabilities: by softmax, by sigmoid or not at all, as the model means them.
+
+        Args:
+            scores: (N, K), as :meth:`scores` gives them.
+
+        Returns:
+            float64 (N, K) in [0, 1].
+
+        Raises:
+            NotComputable: The model has no classification output.
+        """
         classifier = self._classifier()
         if classifier.guessed and are_probabilities(scores):
             self.warn(
@@ -275,11 +341,21 @@ class Model:
         return to_probabilities(scores, classifier.activation)
 
     def mean_scores(self, image: ImageSource, kinds: Sequence[str] = ()) -> NDArray[np.float32]:
-        """Scores (K,) of one picture, the mean over its flips and turns.
+        """Compute the scores of one picture as the mean over its flips and turns.
 
-        kinds: as in :func:`inspector.image.poses.poses`.
+        The mean of scores is the geometric mean of probabilities.
 
-        The mean of scores is the geometric mean of probabilities. Raises UsageError for what is no pose.
+        Args:
+            image: A path, the bytes of a file, an open file, a PIL image, or a uint8 array (H, W, 3).
+            kinds: ``hflip``, ``vflip``, ``rotate``; none means the picture as it is.
+
+        Returns:
+            float32 (K,).
+
+        Raises:
+            NotComputable: The model has no classification output.
+            ImageError: The picture cannot be opened.
+            UsageError: There is no such pose.
         """
         if not kinds:
             return np.asarray(self.scores(self.tensor(image))[0])
@@ -317,7 +393,19 @@ class Model:
         return self.top(self.mean_scores(image, poses), top)
 
     def top(self, scores: NDArray[Any], top: int = 3) -> Predictions:
-        """The `top` classes of one row of scores (K,), most likely first."""
+        """Name the most likely classes of one row of scores.
+
+        Args:
+            scores: (K,), one row of what :meth:`scores` gives.
+            top: How many classes, 1 or more.
+
+        Returns:
+            The classes, most likely first.
+
+        Raises:
+            NotComputable: The model has no classification output.
+            UsageError: `top` is not 1 or more.
+        """
         check_top(top)
         row = np.asarray(scores, np.float64)
         if row.size == 1 and self._classifier().activation != "softmax":
@@ -348,16 +436,16 @@ class Model:
         return self.classifier
 
 
-def _open_again(cls: type[Model], path: Path, resolved: Path, sha256: str, options: Mapping[str, Any]) -> Model:
+def _open_again(cls: type[Model], path: Path, resolved: Path, digest: str, options: Mapping[str, Any]) -> Model:
     """The model that a pickle or a copy stands for. Raises ModelError when the file has changed since."""
     from inspector.model import open_model
 
     # A relative path means another file where the working folder has changed.
     opened = open_model(path if path.resolve() == resolved else resolved, cls=cls, **options)
-    if opened.sha256 != sha256:
+    if opened.digest != digest:
         raise ModelError(
-            f"{opened.path} has changed since the model was copied: its SHA-256 is {opened.sha256[:12]}..., "
-            f"it was {sha256[:12]}...",
+            f"{opened.path} has changed since the model was copied: its SHA-256 is {opened.digest[:12]}..., "
+            f"it was {digest[:12]}...",
             "open the file again with open_model",
         )
     return opened
