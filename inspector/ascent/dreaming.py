@@ -82,6 +82,7 @@ class Dream:
 
 
 # Wide: the options of `inspector dream`, all but the first three by name.
+# Long: half of it says what they are.
 def dream(
     model: Model,
     image: ImageSource,

@@ -21,9 +21,11 @@ from inspector.ascent.transforms import View
 class AscentResult:
     """What an ascent came to.
 
-    pictures: float32 (N, C, H, W), as the network was shown them last, without transforms.
-    start, end: float32 (N,), the objective on the first and on `pictures`, without transforms and penalties.
-    moved: bool (N,), whether the gradient was ever anything but zero.
+    Args:
+        pictures: Float32 (N, C, H, W), as the network was shown them last, without transforms.
+        start: Float32 (N,), the objective on the first pictures, without transforms and penalties.
+        end: The same on `pictures`.
+        moved: Bool (N,), whether the gradient was ever anything but zero.
     """
 
     pictures: Tensor
@@ -32,6 +34,7 @@ class AscentResult:
     moved: Tensor
 
 
+# Wide: the parts that an ascent is composed of, and what is told of it, by name.
 def ascend(
     network: Network,
     objective: Objective,
@@ -49,52 +52,38 @@ def ascend(
     reference: Tensor | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> AscentResult:
-    """Move a canvas of N pictures uphill for `steps` steps.
+    """Move a canvas of N pictures uphill.
 
-    objective: a score per picture, from the layers of `network`. view: transforms, with draws float32
-    (steps, N, view.draws) in [0, 1), see :func:`draw`. penalties: subtracted from the score.
-    after: called with the step's number when it is done, for a blur. leaky: in so many first steps a picture without
-    any gradient gets one through units that are switched off, see `Network.redirected`. crop: what of a picture is
-    shown and scored at start and end. measure: what `start` and `end` say, the objective unless given.
-    reference: a picture, float32 (1, C, H, W), that the network is shown through the same views; its values are there
-    for the objective under ``<layer>@reference``.
-    on_step: called with the number of steps done.
+    Args:
+        network: Its layers are what the objective reads.
+        objective: A score for each picture.
+        canvas: The N pictures; changed in place.
+        optimiser: How far and where to along the gradient.
+        steps: How often.
+        view: Transforms that the network sees the pictures through, with `draws`.
+        draws: Float32 (steps, N, view.draws) in [0, 1), see `draw`.
+        penalties: Subtracted from the score.
+        after: Called with the step's number when it is done, for a blur.
+        leaky: In so many first steps a picture without any gradient gets one through units that are switched off, see
+            `Network.redirected`.
+        crop: What of a picture is shown, and scored at start and end.
+        measure: What `start` and `end` of the result say; the objective unless given.
+        reference: A picture, float32 (1, C, H, W), that the network is shown through the same views; its values are
+            there for the objective under ``<layer>@reference``.
+        on_step: Called with the number of steps done.
     """
-    told = measure or objective
-
-    def look(view_draws: Tensor | None, pictures: Tensor) -> dict[str, Tensor]:
-        def seen(given: Tensor) -> Tensor:
-            return view(given, view_draws) if view is not None and view_draws is not None else given
-
-        values = network(seen(pictures))
-        if reference is not None:
-            with torch.no_grad():
-                beside = network(seen(reference.expand(len(pictures), *reference.shape[1:])))
-            values.update({f"{name}@reference": value for name, value in beside.items()})
-        return values
-
-    def score_now() -> Tensor:
-        pictures = canvas.pictures()
-        return told(look(None, crop(pictures) if crop else pictures))
-
+    scorer = _Scorer(network, objective, canvas, view, penalties, reference)
     with torch.no_grad():
-        start = score_now()
+        start = scorer.measure(measure or objective, crop)
     moved = torch.zeros(len(start), dtype=torch.bool, device=start.device)
     for step in range(steps):
-
-        def gradient_of(number: int = step) -> Tensor:
-            pictures = canvas.pictures()
-            score = objective(look(draws[number] if draws is not None else None, pictures))
-            for penalty in penalties:
-                score = score - penalty(pictures)
-            (gradient,) = torch.autograd.grad(score.sum(), canvas.parameter)
-            return torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
-
-        gradient = gradient_of()
+        drawn = draws[step] if draws is not None else None
+        gradient = scorer.gradient(drawn)
         alive = gradient.flatten(1).abs().amax(1) > 0
         if step < leaky and not bool(alive.all()):
             with network.redirected():
-                gradient = torch.where(alive.reshape(-1, *[1] * (gradient.dim() - 1)), gradient, gradient_of())
+                again = scorer.gradient(drawn)
+            gradient = torch.where(alive.reshape(-1, *[1] * (gradient.dim() - 1)), gradient, again)
         moved |= alive
         optimiser.step(canvas.parameter, gradient)
         canvas.constrain()
@@ -103,9 +92,47 @@ def ascend(
         if on_step is not None:
             on_step(step + 1)
     with torch.no_grad():
-        end = score_now()
+        end = scorer.measure(measure or objective, crop)
         final = canvas.pictures()
         return AscentResult((crop(final) if crop else final).detach(), start, end, moved)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scorer:
+    """The objective of a canvas and its gradient, seen through transforms."""
+
+    network: Network
+    objective: Objective
+    canvas: Canvas
+    view: View | None
+    penalties: Sequence[Penalty]
+    reference: Tensor | None
+
+    def measure(self, objective: Objective, crop: Callable[[Tensor], Tensor] | None) -> Tensor:
+        """What an objective says of the pictures as they are shown: float32 (N,)."""
+        pictures = self.canvas.pictures()
+        return objective(self._values(crop(pictures) if crop else pictures, None))
+
+    def gradient(self, draws: Tensor | None) -> Tensor:
+        """Of the score less the penalties, in the canvas's parameter; 0 where it is not finite."""
+        pictures = self.canvas.pictures()
+        score = self.objective(self._values(pictures, draws))
+        for penalty in self.penalties:
+            score = score - penalty(pictures)
+        (gradient,) = torch.autograd.grad(score.sum(), self.canvas.parameter)
+        return torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
+
+    def _values(self, pictures: Tensor, draws: Tensor | None) -> dict[str, Tensor]:
+        values = self.network(self._see(pictures, draws))
+        if self.reference is not None:
+            beside = self.reference.expand(len(pictures), *self.reference.shape[1:])
+            with torch.no_grad():
+                seen = self.network(self._see(beside, draws))
+            values.update({f"{name}@reference": value for name, value in seen.items()})
+        return values
+
+    def _see(self, pictures: Tensor, draws: Tensor | None) -> Tensor:
+        return self.view(pictures, draws) if self.view is not None and draws is not None else pictures
 
 
 def generator(*what: object) -> torch.Generator:

@@ -30,6 +30,7 @@ _WHAT, _HOW, _LOOK, _SCORE = "What is explained", "How maps are made", "How maps
 
 
 # Wide: a command's options.
+# Long: they are listed here.
 def cam(
     model: ModelArgument,
     images: ImagesArgument,

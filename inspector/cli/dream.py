@@ -32,6 +32,7 @@ _WHAT, _HOW, _OUTPUT = "What is amplified", "How it is made", "Output"
 
 
 # Wide: a command's options.
+# Long: they are listed here.
 def dream(
     model: ModelArgument,
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture, or - for one on stdin.")],

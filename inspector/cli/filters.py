@@ -39,6 +39,7 @@ _WHICH, _HOW, _WHAT, _PATCHES = "Layers and channels", "How it is made", "What p
 
 
 # Wide: a command's options.
+# Long: they are listed here.
 def filters(
     model: ModelArgument,
     layer: Annotated[

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,40 +17,45 @@ from inspector.cli.console import (
     QuietOption,
     ThreadsOption,
     find_pictures,
-    progress,
-    relative,
+    progress_bar,
     top_line,
 )
-from inspector.errors import ImageError, UsageError
+from inspector.cli.options import option
+from inspector.errors import ImageError
+from inspector.text import relative
 
-MOST = 24
-"""Pictures that one page can show side by side."""
+if TYPE_CHECKING:
+    from inspector.api.look import ReportPage
+    from inspector.model import Model
+
+_SHOWN, _OTHERS = "What the page shows", "What other commands found"
 
 
+# Wide: a command's options.
 def report(
     model: ModelArgument,
     images: ImagesArgument,
-    out: Annotated[str, typer.Option("-o", "--out", metavar="FILE.html", help="The page.")] = "report.html",
+    out: Annotated[str, typer.Option("-o", "--out", metavar="FILE.html", help="The page to write.")] = "report.html",
     layer: Annotated[
-        list[str] | None, typer.Option("--layer", metavar="NAME", help="Only this layer; again for more. Default: all.")
+        list[str] | None,
+        option("--layer", _SHOWN, "Show this layer and not all; again for more.", "NAME"),
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", metavar="NAME", help="A class activation map to show; again for more."),
+        option("--method", _SHOWN, "Show this class activation map instead of the usual; again for more.", "NAME"),
     ] = None,
-    top: Annotated[int, typer.Option("--top", metavar="K", min=1, max=20, help="Classes of each picture.")] = 3,
+    top: Annotated[
+        int, option("--top", _SHOWN, "Number of the most likely classes of each picture.", "K", min=1, max=20)
+    ] = 3,
     audit: Annotated[
-        str | None,
-        typer.Option("--audit", metavar="FILE.json", help="The verdict: output of `inspector audit --json`."),
+        str | None, option("--audit", _OTHERS, "The verdict: output of `inspector audit --json`.", "FILE.json")
     ] = None,
     filters: Annotated[
         str | None,
-        typer.Option(
-            "--filters", metavar="FILE.json", help="Patterns and patches: output of `inspector filters --json`."
-        ),
+        option("--filters", _OTHERS, "Patterns and patches: output of `inspector filters --json`.", "FILE.json"),
     ] = None,
     run: Annotated[
-        str | None, typer.Option("--run", metavar="DIR", help="The folder of the `inspector finetune` that made it.")
+        str | None, option("--run", _OTHERS, "The folder of the `inspector finetune` that made the model.", "DIR")
     ] = None,
     json: JsonOption = False,
     provider: ProviderOption = "auto",
@@ -57,43 +63,41 @@ def report(
     quiet: QuietOption = False,
 ) -> None:
     """Write one HTML page that works from the file: layers, channels, maps of evidence, and the model card."""
-    from inspector.pages.report import METHODS, write_report
+    from inspector.api.look import report as write
 
     console = Console("report", json, quiet)
     opened = console.open(model, provider, threads)
-    pictures, empty = _found(images)
-    broken: dict[int, ImageError] = {}
-    with progress(len(pictures), "report", quiet) as advance:
-        page = write_report(
-            opened, [(p.name, p.source) for p in pictures], out, layers=layer, methods=method or METHODS, top=top,
-            audit=audit, filters=filters, run=run, on_picture=advance, on_unreadable=broken.__setitem__,
+    pictures, empty = sort_pictures(images)
+    with progress_bar("report", quiet) as move:
+        page = write(
+            opened, pictures, out, layers=layer, methods=method, top=top, audit=audit, filters=filters, run=run,
+            on_progress=move,
         )  # fmt: skip
-    problems = [("", error) for error in empty] + [(pictures[place].path, error) for place, error in broken.items()]
-    for _, error in problems:
-        console.warn(f"skipped: {error}")
-    skipped = [{"path": path, "error": error.message} for path, error in problems]
-    shown = [picture for place, picture in enumerate(pictures) if place not in broken]
-    entries: list[dict[str, Any]] = [
-        {"path": picture.path, "top": [dict(x) for x in part.top]}
-        for picture, part in zip(shown, page.pictures, strict=True)
-    ]
-    console.document(console.head(opened, report=relative(page.path), bytes=page.size, images=entries, skipped=skipped))
-    for entry in entries:
-        console.say(entry["path"] + (f": {top_line(entry['top'])}" if entry["top"] else ""))
-    console.say(f"open {relative(page.path)} ({page.size / 1e6:.1f} MB)")
+    tell(console, opened, page, empty)
 
 
-def _found(images: list[str]) -> tuple[list[Picture], list[ImageError]]:
-    """The pictures that arguments name, and the folders that hold none. Raises UsageError for too many."""
+def sort_pictures(images: Sequence[str]) -> tuple[list[Picture], list[ImageError]]:
+    """The pictures that arguments name, and the folders that hold none. Raises ImageError for nothing but such."""
     good: list[Picture] = []
     empty: list[ImageError] = []
     for picture in find_pictures(images):
         if isinstance(picture, ImageError):
             empty.append(picture)
-            continue
-        good.append(picture)
-        if len(good) > MOST:
-            raise UsageError(f"a report shows at most {MOST} pictures side by side", "choose some of them")
+        else:
+            good.append(picture)
     if not good:
         raise empty[0]
     return good, empty
+
+
+def tell(console: Console, model: Model, page: ReportPage, empty: Sequence[ImageError]) -> None:
+    """Give out the document, or the same for people."""
+    problems = [("", error) for error in empty] + [(one.path, one.error) for one in page.skipped]
+    for _, error in problems:
+        console.warn(f"skipped: {error}")
+    skipped = [{"path": path, "error": error.message} for path, error in problems]
+    about = {"report": relative(page.path), "bytes": page.size, "images": list(page.images), "skipped": skipped}
+    console.document(console.head(model, **about))
+    for entry in page.images:
+        console.say(entry["path"] + (f": {top_line(entry['top'])}" if entry["top"] else ""))
+    console.say(f"open {relative(page.path)} ({page.size / 1e6:.1f} MB)")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from inspector import open_model
-from inspector.pages.report.collect import Report, write_report
+from inspector.pages.report import Report, write_report
 from tests.pages.documents import write_audit, write_filters
 
 

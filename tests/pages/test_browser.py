@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from inspector.pages.report.collect import Report
+from inspector.pages.report import Report
 
 api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

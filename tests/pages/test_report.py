@@ -20,8 +20,9 @@ from inspector import open_model
 from inspector.cam import prepare
 from inspector.errors import ImageError, LayerNotFound, UsageError
 from inspector.layers.statistics import statistics
-from inspector.pages.report.collect import LEVELS, Report, make_sprite, write_report
+from inspector.pages.report import Report, write_report
 from inspector.pages.report.parts import audit_part, confusion_part, filters_part
+from inspector.pages.report.sprites import LEVELS, make_sprite
 from tests.conftest import MakeModel
 from tests.foreign import Net
 from tests.pages.documents import write_audit, write_filters

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,11 +17,12 @@ from numpy.typing import NDArray
 from inspector.errors import ImageError, MissingExtra, NotComputable, UsageError
 from inspector.image import ImageSource, image_digest, open_image, read_if_open
 from inspector.layers import Layer, LayerNames
-from inspector.layers.statistics import LayerStatistics, statistics
+from inspector.layers.statistics import statistics
 from inspector.model import Model, describe
 from inspector.pages.html import write_page
 from inspector.pages.maps import to_maps
 from inspector.pages.report.parts import jpeg_address, read_parts
+from inspector.pages.report.sprites import LEVELS, make_sprite, pack_channels
 from inspector.provenance import Provenance
 from inspector.render.colormap import color_table
 from inspector.runtime import count_cores
@@ -39,9 +39,6 @@ METHODS = ("gradcam", "gradcam++", "layercam", "eigencam", "reciprocam")
 
 BUDGET = 11_600_000
 """Bytes that a page should not exceed by much; maps are reduced to fit."""
-
-LEVELS = 47
-"""Sprites hold 0 for exactly zero, 1 to LEVELS + 1 from the channel's minimum to its maximum, 255 for not finite."""
 
 _SIDES = ((56, 28), (28, 28), (28, 14), (14, 14), (14, 7), (7, 7))
 _FEW = 64
@@ -72,7 +69,7 @@ class PicturePart:
         top: The most likely classes, as in the JSON of ``inspector predict``.
         document: All but the maps and the numbers of single channels.
         sprites: PNG of each layer as base64, in the order of the layers.
-        channels: The numbers of all channels as base64, see `_channel_table`.
+        channels: The numbers of all channels as base64, see `pack_channels`.
     """
 
     name: str
@@ -147,6 +144,17 @@ def write_report(
     if not given:
         raise UsageError("a report needs at least one picture")
     collector = _Collector(model, chosen, _Maps(model, methods, top), len(given))
+    _add_pictures(collector, given, on_picture, on_unreadable)
+    return collector.write(Path(path), parts)
+
+
+def _add_pictures(
+    collector: _Collector,
+    given: Sequence[tuple[str, ImageSource]],
+    on_picture: Callable[[], None],
+    on_unreadable: Callable[[int, ImageError], None] | None,
+) -> None:
+    """Collect every picture that can be opened. Raises ImageError where none can."""
     problem: ImageError | None = None
     for place, (name, source) in enumerate(given):
         try:
@@ -162,7 +170,6 @@ def write_report(
         on_picture()
     if not collector.made:
         raise ImageError(f"none of {len(given)} pictures could be read; the first: {problem}")
-    return collector.write(Path(path), parts)
 
 
 def _name_picture(given: ImageSource | tuple[str, ImageSource]) -> tuple[str, ImageSource]:
@@ -223,7 +230,7 @@ class _Collector:
                 "blank": list(found.blank_channels),
                 "bad": found.non_finite,
             }
-            return entry, sprite, _channel_table(found)
+            return entry, sprite, pack_channels(found)
 
         # numpy and zlib leave the interpreter lock alone.
         with ThreadPoolExecutor(self.model.threads or count_cores()) as pool:
@@ -326,63 +333,6 @@ def _sides(shapes: Sequence[tuple[int, ...]], pictures: int) -> Sequence[tuple[i
         if size * pictures <= BUDGET:
             return _SIDES[n:]
     return _SIDES[-1:]
-
-
-def make_sprite(maps: NDArray[np.float32], found: LayerStatistics, side: int) -> tuple[str, tuple[int, int]]:
-    """(PNG as base64, (h, w) of one tile): every channel of (C, H, W) as a tile of at most `side` elements a side.
-
-    Tiles fill rows of ceil(sqrt(C)). A reduced element is the mean of what it covers, and zero only if all of that is.
-    """
-    from PIL import Image as images
-
-    from inspector.render.scale import area_mean
-
-    channels, height, width = maps.shape
-    factor = math.ceil(max(height, width) / side)
-    zero, bad = maps == 0, ~np.isfinite(maps)
-    with np.errstate(invalid="ignore", over="ignore"):
-        small = area_mean(np.array(maps, np.float32), factor) if factor > 1 else maps
-    if factor > 1:
-        zero = area_mean(zero.astype(np.float32), factor) == 1
-        bad = ~np.isfinite(small)
-    low, high = np.nan_to_num(found.channel_minimum), np.nan_to_num(found.channel_maximum)
-    span = (high.astype(np.float64) - low)[:, None, None]
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        share = np.where(span > 0, (small - low[:, None, None]) / np.where(span > 0, span, 1), 0)
-    levels = 1 + np.rint(np.nan_to_num(share).clip(0, 1) * LEVELS)
-    indices = np.where(bad, 255, np.where(zero, 0, levels)).astype(np.uint8)
-    _, h, w = indices.shape
-    columns = math.ceil(math.sqrt(channels))
-    rows = math.ceil(channels / columns)
-    sheet = np.zeros((rows * columns, h, w), np.uint8)
-    sheet[:channels] = indices
-    pixels = sheet.reshape(rows, columns, h, w).transpose(0, 2, 1, 3).reshape(rows * h, columns * w)
-    out = io.BytesIO()
-    images.fromarray(np.ascontiguousarray(pixels)).save(out, format="PNG", compress_level=6)
-    return base64.b64encode(out.getvalue()).decode(), (h, w)
-
-
-def _channel_table(found: LayerStatistics) -> bytes:
-    """The numbers of every channel, little endian: float32 minimum (C) and maximum (C), then uint16, in 1/65535, the
-    mean within that range (C), the standard deviation as a share of it (C), and the zero fraction (C). A channel
-    without finite elements has NaN as its minimum and maximum.
-    """
-    low, high = found.channel_minimum, found.channel_maximum
-    span = high.astype(np.float64) - low
-    safe = np.where(span > 0, span, 1)
-
-    def share(values: NDArray[Any]) -> bytes:
-        scaled: NDArray[np.uint16] = np.rint(np.nan_to_num(values).clip(0, 1) * 65535).astype("<u2")
-        return scaled.tobytes()
-
-    parts = (
-        low.astype("<f4").tobytes(),
-        high.astype("<f4").tobytes(),
-        share((found.channel_mean - low) / safe),
-        share(found.channel_std / safe),
-        share(found.channel_zero_fraction),
-    )
-    return b"".join(parts)
 
 
 def _model_document(model: Model) -> dict[str, Any]:
