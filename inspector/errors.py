@@ -80,6 +80,11 @@ def one_line(text: str, limit: int = 600) -> str:
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
+def say_no_path(path: object, error: ValueError) -> str:
+    """What is wrong with a text that the system takes for no path; the words for a null byte are every Python's."""
+    return f"{str(path)!r} is not a path: {'embedded null byte' if chr(0) in str(path) else error}"
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The `count` names closest to `name`, best first; always as many as there are names to give."""
     names = list(dict.fromkeys(known))

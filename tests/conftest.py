@@ -13,10 +13,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.foreign import Net
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # tests also load the runtime by themselves
+
+# How long one example takes, and how long it takes to draw, says how busy the machine is and nothing about the code.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "docs" / "chelsea.jpg"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from inspector.errors import ModelError
+from inspector.errors import ModelError, say_no_path
 from inspector.graph.check import check_graph
 from inspector.graph.external import file_identity, resolve_references
 from inspector.graph.graph import Graph, Input
@@ -57,7 +57,7 @@ def read_graph(path: str | os.PathLike[str], allow_links: Sequence[str | os.Path
     except OSError as error:
         raise ModelError(f"{given} cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # an embedded null byte in the path
-        raise ModelError(f"{str(given)!r} is not a path: {error}") from None
+        raise ModelError(say_no_path(given, error)) from None
     proto = _parse(structure, given)
     allowed = tuple(Path(folder).absolute() for folder in allow_links)
     outside = resolve_references(proto, given, status.st_size, allowed)

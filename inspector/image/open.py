@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.errors import ImageError
+from inspector.errors import ImageError, say_no_path
 from inspector.files import Readable, read_pipe, read_to_limit
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def read_picture(source: str | os.PathLike[str]) -> bytes:
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
-        raise ImageError(f"{str(path)!r} is not a path: {error}") from None
+        raise ImageError(say_no_path(path, error)) from None
     if len(data) > MAX_FILE_BYTES:
         raise _too_long(path)
     return data
