@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 
 from inspector.errors import ModelError, listing
-from inspector.graph import Graph, attributes, is_standard, operator_of
+from inspector.graph import Graph
 from inspector.image import DType, Layout, Preprocess
 from inspector.layers import layout_of
 from inspector.metadata import Metadata
+from inspector.model.pixels import choose_range, find_arithmetic, find_channel_axis
 
 DEFAULT_SIZE = 224
 """Height and width taken where neither the graph nor its metadata fixes them."""
@@ -62,10 +63,14 @@ def find_image_input(graph: Graph) -> ImageInput:
     shape = given.shape if given.shape is not None else (None,) * 4
     if len(shape) != 4:
         raise ModelError(f"{graph.path}: input {given.name!r} of shape {_shape_text(shape)} is not a picture", hint)
-    layout: Literal["NCHW", "NHWC"] = "NHWC" if layout_of(shape) == "NHWC" or _turns_first(graph) else "NCHW"
+    weight = find_channel_axis(graph)  # what the first convolution reads is known; a shape is only likely
+    if weight is not None and weight[0] in (1, 3) and shape[weight[0]] in (weight[1], None, *_symbols(shape)):
+        layout: Layout = "NHWC" if weight[0] == 3 else "NCHW"
+    else:
+        weight, layout = None, "NHWC" if layout_of(shape) == "NHWC" else "NCHW"
     channels, height, width = (shape[3], shape[1], shape[2]) if layout == "NHWC" else (shape[1], shape[2], shape[3])
     if not isinstance(channels, int):
-        channels = _channels_of_first_convolution(graph) or 3
+        channels = weight[1] if weight else 3
     if channels not in (1, 3):
         raise ModelError(
             f"{graph.path}: input {given.name!r} of shape {_shape_text(shape)} has {channels} channels, not 1 or 3",
@@ -81,52 +86,12 @@ def find_image_input(graph: Graph) -> ImageInput:
     return ImageInput(given.name, shape, layout, cast(DType, given.dtype), batch, channels, fixed)
 
 
+def _symbols(shape: Sequence[Any]) -> list[str]:
+    return [size for size in shape if isinstance(size, str)]
+
+
 def _shape_text(shape: Sequence[Any] | None) -> str:
     return "(" + ", ".join("?" if s is None else str(s) for s in shape) + ")" if shape is not None else "(unknown)"
-
-
-def _first_nodes(graph: Graph) -> Iterator[Any]:
-    """The nodes on the way from the input to the first that does more than reorder or convert."""
-    tensor = graph.inputs[0].name
-    for _ in range(8):
-        readers = graph.consumers_of.get(tensor, [])
-        if len(readers) != 1:
-            return
-        node = graph.nodes[readers[0]]
-        if not is_standard(node):
-            return
-        yield node
-        tensor = node.output[0]
-
-
-def _turns_first(graph: Graph) -> bool:
-    """Whether the graph begins by moving the last axis to the front, as converters of NHWC networks write it."""
-    for node in _first_nodes(graph):
-        if node.op_type == "Transpose":
-            return attributes(node).get("perm") == [0, 3, 1, 2]
-        if not operator_of(node).elementwise:
-            return False
-    return False
-
-
-def _channels_of_first_convolution(graph: Graph) -> int | None:
-    for node in _first_nodes(graph):
-        if node.op_type == "Conv" and (weight := graph.initializers.get(node.input[1])) is not None:
-            return int(weight.dims[1]) * int(attributes(node).get("group", 1))
-    return None
-
-
-def _normalises_itself(graph: Graph) -> bool:
-    """Whether the first arithmetic on the picture is a constant shift or scale."""
-    for node in _first_nodes(graph):
-        operator = operator_of(node)
-        if operator.arithmetic:
-            return any(name in graph.initializers for name in node.input)
-        if node.op_type == "BatchNormalization":
-            return True
-        if not operator.passes and node.op_type != "Transpose":
-            return False
-    return False
 
 
 def assume_preprocess(graph: Graph, document: Metadata, given: ImageInput, assumed: list[str]) -> Preprocess:
@@ -153,11 +118,30 @@ def assume_preprocess(graph: Graph, document: Metadata, given: ImageInput, assum
         size = tuple(s if isinstance(s, int) else DEFAULT_SIZE for s in declared)  # type: ignore[assignment]
         assert size is not None
         assumed.append(f"input size {size[0]}x{size[1]}")
-    if given.dtype == "uint8" or _normalises_itself(graph):
-        name, why = "raw", "bytes 0 to 255: the graph normalises them itself"
-    elif given.channels == 1:
-        name, why = "unit", "grey, scaled to [0, 1]"
-    else:
-        name, why = "imagenet", "RGB, ImageNet mean and std"
+    name, why = _guess_values(graph, given)
     assumed.append(f"preprocess {name} ({why}; the picture stretched to {size[0]}x{size[1]})")
     return replace(Preprocess.named(name, size, given.channels, given.layout), dtype=given.dtype)
+
+
+def _guess_values(graph: Graph, given: ImageInput) -> tuple[str, str]:
+    """(name of the preprocess, why) for a network that does not say what values it wants."""
+    arithmetic = find_arithmetic(graph, 3 if given.layout == "NHWC" else 1, given.channels)
+    if given.dtype == "uint8":
+        return "raw", "bytes 0 to 255: the graph normalises them itself"
+    if arithmetic is not None:
+        by = ", ".join(dict.fromkeys(arithmetic.nodes))
+        chosen = choose_range(arithmetic)
+        if chosen is not None:
+            name, (low, high) = chosen
+            return name, f"{_VALUES[name]}: the graph normalises them itself, to {low:.3g} to {high:.3g} by {by}"
+    if given.channels == 1:
+        return "unit", "grey, scaled to [0, 1]"
+    return "imagenet", "RGB, ImageNet mean and std"
+
+
+_VALUES = {
+    "raw": "bytes 0 to 255",
+    "unit": "values 0 to 1",
+    "signed": "values -1 to 1",
+    "imagenet": "values with ImageNet mean and std",
+}

@@ -11,6 +11,7 @@ from inspector.graph import read_graph
 from inspector.layers import find_layers
 from inspector.metadata import Metadata, read_metadata
 from inspector.model.assume import assume_preprocess, find_image_input
+from inspector.model.foreign import complete, read_foreign
 from inspector.model.model import Model
 from inspector.runtime import Sessions, ignore
 from inspector.tasks.classify import find_classifier
@@ -77,6 +78,9 @@ def open_model(
     graph = read_graph(path, allow_links)
     document = read_metadata(graph.metadata) if metadata else Metadata()
     image_input = find_image_input(graph)
+    foreign = read_foreign(graph.metadata) if metadata else None
+    if foreign is not None:
+        document = complete(document, foreign, image_input.size)
     assumed: list[str] = []
     preprocess = assume_preprocess(graph, document, image_input, assumed)
     classifier = find_classifier(graph, document, assumed)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from inspector import open_model
+from inspector.errors import ModelError
+from inspector.image import Preprocess
+from inspector.metadata import KEY, Metadata
 from tests.conftest import MakeModel
 from tests.foreign import Net
 
@@ -21,14 +28,184 @@ def test_the_layout_behind_any_elementwise_operator(op: str, make_model: MakeMod
     assert open_model(make_model(build, shape=("n", "h", "w", "c"))).input.layout == "NHWC"
 
 
-@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Div"])
-def test_a_picture_that_the_graph_normalises_itself(op: str, make_model: MakeModel) -> None:
+@pytest.mark.parametrize(("op", "number"), [("Add", -127.5), ("Sub", 127.5), ("Mul", 1 / 255), ("Div", 255)])
+def test_a_picture_that_the_graph_normalises_itself(op: str, number: float, make_model: MakeModel) -> None:
     """Also between integers of a quantized file."""
 
     def build(n: Net, x: str) -> str:
         scale, zero = n.const(np.float32(1)), n.const(np.uint8(0))
         x = n("DequantizeLinear", n("QuantizeLinear", x, scale, zero), scale, zero)
-        x = n(op, x, n.const(np.full((3, 1, 1), 127.5)))
+        x = n(op, x, n.const(np.full((3, 1, 1), number)))
         return n("GlobalAveragePool", n.conv(x, 3, 4))
 
     assert any("preprocess raw" in line for line in open_model(make_model(build)).assumed)
+
+
+# --- the values that a network wants -----------------------------------------------------------------
+
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+
+
+def constant(n: Net, value: Any, last: bool) -> str:
+    value = np.asarray(value, np.float32)
+    return n.const(value if last or value.ndim == 0 else value.reshape(-1, 1, 1))
+
+
+def rescaling(n: Net, x: str, last: bool) -> str:
+    """Keras MobileNet: Rescaling(1 / 127.5, offset=-1)."""
+    return n("Add", n("Mul", x, constant(n, 1 / 127.5, last)), constant(n, -1.0, last))
+
+
+def rescaled_and_normalised(n: Net, x: str, last: bool) -> str:
+    """Keras EfficientNet: Rescaling(1 / 255) and Normalization."""
+    y = n("Mul", x, constant(n, 1 / 255, last))
+    return n("Div", n("Sub", y, constant(n, MEAN, last)), constant(n, STD, last))
+
+
+def normalised_bytes(n: Net, x: str, last: bool) -> str:
+    return n("Div", n("Sub", x, constant(n, MEAN * 255, last)), constant(n, STD * 255, last))
+
+
+def caffe_mean(n: Net, x: str, last: bool) -> str:
+    return n("Sub", x, constant(n, [103.939, 116.779, 123.68], last))
+
+
+def normalised_unit(n: Net, x: str, last: bool) -> str:
+    """Sub mean, Div std: numbers from 0 to 1 go in."""
+    return n("Div", n("Sub", x, constant(n, MEAN, last)), constant(n, STD, last))
+
+
+def doubled_and_shifted(n: Net, x: str, last: bool) -> str:
+    return n("Sub", n("Mul", x, constant(n, 2.0, last)), constant(n, 1.0, last))
+
+
+def first_norm(mean: Any, std: Any) -> Callable[[Net, str, bool], str]:
+    """A batch norm right behind the input, that has learned these statistics of its pictures."""
+
+    def build(n: Net, x: str, last: bool) -> str:
+        values = (np.ones(3), np.zeros(3), np.broadcast_to(mean, 3), np.broadcast_to(np.square(std), 3))
+        return n("BatchNormalization", x, *(n.const(v.astype(np.float32)) for v in values))
+
+    return build
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [
+        (rescaling, "raw"),
+        (rescaled_and_normalised, "raw"),
+        (normalised_bytes, "raw"),
+        (caffe_mean, "raw"),
+        (normalised_unit, "unit"),
+        (doubled_and_shifted, "unit"),
+        (first_norm([118, 114, 104], 62), "raw"),
+        (first_norm(MEAN, STD), "unit"),
+        (first_norm(0, 0.5), "signed"),
+        (first_norm(0, 1), "imagenet"),
+        (lambda n, x, last: x, "imagenet"),
+    ],
+)
+def test_the_first_nodes_tell_what_values_go_in(
+    build: Callable[[Net, str, bool], str], name: str, last: bool, make_model: MakeModel
+) -> None:
+    norm = "first_norm" in getattr(build, "__qualname__", "")
+
+    def network(n: Net, x: str) -> str:
+        if last:
+            y = n("Transpose", x, perm=[0, 3, 1, 2]) if norm else build(n, x, True)
+            y = build(n, y, False) if norm else n("Transpose", y, perm=[0, 3, 1, 2])
+        else:
+            y = build(n, x, False)
+        return n("GlobalAveragePool", n("Relu", n.conv(y, 3, 4)))
+
+    model = open_model(make_model(network, shape=(1, 8, 8, 3) if last else (1, 3, 8, 8)))
+    wanted = Preprocess.named(name, (8, 8), layout="NHWC" if last else "NCHW")
+    assert model.preprocess == wanted
+    assert any(line.startswith(f"preprocess {name} (") for line in model.assumed)
+
+
+def test_what_the_line_says(make_model: MakeModel) -> None:
+    def network(n: Net, x: str) -> str:
+        return n("GlobalAveragePool", n("Relu", n.conv(normalised_unit(n, x, False), 3, 4)))
+
+    [line] = [line for line in open_model(make_model(network)).assumed if line.startswith("preprocess")]
+    assert line == (
+        "preprocess unit (values 0 to 1: the graph normalises them itself, to -2.12 to 2.64 by Sub, Div; the picture "
+        "stretched to 8x8)"
+    )
+
+
+def test_the_first_weight_tells_the_channels(make_model: MakeModel) -> None:
+    """(1, 11, 60, 1) into a convolution of 11 channels is no grey picture of 11 x 60."""
+
+    def signals(n: Net, x: str) -> str:
+        return n("GlobalAveragePool", n("Relu", n.conv(x, 11, 4)))
+
+    with pytest.raises(ModelError, match=r"input 'x' of shape \(1, 11, 60, 1\) has 11 channels, not 1 or 3"):
+        open_model(make_model(signals, shape=(1, 11, 60, 1)))
+    narrow = open_model(make_model(lambda n, x: n("Relu", n.conv(x, 3, 4, 1)), shape=(1, 3, 8, 3)))
+    assert (narrow.input.layout, narrow.input.size) == ("NCHW", (8, 3))
+    wide = open_model(
+        make_model(lambda n, x: n("Relu", n.conv(n("Transpose", x, perm=[0, 3, 1, 2]), 3, 4, 1)), shape=(1, 3, 8, 3))
+    )
+    assert (wide.input.layout, wide.input.size) == ("NHWC", (3, 8))
+
+
+# --- the metadata of others -----------------------------------------------------------------
+
+ULTRALYTICS = {
+    "description": "Ultralytics YOLO11n-cls model", "author": "Ultralytics", "version": "8.3.1", "stride": "1",
+    "task": "classify", "batch": "1", "imgsz": "[8, 8]", "names": "{0: 'tench', 1: \"cat's\", 3: 'shark'}",
+}  # fmt: skip
+
+
+def test_ultralytics(make_model: MakeModel) -> None:
+    def network(n: Net, x: str) -> str:
+        y = n("Flatten", n("GlobalAveragePool", n("Relu", n.conv(x, 3, 4))))
+        return n("Softmax", n("Gemm", y, n.weight((4, 4)), transB=1), axis=1)
+
+    model = open_model(make_model(network, metadata=ULTRALYTICS))
+    assert model.labels == ("tench", "cat's", "class 2", "shark")
+    assert model.preprocess == Preprocess(size=(8, 8), resize="shortest")
+    assert model.assumed == ()
+    # The middle of the picture, its values divided by 255: worked out by hand for a picture of 8 x 16.
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 3), np.uint8)
+    expected = pixels[:, 4:12].transpose(2, 0, 1)[None] / 255
+    np.testing.assert_allclose(model.tensor(pixels), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"names": "{0: open('x')}"}, {"names": "{"}, {"names": "{0: 1}"}, {"names": "[]"}, {"names": "{9999999: 'a'}"},
+        {"imgsz": "big"}, {"imgsz": "[-1, 4]"}, {"names": "(" * 5000},
+    ],
+)  # fmt: skip
+def test_metadata_of_others_that_cannot_be_read_counts_as_absent(broken: dict[str, str], make_model: MakeModel) -> None:
+    path = make_model(lambda n, x: n("Relu", n.conv(x, 3, 4)), metadata=ULTRALYTICS | broken)
+    model = open_model(path)
+    assert model.preprocess.size == (8, 8)
+    assert model.activations(np.zeros((8, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("order", "values", "expected"),
+    [
+        ("Rgb8", "Normalized_0_1", Preprocess.named("unit", (8, 8))),
+        ("Bgr8", "NominalRange_0_255", replace(Preprocess.named("raw", (8, 8)), colour="BGR")),
+        ("Rgb8", "Normalized_1_1", Preprocess.named("signed", (8, 8))),
+    ],
+)
+def test_image_metadata_of_onnx_itself(order: str, values: str, expected: Preprocess, make_model: MakeModel) -> None:
+    entries = {"Image.BitmapPixelFormat": order, "Image.NominalPixelRange": values}
+    model = open_model(make_model(lambda n, x: n("Relu", n.conv(x, 3, 4)), metadata=entries))
+    assert model.preprocess == expected
+
+
+def test_our_own_document_comes_first(make_model: MakeModel) -> None:
+    ours = Metadata(preprocess=Preprocess.named("caffe", (8, 8)), labels=tuple("abcd"))
+    path = make_model(lambda n, x: n("Relu", n.conv(x, 3, 4)), metadata={**ULTRALYTICS, KEY: ours.dumps()})
+    assert open_model(path).preprocess == ours.preprocess
+    bare = open_model(path, metadata=False)
+    assert bare.preprocess == Preprocess.named("imagenet", (8, 8))

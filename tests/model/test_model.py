@@ -254,7 +254,9 @@ def test_uint8_and_half_precision(make_model: MakeModel) -> None:
 @pytest.mark.parametrize("first", ["Sub", "Mul", "BatchNormalization"])
 def test_a_graph_that_normalises_itself(first: str, make_model: MakeModel) -> None:
     def build(n: Net, x: str) -> str:
-        y = n.bn(x, 3) if first == "BatchNormalization" else n(first, x, n.const(np.ones((1, 3, 1, 1)) * 2))
+        learned = [n.const(np.full(3, value, np.float32)) for value in (1, 0, 118, 60**2)]  # of pictures in bytes
+        two = n.const(np.ones((1, 3, 1, 1)) * 2)
+        y = n(first, x, *learned) if first == "BatchNormalization" else n(first, x, two)
         return n("Relu", n.conv(y, 3, 4))
 
     assert open_model(make_model(build)).preprocess == Preprocess.named("raw", (8, 8))
