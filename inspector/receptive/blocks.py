@@ -18,14 +18,16 @@ def block_layers(model: Model) -> tuple[Layer, ...]:
 
     A layer of a block that already reduces is left out where there is another, so that EfficientNet's first is
     ``_blocks.0`` and not the widened ``_blocks.1._swish``. A network of one or two resolutions gives up to eight layers
-    evenly spread over its depth. Raises NotComputable for a model without maps.
+    evenly spread over its depth.
+
+    Raises:
+        NotComputable: The model has no layers with maps.
     """
     spatial = [x for x in model.layers if x.spatial and x.kind not in _SKIPPED]
     spatial = spatial or [x for x in model.layers if x.spatial]
     if not spatial:
         raise NotComputable(f"{model.path} has no layers with maps", "give --layer a name of `inspector layers MODEL`")
-    last = {x.tensor: x.channels_last for x in spatial}
-    fields = receptive_fields(model.graph, [x.tensor for x in spatial], model.input.layout, last)
+    fields = receptive_fields(model.graph, [x.tensor for x in spatial], model.input.layout)
     stages: dict[float, list[Layer]] = {}
     for layer in spatial:
         if fields[layer.tensor].size is not None:

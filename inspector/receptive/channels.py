@@ -8,7 +8,14 @@ _MOST = 1_000_000
 
 
 def parse_channels(text: str) -> list[int] | None:
-    """Turn "0-63" or "3,7,12-15" into numbers, in the order given and once each; None for "all". Raises UsageError."""
+    """Turn "0-63" or "3,7,12-15" into numbers.
+
+    Returns:
+        The numbers in the order given, once each; None for "all".
+
+    Raises:
+        UsageError: The text cannot be read.
+    """
     if text.strip().lower() == "all":
         return None
     found: dict[int, None] = {}

@@ -33,12 +33,13 @@ if TYPE_CHECKING:
 class ReceptiveField:
     """What one position of a layer can see of the input.
 
-    size: (h, w) in input pixels, or None where a position sees the whole picture.
-    jump: (y, x), input pixels from one position to the next. first, last: (y, x), the input pixels between which
-    position (0, 0) sees; `first` is negative where the network pads, and both may lie between pixels behind a layer
-    that enlarges.
-    everything: something at this position depends on the whole picture as well, as behind a squeeze-and-excitation
-    gate or an instance norm; `size` is then that of the part that does not.
+    Args:
+        size: (height, width) in input pixels; None where a position sees the whole picture.
+        jump: (y, x), input pixels from one position to the next.
+        first: (y, x), the first input pixel that position (0, 0) sees; negative where the network pads.
+        last: (y, x), the last one. Both may lie between pixels behind a layer that enlarges.
+        everything: Something at this position depends on the whole picture as well, as behind a squeeze-and-excitation
+            gate or an instance norm; `size` is then that of the part that does not.
     """
 
     size: tuple[int, int] | None
@@ -62,17 +63,22 @@ class ReceptiveField:
 
 def receptive_field(model: Model, tensor: str) -> ReceptiveField:
     """The receptive field of one tensor of `model`; see :func:`receptive_fields`."""
-    channels_last = next((x.channels_last for x in model.layers if x.tensor == tensor), False)
-    return receptive_fields(model.graph, [tensor], model.input.layout, {tensor: channels_last})[tensor]
+    return receptive_fields(model.graph, [tensor], model.input.layout)[tensor]
 
 
-def receptive_fields(
-    graph: Graph, tensors: Sequence[str], layout: str = "NCHW", channels_last: dict[str, bool] | None = None
-) -> dict[str, ReceptiveField]:
-    """The receptive field of each of `tensors`: tensor name -> ReceptiveField.
+def receptive_fields(graph: Graph, tensors: Sequence[str], layout: str = "NCHW") -> dict[str, ReceptiveField]:
+    """The receptive field of each of some tensors.
 
-    layout: of the graph's input, NCHW or NHWC. Operators that nothing is known about count as seeing everything, so
-    a field is never too small; behind a Resize it may be a pixel or two too large.
+    Operators that nothing is known about count as seeing everything, so a field is never too small; behind a Resize it
+    may be a pixel or two too large.
+
+    Args:
+        graph: The graph.
+        tensors: Names of tensors.
+        layout: Of the graph's input, NCHW or NHWC.
+
+    Returns:
+        Tensor name -> its receptive field.
     """
     walk = Walk(graph, tensors, layout, _pass_node)
     return {name: _field_of(walk.reach_of(name)) for name in tensors}

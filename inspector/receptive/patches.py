@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,13 +28,20 @@ _OUTSIDE = (236, 236, 236)
 _CROP_BYTES = 256 * 1024 * 1024
 """Crops of so many bytes are held at a time; more channels need another pass over the pictures that are left."""
 
+_FORGET_EVERY = 512
+"""Pictures after which the names of those that no patch comes from are let go."""
+
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch. value: the activation there. image: the picture, as it was named.
+    """One patch.
 
-    position: (y, x) of the unit in the layer's map. box: (left, top, right, bottom) that it sees, in pixels of the
-    picture as the network sees it (after resize and crop); it may reach beyond.
+    Args:
+        value: The activation there.
+        image: The picture, as it was named.
+        position: (y, x) of the unit in the layer's map.
+        box: (left, top, right, bottom) that the unit sees, in pixels of the picture as the network sees it, that is
+            after resize and crop; it may reach beyond the picture.
     """
 
     value: float
@@ -45,8 +52,14 @@ class Patch:
 
 @dataclass(frozen=True)
 class TopPatches:
-    """The best patches of a layer's channels. patches: channel -> patches, best first; fewer than k where a channel
-    was constant on most pictures. seen: number of pictures. skipped: (name, reason) of those that could not be read.
+    """The best patches of a layer's channels.
+
+    Args:
+        layer: The layer.
+        field: The receptive field of its positions.
+        patches: Channel -> its patches, best first; fewer than k where it was constant on most pictures.
+        seen: Number of pictures that were looked at.
+        skipped: (name, reason) of each picture that could not be read.
     """
 
     layer: Layer
@@ -96,6 +109,44 @@ class _Best:
             array[own] = np.take_along_axis(array[own], order, axis=1)
 
 
+@dataclass
+class _Search:
+    """What is known after some pictures: the best of each layer's channels, and the pictures that they come from."""
+
+    layers: Sequence[Layer]
+    k: int
+    wanted: Sequence[int] | None
+    best: dict[str, _Best] = field(default_factory=dict)
+    channels: dict[str, list[int]] = field(default_factory=dict)
+    pictures: dict[int, tuple[str, tuple[int, int]]] = field(default_factory=dict)
+    seen: int = 0
+
+    def add(self, name: str, size: tuple[int, int], values: Mapping[str, NDArray[Any]]) -> None:
+        """Take in one picture of (H, W) pixels. values: layer name -> activations (1, C, ...)."""
+        for layer in self.layers:
+            value = values[layer.name][0]
+            maps = value.reshape(len(value), -1)
+            if layer.name not in self.best:
+                self._begin(layer, len(maps))
+            if self.wanted is not None:
+                maps = maps[np.asarray(self.channels[layer.name], np.int64)]
+            self.best[layer.name].add(maps, value.shape[-1] if value.ndim >= 3 else 1, self.seen)
+        self.pictures[self.seen] = name, size
+        self.seen += 1
+        if self.seen % _FORGET_EVERY == 0:
+            used = {int(i) for best in self.best.values() for i in np.unique(best.images)}
+            self.pictures = {i: known for i, known in self.pictures.items() if i in used}
+
+    def _begin(self, layer: Layer, count: int) -> None:
+        own = [c for c in (range(count) if self.wanted is None else self.wanted) if c < count]
+        if not own:
+            raise UsageError(
+                f"layer {layer.name!r} has none of the channels asked for", f"its channels are 0 to {count - 1}"
+            )
+        self.channels[layer.name] = own
+        self.best[layer.name] = _Best.empty(len(own), self.k)
+
+
 def find_patches(
     model: Model,
     images: Iterable[tuple[str, ImageSource]],
@@ -105,20 +156,28 @@ def find_patches(
     channels: Sequence[int] | None = None,
     on_image: Callable[[], None] | None = None,
 ) -> dict[str, TopPatches]:
-    """Layer name -> the k patches that excite each channel most, at most one from each picture.
+    """Find the k patches that excite each channel most, at most one from each picture.
 
-    images: (name, source) of each picture, sources as `open_image` takes them; read once, one after the other.
-    channels: those to keep, where a layer has them; all unless given. A layer without maps gives whole pictures.
-    Pictures that cannot be read are skipped and listed. Raises UsageError for k < 1 and for a layer that has none of
-    the channels, ImageError when no picture can be read, ModelError.
+    Args:
+        model: The model.
+        images: (name, source) of each picture; read once, one after the other. Those that cannot be read are skipped.
+        layers: The layers. One without maps gives whole pictures.
+        k: How many patches a channel.
+        channels: Those to keep, where a layer has them; all unless given.
+        on_image: Called when a picture is done.
+
+    Returns:
+        Layer name -> its patches.
+
+    Raises:
+        UsageError: k is less than 1, or a layer has none of the channels.
+        ImageError: No picture can be read.
+        ModelError: The model cannot be run.
     """
     if k < 1:
         raise UsageError(f"{k} patches a channel are too few", "give 1 or more")
-    best: dict[str, _Best] = {}
-    chosen: dict[str, list[int]] = {}
-    names: dict[int, tuple[str, tuple[int, int]]] = {}
+    search = _Search(layers, k, channels)
     skipped: list[tuple[str, str]] = []
-    number = 0
     for name, tensor in _tensors(model, images):
         if on_image is not None:
             on_image()
@@ -126,46 +185,17 @@ def find_patches(
             skipped.append((name, tensor.message))
             continue
         values, _ = model.layer_values(tensor, layers)
-        for layer in layers:
-            value = values[layer.name][0]
-            maps = value.reshape(len(value), -1)
-            if layer.name not in best:
-                own = [c for c in (range(len(maps)) if channels is None else channels) if c < len(maps)]
-                if not own:
-                    raise UsageError(
-                        f"layer {layer.name!r} has none of the channels asked for",
-                        f"its channels are 0 to {len(maps) - 1}",
-                    )
-                chosen[layer.name] = own
-                best[layer.name] = _Best.empty(len(chosen[layer.name]), k)
-            if channels is not None:
-                maps = maps[np.asarray(chosen[layer.name], np.int64)]
-            best[layer.name].add(maps, value.shape[-1] if value.ndim >= 3 else 1, number)
-        names[number] = name, _seen_size(model, tensor)
-        number += 1
-        if number % 512 == 0:
-            used = {int(i) for b in best.values() for i in np.unique(b.images)}
-            names = {i: known for i, known in names.items() if i in used}
-    if not number:
+        search.add(name, _seen_size(model, tensor), values)
+    if not search.seen:
         raise ImageError(
             f"none of {len(skipped)} pictures could be read; the first: {skipped[0][1]}"
             if skipped
             else "no pictures were given"
         )
-    tensors = {layer.tensor: layer.channels_last for layer in layers}
-    fields = receptive_fields(model.graph, list(tensors), model.input.layout, tensors)
+    fields = receptive_fields(model.graph, [layer.tensor for layer in layers], model.input.layout)
     return {
         layer.name: TopPatches(
-            layer,
-            fields[layer.tensor],
-            _as_patches(
-                best[layer.name],
-                chosen[layer.name],
-                fields[layer.tensor],
-                names,
-            ),
-            number,
-            tuple(skipped),
+            layer, fields[layer.tensor], _list_patches(search, layer, fields[layer.tensor]), search.seen, tuple(skipped)
         )
         for layer in layers
     }
@@ -199,21 +229,18 @@ def _tensors(
             yield waiting[0], waiting[1].result()
 
 
-def _as_patches(
-    best: _Best,
-    channels: Sequence[int],
-    field: ReceptiveField,
-    names: Mapping[int, tuple[str, tuple[int, int]]],
-) -> dict[int, tuple[Patch, ...]]:
+def _list_patches(search: _Search, layer: Layer, field: ReceptiveField) -> dict[int, tuple[Patch, ...]]:
+    """The patches of each channel of a layer."""
+    best = search.best[layer.name]
     made = {}
-    for row, channel in enumerate(channels):
+    for row, channel in enumerate(search.channels[layer.name]):
         patches = []
         for value, image, y, x in zip(
             best.values[row], best.images[row], best.rows[row].tolist(), best.columns[row].tolist(), strict=True
         ):
             if image < 0:
                 break
-            name, picture = names[int(image)]
+            name, picture = search.pictures[int(image)]
             patches.append(Patch(float(value), name, (y, x), field.box((y, x), picture)))
         made[channel] = tuple(patches)
     return made
@@ -222,10 +249,18 @@ def _as_patches(
 def draw_patches(
     model: Model, found: TopPatches, sources: Mapping[str, Any], size: int = 64
 ) -> Iterator[tuple[int, list[Image]]]:
-    """(channel, its patches as RGB pictures of `size` x `size`, best first), channel by channel.
+    """Draw patches, channel by channel.
 
-    sources: name -> what `open_image` takes, for the pictures named in `found`. What a box holds beyond the picture
-    is light grey. A receptive field as large as the picture shows the whole picture.
+    What a box holds beyond the picture is light grey. A receptive field as large as the picture shows the whole one.
+
+    Args:
+        model: The model that found them.
+        found: The patches of one layer.
+        sources: Name -> source, for the pictures named in `found`.
+        size: Side of each picture in pixels.
+
+    Yields:
+        (channel, its patches as RGB pictures of `size` x `size`, best first).
     """
     per_channel = max((len(p) for p in found.patches.values()), default=1) * size * size * 3
     step = max(1, _CROP_BYTES // max(per_channel, 1))
