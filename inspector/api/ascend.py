@@ -47,6 +47,7 @@ class FilterResult:
 
 
 # Wide: the options of `inspector filters`.
+# Long: each of them is explained.
 def filters(
     model: ModelSource,
     layers: LayerNames | None = None,
@@ -214,6 +215,7 @@ class DreamResult:
 
 
 # Wide: the options of `inspector dream`.
+# Long: each of them is explained.
 def dream(
     model: ModelSource,
     image: ImageSource,

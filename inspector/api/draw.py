@@ -91,6 +91,7 @@ class ActivationRun:
 
 
 # Wide: the options of `inspector activations`.
+# Long: each of them is explained.
 def draw_activations(
     model: ModelSource,
     images: Pictures,
@@ -177,6 +178,7 @@ class PictureMaps:
 
 
 # Wide: the options of `inspector cam`.
+# Long: each of them is explained.
 def draw_maps(
     model: ModelSource,
     images: Pictures,

@@ -17,6 +17,7 @@ File = str | os.PathLike[str]
 
 
 # Wide: the options of `inspector audit`.
+# Long: each of them is explained.
 def audit(
     model: ModelSource,
     *,

@@ -46,6 +46,7 @@ class PicturePredictions:
 
 
 # Wide: the options of `inspector predict`.
+# Long: each of them is explained.
 def predict(
     model: ModelSource,
     images: Pictures,
@@ -129,6 +130,7 @@ MOST_PICTURES = 24
 
 
 # Wide: the options of `inspector report`.
+# Long: each of them is explained.
 def report(
     model: ModelSource,
     images: Pictures,

@@ -27,6 +27,7 @@ File = str | os.PathLike[str]
 
 
 # Wide: the options of `inspector annotate`.
+# Long: each of them is explained.
 def annotate(
     model: ModelSource,
     out: File,
@@ -85,6 +86,7 @@ def annotate(
 
 
 # Wide: the options of `inspector quantize`.
+# Long: each of them is explained.
 def quantize(
     model: ModelSource,
     out: File,
@@ -144,6 +146,7 @@ def quantize(
 
 
 # Wide: the options of `inspector export`.
+# Long: each of them is explained.
 def export(
     source: str | nn.Module,
     out: File,
@@ -266,6 +269,7 @@ class FineTuneSettings(TypedDict, total=False):
 
 
 # Wide: the options of `inspector finetune`.
+# Long: each of them is explained.
 def finetune(
     data: File,
     base: File,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +12,6 @@ from inspector.cli.console import (
     JsonOption,
     ModelArgument,
     OutOption,
-    Picture,
     ProviderOption,
     QuietOption,
     ThreadsOption,
@@ -24,7 +22,11 @@ from inspector.cli.console import (
     top_line,
 )
 
+if TYPE_CHECKING:
+    from inspector.pages.gallery import Gallery
 
+
+# Wide: a command's options.
 def activations(
     model: ModelArgument,
     images: ImagesArgument,
@@ -54,41 +56,23 @@ def activations(
     quiet: QuietOption = False,
 ) -> None:
     """Draw the activations of every layer and channel, with statistics and a page to open first."""
-    from inspector.files import safe_name
-    from inspector.pages.gallery import draw_gallery
+    from inspector.api.draw import ActivationOptions, ActivationRun
 
     console = Console("activations", json, quiet)
     opened = console.open(model, provider, threads)
     console.layers(opened, layer)
-    taken: set[str] = set()
-    done: list[Any] = []
-
-    def handle(picture: Picture) -> dict[str, Any]:
-        folder = Path(out) / safe_name(picture.stem, taken)
-        drawn = draw_gallery(
-            opened, picture.source, folder, name=picture.name, layers=layer, channel=channel, scale=scale,
-            colormap=colormap, size=size, save_arrays=save_arrays,
-        )  # fmt: skip
-        done.append((picture.name, folder.name, [(p.label, p.probability) for p in drawn.top]))
-        return document(picture.path, drawn)
-
+    run = ActivationRun(opened, out, ActivationOptions(layer, channel, scale, colormap, size, save_arrays))
     try:
-        console.each(opened, images, handle, show)
+        with run:
+            console.each(opened, images, lambda picture: document(picture.path, run.draw(picture)), show)
     finally:
         # One page for all of them, also for those that were done when something ended the run.
-        if len(done) > 1:
-            from inspector.pages.overview import IndexEntry, write_index
-            from inspector.provenance import Provenance
-
-            made_by = Provenance(opened.sha256, method="activations")
-            entries = [IndexEntry(name, f"{at}/index.html", f"{at}/picture.png", top) for name, at, top in done]
-            console.say(
-                f"\nall: {relative(write_index(out, model=opened.path.name, entries=entries, provenance=made_by))}"
-            )
+        if run.index is not None:
+            console.say(f"\nall: {relative(run.index)}")
 
 
-def document(path: str, gallery: Any) -> dict[str, Any]:
-    """One entry of `images`."""
+def document(path: str, gallery: Gallery) -> dict[str, Any]:
+    """The entry of a picture in `images`."""
     return {
         "path": path,
         "top": top_document(gallery.top),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,12 +16,16 @@ from inspector.cli.console import (
     relative,
 )
 
+if TYPE_CHECKING:
+    from inspector.model import Model
+
 _LABELS = (
     "Class names: one a line, or JSON. A WordNet id before the name is left out; "
     "of several names, as in tabby, tabby cat, --class takes any."
 )
 
 
+# Wide: a command's options.
 def annotate(
     model: ModelArgument,
     out: Annotated[str, typer.Option("-o", "--out", metavar="FILE.onnx", help="The file to write.")],
@@ -53,24 +57,31 @@ def annotate(
 
     What is not given is kept from the file's own metadata, or written as it had to be assumed.
     """
-    from inspector.model.annotate import annotate_model, open_to_annotate
+    from inspector import annotate as call
 
     console = Console("annotate", json, quiet)
-    opened = open_to_annotate(model, provider=provider, threads=threads, warn=console.note)
-    written = annotate_model(
-        opened, out, preprocess=preprocess, labels=labels, cam_layer=cam_layer, size=size, activation=activation
-    )
-    console.document(
-        console.head(
-            written,
-            file=relative(out),
-            preprocess=written.preprocess.to_json(),
-            labels=len(written.labels or ()),
-            layers=len(written.layers),
-        )
-    )
-    console.say(
+    written = call(
+        model, out, preprocess=preprocess, labels=labels, cam_layer=cam_layer, size=size, activation=activation,
+        provider=provider, threads=threads, warn=console.note,
+    )  # fmt: skip
+    console.document(console.head(written, **document(written, out)))
+    console.say(show(written, out))
+
+
+def document(written: Model, out: str) -> dict[str, Any]:
+    """The keys of the JSON document."""
+    return {
+        "file": relative(out),
+        "preprocess": written.preprocess.to_json(),
+        "labels": len(written.labels or ()),
+        "layers": len(written.layers),
+    }
+
+
+def show(written: Model, out: str) -> str:
+    """The same for people."""
+    made = written.preprocess
+    return (
         f"{out}: {len(written.layers)} layers, {len(written.labels or ()) or 'no'} labels, "
-        f"{written.preprocess.resize} to {written.preprocess.size}, mean {written.preprocess.mean}, "
-        f"std {written.preprocess.std}, {written.preprocess.colour}"
+        f"{made.resize} to {made.size}, mean {made.mean}, std {made.std}, {made.colour}"
     )

@@ -23,8 +23,10 @@ from inspector.text import to_json
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from inspector.api.model import Model
     from inspector.layers import Layer
-    from inspector.model import Model, Prediction
+    from inspector.model import Model as AnyModel
+    from inspector.model import Prediction
 
 SCHEMA = 1
 
@@ -83,7 +85,7 @@ class Console:
 
     def open(self, path: str, provider: str = "auto", threads: int | None = None, metadata: bool = True) -> Model:
         """Open a model and say once what had to be assumed."""
-        from inspector.model import open_model
+        from inspector.api.model import open_model
 
         model = open_model(path, provider=provider, threads=threads, metadata=metadata, warn=self.note)
         if model.assumed:
@@ -93,7 +95,7 @@ class Console:
             )
         return model
 
-    def layers(self, model: Model, names: Sequence[str] | None) -> list[Layer]:
+    def layers(self, model: AnyModel, names: Sequence[str] | None) -> list[Layer]:
         """The layers that --layer names; says which one was taken where the name is only a part of another."""
         found = []
         for name in names or ():
@@ -104,7 +106,7 @@ class Console:
             found.append(layer)
         return found
 
-    def head(self, model: Model | None, /, **more: Any) -> dict[str, Any]:
+    def head(self, model: AnyModel | None, /, **more: Any) -> dict[str, Any]:
         """The keys that every document begins with."""
         document: dict[str, Any] = {"schema": SCHEMA, "command": self.command, "version": __version__}
         if model is not None:
@@ -118,7 +120,7 @@ class Console:
 
     def each(
         self,
-        model: Model,
+        model: AnyModel,
         images: Sequence[str],
         handle: Callable[[Picture], Mapping[str, Any]],
         show: Callable[[Mapping[str, Any]], str],

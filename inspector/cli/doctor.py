@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from inspector.cli.console import Console, JsonOption, ProviderOption, QuietOption, ThreadsOption, table
+
+if TYPE_CHECKING:
+    from inspector.api.judge import Installation
 
 
 def doctor(
@@ -12,19 +17,26 @@ def doctor(
     quiet: QuietOption = False,
 ) -> None:
     """Say what is installed, what is missing, and what would run where."""
-    from inspector.environment import examine
+    from inspector import doctor as call
 
     console = Console("doctor", json, quiet)
-    found = examine(provider, threads)
-    console.document(console.head(None, model=None, **found))
-    console.say(f"inspector on Python {found['python']} ({found['platform']}), {found['cores']} cores")
-    console.say("")
-    console.say(
-        table(("package", "version", "for"), [(p["name"], p["version"] or "-", p["for"]) for p in found["packages"]])
+    found = call(provider, threads)
+    console.document(console.head(None, model=None, **vars(found)))
+    console.say(show(found))
+
+
+def show(found: Installation) -> str:
+    """The same for people."""
+    packages = [(p["name"], p["version"] or "-", p["for"]) for p in found.packages]
+    providers = [(p["name"], *("yes" if p[key] else "no" for key in ("built_in", "device"))) for p in found.providers]
+    return "\n".join(
+        [
+            f"inspector on Python {found.python} ({found.platform}), {found.cores} cores",
+            "",
+            table(("package", "version", "for"), packages),
+            "",
+            table(("provider", "built in", "device"), providers),
+            "",
+            *found.advice,
+        ]
     )
-    console.say("")
-    rows = [(p["name"], *("yes" if p[key] else "no" for key in ("built_in", "device"))) for p in found["providers"]]
-    console.say(table(("provider", "built in", "device"), rows))
-    console.say("")
-    for line in found["advice"]:
-        console.say(line)

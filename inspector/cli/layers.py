@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from inspector.cli.console import (
     Console,
     JsonOption,
@@ -13,6 +15,9 @@ from inspector.cli.console import (
     shape_text,
     table,
 )
+
+if TYPE_CHECKING:
+    from inspector.model import Model
 
 
 def layers(
@@ -26,11 +31,17 @@ def layers(
 
     A layer is given to other commands by its name or any unique ending of it.
     """
-    from inspector.model import describe
-
     console = Console("layers", json, quiet)
     opened = console.open(model, provider, threads)
-    entries = [
+    console.document(console.head(opened, **document(opened)))
+    console.say(show(opened, model))
+
+
+def document(model: Model) -> dict[str, Any]:
+    """The keys of the JSON document."""
+    from inspector.model import describe
+
+    layers = [
         {
             "name": layer.name,
             "tensor": layer.tensor,
@@ -40,14 +51,17 @@ def layers(
             "exposed": layer.exposed,
             "aliases": list(layer.aliases),
         }
-        for layer in opened.layers
+        for layer in model.layers
     ]
-    console.document(console.head(opened, layers=entries, model={**describe(opened), "path": relative(opened.path)}))
-    rows = [(x.name, x.kind, shape_text(x.shape), "yes" if x.exposed else "") for x in opened.layers]
-    graph = opened.graph
-    console.say(
-        f"{model}: {len(rows)} layers, {graph.parameters:,} parameters, opset {graph.opset}, "
-        f"input {opened.input.name} {shape_text(opened.input.shape)} ({opened.input.layout}), "
-        f"{opened.classes or 'no'} classes\n"
+    return {"layers": layers, "model": {**describe(model), "path": relative(model.path)}}
+
+
+def show(model: Model, path: str) -> str:
+    """The same for people."""
+    rows = [(x.name, x.kind, shape_text(x.shape), "yes" if x.exposed else "") for x in model.layers]
+    about = (
+        f"{path}: {len(rows)} layers, {model.graph.parameters:,} parameters, opset {model.graph.opset}, "
+        f"input {model.input.name} {shape_text(model.input.shape)} ({model.input.layout}), "
+        f"{model.classes or 'no'} classes"
     )
-    console.say(table(("layer", "kind", "shape", "exposed"), rows))
+    return f"{about}\n\n{table(('layer', 'kind', 'shape', 'exposed'), rows)}"

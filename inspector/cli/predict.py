@@ -20,6 +20,7 @@ from inspector.cli.console import (
 )
 
 
+# Wide: a command's options.
 def predict(
     model: ModelArgument,
     images: ImagesArgument,
