@@ -14,11 +14,15 @@ from inspector.errors import one_line
 COMMAND = "python docs/scripts/checks.py"
 """Writes the page and the schema of the policy anew."""
 
+SCHEMA = "https://onnx-inspector.github.io/onnx-inspector/schemas/policy.schema.json"
+"""Where the documentation has the schema of the policy."""
+
 _HEAD = f"""# Checks of the audit
 
 Every check of `inspector audit`, with what it means, what it needs, what may be set in the policy, and what to do when
-it finds something. `inspector audit --init` writes all settings into a file. For editors that read JSON schemas,
-[policy.schema.json](schemas/policy.schema.json) knows every setting.
+it finds something. `inspector audit --init` writes all settings into a file. An editor that knows JSON schemas checks a
+policy while it is written; for Even Better TOML, its first line is
+`#:schema {SCHEMA}`.
 
 This page is written by `{COMMAND}`; do not edit it by hand.
 

@@ -71,8 +71,12 @@ class Subject:
     def spread(self, function: Callable[[T], R], items: Sequence[T], sizes: Sequence[int]) -> list[R]:
         """The function of every item, in threads, for arithmetic that numpy does without the interpreter's lock.
 
-        sizes: what each item costs. One share a thread, since handing over each of a hundred layers costs more than
-        looking at most of them.
+        Each thread gets one share, since handing over each of a hundred layers costs more than looking at most of them.
+
+        Args:
+            function: What is computed of an item.
+            items: The items.
+            sizes: What each item costs.
         """
         threads = min(self.model.threads or count_cores(), len(items))
         if threads < 2:

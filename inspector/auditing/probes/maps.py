@@ -24,9 +24,10 @@ METHOD = "gradcam"
 
 
 class Maps(Probe):
-    """The map of the most likely class on each chosen picture. Base of the probes that judge it.
+    """The class activation map of the most likely class on each chosen picture. Base of the probes that judge it.
 
-    empty: pictures whose map shows no positive evidence at all; they are left out.
+    Attributes:
+        empty: Pictures whose map shows no positive evidence at all; they are left out.
     """
 
     needs: ClassVar[tuple[Need, ...]] = ("pictures", "classification")
@@ -68,7 +69,11 @@ class Maps(Probe):
 
 
 class _Curves(Maps):
-    """Areas under the curves of the map and of random maps of the same grain, by picture."""
+    """Areas under the curves of the map and of random maps of the same grain.
+
+    Attributes:
+        areas: (area of the map, mean area of the random maps) by picture.
+    """
 
     which: Literal["deletion", "insertion"]
 
@@ -100,19 +105,24 @@ class _Curves(Maps):
 
 
 class Deletion(_Curves):
-    """areas: (map, mean of random maps) by picture; the smaller the better."""
+    """The curves while pixels are deleted; the smaller the area, the better."""
 
     which = "deletion"
 
 
 class Insertion(_Curves):
-    """areas: (map, mean of random maps) by picture; the larger the better."""
+    """The curves while pixels are inserted; the larger the area, the better."""
 
     which = "insertion"
 
 
 class Inside(Maps):
-    """energy: share of each map inside the object, and hits: whether its peak is, by picture."""
+    """How much of each map lies on the object.
+
+    Attributes:
+        energy: Share of the map inside the object, by picture.
+        hits: Whether the map's peak is inside the object, by picture.
+    """
 
     needs = ("object", "pictures", "classification")
 
@@ -148,10 +158,15 @@ class Inside(Maps):
 
 
 class Avoided(Maps):
-    """energy: share of each map inside the region to avoid, and area: what share of the seen picture it is, by picture.
-    classes: the class of each picture, its own or else the most likely one.
+    """How much of each map lies in the region to avoid.
 
     Up to `explain` pictures of each class are looked at: a mark on a rare class must not get lost among the others.
+
+    Attributes:
+        energy: Share of the map inside the region, by picture.
+        area: Share of the seen picture that the region is, by picture.
+        classes: The class of each picture, its own or else the most likely one.
+        seen: How many pictures of each class were looked at.
     """
 
     needs = ("avoid", "pictures", "classification")

@@ -12,11 +12,15 @@ from inspector.auditing.subject import Subject
 
 
 class Ranges(Probe):
-    """Per layer and channel over all pictures.
+    """The least and the largest value of each channel over all pictures.
 
-    lowest, highest: float32 (C,) by layer. awake: bool (C,), whether the map varied on some picture.
-    bad: where values were not finite, one place per layer and picture, or else in the scores.
-    blank: layers that were constant on a picture.
+    Attributes:
+        lowest: float32 (C,) by layer.
+        highest: float32 (C,) by layer.
+        awake: bool (C,) by layer, whether the map varied on some picture.
+        single: Layers whose maps are one number.
+        bad: Where values were not finite, one place for each layer and picture, or else in the scores.
+        blank: Layers that were constant on a picture.
     """
 
     layers = True

@@ -8,7 +8,11 @@ from inspector.auditing.subject import Subject
 
 
 class Reader(Probe):
-    """seen: pictures that could be opened. Those that could not are in `subject.unreadable`."""
+    """Counts the pictures. Those that could not be opened are in `subject.unreadable`.
+
+    Attributes:
+        seen: Pictures that could be opened.
+    """
 
     needs = ("pictures",)
     needs_readable = False

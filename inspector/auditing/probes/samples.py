@@ -19,7 +19,9 @@ PLACES = 4
 class Samples(Probe):
     """A uniform sample (reservoir, Vitter 1985) of joint values of all channels of a layer.
 
-    kept: float32 (SIZE, C) by layer; filled: how many rows of it are used.
+    Attributes:
+        kept: float32 (SIZE, C) by layer.
+        seen: How many values of each channel have gone by, by layer.
     """
 
     layers = True

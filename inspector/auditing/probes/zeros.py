@@ -15,7 +15,13 @@ from inspector.graph import attributes, operator_of
 
 
 class Zeros(Probe):
-    """zeros, sizes: elements that are exactly 0, and all elements, by activation layer, over all pictures."""
+    """Counts the elements of activation layers that are exactly 0, over all pictures.
+
+    Attributes:
+        names: The activation layers.
+        zeros: Elements that are 0, by layer.
+        sizes: All elements, by layer.
+    """
 
     layers = True
     needs = ("pictures",)
@@ -42,7 +48,13 @@ class Zeros(Probe):
 
 
 class Saturation(Probe):
-    """The same for elements within 1 % of the upper bound of a bounded activation (ReLU6, sigmoid, tanh)."""
+    """Counts the elements within 1 % of the upper bound of a bounded activation (ReLU6, sigmoid, tanh).
+
+    Attributes:
+        bounds: The upper bound, by layer.
+        counts: Elements near it, by layer.
+        sizes: All elements, by layer.
+    """
 
     layers = True
     needs = ("pictures",)

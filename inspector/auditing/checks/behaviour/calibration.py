@@ -42,7 +42,12 @@ def measure_calibration_error(
 ) -> tuple[float, list[dict[str, float]]]:
     """(ECE, bins): sum over bins of n_b / N * |accuracy_b - confidence_b|.
 
-    confidence: float (N,) in [0, 1]. right: bool (N,). A bin is (low, high], the first one [0, high].
+    A bin is (low, high], the first one [0, high].
+
+    Args:
+        confidence: float (N,) in [0, 1].
+        right: bool (N,), whether the answer was right.
+        bins: How many bins of equal width.
     """
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     error, rows = 0.0, []

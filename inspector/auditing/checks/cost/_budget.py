@@ -13,7 +13,12 @@ from inspector.model import Model
 def judge_budget(subject: Subject, limits: Limits, count: Callable[[Model], int], what: str, digits: int) -> Verdict:
     """The verdict on a count, in millions: its ratio to the reference's where that is out of bounds or all there is.
 
-    what: the things counted, for the message. digits: decimals of the millions in it.
+    Args:
+        subject: What is audited.
+        limits: `max_millions` and `max_ratio`.
+        count: Counts in a model.
+        what: The things counted, for the message.
+        digits: Decimals of the millions in it.
     """
     found = count(subject.model) / 1e6
     message = f"{found:,.{digits}f} million {what}"
