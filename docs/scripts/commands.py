@@ -25,8 +25,8 @@ HEAD = """# Commands
 Every command with every option. `inspector COMMAND --help` prints the same text. This page is written by
 `python docs/scripts/commands.py`; do not edit it by hand.
 
-Exit code 0: done. 1: the audit found something. 2: bad input or usage. 130: interrupted. With `--json` there is one
-JSON document on stdout and nothing else.
+Exit code 0: done. 1: the audit found something. 2: bad input or usage. 130: interrupted; 143 and 129:
+ended by SIGTERM and SIGHUP. With `--json` there is one JSON document on stdout and nothing else.
 """
 
 

@@ -288,13 +288,13 @@ def test_a_thousand_layers_take_no_time(make_model: MakeModel) -> None:
     import time
 
     path = make_model(build)
-    start = time.perf_counter()
+    start = time.process_time()
     layers = open_model(path).layers
     assert len(layers) == 2000
     find_layer(layers, "b.999.act")
     with pytest.raises(LayerNotFound):
         find_layer(layers, "b.1000.act")
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_operators_of_other_domains(make_model: MakeModel) -> None:
