@@ -18,6 +18,7 @@ from onnx import helper
 from inspector import open_model, runtime
 from inspector.errors import MissingExtra, ModelError, UsageError
 from inspector.extras import install_command
+from inspector.runtime import limits, providers, sessions
 from tests.conftest import ROOT, MakeModel
 from tests.foreign import Net
 
@@ -34,8 +35,8 @@ def simple(n: Net, x: str) -> str:
 
 def available(monkeypatch: pytest.MonkeyPatch, *names: str, devices: tuple[str, ...] = ()) -> None:
     module = SimpleNamespace(get_available_providers=lambda: [runtime.PROVIDERS[n] for n in names])
-    monkeypatch.setattr(runtime, "load_runtime", lambda: module)
-    monkeypatch.setattr(runtime, "has_device", lambda name: name == "cpu" or name in devices)
+    monkeypatch.setattr(providers, "load_runtime", lambda: module)
+    monkeypatch.setattr(providers, "has_device", lambda name: name == "cpu" or name in devices)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +82,9 @@ def test_no_device_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> Any:
         raise OSError(f"{name}: cannot open shared object file")
 
-    monkeypatch.setattr(runtime.ctypes, "CDLL", missing)
+    monkeypatch.setattr(providers.ctypes, "CDLL", missing)
     assert not runtime.has_device("cuda")
-    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: SimpleNamespace(cuInit=lambda flags: 100))
+    monkeypatch.setattr(providers.ctypes, "CDLL", lambda name: SimpleNamespace(cuInit=lambda flags: 100))
     assert not runtime.has_device("cuda")
 
     def count(pointer: Any) -> int:
@@ -91,7 +92,7 @@ def test_no_device_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
         return 0
 
     monkeypatch.setattr(
-        runtime.ctypes, "CDLL", lambda name: SimpleNamespace(cuInit=lambda flags: 0, cuDeviceGetCount=count)
+        providers.ctypes, "CDLL", lambda name: SimpleNamespace(cuInit=lambda flags: 0, cuDeviceGetCount=count)
     )
     assert runtime.has_device("cuda")
     assert runtime.has_device("cpu")
@@ -108,7 +109,7 @@ def test_an_accelerator_that_fails_falls_back_in_one_line(
             raise RuntimeError("libcudnn.so.9: cannot open\nshared object file")
         return real(self, module, data, providers, bounded)
 
-    monkeypatch.setattr(runtime, "choose_providers", lambda name: [CUDA, CPU])
+    monkeypatch.setattr(sessions, "choose_providers", lambda name: [CUDA, CPU])
     monkeypatch.setattr(runtime.Sessions, "_session", session)
     model = open_model(make_model(simple), warn=lines.append)
     assert model.activations(ARRAY)
@@ -245,11 +246,11 @@ def test_reasons_are_for_people() -> None:
         "ReshapeHelper::ReshapeHelper(const onnxruntime::TensorShape&, bool) input_shape_size == size was false. The "
         "input tensor cannot be reshaped to the requested shape. Input shape:{1,4}, requested shape:{1,5}"
     )
-    assert runtime.explain_failure(RuntimeError(raw)) == (
+    assert sessions.explain_failure(RuntimeError(raw)) == (
         "Reshape head/Reshape: The input tensor cannot be reshaped to the requested shape. Input shape:{1,4}, "
         "requested shape:{1,5}"
     )
-    assert runtime.explain_failure(MemoryError("std::bad_alloc")).startswith("it asks for more memory")
+    assert sessions.explain_failure(MemoryError("std::bad_alloc")).startswith("it asks for more memory")
 
 
 # --- what would take the machine --------------------------------------------------------------------------------------
@@ -365,7 +366,7 @@ def test_memory_bombs(make_model: MakeModel) -> None:
 
 def test_more_layers_than_memory(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
     model = open_model(make_model(simple))
-    monkeypatch.setattr(runtime, "measure_memory", lambda: 2000)
+    monkeypatch.setattr(limits, "measure_memory", lambda: 2000)
     with pytest.raises(ModelError, match=r"takes 0.0 GB, this machine has 0.0; ask for fewer layers at once"):
         model.activations(ARRAY)
     monkeypatch.undo()

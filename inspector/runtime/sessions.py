@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
-import math
-import os
 import re
-import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -19,152 +13,18 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from inspector.errors import MissingExtra, ModelError, UsageError, one_line
-from inspector.extras import install_command
-from inspector.graph import Cut, Graph, infer_types, node_inputs, shape_of
-
-MAX_TENSOR_BYTES = 2 * 1024**3
-"""No single tensor of a network that looks at pictures is this large; a graph that makes one is refused."""
+from inspector.errors import ModelError, one_line
+from inspector.graph import Cut, Graph
+from inspector.runtime.limits import check_sizes, measure_memory
+from inspector.runtime.providers import PROVIDERS, choose_providers, count_cores, load_runtime
 
 ARENA_BYTES = 2 * 1024**3
 """What all graphs together may take whose sizes cannot be told before they are run."""
-
 FOLDING_LIMIT = 64 * 1024 * 1024
 """Constants that onnxruntime may compute ahead, in bytes; a 144-byte graph can ask for gigabytes."""
-
 KEPT_SESSIONS = 12
 """Sessions that are kept for the next picture; asking for every layer in turn would otherwise fill the memory."""
-
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "migraphx": "MIGraphXExecutionProvider",
-    "rocm": "ROCMExecutionProvider",
-    "directml": "DmlExecutionProvider",
-    "coreml": "CoreMLExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-}
-"""Names for --provider."""
-
-_HARM = "no picture network needs this; the file may be damaged or made to harm"
-_RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
-_EIGHT_BYTES = frozenset(
-    {onnx.TensorProto.INT64, onnx.TensorProto.UINT64, onnx.TensorProto.DOUBLE, onnx.TensorProto.COMPLEX128}
-)
 _registered = False
-
-
-def find_runtimes() -> list[str]:
-    """Find the installed distributions that provide onnxruntime; more than one overwrite each other's files."""
-    from importlib import metadata
-
-    found = []
-    for name in _RUNTIMES:
-        try:
-            metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-        found.append(name)
-    return found
-
-
-def load_runtime() -> ModuleType:
-    """Import onnxruntime.
-
-    Returns:
-        The module.
-
-    Raises:
-        MissingExtra: It is not installed, cannot be loaded, or is installed twice.
-    """
-    installed = find_runtimes()
-    if len(installed) > 1:
-        raise MissingExtra(
-            f"{' and '.join(installed)} are both installed and overwrite each other",
-            f"pip uninstall -y {' '.join(installed)}, then install one: {install_command('cpu')} "
-            f"or {install_command('gpu')}",
-        )
-    # From 1.32 on the runtime keeps a database of events under the user's cache, starts a thread for it and looks up a
-    # host. Nothing leaves the machine here, unless the user has said otherwise.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    try:
-        import onnxruntime
-
-        module: ModuleType = onnxruntime
-    except ImportError as error:
-        why = "is not installed" if error.name == "onnxruntime" and not installed else f"cannot be loaded ({error})"
-        raise MissingExtra(
-            f"onnxruntime {why}", f"{install_command('cpu')}, or {install_command('gpu')} for a CUDA device"
-        ) from None
-    return module
-
-
-def has_device(provider: str) -> bool:
-    """Whether the device that an accelerator's provider needs is really there; a listed provider proves nothing."""
-    if provider == "cpu":
-        return True
-    if provider in ("cuda", "tensorrt"):
-        return _cuda_devices() > 0
-    if provider in ("rocm", "migraphx"):
-        return Path("/dev/kfd").exists()
-    if provider == "directml":
-        return sys.platform == "win32"
-    if provider == "coreml":
-        return sys.platform == "darwin"
-    return provider == "openvino"
-
-
-def _cuda_devices() -> int:
-    """Number of CUDA devices by the driver itself, without loading any CUDA library of a package."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-        count = ctypes.c_int(0)
-        if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-            return 0
-    except (OSError, AttributeError):
-        return 0
-    return count.value
-
-
-def choose_providers(name: str = "auto") -> list[str]:
-    """Choose the providers of onnxruntime.
-
-    Args:
-        name: A key of PROVIDERS; or auto, which takes an accelerator that is built in and has a device.
-
-    Returns:
-        onnxruntime's own names in order of preference; the CPU always comes last.
-
-    Raises:
-        UsageError: The name is unknown, not built in, or its device is not there.
-        MissingExtra: onnxruntime is not installed.
-    """
-    runtime = load_runtime()
-    available = runtime.get_available_providers()
-    cpu = PROVIDERS["cpu"]
-    if name == "auto":
-        # OpenVINO and TensorRT change numerics and compile for minutes: only when asked for.
-        automatic = ("cuda", "migraphx", "rocm", "directml", "coreml")
-        found = next((PROVIDERS[p] for p in automatic if PROVIDERS[p] in available and has_device(p)), None)
-        return [found, cpu] if found else [cpu]
-    if name not in PROVIDERS:
-        raise UsageError(f"there is no provider {name!r}", f"known: auto, {', '.join(PROVIDERS)}")
-    if PROVIDERS[name] not in available:
-        raise UsageError(
-            f"this onnxruntime has no provider {name!r}",
-            f"it has: {', '.join(k for k, v in PROVIDERS.items() if v in available)}",
-        )
-    if not has_device(name):
-        raise UsageError(f"no device for provider {name!r} was found", "use --provider cpu")
-    return [PROVIDERS[name]] if name == "cpu" else [PROVIDERS[name], cpu]
-
-
-def count_cores() -> int:
-    """Count the processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def ignore(line: str) -> None:
@@ -351,70 +211,6 @@ def explain_failure(error: Exception) -> str:
     text = re.sub(where, r"\1 \2: ", text)
     text = re.sub(r"/onnxruntime_src/\S+:\d+ .*?\)(?: const)? (?:.{0,200}? was false\. ?)?", "", text)
     return one_line(text, 400)
-
-
-def check_sizes(graph: Graph, cut: Cut, shapes: Mapping[str, Sequence[int]]) -> bool:
-    """Judge before a run how much memory it takes.
-
-    Args:
-        graph: The graph, for messages.
-        cut: The part of it that is to be run.
-        shapes: Name of an input -> its shape.
-
-    Returns:
-        Whether the sizes of all tensors are known.
-
-    Raises:
-        ModelError: A tensor or all computed constants exceed MAX_TENSOR_BYTES, or the outputs half of the memory.
-    """
-    probe = onnx.ModelProto()
-    probe.CopyFrom(cut.proto)
-    for value in probe.graph.input:
-        if value.name in shapes:
-            tensor = value.type.tensor_type
-            del tensor.shape.dim[:]
-            for size in shapes[value.name]:
-                tensor.shape.dim.add().dim_value = size
-    sizes: dict[str, int] = {}
-    for value in infer_types(probe):
-        shape = shape_of(value)
-        if shape is None or not all(isinstance(size, int) for size in shape):
-            continue
-        kind = value.type.tensor_type.elem_type
-        # Four bytes are right for all other kinds that matter here.
-        size = math.prod(int(part or 0) for part in shape) * (8 if kind in _EIGHT_BYTES else 4)
-        if size > MAX_TENSOR_BYTES:
-            raise ModelError(
-                f"{graph.path} asks for a tensor of {size / 1e9:.0f} GB ({value.name!r}, {list(shape)})",
-                _HARM,
-            )
-        sizes[value.name] = size
-    constant = {t.name for t in probe.graph.initializer}
-    computed = 0
-    for node in probe.graph.node:
-        if all(name in constant for name in node_inputs(node)):
-            constant.update(node.output)
-            computed += sum(sizes.get(name, 0) for name in node.output)
-    if computed > MAX_TENSOR_BYTES:
-        raise ModelError(f"{graph.path} computes {computed / 1e9:.0f} GB of constants", _HARM)
-    total, memory = sum(sizes.get(name, 0) for name in cut.outputs), measure_memory()
-    if total > memory / 2:
-        raise ModelError(
-            f"what is asked of {graph.path} takes {total / 1e9:.1f} GB, this machine has {memory / 1e9:.1f}",
-            "ask for fewer layers at once, or give a smaller picture",
-        )
-    return all(name in sizes for node in probe.graph.node for name in node.output if name)
-
-
-def measure_memory() -> int:
-    """Measure the memory that this process may count on, in bytes: the machine's, or its container's limit."""
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        memory = 8 * 1024**3
-    with suppress(OSError, ValueError):  # no such file, or "max"
-        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return memory
 
 
 def _register_allocator(runtime: ModuleType) -> None:

@@ -1,0 +1,30 @@
+"""onnxruntime: which provider, which session, and nothing run that was not asked for."""
+
+from inspector.runtime.limits import MAX_TENSOR_BYTES, check_sizes, measure_memory
+from inspector.runtime.providers import (
+    PROVIDERS,
+    choose_providers,
+    count_cores,
+    find_runtimes,
+    has_device,
+    load_runtime,
+)
+from inspector.runtime.sessions import ARENA_BYTES, FOLDING_LIMIT, KEPT_SESSIONS, Session, Sessions, ignore
+
+__all__ = [
+    "ARENA_BYTES",
+    "FOLDING_LIMIT",
+    "KEPT_SESSIONS",
+    "MAX_TENSOR_BYTES",
+    "PROVIDERS",
+    "Session",
+    "Sessions",
+    "check_sizes",
+    "choose_providers",
+    "count_cores",
+    "find_runtimes",
+    "has_device",
+    "ignore",
+    "load_runtime",
+    "measure_memory",
+]

@@ -1,0 +1,137 @@
+"""Which onnxruntime is installed, and which of its providers can be used here."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from inspector.errors import MissingExtra, UsageError
+from inspector.extras import install_command
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+"""Names for --provider."""
+_RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+
+
+def find_runtimes() -> list[str]:
+    """Find the installed distributions that provide onnxruntime; more than one overwrite each other's files."""
+    from importlib import metadata
+
+    found = []
+    for name in _RUNTIMES:
+        try:
+            metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        found.append(name)
+    return found
+
+
+def load_runtime() -> ModuleType:
+    """Import onnxruntime.
+
+    Returns:
+        The module.
+
+    Raises:
+        MissingExtra: It is not installed, cannot be loaded, or is installed twice.
+    """
+    installed = find_runtimes()
+    if len(installed) > 1:
+        raise MissingExtra(
+            f"{' and '.join(installed)} are both installed and overwrite each other",
+            f"pip uninstall -y {' '.join(installed)}, then install one: {install_command('cpu')} "
+            f"or {install_command('gpu')}",
+        )
+    # From 1.32 on the runtime keeps a database of events under the user's cache, starts a thread for it and looks up a
+    # host. Nothing leaves the machine here, unless the user has said otherwise.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime
+
+        module: ModuleType = onnxruntime
+    except ImportError as error:
+        why = "is not installed" if error.name == "onnxruntime" and not installed else f"cannot be loaded ({error})"
+        raise MissingExtra(
+            f"onnxruntime {why}", f"{install_command('cpu')}, or {install_command('gpu')} for a CUDA device"
+        ) from None
+    return module
+
+
+def has_device(provider: str) -> bool:
+    """Whether the device that an accelerator's provider needs is really there; a listed provider proves nothing."""
+    if provider == "cpu":
+        return True
+    if provider in ("cuda", "tensorrt"):
+        return _count_cuda_devices() > 0
+    if provider in ("rocm", "migraphx"):
+        return Path("/dev/kfd").exists()
+    if provider == "directml":
+        return sys.platform == "win32"
+    if provider == "coreml":
+        return sys.platform == "darwin"
+    return provider == "openvino"
+
+
+def _count_cuda_devices() -> int:
+    """Number of CUDA devices by the driver itself, without loading any CUDA library of a package."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        count = ctypes.c_int(0)
+        if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+            return 0
+    except (OSError, AttributeError):
+        return 0
+    return count.value
+
+
+def choose_providers(name: str = "auto") -> list[str]:
+    """Choose the providers of onnxruntime.
+
+    Args:
+        name: A key of PROVIDERS; or auto, which takes an accelerator that is built in and has a device.
+
+    Returns:
+        onnxruntime's own names in order of preference; the CPU always comes last.
+
+    Raises:
+        UsageError: The name is unknown, not built in, or its device is not there.
+        MissingExtra: onnxruntime is not installed.
+    """
+    runtime = load_runtime()
+    available = runtime.get_available_providers()
+    cpu = PROVIDERS["cpu"]
+    if name == "auto":
+        # OpenVINO and TensorRT change numerics and compile for minutes: only when asked for.
+        automatic = ("cuda", "migraphx", "rocm", "directml", "coreml")
+        found = next((PROVIDERS[p] for p in automatic if PROVIDERS[p] in available and has_device(p)), None)
+        return [found, cpu] if found else [cpu]
+    if name not in PROVIDERS:
+        raise UsageError(f"there is no provider {name!r}", f"known: auto, {', '.join(PROVIDERS)}")
+    if PROVIDERS[name] not in available:
+        raise UsageError(
+            f"this onnxruntime has no provider {name!r}",
+            f"it has: {', '.join(k for k, v in PROVIDERS.items() if v in available)}",
+        )
+    if not has_device(name):
+        raise UsageError(f"no device for provider {name!r} was found", "use --provider cpu")
+    return [PROVIDERS[name]] if name == "cpu" else [PROVIDERS[name], cpu]
+
+
+def count_cores() -> int:
+    """Count the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
