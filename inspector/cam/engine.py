@@ -23,8 +23,8 @@ from inspector.cam.target import Explained, Target, choose_targets, find_output
 from inspector.errors import MissingExtra, NotComputable, UsageError, listing
 from inspector.extras import install_command
 from inspector.image import Box, ImageSource, open_image
-from inspector.layers import Layer, LayerNames
-from inspector.model import Model, channels_first
+from inspector.layers import Layer, LayerNames, move_channels_first
+from inspector.model import Model
 from inspector.reverse.head import Head
 
 Array = NDArray[Any]
@@ -336,7 +336,7 @@ class CamEngine:
         values: dict[str, Array],
     ) -> MethodContext:
         """What the method may ask about one layer."""
-        activation = channels_first(values[head.layer], layer.channels_last)[0]
+        activation = move_channels_first(values[head.layer], layer.channels_last)[0]
         if activation.ndim != 3 or activation.shape[1] * activation.shape[2] < 2:
             raise NotComputable(
                 f"layer {layer.name!r} has no maps on this picture: its shape is {activation.shape}",

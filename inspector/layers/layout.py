@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from inspector.graph import Graph, infer_types, shape_of
 from inspector.layers.layer import Size
@@ -36,3 +39,18 @@ def known_shape(value: onnx.ValueInfoProto) -> tuple[Size, ...] | None:
     """The shape of an inferred tensor, without the symbols that inference makes up: they say no more than None."""
     shape = shape_of(value)
     return shape and tuple(None if isinstance(s, str) and s.startswith("unk__") else s for s in shape)
+
+
+def move_channels_first(value: NDArray[Any], channels_last: bool) -> NDArray[np.float32]:
+    """Put the channels of a layer's tensor on axis 1.
+
+    Args:
+        value: The tensor as the graph makes it, (N, C, ...) or (N, ..., C).
+        channels_last: Whether its channels stand on the last axis.
+
+    Returns:
+        float32 (N, C, ...), contiguous; the same memory where nothing has to change.
+    """
+    if channels_last and value.ndim >= 3:
+        value = np.moveaxis(value, -1, 1)
+    return np.ascontiguousarray(value, np.float32)

@@ -1,15 +1,14 @@
 """An opened model: its layers, its preprocess, its classes, and the runs of onnxruntime behind its answers."""
 
 from inspector.model.describe import describe
-from inspector.model.model import Model, channels_first, check_top
+from inspector.model.model import Model
 from inspector.model.open import open_model
-from inspector.model.probabilities import Prediction, Predictions, to_probabilities
+from inspector.model.probabilities import Prediction, Predictions, check_top, to_probabilities
 
 __all__ = [
     "Model",
     "Prediction",
     "Predictions",
-    "channels_first",
     "check_top",
     "describe",
     "open_model",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,13 +10,23 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.errors import ClassNotFound, ModelError, NotComputable, UsageError, listing, nearest, wrong_type
+from inspector.errors import ModelError, NotComputable, wrong_type
 from inspector.graph import Graph
 from inspector.image import ImageSource, Preprocess, open_image
-from inspector.layers import Layer, LayerNames, Layers, find_layer
+from inspector.layers import Layer, LayerNames, Layers, find_layer, move_channels_first
 from inspector.metadata import Metadata
 from inspector.model.assume import ImageInput
-from inspector.model.probabilities import Prediction, Predictions, are_probabilities, to_probabilities, to_rows
+from inspector.model.batches import run_in_batches
+from inspector.model.classes import find_class
+from inspector.model.copies import open_again
+from inspector.model.probabilities import (
+    Prediction,
+    Predictions,
+    are_probabilities,
+    check_top,
+    to_probabilities,
+    to_rows,
+)
 from inspector.runtime import Sessions, ignore
 from inspector.tasks.classify import Classifier
 
@@ -72,7 +81,7 @@ class Model:
             "metadata": self.reads_metadata,
             "allow_links": self.graph.allow_links,
         }
-        return _open_again, (type(self), self.path, self.path.resolve(), self.digest, options)
+        return open_again, (type(self), self.path, self.path.resolve(), self.digest, options)
 
     def __copy__(self) -> Self:
         reopen, (*which, options) = self.__reduce__()
@@ -166,39 +175,7 @@ class Model:
             >>> model.find_class("egyptian cat")
             285
         """
-        text = str(name).strip()
-        count = self.classes or (len(self.labels) if self.labels else None)
-        labels = self.labels or ()
-        index = name if isinstance(name, int) else None
-        hits: list[int] = []
-        if index is None:
-            hits = [i for i, label in enumerate(labels) if label == text] or [
-                i for i, label in enumerate(labels) if label.lower() == text.lower()
-            ]
-            if not hits and (number := re.fullmatch(r"(?:class )?(-?[0-9]{1,12})", text)):
-                index = int(number[1])
-        if index is not None:
-            if index < 0 or (count is not None and index >= count):
-                known = f"0 to {count - 1}" if count else "0 or more"
-                raise ClassNotFound(f"there is no class {index}", f"the indices are {known}")
-            return index
-        if not hits:
-            # "tabby" for "tabby, tabby cat", the form that ImageNet's own label files have.
-            hits = [
-                i for i, label in enumerate(labels) if text.lower() in (p.strip().lower() for p in label.split(","))
-            ]
-        if len(hits) == 1:
-            return hits[0]
-        if hits:
-            raise ClassNotFound(
-                f"{len(hits)} classes are called {text!r}", f"give one index: {listing(list(map(str, hits)), 9)}"
-            )
-        if not labels:
-            raise ClassNotFound(
-                f"there is no class {text!r}: the model has no labels",
-                "give an index, or write labels into the file with `inspector annotate --labels`",
-            )
-        raise ClassNotFound(f"there is no class {text!r}; nearest: {', '.join(nearest(text, labels))}")
+        return find_class(name, self.labels or (), self.classes)
 
     def tensor(self, image: ImageSource) -> NDArray[Any]:
         """Prepare one picture for the network.
@@ -230,16 +207,7 @@ class Model:
         names = list(dict.fromkeys(tensors))
         if not names:
             return {}
-        batch = self.input.batch
-        if batch is None or len(tensor) == batch:
-            return self.sessions.run({self.input.name: tensor}, names)
-        parts: list[dict[str, NDArray[Any]]] = []
-        for start in range(0, len(tensor), batch):
-            piece = tensor[start : start + batch]
-            padded = np.concatenate([piece, np.repeat(piece[-1:], batch - len(piece), axis=0)])
-            values = self.sessions.run({self.input.name: np.ascontiguousarray(padded)}, names)
-            parts.append({k: v[: len(piece)] if v.ndim and len(v) == batch else v for k, v in values.items()})
-        return parts[0] if len(parts) == 1 else {k: np.concatenate([p[k] for p in parts]) for k in names}
+        return run_in_batches(self.sessions, self.input.name, tensor, names, self.input.batch)
 
     def activations(self, image: ImageSource, layers: LayerNames | None = None) -> dict[str, NDArray[np.float32]]:
         """Compute what layers make of one picture. Only the part of the graph that they need is run.
@@ -287,7 +255,7 @@ class Model:
         if scores and self.classifier is not None:
             wanted.append(self.classifier.scores)
         values = self.run(tensor, wanted)
-        found = {layer.name: channels_first(values[layer.tensor], layer.channels_last) for layer in chosen}
+        found = {layer.name: move_channels_first(values[layer.tensor], layer.channels_last) for layer in chosen}
         if not scores or self.classifier is None:
             return found, None
         return found, self._rows(values[self.classifier.scores], len(tensor))
@@ -434,33 +402,3 @@ class Model:
                 "activations and layers work on it; predict needs scores of shape (N, K)",
             )
         return self.classifier
-
-
-def _open_again(cls: type[Model], path: Path, resolved: Path, digest: str, options: Mapping[str, Any]) -> Model:
-    """The model that a pickle or a copy stands for. Raises ModelError when the file has changed since."""
-    from inspector.model import open_model
-
-    # A relative path means another file where the working folder has changed.
-    opened = open_model(path if path.resolve() == resolved else resolved, cls=cls, **options)
-    if opened.digest != digest:
-        raise ModelError(
-            f"{opened.path} has changed since the model was copied: its SHA-256 is {opened.digest[:12]}..., "
-            f"it was {digest[:12]}...",
-            "open the file again with open_model",
-        )
-    return opened
-
-
-def check_top(top: int) -> None:
-    """Raises UsageError for a number of classes that cannot be."""
-    if not isinstance(top, int):
-        raise wrong_type("top", top, "give a whole number of 1 or more")
-    if top < 1:
-        raise UsageError(f"top {top} is less than 1")
-
-
-def channels_first(value: NDArray[Any], channels_last: bool) -> NDArray[np.float32]:
-    """A layer's tensor as float32 with channels on axis 1; the same memory where nothing has to change."""
-    if channels_last and value.ndim >= 3:
-        value = np.moveaxis(value, -1, 1)
-    return np.ascontiguousarray(value, np.float32)

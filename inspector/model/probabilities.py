@@ -8,12 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.errors import UsageError, wrong_type
 from inspector.metadata import Activation
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One class. probability: float in [0, 1]. score: the model's raw output."""
+    """One class of an answer.
+
+    Attributes:
+        index: Index of the class.
+        label: Its name.
+        probability: In [0, 1].
+        score: The model's raw output.
+    """
 
     index: int
     label: str
@@ -78,3 +86,11 @@ def are_probabilities(scores: NDArray[Any]) -> bool:
     if values.shape[-1] < 2 or not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
         return False
     return bool(np.abs(values.sum(axis=-1) - 1).max() < 1e-3)
+
+
+def check_top(top: int) -> None:
+    """Raises UsageError for a number of classes that cannot be."""
+    if not isinstance(top, int):
+        raise wrong_type("top", top, "give a whole number of 1 or more")
+    if top < 1:
+        raise UsageError(f"top {top} is less than 1")
