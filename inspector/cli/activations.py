@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from inspector.cli.console import (
     Console,
     ImagesArgument,
@@ -21,9 +19,12 @@ from inspector.cli.console import (
     top_document,
     top_line,
 )
+from inspector.cli.options import option
 
 if TYPE_CHECKING:
     from inspector.pages.gallery import Gallery
+
+_WHAT, _LOOK, _OUTPUT = "What is drawn", "How it looks", "Output"
 
 
 # Wide: a command's options.
@@ -31,24 +32,32 @@ def activations(
     model: ModelArgument,
     images: ImagesArgument,
     layer: Annotated[
-        list[str] | None, typer.Option("--layer", metavar="NAME", help="A layer, by any unique ending; again for more.")
+        list[str] | None,
+        option(
+            "--layer", _WHAT, "A layer, by its name or any unique ending; again for more. All unless given.", "NAME"
+        ),
     ] = None,
     channel: Annotated[
-        int | None, typer.Option("--channel", metavar="N", help="Only this channel, large, beside the input.")
+        int | None, option("--channel", _WHAT, "Draw only this channel, large, beside the picture.", "N")
     ] = None,
     scale: Annotated[
         str,
-        typer.Option(
-            "--scale", metavar="channel|layer|lecture", help="Colours by each channel's range or the layer's."
+        option(
+            "--scale",
+            _LOOK,
+            "What a color stands for: the range of each channel, of the whole layer, or as in the lecture.",
+            "channel|layer|lecture",
         ),
     ] = "channel",
     colormap: Annotated[
-        str, typer.Option("--colormap", metavar="NAME", help="viridis, magma, inferno, turbo, grey, diverging.")
+        str, option("--colormap", _LOOK, "Colors: viridis, magma, inferno, turbo, grey, diverging.", "NAME")
     ] = "viridis",
     size: Annotated[
-        int, typer.Option("--size", metavar="PX", min=64, max=4096, help="Size of a single channel.")
+        int, option("--size", _LOOK, "Side of the picture of a single channel, in pixels.", "PX", min=64, max=4096)
     ] = 448,
-    save_arrays: Annotated[bool, typer.Option("--save-arrays", help="Write each layer as .npy, float32.")] = False,
+    save_arrays: Annotated[
+        bool, option("--save-arrays", _OUTPUT, "Also write the values of each layer as .npy, float32.")
+    ] = False,
     out: OutOption = "inspector-out",
     json: JsonOption = False,
     provider: ProviderOption = "auto",

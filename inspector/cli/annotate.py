@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from inspector.model import Model
 
 _LABELS = (
-    "Class names: one a line, or JSON. A WordNet id before the name is left out; "
-    "of several names, as in tabby, tabby cat, --class takes any."
+    "Names of the classes: one on each line, or JSON. A WordNet id before a name is left out. "
+    "A line may hold several names with commas between; --class then takes any of them."
 )
 
 
@@ -34,7 +34,7 @@ def annotate(
         typer.Option(
             "--preprocess",
             metavar="FILE|NAME",
-            help="imagenet, unit, signed, caffe, raw, or a JSON file with its keys.",
+            help="How a picture becomes the input: imagenet, unit, signed, caffe, raw, or a JSON file with its keys.",
         ),
     ] = None,
     labels: Annotated[str | None, typer.Option("--labels", metavar="FILE", help=_LABELS)] = None,
@@ -42,11 +42,16 @@ def annotate(
         str | None, typer.Option("--cam-layer", metavar="NAME", help="The layer that class activation maps look at.")
     ] = None,
     size: Annotated[
-        str | None, typer.Option("--size", metavar="HxW", help="Input size, for a model that leaves it open.")
+        str | None,
+        typer.Option("--size", metavar="HxW", help="Height and width of the input, for a model that leaves them open."),
     ] = None,
     activation: Annotated[
         str | None,
-        typer.Option("--activation", metavar="NAME", help="Of the scores: softmax, sigmoid (many labels) or none."),
+        typer.Option(
+            "--activation",
+            metavar="NAME",
+            help="What makes probabilities of the scores: softmax, sigmoid (many labels) or none.",
+        ),
     ] = None,
     json: JsonOption = False,
     provider: ProviderOption = "auto",

@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx file, from any exporter.")]
-_IMAGES = "Pictures, folders of pictures, or - for one on stdin. One that fails is skipped; exit 2 only if all do."
+_IMAGES = "Pictures, folders of pictures, or - for one on stdin. A picture that fails is skipped; exit 2 if all fail."
 ImagesArgument = Annotated[list[str], typer.Argument(metavar="IMAGE...", help=_IMAGES)]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
 ProviderOption = Annotated[
-    str, typer.Option("--provider", metavar="NAME", help="auto, cpu, cuda, ...; see `inspector doctor`.")
+    str, typer.Option("--provider", metavar="NAME", help="What computes: auto, cpu, cuda, ...; see `inspector doctor`.")
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", metavar="N", min=1, help="Threads of onnxruntime; default: all cores.")
+    int | None, typer.Option("--threads", metavar="N", min=1, help="Threads of onnxruntime; all cores unless given.")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr; only errors.")]
-OutOption = Annotated[str, typer.Option("-o", "--out", metavar="DIR", help="Folder for what is written.")]
+OutOption = Annotated[str, typer.Option("-o", "--out", metavar="DIR", help="Folder that the files are written into.")]
 
 
 class Stopped(Exception):

@@ -24,9 +24,16 @@ from inspector.cli.console import (
 def predict(
     model: ModelArgument,
     images: ImagesArgument,
-    top: Annotated[int, typer.Option("--top", metavar="K", min=1, help="How many classes.")] = 3,
+    top: Annotated[
+        int, typer.Option("--top", metavar="K", min=1, help="How many classes are named for each picture.")
+    ] = 3,
     poses: Annotated[
-        str, typer.Option("--poses", metavar="KIND,...", help="Averages over hflip, vflip, rotate.")
+        str,
+        typer.Option(
+            "--poses",
+            metavar="KIND,...",
+            help="Flips and turns that the scores are averaged over: hflip, vflip, rotate.",
+        ),
     ] = "none",
     json: JsonOption = False,
     provider: ProviderOption = "auto",
@@ -37,7 +44,6 @@ def predict(
     from inspector.image.poses import read_poses
 
     console = Console("predict", json, quiet)
-
     kinds = read_poses(poses)
     opened = console.open(model, provider, threads)
 
