@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from inspector.render.figure import (
     MUTED,
     PAD,
     PAPER,
+    Color,
     draw_lines,
     fitted,
     lines_height,
@@ -22,12 +24,13 @@ from inspector.render.figure import (
     resized,
     whole_box,
 )
-from inspector.render.scale import area_mean, as_maps, hatch, to_indices, to_rgb, wants_symmetric
+from inspector.render.scale import Scaled, area_mean, as_maps, hatch, to_indices, to_rgb, wants_symmetric
 from inspector.render.text import draw_text, number, percent, text_width
 
 SMALLEST, LARGEST = 64, 4096
 
 
+# Wide: what a figure says and how it looks, all but the first by name.
 def draw_channel(
     values: NDArray[Any],
     *,
@@ -41,17 +44,26 @@ def draw_channel(
     colormap: str = "viridis",
     smooth: bool = False,
 ) -> Image.Image:
-    """One map, enlarged, with its colour bar and statistics; the picture to its left if there is one.
+    """Draw one map, enlarged, with its color bar and statistics; the picture to its left if there is one.
 
-    values: float32 (H, W), as the network made them; not modified.
-    title: layer and channel. subtitle: model and picture.
-    box: the part of the picture that the network saw; only that part is shown, as large as the map.
-    size: longer side of the map and of the picture in pixels, 64 to 4096. Without `smooth` the map is enlarged by
-    a whole factor, so that every element is a square of one colour, and may come out smaller.
-    scale: "channel" from the map's minimum to its maximum, "fixed" with `limits`, or "lecture".
-    smooth: enlarge by bilinear interpolation.
+    Args:
+        values: Float32 (H, W), as the network made them; not modified.
+        title: Layer and channel.
+        subtitle: Model and picture.
+        picture: What the map was computed from.
+        box: The part of the picture that the network saw; only that part is shown, as large as the map.
+        size: Longer side of the map and of the picture in pixels, 64 to 4096. Without `smooth` the map is enlarged by a
+            whole factor, so that every element is a square of one color, and may come out smaller.
+        scale: "channel" from the map's minimum to its maximum, "fixed" with `limits`, or "lecture".
+        limits: The range of the scale "fixed".
+        colormap: Name of a color map.
+        smooth: Enlarge by bilinear interpolation.
 
-    Returns an RGB image. Raises UsageError for another shape, a size out of range, an unknown scale or colour map.
+    Returns:
+        An RGB image.
+
+    Raises:
+        UsageError: The values have another shape, the size is out of range, or there is no such scale or color map.
     """
     array = np.asarray(values)
     if array.ndim != 2:
@@ -59,11 +71,9 @@ def draw_channel(
     if not SMALLEST <= size <= LARGEST:
         raise UsageError(f"the size must be {SMALLEST} to {LARGEST} pixels, not {size}")
     maps = as_maps(array[None])
-    symmetric = wants_symmetric(colormap, scale)
     # One map: its own range is the common one, and then the bar has numbers.
-    scaled = to_indices(maps, "layer" if scale == "channel" else scale, limits, symmetric)
-    blank = bool(scaled.blank[0])
-    if blank:
+    scaled = to_indices(maps, "layer" if scale == "channel" else scale, limits, wants_symmetric(colormap, scale))
+    if bool(scaled.blank[0]):
         shown = (size, size) if array.shape[0] == array.shape[1] else fitted(array.shape[::-1], size)
         tile = Image.fromarray(to_rgb(hatch(shown[1], shown[0]), colormap))
     elif smooth or max(array.shape) > size:
@@ -71,17 +81,23 @@ def draw_channel(
     else:
         k = max(1, size // max(array.shape))
         tile = Image.fromarray(to_rgb(scaled.indices[0].repeat(k, axis=0).repeat(k, axis=1), colormap))
+    panels = [_seen(picture, box, tile.size)] if picture is not None else []
+    panels.append((f"channel, {array.shape[0]} x {array.shape[1]}", tile))
+    blocks = [(title, 17, INK, 3), (_facts(scaled, array), 12, INK, 3), (subtitle, 12, MUTED, 2)]
+    return _place_panels(panels, blocks, scaled, colormap)
 
-    panels: list[tuple[str, Image.Image]] = []
-    if picture is not None:
-        panels.append(_seen(picture, box, tile.size))
-    height, width = array.shape
-    panels.append((f"channel, {height} x {width}", tile))
 
+def _place_panels(
+    panels: Sequence[tuple[str, Image.Image]],
+    blocks: Sequence[tuple[str, int, Color, int]],
+    scaled: Scaled,
+    colormap: str,
+) -> Image.Image:
+    """The panels below the text, each below its name, and the color bar below the last one, which is the map."""
+    tile = panels[-1][1]
     widths = [max(panel.width, text_width(name, 12)) for name, panel in panels]
     map_width = max(widths[-1], 240)
     room = max(sum(widths[:-1]) + map_width + PAD * (len(panels) - 1), 360)
-    blocks = [(title, 17, INK, 3), (_facts(scaled, array), 12, INK, 3), (subtitle, 12, MUTED, 2)]
     top = PAD - 4 + lines_height(room, blocks) + 8
     tallest = max(panel.height for _, panel in panels)
     canvas = Image.new("RGB", (room + 2 * PAD, top + 20 + tallest + 10 + 12 + 22 + PAD), PAPER)
@@ -95,7 +111,7 @@ def draw_channel(
     left = x - PAD - widths[-1]
     bar_top = top + 20 + tile.height + 10
     bar = (left, bar_top, left + max(tile.width, 240), bar_top + 12)
-    if blank:
+    if bool(scaled.blank[0]):
         draw_text(draw, (left, bar_top), f"constant: {number(float(scaled.low[0]))} everywhere", 12, INK)
     elif scaled.limits is not None and scaled.limits[0] < scaled.limits[1]:
         paste_bar(canvas, bar, *scaled.limits, colormap)
@@ -141,7 +157,7 @@ def _smooth(
     return Image.fromarray(to_rgb(to_indices(enlarged[None], "fixed", (low, high)).indices[0], colormap))
 
 
-def _facts(scaled: Any, array: NDArray[Any]) -> str:
+def _facts(scaled: Scaled, array: NDArray[Any]) -> str:
     finite = array[np.isfinite(array)]
     facts = []
     if finite.size:

@@ -33,6 +33,25 @@ class Panel:
     curves: Sequence[Curve]
 
 
+@dataclass(frozen=True)
+class _Axes:
+    """Where a panel's lines go. box: (left, top, right, bottom) in pixels. span: values at bottom and top."""
+
+    box: tuple[int, int, int, int]
+    span: tuple[float, float]
+    epochs: int
+
+    def x(self, epoch: float) -> float:
+        """The pixel of an epoch."""
+        left, _, right, _ = self.box
+        return left + (epoch + 0.5) / self.epochs * (right - left)
+
+    def y(self, value: float) -> float:
+        """The pixel of a value."""
+        (_, top, _, bottom), (low, high) = self.box, self.span
+        return bottom - (value - low) / (high - low) * (bottom - top)
+
+
 def draw_curves(
     panels: Sequence[Panel],
     *,
@@ -57,37 +76,39 @@ def draw_curves(
     height = top + len(panels) * pitch + 26
     fine = Image.new("RGB", (width * _FINE, height * _FINE), PAPER)
     left, right = PAD + 54, width - PAD - 4
-
-    def across(epoch: float) -> float:
-        return left + (epoch + 0.5) / count * (right - left)
-
-    scales = [_range([v for c in p.curves for v in c.values if v is not None]) for p in panels]
-    for k, (panel, (low, high)) in enumerate(zip(panels, scales, strict=True)):
+    axes = []
+    for k, panel in enumerate(panels):
         y0 = top + k * pitch + 40
-        _lines(ImageDraw.Draw(fine), panel, (left, y0, right, y0 + _HEIGHT), low, high, across, phases, best)
+        span = _range([v for c in panel.curves for v in c.values if v is not None])
+        axes.append(_Axes((left, y0, right, y0 + _HEIGHT), span, count))
+        _draw_lines(ImageDraw.Draw(fine), panel, axes[-1], phases, best)
     canvas = fine.reduce(_FINE)
     draw = ImageDraw.Draw(canvas)
     draw_lines(draw, PAD, PAD - 4, room, blocks)
-    for k, (panel, (low, high)) in enumerate(zip(panels, scales, strict=True)):
-        y0 = top + k * pitch + 40
-        draw_text(draw, (left, y0 - 38), panel.title, 13, INK)
-        x = left + text_width(panel.title, 13) + 26
-        for n, curve in enumerate(panel.curves):
-            draw.rectangle((x, y0 - 32, x + 14, y0 - 29), fill=COLORS[n % len(COLORS)])
-            draw_text(draw, (x + 20, y0 - 38), curve.name, 12, INK)
-            x += text_width(curve.name, 12) + 46
-        values = ticks(low, high)
-        for value, text in zip(values, tick_labels(values), strict=True):
-            y = y0 + _HEIGHT - (value - low) / (high - low) * _HEIGHT
-            draw_text(draw, (left - 8, y - 8), text, 12, MUTED, "right")
-        for name, first in phases:
-            draw_text(draw, (across(first - 0.5) + 5, y0 - 18), f"{name} phase", 12, MUTED)
-        every = max(1, math.ceil(count / 15))
-        for epoch in range(0, count, every):
-            draw_text(draw, (across(epoch), y0 + _HEIGHT + 3), str(epoch + 1), 11, MUTED, "middle")
+    for panel, where in zip(panels, axes, strict=True):
+        _draw_words(draw, panel, where, phases)
     below = "epoch" if best is None else f"epoch; the dashed line marks the best, number {best + 1}"
     draw_text(draw, ((left + right) / 2, height - 22), below, 12, MUTED, "middle")
     return canvas
+
+
+def _draw_words(draw: ImageDraw.ImageDraw, panel: Panel, axes: _Axes, phases: Sequence[tuple[str, int]]) -> None:
+    """A panel's title and key, the names of the phases, and the numbers at its axes."""
+    left, y0, _, y1 = axes.box
+    draw_text(draw, (left, y0 - 38), panel.title, 13, INK)
+    x = left + text_width(panel.title, 13) + 26
+    for n, curve in enumerate(panel.curves):
+        draw.rectangle((x, y0 - 32, x + 14, y0 - 29), fill=COLORS[n % len(COLORS)])
+        draw_text(draw, (x + 20, y0 - 38), curve.name, 12, INK)
+        x += text_width(curve.name, 12) + 46
+    values = ticks(*axes.span)
+    for value, text in zip(values, tick_labels(values), strict=True):
+        draw_text(draw, (left - 8, axes.y(value) - 8), text, 12, MUTED, "right")
+    for name, first in phases:
+        draw_text(draw, (axes.x(first - 0.5) + 5, y0 - 18), f"{name} phase", 12, MUTED)
+    every = max(1, math.ceil(axes.epochs / 15))
+    for epoch in range(0, axes.epochs, every):
+        draw_text(draw, (axes.x(epoch), y1 + 3), str(epoch + 1), 11, MUTED, "middle")
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
@@ -96,35 +117,24 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _lines(
-    draw: ImageDraw.ImageDraw,
-    panel: Panel,
-    box: tuple[int, int, int, int],
-    low: float,
-    high: float,
-    across: object,
-    phases: Sequence[tuple[str, int]],
-    best: int | None,
+def _draw_lines(
+    draw: ImageDraw.ImageDraw, panel: Panel, axes: _Axes, phases: Sequence[tuple[str, int]], best: int | None
 ) -> None:
+    """A panel's grid and curves, on a canvas that is finer by the factor _FINE."""
     f = _FINE
-    left, top, right, bottom = box
-    assert callable(across)
-    for value in ticks(low, high):
-        y = round((bottom - (value - low) / (high - low) * (bottom - top)) * f)
+    left, top, right, bottom = axes.box
+    for value in ticks(*axes.span):
+        y = round(axes.y(value) * f)
         draw.rectangle((left * f, y, right * f, y + f - 1), fill=RULE)
     for _, first in phases[1:]:
-        x = round(across(first - 0.5) * f)
+        x = round(axes.x(first - 0.5) * f)
         draw.rectangle((x, top * f, x + f - 1, bottom * f), fill=MUTED)
     if best is not None:
-        x = round(across(best) * f)
+        x = round(axes.x(best) * f)
         for y in range(top * f, bottom * f, 8 * f):
             draw.rectangle((x, y, x + f - 1, y + 4 * f), fill=INK)
     for n, curve in enumerate(panel.curves):
-        points = [
-            (across(e) * f, (bottom - (v - low) / (high - low) * (bottom - top)) * f)
-            for e, v in enumerate(curve.values)
-            if v is not None
-        ]
+        points = [(axes.x(e) * f, axes.y(v) * f) for e, v in enumerate(curve.values) if v is not None]
         color = COLORS[n % len(COLORS)]
         # The first is wider, so that it shows below another that has the same values.
         width, radius = (4, 3.6) if n == 0 and len(panel.curves) > 1 else (2, 2.4)

@@ -55,19 +55,23 @@ def lines_height(room: int, blocks: Sequence[tuple[str, int, int | Color, int]])
 
 def draw_ticks(
     draw: ImageDraw.ImageDraw,
-    left: float,
-    top: float,
-    width: float,
-    low: float,
-    high: float,
+    edge: tuple[float, float, float],
+    span: tuple[float, float],
     fill: int | Color,
     labels: dict[float, str] | None = None,
     size: int = 11,
 ) -> None:
-    """Ticks and numbers below a horizontal bar from `low` to `high`; labels that would overlap are left out.
+    """Draw ticks and numbers below a horizontal bar; labels that would overlap are left out.
 
-    labels: what to write where; round numbers if None, zero among them if it is in the range.
+    Args:
+        draw: What is drawn on.
+        edge: (left, top, width) of the ticks: the lower edge of the bar.
+        span: Values at the bar's ends.
+        fill: Color of ticks and numbers.
+        labels: What to write where; round numbers if None, zero among them if it is in the range.
+        size: Of the text in pixels.
     """
+    (left, top, width), (low, high) = edge, span
     if labels is None:
         values = ticks(low, high)
         labels = dict(zip(values, tick_labels(values), strict=True))
@@ -96,7 +100,7 @@ def paste_bar(
     left, top, right, bottom = box
     strip = np.broadcast_to(color_table(colormap, right - left), (bottom - top, right - left, 3))
     canvas.paste(Image.fromarray(np.ascontiguousarray(strip)), (left, top))
-    draw_ticks(ImageDraw.Draw(canvas), left, bottom, right - left, low, high, INK, labels)
+    draw_ticks(ImageDraw.Draw(canvas), (left, bottom, right - left), (low, high), INK, labels)
 
 
 def fitted(size: tuple[int, int], limit: int) -> tuple[int, int]:

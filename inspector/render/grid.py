@@ -71,6 +71,7 @@ class Layout:
         return self.label_height + self.tile_height + _ROW_GAP
 
 
+# Wide: what a sheet says and how it looks, all but the first by name.
 def draw_grid(
     maps: NDArray[Any],
     *,
@@ -82,20 +83,27 @@ def draw_grid(
     columns: int | None = None,
     first_channel: int = 0,
 ) -> Image.Image:
-    """Every channel of a layer as a numbered tile, with what the colours mean above them.
-
-    maps: float32 (C, H, W), values as the network made them; not modified. Any other real type is converted.
-    title: the layer's name and kind. Shape, zero fraction, constant channels and elements that are not finite are
-    added here. subtitle: the model and the picture.
-    scale, limits: see `inspector.render.scale.to_indices`.
-    columns: tiles in a row; 16 unless the sheet would get out of shape.
-    first_channel: the number of the first tile, for a sheet that shows a part of a layer.
+    """Draw every channel of a layer as a numbered tile, with what the colors mean above them.
 
     Constant channels are hatched; elements that are not finite are magenta. Small maps are enlarged by a whole
     factor, each element a square; large ones are reduced by area until the sheet is below MAX_PIXELS.
 
-    Returns an image of mode "P": indices 0..223 are the colour map from low to high.
-    Raises UsageError for maps of another shape, an unknown scale or colour map, or columns below 1.
+    Args:
+        maps: Float32 (C, H, W), values as the network made them; not modified. Any other real type is converted.
+        title: The layer's name and kind. Shape, zero fraction, constant channels and elements that are not finite are
+            added here.
+        subtitle: The model and the picture.
+        scale: See `inspector.render.scale.to_indices`.
+        limits: The range of the scale "fixed".
+        colormap: Name of a color map.
+        columns: Tiles in a row; 16 unless the sheet would get out of shape.
+        first_channel: The number of the first tile, for a sheet that shows a part of a layer.
+
+    Returns:
+        An image of mode "P": indices 0..223 are the color map from low to high.
+
+    Raises:
+        UsageError: The maps have another shape, there is no such scale or color map, or columns are below 1.
     """
     check_scale(scale, limits)
     table = palette(colormap)
@@ -291,14 +299,14 @@ def _bar_labels(draw: ImageDraw.ImageDraw, scaled: Scaled, left: int, top: int, 
     """Draw the numbers below the bar; return the sentence that goes beside it."""
     if scaled.limits is not None:
         low, high = scaled.limits
-        draw_ticks(draw, left, top, width, low, high, _INK)
+        draw_ticks(draw, (left, top, width), (low, high), _INK)
         if scaled.scale == "fixed":
             return f"one scale for all channels, fixed: {number(low)} to {number(high)}"
         return f"one scale for all channels: {number(low)} to {number(high)}"
     if scaled.scale == "lecture":
         labels = {-2.0: "-2 std", -1.0: "-1 std", 0.0: "mean", 1.0: "+1 std", 127 / 64: "+2 std"}
-        draw_ticks(draw, left, top, width, -2, 127 / 64, _INK, labels)
+        draw_ticks(draw, (left, top, width), (-2, 127 / 64), _INK, labels)
         return "each channel: its own mean and standard deviation"
-    draw_ticks(draw, left, top, width, 0, 1, _INK, {0: "lowest", 1: "highest"})
+    draw_ticks(draw, (left, top, width), (0, 1), _INK, {0: "lowest", 1: "highest"})
     span = f"{number(float(scaled.low.min()))} to {number(float(scaled.high.max()))}"
     return f"each channel on its own scale; the layer spans {span}"

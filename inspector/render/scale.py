@@ -67,62 +67,50 @@ def to_indices(
     symmetric: bool = False,
     shrink: int = 1,
 ) -> Scaled:
-    """Scale `maps`, any real type (C, H, W), to palette indices.
+    """Scale `maps` to palette indices.
 
-    scale:
-      "channel"  each channel from its own minimum to its own maximum
-      "layer"    all channels from the minimum of the layer to its maximum
-      "fixed"    all channels from limits[0] to limits[1]; values outside take the colour of the end
-      "lecture"  each channel: subtract mean, divide by standard deviation, times 64, plus 128, clip to 0..255
-    symmetric: widen every range to -m..m, so that zero is in the middle of a diverging map.
-    shrink: reduce the maps by this factor, each new element the mean of shrink x shrink old ones; the statistics
-    are of the maps as given.
+    Elements that are not finite take no part in any range.
 
-    Elements that are not finite take no part in any range. Raises UsageError for an unknown scale, limits that are
-    missing or not increasing, or limits given with another scale.
+    Args:
+        maps: Any real type, (C, H, W).
+        scale: Where the colors begin and end:
+            "channel": each channel from its own minimum to its own maximum;
+            "layer": all channels from the minimum of the layer to its maximum;
+            "fixed": all channels from limits[0] to limits[1]; values outside take the color of the end;
+            "lecture": each channel: subtract mean, divide by standard deviation, times 64, plus 128, clip to 0..255.
+        limits: The range of the scale "fixed".
+        symmetric: Widen every range to -m..m, so that zero is in the middle of a diverging map.
+        shrink: Reduce the maps by this factor, each new element the mean of shrink x shrink old ones; the statistics
+            are of the maps as given.
+
+    Raises:
+        UsageError: There is no such scale, the limits are missing or not increasing, or they are given with another
+            scale.
     """
     check_scale(scale, limits)
     array = as_maps(maps)
     channels, height, width = array.shape
     flat = array.reshape(channels, height * width)
-    with np.errstate(all="ignore"):
-        low, high = flat.min(axis=1), flat.max(axis=1)
-        finite: NDArray[np.bool_] | None = None
-        # min and max hand NaN and infinities on, so looking at 2 C numbers finds them all.
-        if not (np.isfinite(low).all() and np.isfinite(high).all()):
-            finite = np.isfinite(flat)
-            none = ~finite.any(axis=1)
-            low = np.where(none, 0, np.where(finite, flat, np.inf).min(axis=1))
-            high = np.where(none, 0, np.where(finite, flat, -np.inf).max(axis=1))
+    low, high, finite = _find_range(flat)
     blank = (low == high) & (height * width > 1)
     nan = infinite = 0
     if finite is not None:
         blank &= finite.all(axis=1)
         nan = int(np.isnan(flat).sum())
         infinite = int(flat.size - finite.sum()) - nan
-    low64, high64 = low.astype(np.float64), high.astype(np.float64)
-
     if scale in ("channel", "lecture") and height * width == 1:
         # A map of one element has no range of its own; among its neighbours it says something.
         scale = "layer"
-    common: tuple[float, float] | None = None
-    if scale == "fixed":
-        assert limits is not None
-        common = (float(limits[0]), float(limits[1]))
-    elif scale == "layer":
-        common = (float(low64.min()), float(high64.max()))
-        if symmetric:
-            common = (-max(map(abs, common)), max(map(abs, common)))
+    common = _common_range(scale, limits, low, high, symmetric)
     if common is not None:
         start, stop = np.full(channels, common[0]), np.full(channels, common[1])
     elif scale == "lecture":
         start, stop = _lecture_range(flat, finite)
     elif symmetric:
-        stop = np.maximum(np.abs(low64), np.abs(high64))
+        stop = np.maximum(np.abs(low), np.abs(high))
         start = -stop
     else:
-        start, stop = low64, high64
-
+        start, stop = low, high
     zeros = _count_zeros(flat)
     if shrink > 1:
         with np.errstate(all="ignore"):
@@ -132,17 +120,42 @@ def to_indices(
     indices = _quantize(flat, start, stop, uniform=common is not None, clip=scale in ("fixed", "lecture"))
     if finite is not None:
         indices[~finite] = NAN_INDEX
-    return Scaled(
-        indices=indices.reshape(array.shape),
-        low=low64,
-        high=high64,
-        blank=blank,
-        limits=common,
-        scale=scale,
-        zero_fraction=zeros / (channels * height * width),
-        nan=nan,
-        infinite=infinite,
-    )
+    share = zeros / (channels * height * width)
+    return Scaled(indices.reshape(array.shape), low, high, blank, common, scale, share, nan, infinite)
+
+
+def _find_range(
+    flat: NDArray[Any],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_] | None]:
+    """(lowest, highest finite value of each channel, 0 where there is none; which are finite, or None for all)."""
+    with np.errstate(all="ignore"):
+        low, high = flat.min(axis=1), flat.max(axis=1)
+        finite: NDArray[np.bool_] | None = None
+        # min and max hand NaN and infinities on, so looking at 2 C numbers finds them all.
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            finite = np.isfinite(flat)
+            none = ~finite.any(axis=1)
+            low = np.where(none, 0, np.where(finite, flat, np.inf).min(axis=1))
+            high = np.where(none, 0, np.where(finite, flat, -np.inf).max(axis=1))
+    return low.astype(np.float64), high.astype(np.float64), finite
+
+
+def _common_range(
+    scale: str,
+    limits: tuple[float, float] | None,
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    symmetric: bool,
+) -> tuple[float, float] | None:
+    """The range of all channels; None where each has its own."""
+    if scale == "fixed":
+        assert limits is not None
+        return float(limits[0]), float(limits[1])
+    if scale != "layer":
+        return None
+    lowest, highest = float(low.min()), float(high.max())
+    most = max(abs(lowest), abs(highest))
+    return (-most, most) if symmetric else (lowest, highest)
 
 
 def check_scale(scale: str, limits: tuple[float, float] | None) -> None:

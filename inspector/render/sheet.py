@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from inspector.errors import UsageError
-from inspector.render.figure import INK, MUTED, PAD, PAPER, draw_lines, fitted, lines_height, resized
+from inspector.render.figure import INK, MUTED, PAD, PAPER, Color, draw_lines, fitted, lines_height, resized
 from inspector.render.scale import hatch, to_rgb
 from inspector.render.text import draw_text, line_height, text_width, wrap
 
@@ -16,6 +16,7 @@ _CAPTION = 12
 _MAX_PIXELS = 40_000_000
 
 
+# Wide: what a sheet says and how it looks, all but the first two by name.
 def draw_sheet(
     tiles: Sequence[Image.Image | None],
     captions: Sequence[str],
@@ -29,15 +30,25 @@ def draw_sheet(
     missing: str = "stuck",
     caption_lines: int = 2,
 ) -> Image.Image:
-    """`tiles` in rows of `columns`, each under its caption.
+    """Draw `tiles` in rows of `columns`, each under its caption.
 
-    tiles: pictures of any mode and size, or None for one that could not be made: it is hatched and says `missing`.
-    captions: one for each tile, such as a channel number or "tabby, should be tiger"; wrapped to the tile's width.
-    title, note, subtitle: above the tiles; what is shown, what the reader should know, and where it comes from.
-    tile_size: longer side of every tile; the largest side among the tiles, between 48 and 256, unless given.
-    margin: pixels between tiles.
+    Args:
+        tiles: Pictures of any mode and size, or None for one that could not be made: it is hatched and says `missing`.
+        captions: One for each tile, such as a channel number or "tabby, should be tiger"; wrapped to the tile's width.
+        columns: Tiles in a row.
+        title: Above the tiles: what is shown.
+        subtitle: Above the tiles: where it comes from.
+        note: Above the tiles: what the reader should know.
+        tile_size: Longer side of every tile; the largest side among the tiles, between 48 and 256, unless given.
+        margin: Pixels between tiles.
+        missing: What stands on a tile that could not be made.
+        caption_lines: Most lines of a caption.
 
-    Returns an RGB image. Raises UsageError for no tiles, captions that do not match them, or sizes out of range.
+    Returns:
+        An RGB image.
+
+    Raises:
+        UsageError: There are no tiles, the captions do not match them, or a size is out of range.
     """
     if not tiles or len(tiles) != len(captions):
         raise UsageError(f"a sheet needs one caption for each tile, not {len(captions)} for {len(tiles)}")
@@ -50,13 +61,26 @@ def draw_sheet(
     shown = [None if tile is None else resized(tile, fitted(tile.size, size)) for tile in tiles]
     widest = max((tile.width for tile in shown if tile is not None), default=size)
     tallest = max((tile.height for tile in shown if tile is not None), default=size)
-    columns = min(columns, len(tiles))
-    rows = -(-len(tiles) // columns)
     lines = [wrap(caption, _CAPTION, widest, caption_lines) for caption in captions]
+    full = [tile or _missing(widest, tallest, missing) for tile in shown]
+    blocks = [(title, 17, INK, 3), (note, 12, INK, 4), (subtitle, 12, MUTED, 2)]
+    return _place_tiles(full, lines, blocks, (widest, tallest), (min(columns, len(tiles)), margin), size)
+
+
+def _place_tiles(
+    tiles: Sequence[Image.Image],
+    lines: Sequence[list[str]],
+    blocks: Sequence[tuple[str, int, Color, int]],
+    cell: tuple[int, int],
+    grid: tuple[int, int],
+    size: int,
+) -> Image.Image:
+    """Tiles below their lines. cell: (width, height) of the largest tile. grid: (columns, pixels between tiles)."""
+    (widest, tallest), (columns, margin) = cell, grid
+    rows = -(-len(tiles) // columns)
     pitch = line_height(_CAPTION)
     row_lines = [max(map(len, lines[row * columns : (row + 1) * columns])) for row in range(rows)]
     room = max(columns * (widest + margin) - margin, 360)
-    blocks = [(title, 17, INK, 3), (note, 12, INK, 4), (subtitle, 12, MUTED, 2)]
     head = lines_height(room, blocks)
     top = PAD - 4 + head + 8 if head else PAD
     height = top + sum(count * pitch + tallest + margin + 2 for count in row_lines) + PAD
@@ -73,8 +97,7 @@ def draw_sheet(
             first = y + (row_lines[row] - len(lines[n])) * pitch
             for k, line in enumerate(lines[n]):
                 draw_text(draw, (x + widest / 2, first + k * pitch), line, _CAPTION, INK, "middle")
-            tile = shown[n] or _missing(widest, tallest, missing)
-            canvas.paste(tile, (x + (widest - tile.width) // 2, y + row_lines[row] * pitch))
+            canvas.paste(tiles[n], (x + (widest - tiles[n].width) // 2, y + row_lines[row] * pitch))
         y += row_lines[row] * pitch + tallest + margin + 2
     return canvas
 
