@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from inspector.errors import OutputError
+from inspector.guard import check_writing
 from inspector.leftovers import part_name, sweep
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise OutputError(f"cannot write {shown}: it is not an ordinary file", "give the name of a file")
     except OSError as error:
         raise _output_error(shown, error) from error
+    check_writing(shown, target)
     sweep(target.parent)
     try:
         # Created here, so that a folder that cannot be written is found before the work; 0o666 leaves the mode
@@ -176,25 +178,84 @@ def read_to_limit(stream: Readable, limit: int, first: bytes = b"") -> bytes:
 def safe_name(text: str, taken: set[str] | None = None, limit: int = 80) -> str:
     """A file name for `text` that is valid on Linux, macOS and Windows, of at most `limit` characters.
 
-    Only ASCII letters, digits, ``.``, ``_`` and ``-`` are left. With `taken`, the name differs from all in it even
-    where upper and lower case are the same, and its lower-case form is added to the set: the same texts in the same
+    Letters, digits and signs of every script are kept, in their composed form (NFC), where the file system's encoding
+    has them; of ASCII only letters, digits, ``.``, ``_`` and ``-``. With `taken`, the name differs from all in it even
+    where upper and lower case are the same, and its case-folded form is added to the set: the same texts in the same
     order give the same names. An ending such as ``.png`` is for the caller to add, so names that differ only in their
     ending are not told apart here.
+
+    Example:
+        >>> safe_name("a/b:c"), safe_name("虎猫"), safe_name("?")
+        ('a_b_c', '虎猫', 'unnamed')
     """
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip("._-") or "unnamed"
-    if name.split(".")[0].lower() in _RESERVED:
+    composed = unicodedata.normalize("NFC", "".join(_escape_byte(c) for c in text))
+    # The joiners within emoji and words are no printable characters; without them the rest is readable still.
+    kept = "".join(c for c in composed if unicodedata.category(c) != "Cf")
+    name = re.sub(r"[^A-Za-z0-9._\u0080-\U0010ffff-]+", "_", "".join(c if c.isprintable() else "_" for c in kept))
+    name = re.sub(r"_*\s+_*", "_", name).strip("._-") or "unnamed"
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        name = make_plain(name)
+    if unicodedata.normalize("NFKC", name).split(".")[0].lower() in _RESERVED:
         name = f"_{name}"
-    name = name[:limit].rstrip("._-")
+    name = _cut(name, limit)
     if taken is None:
         return name
     unique, number = name, 2
-    while unique.lower() in taken:
+    while unique.casefold() in taken:
         ending = f"-{number}"
-        unique = name[: limit - len(ending)].rstrip("._-") + ending
+        unique = _cut(name, limit - len(ending)) + ending
         number += 1
-    taken.add(unique.lower())
+    taken.add(unique.casefold())
     return unique
+
+
+_BYTES = 200
+"""Of a file name in UTF-8; file systems take 255, and an ending is still to come."""
+
+
+def _cut(name: str, limit: int) -> str:
+    cut = name[:limit].encode("utf-8")[:_BYTES].decode("utf-8", "ignore")
+    return unicodedata.normalize("NFC", cut).rstrip("._-") or "unnamed"
+
+
+def _escape_byte(character: str) -> str:
+    """A byte of a name that is no text, which Python shows as a lone surrogate, as its number."""
+    code = ord(character)
+    return f"x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else "_" if 0xD800 <= code <= 0xDFFF else character
+
+
+def make_plain(name: str) -> str:
+    """The name in ASCII: accents go, and any other character becomes its number.
+
+    Example:
+        >>> make_plain("héllo-猫")
+        'hello-u732b'
+    """
+    letters = []
+    for character in name:
+        plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+        letters.append(plain or ("" if unicodedata.combining(character) else f"u{ord(character):04x}"))
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", "".join(letters))
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """No other process is in such a block for the same folder. Where a file system has no locks, nothing is locked."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    # The folder itself, so that no file is left behind.
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(number)
 
 
 def reason_of(error: OSError, path: Path | None = None) -> tuple[str, str]:

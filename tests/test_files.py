@@ -2,6 +2,7 @@ import os
 import resource
 import stat
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -154,11 +155,12 @@ def test_output_folder(tmp_path):
 def test_safe_names_are_portable_and_unique(texts):
     taken = set()
     made = [safe_name(text, taken) for text in texts]
-    assert len({name.lower() for name in made}) == len(made)
+    assert len({name.casefold() for name in made}) == len(made)
     for name in made:
         assert 1 <= len(name) <= 80
-        assert name.isascii()
-        assert all(c.isalnum() or c in "._-" for c in name)
+        assert len(name.encode()) <= 210
+        assert name == unicodedata.normalize("NFC", name)
+        assert all(c.isalnum() or c in "._-" or (not c.isascii() and c.isprintable()) for c in name)
         assert name[0] not in ".-"
         assert name[-1] not in ". "
         assert name.split(".")[0].lower() not in {"con", "nul", "com1", "lpt9"}
@@ -172,8 +174,17 @@ def test_safe_names_are_portable_and_unique(texts):
         ("features.28", "features.28"),
         ("a/b:c\\d e", "a_b_c_d_e"),
         ("../../etc/passwd", "etc_passwd"),
-        ("héllo", "hello"),
-        ("大象", "unnamed"),
+        ("héllo", "héllo"),
+        ("he\u0301llo", "héllo"),
+        ("大象", "大象"),
+        ("大象（1） 写真", "大象（1）_写真"),
+        ("a\u3000b\u202ec", "a_bc"),
+        ("हिन्दी", "हिन्दी"),
+        ("👩\u200d🔬", "👩🔬"),
+        ("\udce9t\udce9", "xe9txe9"),
+        ("\ud800", "unnamed"),
+        ("COM¹", "_COM¹"),
+        ("猫" * 99, "猫" * 66),
         ("", "unnamed"),
         ("NUL", "_NUL"),
         ("con.conv", "_con.conv"),
@@ -181,6 +192,11 @@ def test_safe_names_are_portable_and_unique(texts):
 )
 def test_safe_names(text, name):
     assert safe_name(text) == name
+
+
+def test_a_name_that_the_encoding_of_files_has_no_bytes_for(monkeypatch):
+    monkeypatch.setattr(os, "fsencode", lambda text: text.encode("latin-1"))
+    assert [safe_name(t) for t in ("é", "猫-é", "大象")] == ["é", "u732b-e", "u5927u8c61"]
 
 
 def test_names_that_differ_only_in_case_or_in_what_is_lost():

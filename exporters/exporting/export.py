@@ -25,6 +25,7 @@ from inspector.compare import Agreement
 from inspector.errors import UsageError, listing, one_line
 from inspector.files import atomic_path
 from inspector.graph import Graph, find_operator, read_graph
+from inspector.guard import check_outputs
 from inspector.image import ImageSource, Preprocess, open_image
 from inspector.layers import Layer, find_layer, find_layers
 from inspector.metadata import KEY, Activation, LayerEntry, Metadata
@@ -99,6 +100,8 @@ def export_onnx(
     """
     origin = source_of(source, preprocess, labels)
     _check_request(origin.module, opset, origin.preprocess)
+    if isinstance(image, str | os.PathLike):
+        check_outputs({"-o": path}, {"the picture of the comparison": [image]})
     picture, photo, notes = _photograph(image)
     one = origin.preprocess.tensor(picture)
     with atomic_path(path) as temporary, evaluating(origin.module):

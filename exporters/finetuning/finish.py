@@ -24,6 +24,7 @@ from exporters.planning.head import replace_weights
 from inspector.compare import Agreement, compare_layer
 from inspector.files import atomic_path
 from inspector.graph import Graph
+from inspector.guard import check_outputs
 from inspector.image import open_image
 from inspector.metadata import KEY
 from inspector.model import Model, open_model
@@ -193,6 +194,7 @@ def export_run(source: str | os.PathLike[str], target: str | os.PathLike[str]) -
         )
     prefix = "weights." if "history" in document else ""
     start = open_model(folder / "base.onnx")
+    check_outputs({"-o": target}, {"a file of the run": [path, *start.graph.files, folder / "model.onnx"]})
     weights = folded({k.removeprefix(prefix): value for k, value in tensors.items() if k.startswith(prefix)})
     arrays = {name: value.numpy().astype(start.graph.weight(name).dtype) for name, value in weights.items()}
     done = folder / "model.onnx"

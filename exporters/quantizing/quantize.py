@@ -28,6 +28,7 @@ from exporters.quantizing.qdq import write_integers
 from exporters.quantizing.quantizable import read_quantizable
 from inspector.errors import UsageError
 from inspector.files import atomic_path, temporary_folder
+from inspector.guard import check_outputs
 from inspector.model import Model, open_model
 
 To = Literal["int8", "fp16"]
@@ -92,9 +93,8 @@ def quantize_model(
     """
     _check_options(to, keep, auto, target, expose)
     source = model if isinstance(model, Model) else open_model(model, provider=provider, threads=threads)
-    if Path(path).resolve() == source.path.resolve():
-        raise UsageError(f"{path} is the model itself", "give another file to -o")
     paths, skipped = skip_unreadable(choose_pictures(calibrate, pictures))
+    check_outputs({"-o": path}, {"the model itself": source.graph.files, "one of the pictures": paths})
     inputs = CalibrationPictures(source, paths)
     kept = tuple(source.layer(name).name for name in keep)
     network = read_quantizable(source)

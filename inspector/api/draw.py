@@ -49,27 +49,25 @@ class ActivationRun:
     """
 
     def __init__(self, model: Model, out: str | os.PathLike[str], options: ActivationOptions) -> None:
+        from inspector.pages.folders import PictureFolders
+
         self.model = model
-        self.out = Path(out)
         self.options = options
         self.index: Path | None = None
         self._chosen = None if options.layers is None else model.choose_layers(options.layers)
-        self._taken: set[str] = set()
-        self._done: list[tuple[str, Gallery]] = []
+        self._folders = PictureFolders(out)
 
     def draw(self, picture: Picture) -> Gallery:
         """Draw one picture into a folder of its own."""
-        from inspector.files import safe_name
+        from inspector.image import read_if_open
         from inspector.pages.gallery import draw_gallery
 
-        x = self.options
-        drawn = draw_gallery(
-            self.model, picture.source, self.out / safe_name(picture.stem, self._taken), name=picture.name,
-            layers=self._chosen, channel=x.channel, scale=x.scale, colormap=x.colormap, size=x.size,
-            save_arrays=x.save_arrays,
-        )  # fmt: skip
-        self._done.append((picture.name, drawn))
-        return drawn
+        x, source = self.options, read_if_open(picture.source)
+        with self._folders.claim(source, picture.stem, picture.name) as folder:
+            return draw_gallery(
+                self.model, source, folder, name=picture.name, layers=self._chosen, channel=x.channel,
+                scale=x.scale, colormap=x.colormap, size=x.size, save_arrays=x.save_arrays,
+            )  # fmt: skip
 
     def __enter__(self) -> ActivationRun:
         return self
@@ -78,16 +76,7 @@ class ActivationRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # One page for all of them, also for those that were done when something ended the run.
-        if len(self._done) < 2:
-            return
-        from inspector.pages.overview import IndexEntry, write_index
-
-        entries = [
-            IndexEntry(name, f"{x.folder.name}/index.html", f"{x.folder.name}/picture.png",
-                       [(p.label, p.probability) for p in x.top])
-            for name, x in self._done
-        ]  # fmt: skip
-        self.index = write_index(self.out, model=self.model.path.name, entries=entries)
+        self.index = self._folders.write_index(self.model)
 
 
 # Wide: the options of `inspector activations`.
@@ -234,8 +223,9 @@ def draw_maps(
         'gradcam-285-Egyptian_cat.png'
     """
     from inspector.cam import prepare
-    from inspector.files import safe_name
+    from inspector.image import read_if_open
     from inspector.pages import overlays
+    from inspector.pages.folders import PictureFolders
 
     check_whole("top", top, 1)
     check_text("method", method)
@@ -246,13 +236,12 @@ def draw_maps(
     engine = prepare(opened, method, names, backend, output)
     wanted = None if classes is None else [str(x) for x in ([classes] if isinstance(classes, str | int) else classes)]
     style = overlays.MapStyle(opacity, colormap, negative)
-    taken: set[str] = set()
+    folders = PictureFolders(out)
 
     def draw(picture: Picture) -> PictureMaps:
-        target = Path(out) / safe_name(picture.stem, taken)
-        drawn = overlays.draw_maps(
-            engine, picture.source, target, name=picture.name, classes=wanted, top=top, style=style
-        )
+        source = read_if_open(picture.source)
+        with folders.claim(source, picture.stem, picture.name) as folder:
+            drawn = overlays.draw_maps(engine, source, folder, name=picture.name, classes=wanted, top=top, style=style)
         return PictureMaps(picture.path, drawn.maps, drawn.sheet)
 
     return collect(walk(find_pictures(images), draw, on_progress))

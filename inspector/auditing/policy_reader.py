@@ -19,6 +19,7 @@ from inspector.auditing.policy import MAX_BYTES, Demands, Policy, PolicyError, R
 from inspector.auditing.registry import Check
 from inspector.auditing.result import Severity
 from inspector.errors import nearest
+from inspector.guard import add_inputs
 
 SHOWN = 5
 """Mistakes that are told one by one; the rest are counted."""
@@ -188,7 +189,9 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > MAX_BYTES:
             raise PolicyError(f"{file} is larger than 1 MB", "a policy is a short TOML file")
-        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+        text = file.read_bytes().decode("utf-8-sig")
+        add_inputs("the policy", [file])
+        return tomllib.loads(text)
     except FileNotFoundError:
         raise PolicyError(f"there is no policy {file}", "`inspector audit --init` writes one with comments") from None
     except OSError as error:

@@ -25,6 +25,7 @@ from inspector.auditing.snapshot import Snapshot, is_snapshot, load_snapshot, sa
 from inspector.auditing.subject import Subject
 from inspector.auditing.walk import Advance, Walk
 from inspector.errors import InspectorError, ModelError, UsageError, wrong_type
+from inspector.guard import add_inputs, check_outputs
 from inspector.model import Model, open_model
 from inspector.runtime import choose_providers
 
@@ -123,6 +124,14 @@ def audit_model(
     given = against if against is not None else demands.reference
     choose_providers(provider)
     check_paths(demands, reference=against is None)
+    read = [x for x in (model, given) if isinstance(x, str | os.PathLike)]
+    read += [file for x in (model, given) if isinstance(x, Model) for file in x.graph.files]
+    pictures = [] if folder is None else [folder]
+    check_outputs(
+        {"--save-snapshot": save}, {"a model or snapshot that is read": read, "one of the pictures": pictures}
+    )
+    add_inputs("a model or snapshot that is read", read)
+    add_inputs("one of the pictures", pictures)
     request = Request(model, demands, folder, given, save, provider, threads, advance, warn)
     return replace(_audit(request), seconds=time.perf_counter() - begin)
 

@@ -47,10 +47,11 @@ def root(
 def register() -> typer.Typer:
     """The application with all commands, in the order of the documentation."""
     from inspector.cli import commands
+    from inspector.cli.inputs import guard_command
 
     if not app.registered_commands:
         for name, function in commands():
-            app.command(name, cls=GroupedCommand)(function)
+            app.command(name, cls=GroupedCommand)(guard_command(function))
     return app
 
 

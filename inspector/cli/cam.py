@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from inspector.cli.console import (
@@ -86,6 +84,7 @@ def cam(
 ) -> None:
     """Show where in pictures the evidence for a class lies: maps of the most likely classes, or of any named."""
     from inspector.cam.faithfulness import parse_region
+    from inspector.pages.folders import PictureFolders
     from inspector.pages.overlays import MapStyle, draw_maps
 
     console = Console("cam", json, quiet)
@@ -93,13 +92,14 @@ def cam(
     if engine.method.class_independent and (classes or top > 1):
         console.note(f"{engine.method.name} does not depend on the class: one map for all")
     style, area = MapStyle(opacity, colormap, negative), parse_region(region, mask)
-    name_folder = _namer(out)
+    folders = PictureFolders(out)
 
     def handle(picture: Picture) -> dict[str, Any]:
-        made = draw_maps(
-            engine, picture.source, name_folder(picture.stem), name=picture.name, classes=classes, top=top,
-            style=style, judge=score, region=area,
-        )  # fmt: skip
+        with folders.claim(picture.source, picture.stem, picture.name) as folder:
+            made = draw_maps(
+                engine, picture.source, folder, name=picture.name, classes=classes, top=top, style=style, judge=score,
+                region=area,
+            )  # fmt: skip
         return document(picture.path, made, engine.method.class_independent)
 
     console.each(engine.model, images, handle, _show)
@@ -115,14 +115,6 @@ def _prepare(
     engine = prepare(model, method, layer, backend, output)
     console.note(f"at {' + '.join(x.name for x in engine.layers)}: {engine.reason}")
     return engine
-
-
-def _namer(out: str) -> Callable[[str], Path]:
-    """What gives each picture a folder of its own."""
-    from inspector.files import safe_name
-
-    taken: set[str] = set()
-    return lambda stem: Path(out) / safe_name(stem, taken)
 
 
 def document(path: str, drawn: DrawnMaps, class_independent: bool) -> dict[str, Any]:

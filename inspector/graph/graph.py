@@ -88,6 +88,11 @@ class Graph:
         return nodes
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The file itself and those that hold weights of it."""
+        return (self.path, *self.external_files)
+
+    @property
     def external_files(self) -> tuple[Path, ...]:
         """The files beside the model that hold weights of it; links are followed."""
         return tuple(path for path, _ in self._identities[1:])

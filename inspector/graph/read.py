@@ -20,6 +20,7 @@ from inspector.graph.nodes import GRAPHS, all_tensors
 from inspector.graph.normalise import normalise_model
 from inspector.graph.shapes import shape_of
 from inspector.graph.wire import MODEL_METADATA, NOT_ONNX, encode_message, scan_fields, scan_model
+from inspector.guard import add_inputs
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -61,6 +62,7 @@ def read_graph(path: str | os.PathLike[str], allow_links: Sequence[str | os.Path
     proto = _parse(structure, given)
     allowed = tuple(Path(folder).absolute() for folder in allow_links)
     outside = resolve_references(proto, given, status.st_size, allowed)
+    add_inputs("the data of the model", [path for path, _ in outside.files])
     proto = normalise_model(proto, given)
     initial = {t.name for t in proto.graph.initializer} | {t.values.name for t in proto.graph.sparse_initializer}
     graph = Graph(

@@ -4,9 +4,9 @@ Training, inspection and audit all go through here, so a picture is never prepar
 """
 
 from inspector.files import Readable
+from inspector.guard import SUFFIXES
 from inspector.image.open import (
     FORMATS,
-    SUFFIXES,
     Box,
     ImageSource,
     find_images,

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from inspector.errors import ImageError, say_no_path
 from inspector.files import Readable, read_pipe, read_to_limit
+from inspector.guard import walk_pictures
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,7 +36,6 @@ ImageSource: TypeAlias = (
 """Whatever :func:`open_image` opens: a path, the bytes of a file, an open file, a PIL image, a uint8 array."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 MAX_PIXELS = 100_000_000
 """Largest picture that is decoded (300 MB as RGB); a phone's 50 megapixels are well below."""
 MAX_FILE_BYTES = 512 * 1024 * 1024
@@ -127,11 +127,7 @@ def read_if_open(source: ImageSource) -> ImageSource:
 
 def find_images(folder: Path) -> list[Path]:
     """Every file below `folder` with a picture's suffix, sorted; hidden files and folders are left out."""
-    found = []
-    for here, folders, files in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        found += [Path(here) / f for f in files if not f.startswith(".") and Path(f).suffix.lower() in SUFFIXES]
-    return sorted(found)
+    return sorted(walk_pictures(folder))
 
 
 def _read(source: object) -> tuple[bytes, str]:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from inspector.errors import MetadataError, ModelError, NotComputable, UsageError, listing
 from inspector.files import atomic_path
 from inspector.graph import copy_with_metadata
+from inspector.guard import check_outputs
 from inspector.image import Preprocess
 from inspector.layers import Layer
 from inspector.metadata import ACTIVATIONS, KEY, LayerEntry, Metadata
@@ -57,6 +58,8 @@ def annotate_model(
         OutputError: The copy cannot be written. Nothing is written in any of these cases.
     """
     opened: Model = model if isinstance(model, Model) else open_to_annotate(model)
+    side = [x for x in (preprocess, labels) if isinstance(x, str | os.PathLike) and os.path.exists(x)]  # noqa: PTH110
+    check_outputs({"-o": target}, {"the model itself": opened.graph.files, "a file that it is made from": side})
     chosen = read_preprocess(preprocess, _base(opened)) if preprocess is not None else opened.preprocess
     if size is not None:
         chosen = chosen.with_size(_size(size, opened))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from inspector.errors import UsageError
 from inspector.files import output_folder, write_bytes
+from inspector.guard import check_outputs
 from inspector.image import ImageSource, image_digest, read_if_open
 from inspector.model import Model
 from inspector.provenance import Provenance
@@ -76,14 +77,15 @@ def check_target(path: Path, frames: str | os.PathLike[str] | None) -> None:
         raise UsageError(f"{path} is not a picture's name", f"known endings: {', '.join(_FORMATS)}")
     if frames is not None and Path(frames).suffix.lower() not in _FRAMES:
         raise UsageError(f"{frames} is not a name for frames", f"known endings: {', '.join(_FRAMES)}")
-    if frames is not None and Path(frames).resolve() == path.resolve():
-        raise UsageError(f"the dream and its frames are both to be {path}", "give two names")
+    check_outputs({"the dream": path, "its frames": frames}, {})
 
 
 def save_dream(made: Dream, path: Path, model: Model, source: ImageSource, seed: int, caricature: bool) -> Path:
     """Write the picture, with what made it: text chunks in PNG, a comment in JPEG, EXIF in WebP."""
     from inspector.render.png import save_png
 
+    pictures = [source] if isinstance(source, str | os.PathLike) else []
+    check_outputs({"-o": path}, {"the model itself": model.graph.files, "the picture itself": pictures})
     made_by = Provenance(
         model.sha256,
         image_digest(source),

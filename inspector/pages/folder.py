@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from inspector import __version__
 from inspector.errors import OutputError, one_line
 from inspector.files import write_text
+from inspector.guard import check_writing
 from inspector.model import Model
 from inspector.provenance import TOOL
 from inspector.text import to_json
 
-_RECORD = ".inspector.json"
-"""Names the files of the run that wrote a folder, so that the next one takes them away and nothing else."""
-_OURS = re.compile(r"\d{3,}-[\w.-]+\.(png|npy)|(index\.html|picture\.png|depth\.png|channels\.npz)", re.ASCII)
+RECORD = ".inspector.json"
+"""Names the files of the run that wrote a folder, so that the next one takes them away and nothing else.
+
+Also whose folder it is: ``source`` and ``name`` of the picture, ``picture``, the digest of it, and ``maps``, the files
+that class activation maps added.
+"""
+OURS = re.compile(r"\d{3,}-[^/\\\0]+\.(png|npy)|(index\.html|picture\.png|depth\.png|channels\.npz)")
+"""Names that a gallery gives."""
+MAPS = re.compile(r"[a-z]*cam[^/\\\0]*\.(png|npy)")
+"""Names that class activation maps get."""
+_OWNER = ("source", "name", "picture", "maps")
 
 
 def sheet_path(stem: Path, channel: int | None) -> Path:
@@ -35,31 +44,71 @@ def list_files(stems: Iterable[Path], channel: int | None, arrays: bool) -> set[
     return names
 
 
-def start_folder(folder: Path, model: Model, planned: set[str]) -> None:
-    """Take away what an earlier run left in `folder`, the page first, and record what this one is going to write."""
-    record = _read_record(folder / _RECORD)
-    left = {name for name in record["files"] if _OURS.fullmatch(name)}
-    for name in sorted(left, key=lambda name: name != "index.html"):
-        # What is written anew is replaced whole at its time; only the page must not stand beside it before.
-        if name == "index.html" or name not in planned:
-            try:
-                (folder / name).unlink(missing_ok=True)
-            except OSError as error:
-                raise OutputError(
-                    f"cannot remove {folder / name} of an earlier run: {error.strerror}", "choose another folder"
-                ) from error
-    if left and record["sha256"] != model.sha256:
-        name = one_line(record["model"], 80)
-        model.warn(f"results of {name}, of an earlier run into the same folder, were replaced")
+def start_folder(
+    folder: Path, model: Model, planned: set[str], name: str = "", top: Sequence[tuple[str, float]] = ()
+) -> None:
+    """Take away what an earlier run left in `folder`, the page first, and record what this one is going to write.
+
+    Args:
+        folder: The folder of one picture.
+        model: The model.
+        planned: The names of all files that will be written.
+        name: How people know the picture.
+        top: Label and probability of its most likely classes, for the page that leads to all pictures.
+    """
+    record = read_record(folder)
+    left = {file for file in record.get("files", ()) if OURS.fullmatch(file)}
+    # What is written anew is replaced whole at its time; only the page must not stand beside it before.
+    _remove(folder, {file for file in left if file == "index.html" or file not in planned})
+    if left and record.get("sha256") != model.sha256:
+        earlier = one_line(str(record.get("model", "")), 80)
+        model.warn(f"results of {earlier}, of an earlier run into the same folder, were replaced")
+    owner = {key: record[key] for key in _OWNER if key in record}
     written = {"software": f"{TOOL} {__version__}", "model": model.path.name, "sha256": model.sha256}
-    write_text(folder / _RECORD, to_json({**written, "files": sorted(planned)}, indent=1) + "\n")
+    given = {"name": name, **owner, "top": [list(pair) for pair in top]}
+    write_record(folder, {**written, **given, "files": sorted(planned)})
 
 
-def _read_record(path: Path) -> dict[str, Any]:
-    """The record of an earlier run; without files where there is none, or none that can be read."""
+def note_maps(folder: Path, files: Iterable[Path]) -> None:
+    """Add files to what the record of a picture's folder names, where it has one."""
+    record = read_record(folder)
+    if "picture" in record:
+        maps = {*record.get("maps", ()), *(file.name for file in files)}
+        write_record(folder, {**record, "maps": sorted(maps)})
+
+
+def remove_results(folder: Path, record: Mapping[str, Any]) -> None:
+    """Take away all that `record` names, whose picture is no longer what it was. Files of other origin stay."""
+    _remove(folder, {file for file in record.get("files", ()) if OURS.fullmatch(file)})
+    _remove(folder, {file for file in record.get("maps", ()) if MAPS.fullmatch(file)})
+
+
+def _remove(folder: Path, names: Iterable[str]) -> None:
+    for name in sorted(names, key=lambda name: name != "index.html"):
+        path = folder / name
+        check_writing(path, path)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot remove {path} of an earlier run: {error.strerror}", "choose another folder"
+            ) from error
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write the record of a folder."""
+    write_text(folder / RECORD, to_json(record, indent=1) + "\n")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of an earlier run; nothing where there is none, or none that can be read."""
     try:
-        found = json.loads(path.read_text("utf-8"))
-        files = [str(name) for name in found["files"]]
-        return {"files": files, "model": str(found["model"]), "sha256": str(found["sha256"])}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {"files": [], "model": "", "sha256": ""}
+        found = json.loads((folder / RECORD).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    for key in ("files", "maps", "top"):
+        if not isinstance(found.get(key, []), list):
+            del found[key]
+    return {**found, **{key: [str(name) for name in found[key]] for key in ("files", "maps") if key in found}}

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from inspector.errors import ModelError, UsageError
 from inspector.files import atomic_path, output_folder, safe_name, write_npy
+from inspector.guard import check_folder
 from inspector.image import ImageSource, image_digest, open_image, read_if_open
 from inspector.layers import Layer, LayerNames
 from inspector.layers.statistics import LayerStatistics, statistics
 from inspector.model import Model, Prediction
-from inspector.pages.folder import list_files, sheet_path, start_folder
+from inspector.pages.folder import OURS, list_files, sheet_path, start_folder
 from inspector.pages.maps import to_maps
 from inspector.provenance import Provenance
 from inspector.runtime import count_cores
@@ -144,6 +145,7 @@ def draw_gallery(
     _check_drawing(scale, colormap, size if channel is not None else None)
     chosen = list(model.choose_layers(layers))
     image = read_if_open(image)
+    check_folder(folder, OURS, [image, *model.graph.files])
     picture = open_image(image)
     shown = name or (os.fspath(image) if isinstance(image, str | os.PathLike) else "image")
     # Drawing is numpy and zlib, which leave the interpreter lock alone, and so does making a session.
@@ -154,7 +156,9 @@ def draw_gallery(
         target = output_folder(folder)
         names: set[str] = set()
         files = {x.name: target / f"{i:03d}-{safe_name(x.name, names)}" for i, x in enumerate(chosen)}
-        start_folder(target, model, list_files(files.values(), channel, save_arrays))
+        best = tuple(model.top(scores[0], top)) if scores is not None else ()
+        shares = [(p.label, p.probability) for p in best]
+        start_folder(target, model, list_files(files.values(), channel, save_arrays), shown, shares)
         # Large layers first, so that no thread is left with one at the end.
         by_size = sorted(chosen, key=lambda layer: -values[layer.name].size)
         found = dict(zip(by_size, pool.map(lambda x: statistics(values[x.name][0]), by_size), strict=True))
@@ -167,7 +171,6 @@ def draw_gallery(
         drawings = pool.map(lambda x: _draw_layer(style, x, values[x.name], found[x], files[x.name]), by_size)
         done = dict(zip(by_size, drawings, strict=True))
         drawn = tuple(done[layer] for layer in chosen)
-        best = tuple(model.top(scores[0], top)) if scores is not None else ()
         channels = _write_channels(target / "channels.npz", drawn)
         page_pictures = pictures.result()
     overview = _write_page(target, page, drawn, best, page_pictures)

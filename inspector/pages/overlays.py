@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inspector.files import output_folder, safe_name, write_npy
+from inspector.guard import check_folder
 from inspector.image import ImageSource, image_digest, open_image, read_if_open
+from inspector.pages.folder import note_maps
 from inspector.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -109,6 +112,8 @@ def draw_maps(
     from inspector.cam.faithfulness import judge_map
 
     image = read_if_open(image)
+    stem = re.escape(safe_name(engine.method.name.replace("+", "p")))
+    check_folder(folder, re.compile(rf"{stem}.*\.(png|npy)", re.DOTALL), [image, *engine.model.graph.files])
     picture = open_image(image)
     if region is not None:
         region.check(picture.size)
@@ -121,7 +126,10 @@ def draw_maps(
     drawn = [writer.write_map(result) for result in results]
     if judge or region is not None:
         drawn = [replace(x, figures=judge_map(engine.model, image, x.result, region=region)) for x in drawn]
-    return DrawnMaps(tuple(drawn), writer.write_sheet(results) if len(results) > 1 else None)
+    sheet = writer.write_sheet(results) if len(results) > 1 else None
+    files = [file for x in drawn for file in (x.overlay, x.heatmap, x.raw)]
+    note_maps(writer.folder, files if sheet is None else [*files, sheet])
+    return DrawnMaps(tuple(drawn), sheet)
 
 
 @dataclass(frozen=True)

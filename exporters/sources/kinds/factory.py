@@ -15,6 +15,7 @@ from exporters.sources.names import lecture_aliases
 from exporters.sources.network import Source, SourceError, SourceRequest
 from exporters.sources.zoo import describe_cause
 from inspector.errors import nearest
+from inspector.guard import add_inputs
 from inspector.image import Preprocess
 
 LIBRARY = False
@@ -35,6 +36,8 @@ def load(request: SourceRequest) -> Source:
             raise SourceError(f"importing {where!r} fails: {describe_cause(error)}") from error
         except Exception as error:  # a stranger's module may raise anything
             raise SourceError(f"importing {where!r} fails: {describe_cause(error)}") from error
+        if (file := getattr(home, "__file__", None)) is not None:
+            add_inputs("a file of the source", [file])
         factory = home
         for part in what.split("."):
             if not hasattr(factory, part):

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.errors import ImageError, MissingExtra, NotComputable, UsageError
+from inspector.guard import check_outputs
 from inspector.image import ImageSource, image_digest, open_image, read_if_open
 from inspector.layers import Layer, LayerNames
 from inspector.layers.statistics import statistics
@@ -143,6 +144,9 @@ def write_report(
     given = [_name_picture(x) for x in pictures]
     if not given:
         raise UsageError("a report needs at least one picture")
+    sources = [source for _, source in given if isinstance(source, str | os.PathLike)]
+    side = [file for file in (audit, filters) if file is not None]
+    check_outputs({"-o": path}, {"the model itself": model.graph.files, "one of the pictures": sources, "read": side})
     collector = _Collector(model, chosen, _Maps(model, methods, top), len(given))
     _add_pictures(collector, given, on_picture, on_unreadable)
     return collector.write(Path(path), parts)

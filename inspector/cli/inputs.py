@@ -1,0 +1,90 @@
+"""Which parameters of the commands are files that are read, and which are files that are written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from inspector.guard import File, guard_inputs
+
+OUTPUTS = {
+    "out": "-o",
+    "frames": "--frames",
+    "junit": "--junit",
+    "sarif": "--sarif",
+    "markdown": "--markdown",
+    "save_snapshot": "--save-snapshot",
+}
+"""Files that commands write. `out` of some commands is a folder: what is written there is checked as it is written."""
+
+INPUTS = {
+    "model": "the model itself",
+    "images": "one of the pictures",
+    "image": "the picture itself",
+    "data": "one of the pictures",
+    "calibrate": "one of the pictures",
+    "from_images": "one of the pictures",
+    "base": "the base itself",
+    "source": "a file of the source",
+    "weights": "the file of --weights",
+    "labels": "the file of --labels",
+    "preprocess": "the file of --preprocess",
+    "policy": "the file of --policy",
+    "against": "the file of --against",
+    "mask": "the file of --mask",
+    "start": "the picture of --start",
+    "audit": "the file of --audit",
+    "filters": "the file of --filters",
+    "run": "a file of the run",
+}
+"""Files and folders that commands read, and what an error calls them."""
+
+FOLDERS = frozenset({"cache"})
+"""Folders that commands keep files of their own in, under names that nobody gives."""
+
+_RUNS = frozenset({"run", "source"})
+"""Folders of which every file counts, and not only the pictures."""
+_PAGES = frozenset({".html", ".htm"})
+
+
+def guard_command(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same command, which ends before it has computed anything where it would write onto what it reads."""
+
+    @wraps(command)
+    def guarded(**given: Any) -> Any:
+        with guard_inputs(outputs_of(given), inputs_of(given)):
+            return command(**given)
+
+    return guarded
+
+
+def outputs_of(given: Mapping[str, Any]) -> dict[str, File | None]:
+    """What a command is asked to write, by option."""
+    outputs: dict[str, File | None] = {
+        option: given[name]
+        for name, option in OUTPUTS.items()
+        # A folder is no file that could be overwritten, and what it is for is told by who makes it.
+        if given.get(name) and not (name == "out" and os.path.isdir(given[name]))  # noqa: PTH112
+    }
+    if "markdown" in given:
+        # What the Markdown is appended to in a job of GitHub Actions.
+        outputs["the summary of the job"] = os.environ.get("GITHUB_STEP_SUMMARY") or None
+    return outputs
+
+
+def inputs_of(given: Mapping[str, Any]) -> dict[str, list[File]]:
+    """What a command reads, by what it is called."""
+    inputs: dict[str, list[File]] = {"": [1, 2]}
+    for name, role in INPUTS.items():
+        value = given.get(name)
+        for text in [value] if isinstance(value, str) else value or ():
+            if text == "-":
+                inputs.setdefault(role, []).append(0)
+            elif name in _RUNS and os.path.isdir(text):  # noqa: PTH112
+                inputs.setdefault(role, []).extend(p for p in Path(text).rglob("*") if p.suffix not in _PAGES)
+            elif os.path.exists(text):  # noqa: PTH110  names such as imagenet are no files
+                inputs.setdefault(role, []).append(text)
+    return inputs
