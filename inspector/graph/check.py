@@ -14,7 +14,11 @@ from inspector.graph.wire import NOT_ONNX
 
 
 def check_graph(graph: Graph) -> None:
-    """Raises ModelError where the graph is not one that everything else may rely on."""
+    """Check that a graph is one that everything else may rely on.
+
+    Raises:
+        ModelError: It has operators that nobody knows, a node that reads what nothing makes, or no output.
+    """
     unknown: dict[str, list[str]] = {}
     for node in graph.nodes:
         if node.domain not in KNOWN_DOMAINS:
@@ -45,7 +49,7 @@ def check_graph(graph: Graph) -> None:
 
 
 def _check_nodes(graph: Graph) -> None:
-    """Raises ModelError where a standard operator lacks an input or has an attribute of another kind than it should.
+    """Check that standard operators have the inputs they need and attributes of the right kind.
 
     What reads the graph afterwards may then rely on them. An operator or version that the onnx package does not know
     is left to onnxruntime.

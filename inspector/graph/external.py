@@ -28,7 +28,12 @@ class _Reference:
 
 
 def read_reference(tensor: TensorProto) -> _Reference:
-    """Location, offset and length of an external tensor. Raises KeyError, ValueError where it is malformed."""
+    """Read location, offset and length of an external tensor.
+
+    Raises:
+        KeyError: It has no location.
+        ValueError: The offset or the length is no number, or negative.
+    """
     entries = {e.key: e.value for e in tensor.external_data}
     reference = _Reference(entries["location"], int(entries.get("offset", 0)), int(entries.get("length", -1)))
     if reference.offset < 0 or reference.length < -1:
@@ -40,8 +45,9 @@ def read_reference(tensor: TensorProto) -> _Reference:
 class Outside:
     """The files that a model's references lead to.
 
-    folder: the folder that all locations are relative to once they are resolved.
-    files: path of each external data file and what tells that it has not changed.
+    Attributes:
+        folder: The folder that all locations are relative to once they are resolved.
+        files: Path of each external data file, and what tells that it has not changed.
     """
 
     folder: Path

@@ -34,8 +34,11 @@ if TYPE_CHECKING:
 class Input:
     """One input of a graph as the file declares it.
 
-    shape: an int where the size is fixed, a str where it is symbolic, None where nothing is said; None for no rank.
-    dtype: the numpy name of the element type, e.g. ``"float32"``.
+    Attributes:
+        name: The tensor's name.
+        shape: An int where the size is fixed, a str where it is symbolic, None where nothing is said; None as a whole
+            where not even the number of axes is known.
+        dtype: The numpy name of the element type, for example ``"float32"``.
     """
 
     name: str
@@ -47,8 +50,12 @@ class Input:
 class Cut:
     """A part of a graph, ready for a session.
 
-    leftover: graph inputs that the part reads besides the tensors it was cut at. A head may read nothing but the
-    *shape* of the picture there (torch's flatten does); ``shape_only`` says so for each.
+    Attributes:
+        proto: The part as a model of its own.
+        inputs: Names of the tensors that it was cut at.
+        outputs: Names of the tensors that it gives.
+        leftover: Inputs of the graph that the part reads besides those in `inputs`.
+        shape_only: Of those it reads nothing but the shape, as torch's flatten does.
     """
 
     proto: ModelProto
@@ -62,12 +69,17 @@ class Cut:
 class Graph:
     """The structure of one .onnx file. Made by :func:`read_graph`; never changed afterwards.
 
-    proto: the ModelProto with weights above 1 KiB as references, Constant nodes turned into initializers and inlined
-    local functions. Tensor names are those of the file.
-    sha256: hex digest of the .onnx file itself; see :attr:`digest` for weights that lie outside of it.
-    size: bytes of the file and of its external data.
-    folder: what the locations of external data are relative to; links are followed.
-    allow_links: folders that links to external data were allowed to lead into.
+    Attributes:
+        path: The file.
+        sha256: Hex digest of the .onnx file itself; see :attr:`digest` for weights that lie outside of it.
+        size: Bytes of the file and of its external data.
+        proto: The ModelProto with weights above 1 KiB as references, Constant nodes turned into initializers and local
+            functions inlined. Tensor names are those of the file.
+        inputs: What the file declares of each input that is no weight.
+        outputs: Names of the outputs.
+        metadata: The file's metadata entries.
+        folder: What the locations of external data are relative to; links are followed.
+        allow_links: Folders that links to external data were allowed to lead into.
     """
 
     path: Path
@@ -172,7 +184,9 @@ class Graph:
         """The initializer `name` as a read-only array in the dtype and shape of the file.
 
         Large tensors are mapped, not read: the bytes come from disk when they are touched.
-        Raises ModelError when there is no such initializer or its bytes are not where the file says.
+
+        Raises:
+            ModelError: There is no such initializer, or its bytes are not where the file says.
         """
         tensor = self.initializers.get(name)
         if tensor is None:
@@ -200,7 +214,11 @@ class Graph:
         return array
 
     def check_unchanged(self) -> None:
-        """Raises ModelError when the file on disk, or its external data, is no longer what was read."""
+        """Check that the file on disk, and its external data, are still what was read.
+
+        Raises:
+            ModelError: One of them was changed or is gone.
+        """
         for path, before in self._identities:
             try:
                 now = file_identity(path.stat())
@@ -230,10 +248,14 @@ class Graph:
         return nodes, outside
 
     def cut(self, outputs: Sequence[str], inputs: Sequence[str] | None = None) -> Cut:
-        """The part of the graph between `inputs` (default: the graph's own) and `outputs`, and nothing else.
+        """Cut out the part of the graph between `inputs` and `outputs`, and nothing else.
 
-        outputs: tensor names. inputs: tensor names that become inputs of the part.
-        Raises ModelError for a tensor that the graph does not have.
+        Args:
+            outputs: Names of tensors.
+            inputs: Names of tensors that become inputs of the part; the graph's own unless given.
+
+        Raises:
+            ModelError: The graph does not have one of the tensors.
         """
         known = self.producer_of.keys() | {i.name for i in self.inputs} | self.initializers.keys()
         if missing := [name for name in (*outputs, *(inputs or ())) if name not in known]:

@@ -24,7 +24,7 @@ MAX_NODES = 200_000
 def normalise_model(proto: ModelProto, path: Path) -> ModelProto:
     """Local functions inlined, Constant nodes as initializers: one form for everything that reads a graph."""
     if proto.functions:
-        proto = _inlined(proto, path)
+        proto = _inline_functions(proto, path)
     _sort(proto.graph)
     nodes = []
     copies: dict[str, str] = {}
@@ -34,7 +34,7 @@ def normalise_model(proto: ModelProto, path: Path) -> ModelProto:
             # Exporters that share equal weights write the sharing as Identity nodes.
             copies[node.output[0]] = copies.get(node.input[0], node.input[0])
             constants.add(node.output[0])
-        constant = _constant(node) if node.op_type == "Constant" and is_standard(node) else None
+        constant = _read_constant(node) if node.op_type == "Constant" and is_standard(node) else None
         if constant is None:
             nodes.append(node)
         else:
@@ -83,7 +83,7 @@ def _sort(graph: GraphProto) -> None:
         graph.node.extend(nodes)
 
 
-def _inlined(proto: ModelProto, path: Path) -> ModelProto:
+def _inline_functions(proto: ModelProto, path: Path) -> ModelProto:
     """The same with every call of a local function replaced by the nodes of the function, named after the call."""
     from onnx import inliner
 
@@ -114,7 +114,7 @@ def _inlined(proto: ModelProto, path: Path) -> ModelProto:
 
 
 def _check_functions(proto: ModelProto, path: Path) -> None:
-    """Raises ModelError for functions that call themselves, or that forty lines of text blow up to 2^40 nodes."""
+    """Refuse functions that call themselves, and those that forty lines of text blow up to 2^40 nodes."""
     bodies = {(f.domain, f.name): list(f.node) for f in proto.functions}
     sizes: dict[tuple[str, str], int] = {}
 
@@ -134,7 +134,7 @@ def _check_functions(proto: ModelProto, path: Path) -> None:
     size(with_bodies(proto.graph.node), ())
 
 
-def _constant(node: NodeProto) -> TensorProto | None:
+def _read_constant(node: NodeProto) -> TensorProto | None:
     from onnx import helper, numpy_helper
 
     if len(node.attribute) != 1 or len(node.output) != 1:

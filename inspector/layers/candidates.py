@@ -22,10 +22,14 @@ _MAX_CHAIN = 24
 
 
 @dataclass
-class Found:
-    """A layer on its way: `first` is the node it is named after, `last` the one that makes its tensor.
+class Candidate:
+    """A layer that has no name yet.
 
-    inside: the other nodes that it consists of, and that no one else reads.
+    Attributes:
+        first: Index of the node that it is named after.
+        last: Index of the node that makes its tensor.
+        kind: The kind of layer.
+        inside: The other nodes that it consists of, and that no one else reads.
     """
 
     first: int
@@ -66,10 +70,10 @@ class Finder:
     def is_channels_last(self, tensor: str) -> bool:
         """Whether the tensor is laid out (N, H, W, C), followed from the input through Transpose nodes."""
         if self._last is None:
-            self._last = self._channels_last()
+            self._last = self._follow_channels_last()
         return tensor in self._last
 
-    def _channels_last(self) -> set[str]:
+    def _follow_channels_last(self) -> set[str]:
         last = {i.name for i in self.graph.inputs if layout_of(i.shape) == "NHWC"}
         constant = self.graph.initializers
         for node, operator in zip(self.nodes, self.operators, strict=True):
@@ -95,14 +99,14 @@ class Finder:
 
     # --- which nodes are layers -----------------------------------------------------------------------------------
 
-    def find(self) -> list[Found]:
+    def find(self) -> list[Candidate]:
         """The layers, unnamed, in topological order."""
         hidden: set[int] = set()
-        found: list[Found] = []
+        found: list[Candidate] = []
         for i, node in enumerate(self.nodes):
             if i in hidden or not node.output[0] or not any(name in self.data for name in node.input):
                 continue
-            candidate = self._candidate(i, node)
+            candidate = self._find_candidate(i, node)
             if candidate is None:
                 continue
             hidden |= candidate.inside | ({candidate.last} - {i})
@@ -113,44 +117,44 @@ class Finder:
         found.sort(key=lambda f: f.last)
         return found
 
-    def _candidate(self, i: int, node: NodeProto) -> Found | None:
+    def _find_candidate(self, i: int, node: NodeProto) -> Candidate | None:
         operator = self.operators[i]
         data = [name for name in dict.fromkeys(node.input) if name in self.data]
         combines = operator.arithmetic or (operator.nonlinear and operator.operands == 0)
-        if combines and len(data) == 2 and (written_out := self._written_out(i, data)):
+        if combines and len(data) == 2 and (written_out := self._find_written_out(i, data)):
             return written_out
         if operator.joins and len(data) < 2:
             return None
-        if operator.kind == "linear" and any(name in self.data for name in self._weights(i)):
+        if operator.kind == "linear" and any(name in self.data for name in self._weight_names(i)):
             return None  # a product of two tensors of the network, as in attention
         if operator.reduction and not self._is_spatial_reduction(node):
             return None
         if operator.weighted or node.op_type == "BatchNormalization":
-            return self._folded(i, operator.kind)
-        return Found(i, i, operator.kind) if operator.kind else None
+            return self._fold(i, operator.kind)
+        return Candidate(i, i, operator.kind) if operator.kind else None
 
-    def _weights(self, i: int) -> Sequence[str]:
+    def _weight_names(self, i: int) -> Sequence[str]:
         """The input of node `i` that holds its weights, as a sequence of one or none."""
         position = self.operators[i].weight
         return () if position is None else self.nodes[i].input[position : position + 1]
 
-    def _only_reader(self, tensor: str) -> int | None:
+    def _find_only_reader(self, tensor: str) -> int | None:
         """The node that alone reads `tensor`; None when several do or it is an output of the file."""
         readers = self.graph.consumers_of.get(tensor, [])
         return readers[0] if len(readers) == 1 and tensor not in self.outputs else None
 
-    def _folded(self, first: int, kind: str) -> Found:
+    def _fold(self, first: int, kind: str) -> Candidate:
         """The convolution, linear or norm at `first` with its norm, bias and per-channel scale folded in."""
         nodes = [first]
         normed = self.nodes[first].op_type == "BatchNormalization"
-        while (reader := self._only_reader(self.nodes[nodes[-1]].output[0])) is not None:
+        while (reader := self._find_only_reader(self.nodes[nodes[-1]].output[0])) is not None:
             node = self.nodes[reader]
             if node.op_type == "BatchNormalization" and not normed:
                 normed = True
             elif not (self.operators[reader].arithmetic and self._is_channel_vector(node)):
                 break
             nodes.append(reader)
-        return Found(first, nodes[-1], kind, frozenset(nodes[:-1]))
+        return Candidate(first, nodes[-1], kind, frozenset(nodes[:-1]))
 
     def _is_channel_vector(self, node: NodeProto) -> bool:
         """Whether the other operand is a constant with one number per channel (not a scalar, which is arithmetic of
@@ -172,7 +176,7 @@ class Finder:
         tensor = self.graph.initializers.get(constants[0])
         return tensor is not None and all(d == 1 for d in tensor.dims)
 
-    def _written_out(self, i: int, operands: Sequence[str]) -> Found | None:
+    def _find_written_out(self, i: int, operands: Sequence[str]) -> Candidate | None:
         """The activation that ends at node `i`, where it is a nonlinear function of one tensor, element by element.
 
         silu, hard-swish, gelu and mish are x * f(x) where no operator of their own is used, prelu is f(x) + g(-x).
@@ -192,15 +196,15 @@ class Finder:
             return None
         if self.operators[i].affine and not self.operators[i].product and ends & set(operands):
             return None  # x + f(x) is a residual
-        last = self._scaled(i, chain)
+        last = self._extend_over_scale(i, chain)
         group = {*chain, last}
-        return Found(
-            min(chain), last, "activation", frozenset(k for k in group if k != last and self._private(k, group))
+        return Candidate(
+            min(chain), last, "activation", frozenset(k for k in group if k != last and self._is_private(k, group))
         )
 
-    def _scaled(self, i: int, chain: Sequence[int]) -> int:
+    def _extend_over_scale(self, i: int, chain: Sequence[int]) -> int:
         """Past a multiplication by a scalar: gelu and hard-swish written out end in one, whose f is not from 0 to 1."""
-        reader = self._only_reader(self.nodes[i].output[0])
+        reader = self._find_only_reader(self.nodes[i].output[0])
         if (
             reader is not None
             and self.operators[reader].product
@@ -210,7 +214,7 @@ class Finder:
             return reader
         return i
 
-    def _private(self, k: int, group: set[int]) -> bool:
+    def _is_private(self, k: int, group: set[int]) -> bool:
         """Whether nothing outside the group reads what node `k` makes."""
         made = self.nodes[k].output[0]
         return made not in self.outputs and all(r in group for r in self.graph.consumers_of.get(made, []))

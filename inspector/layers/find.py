@@ -17,9 +17,11 @@ from inspector.metadata import LayerEntry
 
 
 def find_layers(graph: Graph, entries: Sequence[LayerEntry] = ()) -> Layers:
-    """The layers of `graph` in topological order.
+    """Find the layers of a graph, in topological order.
 
-    entries: the list in the metadata; when it is empty, or names nothing that the graph has, the layers are found.
+    Args:
+        graph: The graph.
+        entries: The list in the metadata. Where it is empty, or names nothing that the graph has, the layers are found.
     """
     known = [e for e in entries if e.tensor in graph.producer_of]
     found = _from_entries(graph, known) if known else _from_graph(graph)
@@ -32,7 +34,7 @@ def _from_graph(graph: Graph) -> list[Layer]:
     finder = Finder(graph)
     found = finder.find()
     layers = []
-    for part, (name, aliases) in zip(found, Namer(finder, found).names(), strict=True):
+    for part, (name, aliases) in zip(found, Namer(finder, found).make_names(), strict=True):
         tensor = graph.nodes[part.last].output[0]
         last = finder.is_channels_last(tensor)
         layers.append(Layer(name, tensor, part.kind, finder.shape(tensor), False, last, aliases))

@@ -15,12 +15,16 @@ Size = int | str | None
 class Layer:
     """One layer of a graph.
 
-    name: unique; torch module path or cleaned node path. tensor: name of its tensor in the graph.
-    kind: conv, norm, activation, pool, add, gate, concat, linear, resize or softmax.
-    shape: (N, C, H, W) or (N, K), also where the tensor itself is (N, H, W, C); a str or None where it is not fixed.
-        None as a whole when nothing is known before a run.
-    exposed: the tensor is an output of the file as it stands.
-    channels_last: the tensor holds its channels on the last axis; activations are given channels first all the same.
+    Attributes:
+        name: Torch module path or cleaned node path; no two layers share one.
+        tensor: Name of its tensor in the graph.
+        kind: conv, norm, activation, pool, add, gate, concat, linear, resize or softmax.
+        shape: (N, C, H, W) or (N, K), also where the tensor itself is (N, H, W, C); a str or None where a size is not
+            fixed, None as a whole where nothing is known before a run.
+        exposed: The tensor is an output of the file as it stands.
+        channels_last: The tensor holds its channels on the last axis; activations are given channels first all the
+            same.
+        aliases: Other names that the layer goes by.
     """
 
     name: str
@@ -64,9 +68,10 @@ LayerNames: TypeAlias = "str | Layer | Iterable[str | Layer]"
 
 
 def find_layer(layers: Sequence[Layer], name: str) -> Layer:
-    """The layer that goes by `name`: name, alias or tensor, else a unique suffix or substring, any case last.
+    """Find the layer that goes by `name`: name, alias or tensor, else a unique ending or part of it, any case last.
 
-    Raises LayerNotFound with the three nearest names, or with the candidates when there are several.
+    Raises:
+        LayerNotFound: There is none, with the three nearest names; or there are several, with their names.
     """
     if not isinstance(name, str):
         raise wrong_type("a layer", name, "give its name, or one of model.layers")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from inspector.graph import OPERATORS
-from inspector.layers.candidates import Finder, Found
+from inspector.layers.candidates import Candidate, Finder
 from inspector.layers.layer import Layer
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def make_unique(layers: Iterable[Layer]) -> Iterator[Layer]:
     """Names made unique: the second `relu` becomes `relu_1`, as torch.fx counts calls of one module."""
-    layers = [replace(layer, name=_shown(layer.name)) for layer in layers]
+    layers = [replace(layer, name=_make_printable(layer.name)) for layer in layers]
     taken: set[str] = set()
     given = {layer.name for layer in layers}
     for layer in layers:
@@ -32,7 +32,7 @@ def make_unique(layers: Iterable[Layer]) -> Iterator[Layer]:
         yield replace(layer, name=name)
 
 
-def _shown(name: str) -> str:
+def _make_printable(name: str) -> str:
     """A name that a terminal and a file name can take: no control characters, at most 200 characters."""
     clean = "".join(c if c.isprintable() else "_" for c in name)
     return clean if len(clean) <= 200 else f"{clean[:99]}…{clean[-100:]}"
@@ -66,7 +66,7 @@ _VALUE_END = re.compile(r"(?:__\d+|:\d+|_output_\d+|\.tmp_\d+)+$")
 class Namer:
     """Names for found layers, best source first: torch scopes, node path, weight, tensor, neighbour."""
 
-    def __init__(self, finder: Finder, found: Sequence[Found]) -> None:
+    def __init__(self, finder: Finder, found: Sequence[Candidate]) -> None:
         self.finder = finder
         self.graph = finder.graph
         self.found = found
@@ -75,7 +75,7 @@ class Namer:
         self.weighted = Counter((self.scopes[f.last][-1], f.kind) for f in found if self.scopes[f.last])
         self.operators = {row.name.lower() for row in OPERATORS.values() if row.kind} | _TF_OPS
 
-    def names(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def make_names(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """(name, aliases) of each found layer; the caller makes names unique."""
         paths = [self._path(f) for f in self.found]
         prefix = _common_prefix([path for path in paths if path])
@@ -94,14 +94,14 @@ class Namer:
             taken.add(name)
             yield name, aliases
 
-    def _word(self, f: Found) -> str:
+    def _word(self, f: Candidate) -> str:
         """A short word for the operation: relu, silu, add, maxpool."""
         if f.kind != "activation" or not f.inside:
             return self.finder.operators[f.first].word
         words = {self.finder.operators[n].inner_word for n in f.inside}
         return next((word for word in _WORDS if word in words), "activation")
 
-    def _common_base(self, f: Found, owner: dict[str, Found], base: dict[str, str]) -> str:
+    def _common_base(self, f: Candidate, owner: dict[str, Candidate], base: dict[str, str]) -> str:
         """What the names of all that a concat joins begin with: fire2 for fire2.expand1x1 and fire2.expand3x3."""
         if f.kind != "concat":
             return ""
@@ -110,7 +110,7 @@ class Namer:
         shared = _common_prefix([[*name, ""] for name in names])
         return ".".join(shared)
 
-    def _before(self, f: Found, owner: dict[str, Found], tensors: Sequence[str] = ()) -> str:
+    def _before(self, f: Candidate, owner: dict[str, Candidate], tensors: Sequence[str] = ()) -> str:
         """Tensor of the layer that this one reads, stepping over nodes that are no layers."""
         tensors = tensors or [name for name in self.finder.nodes[f.first].input if name in self.finder.data]
         for _ in range(64):
@@ -123,7 +123,7 @@ class Namer:
             tensors = [n for n in self.finder.nodes[i].input if n in self.finder.data] if i is not None else []
         return ""
 
-    def _from_scopes(self, f: Found) -> tuple[str, tuple[str, ...]]:
+    def _from_scopes(self, f: Candidate) -> tuple[str, tuple[str, ...]]:
         """The torch module whose output the tensor is, and every module that ends with it."""
         paths = self.scopes[f.last]
         if not paths:
@@ -139,7 +139,7 @@ class Namer:
             word = self._word(f)
             # A module with one weighted operation in it is that operation, whatever else it does around it.
             alone = f.kind in ("conv", "linear", "norm") and self.weighted.get((inner, f.kind)) == 1
-            module = alone or _module_like(inner, word)
+            module = alone or _is_module_like(inner, word)
             if inner and (module or inner in ends):
                 name = inner
             else:
@@ -150,12 +150,12 @@ class Namer:
             if path and path != name and (path in ends or (path == inner and f.kind in ("conv", "linear")))
         )
 
-    def _path(self, f: Found) -> list[str]:
+    def _path(self, f: Candidate) -> list[str]:
         """Parts of the most telling name in the file: the node's, its weight's, its tensor's; empty if none tells."""
         first, last = self.finder.nodes[f.first], self.finder.nodes[f.last]
         return self._parts(first.name) or self._of_weight(f, first) or self._of_value(last.output[0])
 
-    def _of_weight(self, f: Found, node: NodeProto) -> list[str]:
+    def _of_weight(self, f: Candidate, node: NodeProto) -> list[str]:
         weight = self.finder.operators[f.first].weight or 1
         # Behind the weights of floats comes the bias, which may have the more telling name.
         places = slice(weight, weight + 2 if weight == 1 else weight + 1)
@@ -208,7 +208,7 @@ def _common_prefix(paths: Sequence[Sequence[str]]) -> list[str]:
     return shared
 
 
-def _module_like(path: str, word: str) -> bool:
+def _is_module_like(path: str, word: str) -> bool:
     """Whether the innermost scope is itself the module of this operation (`relu`, `act1`, `pool`) and not a block."""
     leaf = str(path.rsplit(".", 1)[-1]).lower().strip("_0123456789")
     return bool(leaf) and (

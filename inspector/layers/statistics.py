@@ -76,11 +76,11 @@ def statistics(values: NDArray[np.float32]) -> LayerStatistics:
         # min and max carry NaN and infinities on, so this look at every element is only paid for when there are some.
         finite = np.isfinite(maps)
         bad = int(finite.size - np.count_nonzero(finite))
-        return _partial(maps, finite, bad)
+        return _summarise_finite(maps, finite, bad)
     with np.errstate(over="ignore", under="ignore"):
         square = np.einsum("ij,ij->i", maps, maps, dtype=np.float32) / np.float32(size)
         if not np.isfinite(square).all():
-            return _partial(maps, np.ones(maps.shape, np.bool_), bad)
+            return _summarise_finite(maps, np.ones(maps.shape, np.bool_), bad)
         mean = maps.mean(axis=1).clip(low, high)
         variance = np.maximum(square.astype(np.float64) - mean.astype(np.float64) ** 2, 0)
     # E[x^2] - E[x]^2 loses its digits where the mean is large against the spread: do those channels in two passes.
@@ -110,7 +110,7 @@ def statistics(values: NDArray[np.float32]) -> LayerStatistics:
     )
 
 
-def _partial(maps: NDArray[np.float32], finite: NDArray[np.bool_], bad: int) -> LayerStatistics:
+def _summarise_finite(maps: NDArray[np.float32], finite: NDArray[np.bool_], bad: int) -> LayerStatistics:
     """The same over the finite elements alone."""
     counts = finite.sum(axis=1)
     kept = np.where(finite, maps, 0).astype(np.float64)

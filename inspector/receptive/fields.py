@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class ReceptiveField:
     """What one position of a layer can see of the input.
 
-    Args:
+    Attributes:
         size: (height, width) in input pixels; None where a position sees the whole picture.
         jump: (y, x), input pixels from one position to the next.
         first: (y, x), the first input pixel that position (0, 0) sees; negative where the network pads.

@@ -36,7 +36,7 @@ _FORGET_EVERY = 512
 class Patch:
     """One patch.
 
-    Args:
+    Attributes:
         value: The activation there.
         image: The picture, as it was named.
         position: (y, x) of the unit in the layer's map.
@@ -54,7 +54,7 @@ class Patch:
 class TopPatches:
     """The best patches of a layer's channels.
 
-    Args:
+    Attributes:
         layer: The layer.
         field: The receptive field of its positions.
         patches: Channel -> its patches, best first; fewer than k where it was constant on most pictures.
@@ -178,14 +178,14 @@ def find_patches(
         raise UsageError(f"{k} patches a channel are too few", "give 1 or more")
     search = _Search(layers, k, channels)
     skipped: list[tuple[str, str]] = []
-    for name, tensor in _tensors(model, images):
+    for name, tensor in _prepare_tensors(model, images):
         if on_image is not None:
             on_image()
         if isinstance(tensor, ImageError):
             skipped.append((name, tensor.message))
             continue
         values, _ = model.layer_values(tensor, layers)
-        search.add(name, _seen_size(model, tensor), values)
+        search.add(name, _measure_input(model, tensor), values)
     if not search.seen:
         raise ImageError(
             f"none of {len(skipped)} pictures could be read; the first: {skipped[0][1]}"
@@ -201,13 +201,13 @@ def find_patches(
     }
 
 
-def _seen_size(model: Model, tensor: NDArray[Any]) -> tuple[int, int]:
+def _measure_input(model: Model, tensor: NDArray[Any]) -> tuple[int, int]:
     """(H, W) of a picture as the network sees it."""
     height, width = tensor.shape[1:3] if model.preprocess.layout == "NHWC" else tensor.shape[2:4]
     return int(height), int(width)
 
 
-def _tensors(
+def _prepare_tensors(
     model: Model, images: Iterable[tuple[str, ImageSource]]
 ) -> Iterator[tuple[str, NDArray[Any] | ImageError]]:
     """Input tensors of the pictures, the next one decoded while the last one is in the network."""
@@ -288,8 +288,8 @@ def crop_patch(view: Image, box: tuple[int, int, int, int], size: int) -> Image:
     if right <= left or bottom <= top:
         left, top, right, bottom = 0, 0, view.width, view.height
     # A field larger than the picture is moved as far inside as it goes, so that little of the tile is empty.
-    left, right = _inside(left, right, view.width)
-    top, bottom = _inside(top, bottom, view.height)
+    left, right = _fit_inside(left, right, view.width)
+    top, bottom = _fit_inside(top, bottom, view.height)
     sheet = images.new("RGB", (right - left, bottom - top), _OUTSIDE)
     part = view.crop((max(left, 0), max(top, 0), min(right, view.width), min(bottom, view.height)))
     sheet.paste(part, (max(-left, 0), max(-top, 0)))
@@ -306,6 +306,6 @@ def crop_patch(view: Image, box: tuple[int, int, int, int], size: int) -> Image:
     return tile
 
 
-def _inside(low: int, high: int, limit: int) -> tuple[int, int]:
+def _fit_inside(low: int, high: int, limit: int) -> tuple[int, int]:
     """An interval longer than the picture, cut to it; another stays as it is."""
     return (0, limit) if high - low >= limit else (low, high)

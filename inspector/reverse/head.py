@@ -22,10 +22,15 @@ Array = NDArray[Any]
 class Head:
     """What lies between a layer's tensor and an output tensor.
 
-    path: indices of the nodes that the layer's values pass through, in topological order.
-    moving: the tensors on the path, the layer's included; their values depend on the layer's.
-    siblings: tensors from elsewhere in the network (a shortcut, another branch) that the path reads as well.
-    constants: tensors that the path reads and that no picture changes. reads_shape: it asks for the picture's size.
+    Attributes:
+        graph: The graph.
+        layer: The tensor where it begins.
+        output: The tensor where it ends.
+        path: Indices of the nodes that the layer's values pass through, in topological order.
+        moving: The tensors on the path, the layer's included; their values depend on the layer's.
+        siblings: Tensors from elsewhere in the network, as a shortcut or another branch, that the path reads as well.
+        constants: Tensors that the path reads and that no picture changes.
+        reads_shape: The path asks for the picture's size.
     """
 
     graph: Graph
@@ -118,10 +123,15 @@ class Head:
         return tuple(names)
 
     def gradient(self, seed: Array, values: Mapping[str, Array]) -> Array:
-        """The gradient of sum(seed * output) with respect to the layer: float32 in the layer tensor's own shape.
+        """The gradient of sum(seed * output) with respect to the layer.
 
-        seed: float32 in the output's shape. values: the tensors in `needed` and `weights`, and the layer's own.
-        May be a read-only view that repeats one number over all places.
+        Args:
+            seed: float32 in the output's shape.
+            values: The tensors in `needed` and `weights`, and the layer's own.
+
+        Returns:
+            float32 in the shape of the layer's tensor; it may be a read-only view that repeats one number over all
+            places.
         """
 
         def lookup(name: str) -> Array:

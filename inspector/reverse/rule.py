@@ -27,9 +27,13 @@ Linearity = Literal["always", "product", "numerator", "never"]
 class Step:
     """One node between the layer and the scores.
 
-    moving: for each input whether it depends on the layer. lookup: the value of a tensor by name, as float32 where it
-    holds floats. opset: version of the default operator set, where a rule depends on it. settings: the attributes.
-    outputs: the gradient of each output, None where there is none; a rule is given the first.
+    Attributes:
+        node: The node.
+        moving: For each input whether it depends on the layer.
+        lookup: Gives the value of a tensor by name, as float32 where it holds floats.
+        opset: Version of the default operator set, where a rule depends on it.
+        settings: The node's attributes.
+        outputs: The gradient of each output, None where there is none; a rule is given the first.
     """
 
     node: NodeProto
@@ -64,13 +68,15 @@ Derivative = Callable[[Step, Array], Gradients]
 class Rule:
     """How to go backwards through one operator.
 
-    linear: ``always``; ``product``: when one input alone depends on the layer; ``numerator``: when it is the first;
-        ``never``.
-    inputs: whether the values of the inputs that depend on the layer are needed (often only for their shape).
-    operands: positions of the other inputs whose values are needed; None for all of them.
-    accepts: whether a node is of the form that the rule covers.
-    straight: the operator rounds; its derivative is taken as if it did not.
-    contributed: it covers onnxruntime's own operator of that name as well.
+    Attributes:
+        derivative: The gradients of the inputs, given a step and the gradient of its first output.
+        linear: When the operator is linear: ``always``, ``never``; ``product``: where one input alone depends on the
+            layer; ``numerator``: where that is the first one.
+        inputs: Whether the values of the inputs that depend on the layer are needed, if only for their shape.
+        operands: Positions of the other inputs whose values are needed; None for all of them.
+        accepts: Whether a node is of the form that the rule covers.
+        straight: The operator rounds; its derivative is taken as if it did not.
+        contributed: The rule covers onnxruntime's own operator of that name as well.
     """
 
     derivative: Derivative

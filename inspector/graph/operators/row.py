@@ -18,7 +18,7 @@ IntegerForm = Literal["", "weights", "arithmetic", "pool", "join", "moved", "ran
 class Operator:
     """One operator of ONNX or of onnxruntime. What is not known of it has the value that promises least.
 
-    Args:
+    Attributes:
         domain: Its operator set; ``""`` for ONNX's own.
         name: Its name, as in a node's ``op_type``.
         kind: The kind of layer that it makes (see :class:`inspector.layers.Layer`); empty where it makes none.

@@ -23,7 +23,7 @@ def _axes(step: Step, rank: int) -> tuple[int, ...]:
     return tuple(int(a) % rank for a in listed)
 
 
-def _reduced(step: Step, g: Array) -> tuple[Array, tuple[int, ...]]:
+def _keep_axes(step: Step, g: Array) -> tuple[Array, tuple[int, ...]]:
     """The gradient with the reduced axes kept, and those axes."""
     axes = _axes(step, step.x.ndim)
     return g.reshape([1 if i in axes else size for i, size in enumerate(step.x.shape)]), axes
@@ -31,14 +31,14 @@ def _reduced(step: Step, g: Array) -> tuple[Array, tuple[int, ...]]:
 
 @rule("ReduceMean", "ReduceSum", linear="always", operands=(1,))
 def _reduce_mean(step: Step, g: Array) -> Gradients:
-    kept, axes = _reduced(step, g)
+    kept, axes = _keep_axes(step, g)
     count = math.prod(step.x.shape[a] for a in axes) if step.node.op_type == "ReduceMean" else 1
     return [np.broadcast_to(kept / np.float32(count), step.x.shape)]
 
 
 @rule("ReduceMax", operands=(1,))
 def _reduce_max(step: Step, g: Array) -> Gradients:
-    kept, axes = _reduced(step, g)
+    kept, axes = _keep_axes(step, g)
     return [_to_maximum(step.x, kept, axes)]
 
 
