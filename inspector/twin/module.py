@@ -62,6 +62,7 @@ class Twin(nn.Module):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
+    # Wide: the parts that the builder has made, each stored as it is; only the builder calls this.
     def __init__(
         self,
         program: Program,

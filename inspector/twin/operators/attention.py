@@ -14,6 +14,7 @@ from inspector.twin.table import Node, NotSupported, Run, operator
 _MASKED = float("-inf")
 
 
+# Long: the closures read ten attributes of the node, which would be arguments of functions outside.
 @operator("Attention", since=23)
 def _attention(node: Node) -> Run:
     causal, scale, softcap = bool(node.get("is_causal", 0)), node.get("scale"), node.get("softcap", 0.0)
