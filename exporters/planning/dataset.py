@@ -103,8 +103,9 @@ def read_dataset(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """The pictures of a folder of class folders (with or without train/val/test above them), or of a CSV of
-    path,label[,split][,weight] with paths relative to it.
+    """The pictures of a folder of class folders, with or without train/val/test above them, or of a CSV.
+
+    A CSV has the columns path,label[,split][,weight]; its paths are relative to it.
 
     A folder with one of the names of a split above class folders is a split, and several of one split are one; runs of
     `inspector finetune` below DATA are no classes. What lies elsewhere is left out and listed. Every picture is decoded

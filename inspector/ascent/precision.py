@@ -24,7 +24,7 @@ def choose_precision(
     wanted: str,
     count: int,
 ) -> str:
-    """ "float32" or "bfloat16": the latter where the processor has it and the gradients agree.
+    """``float32`` or ``bfloat16``: the latter where the processor has it and the gradients agree.
 
     Compared are the gradients of three channels on noise of this seed, whatever channels are asked for, so that the
     choice does not depend on them.

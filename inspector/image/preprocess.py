@@ -113,8 +113,14 @@ class Preprocess:
         return np.ascontiguousarray(out.transpose(0, 2, 3, 1)) if self.layout == "NHWC" else out
 
     def pixels(self, tensor: NDArray[Any]) -> NDArray[np.float32]:
-        """The inverse of :meth:`normalise`: any (N, C, H, W) or (N, H, W, C) tensor -> float32 (N, H, W, C) in
-        0..255, RGB order, not clipped."""
+        """The inverse of :meth:`normalise`.
+
+        Args:
+            tensor: Any (N, C, H, W) or (N, H, W, C), in the layout of this preprocess.
+
+        Returns:
+            float32 (N, H, W, C) in 0..255, RGB order, not clipped.
+        """
         values = tensor if self.layout == "NHWC" else tensor.transpose(0, 2, 3, 1)
         rgb = (values.astype(np.float64) * np.array(self.std) + np.array(self.mean)) / self.scale
         ordered: NDArray[np.float32] = (rgb[..., ::-1] if self.colour == "BGR" else rgb).astype(np.float32)

@@ -157,8 +157,10 @@ class Finder:
         return Candidate(first, nodes[-1], kind, frozenset(nodes[:-1]))
 
     def _is_channel_vector(self, node: NodeProto) -> bool:
-        """Whether the other operand is a constant with one number per channel (not a scalar, which is arithmetic of
-        an activation written out)."""
+        """Whether the other operand is a constant with one number per channel.
+
+        A scalar does not count: it is arithmetic of an activation that is written out.
+        """
         constants = [name for name in node.input if name not in self.data]
         if len(constants) != 1 or len(node.input) != 2:
             return False

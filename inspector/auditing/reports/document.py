@@ -8,8 +8,10 @@ from inspector.auditing.result import Audit, CheckResult, Where
 
 
 def make_document(audit: Audit) -> dict[str, Any]:
-    """`passed`, `checks` and what goes with them; see INTERFACE: `id`, `status`, `severity`, `value`, `limit`,
-    `message`, `where` of each check are always there."""
+    """`passed`, `checks` and what goes with them.
+
+    `id`, `status`, `severity`, `value`, `limit`, `message` and `where` of each check are always there.
+    """
     return {
         "passed": audit.passed,
         "verdict": audit.verdict,

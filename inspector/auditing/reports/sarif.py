@@ -29,9 +29,12 @@ _PER_CHECK = 100
 
 
 def format_sarif(audit: Audit) -> str:
-    """One result for each finding; checks that broke are notifications of the invocation, and results where they
-    count as failures. Rules have stable ids, results stable fingerprints: check, layer, channel, picture and key, and
-    a number where several are the same in all of these."""
+    """One result for each finding.
+
+    Checks that broke are notifications of the invocation, and results where they count as failures. Rules have stable
+    ids, results stable fingerprints: check, layer, channel, picture and key, and a number where several are the same in
+    all of these.
+    """
     table = find_checks()
     used = audit.checks
     rules = [_rule(check, table.get(check.id)) for check in used]

@@ -134,8 +134,9 @@ def jpeg_address(picture: Image, side: int, quality: int) -> str:
 
 @contextmanager
 def _document(path: str | os.PathLike[str], command: str, sha256: str) -> Iterator[Mapping[str, Any]]:
-    """The JSON document of a command about the model of that digest; UsageError for any other, and for what in it
-    turns out not to be as that command writes it.
+    """The JSON document of a command about the model of that digest.
+
+    Raises UsageError for any other document, and for what in it is not as that command writes it.
     """
     name, hint = os.fspath(path), f"give a file with what `inspector {command} MODEL --json` said"
     try:

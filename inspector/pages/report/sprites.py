@@ -51,9 +51,11 @@ def make_sprite(maps: NDArray[np.float32], found: LayerStatistics, side: int) ->
 
 
 def pack_channels(found: LayerStatistics) -> bytes:
-    """The numbers of every channel, little endian: float32 minimum (C) and maximum (C), then uint16, in 1/65535, the
-    mean within that range (C), the standard deviation as a share of it (C), and the zero fraction (C). A channel
-    without finite elements has NaN as its minimum and maximum.
+    """The numbers of every channel, little endian.
+
+    First float32: minimum (C) and maximum (C). Then uint16, in 1/65535: the mean within that range (C), the standard
+    deviation as a share of it (C), and the zero fraction (C). A channel without finite elements has NaN as its minimum
+    and maximum.
     """
     low, high = found.channel_minimum, found.channel_maximum
     span = high.astype(np.float64) - low

@@ -22,8 +22,10 @@ from inspector.auditing.subject import Subject
     remedy="See in `drift-agreement` which pictures changed, and do not ship before you know why.",
 )
 def drift_accuracy(subject: Subject, limits: Limits, drift: Comparison, predictions: LabelledPredictions) -> Verdict:
-    """Accuracy of the reference less that of the model, on the same pictures with the same labels; of a snapshot by
-    the answers that it holds for the pictures it has seen."""
+    """Accuracy of the reference less that of the model, on the same pictures with the same labels.
+
+    The accuracy of a snapshot is that of the answers that it holds for the pictures it has seen.
+    """
     drift.need_answers(limits["min_pictures"])
     before, after = drift.right_before / drift.labelled, drift.right / drift.labelled
     message = f"accuracy was {before:.1%} and is {after:.1%} on {drift.labelled} pictures"

@@ -26,9 +26,11 @@ from inspector.auditing.subject import Subject
     remedy="Look at the maps of the listed pictures; train with the mark removed, covered, or put on all classes.",
 )
 def cam_energy_avoided(subject: Subject, limits: Limits, avoided: Avoided) -> Verdict:
-    """Share of the class activation map in the region that regions.avoid names, such as a watermark, divided by the
-    share that a map without preference would have there; the mean over the pictures of the class where it is largest.
-    A class is the folder's, else the most likely one."""
+    """Share of the class activation map in the region that regions.avoid names, such as a watermark.
+
+    It is divided by the share that a map without preference would have there. The value is the mean over the pictures
+    of the class where it is largest. A class is the folder's, else the most likely one.
+    """
     avoided.need()
     ratios = {shown: energy / avoided.area[shown] for shown, energy in avoided.energy.items() if avoided.area[shown]}
     members: dict[int, list[str]] = {}

@@ -18,6 +18,8 @@ from inspector.auditing.subject import Subject
     remedy="Do not show these maps as an explanation; try another method or layer (`inspector cam --method`).",
 )
 def cam_insertion(subject: Subject, limits: Limits, curves: Insertion) -> Verdict:
-    """Petsiuk 2018 (arXiv:1806.07421): the area under the class's probability while pixels are inserted in the map's
-    order, beside the same for random maps. Where random does as well, the map explains nothing."""
+    """Area under the class's probability while pixels are inserted in the map's order, beside that of random maps.
+
+    Petsiuk 2018 (arXiv:1806.07421). Where random does as well, the map explains nothing.
+    """
     return judge_faithfulness(limits, curves, 1)
