@@ -11,10 +11,11 @@ import json
 import sys
 from pathlib import Path
 
-from exporters.exporting.export import Exported, export_onnx
+from exporters.exporting import Exported, export_onnx
 from exporters.sources import Source
 from exporters.sources.names import distinct_labels
 from exporters.sources.weights import file_record, load_state, read_state
+from inspector.compare import find_worst
 from inspector.image import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 NAME = "efficientnet-lite0"
@@ -70,6 +71,6 @@ def make(path: Path = TARGET) -> Exported:
 
 if __name__ == "__main__":
     made = make(*map(Path, sys.argv[1:2]))
-    worst = max(made.parity, key=lambda row: row.max_abs / row.scale)
+    worst = find_worst(made.parity)
     print(f"{made.path}: {made.size} bytes, {len(made.parity)} outputs, sha256 {made.sha256}")
-    print(f"worst layer on {made.picture}: {worst.layer}, off by {worst.max_abs / worst.scale:.1e} of its scale")
+    print(f"worst layer on {made.picture}: {worst.layer}, off by {worst.relative:.1e} of its scale")

@@ -9,9 +9,11 @@ import torch
 
 from exporters.exporting import checks
 from exporters.exporting import export as onnx_module
+from exporters.exporting import request as request_module
 from exporters.exporting.checks import ExportError
-from exporters.exporting.export import export_onnx, synthetic_picture
+from exporters.exporting.export import export_onnx
 from exporters.exporting.parity import ParityError
+from exporters.exporting.photograph import PHOTOGRAPH
 from exporters.sources import Source
 from inspector.errors import LayerNotFound, OutputError, UsageError
 from inspector.graph import read_graph
@@ -61,7 +63,7 @@ def test_an_unknown_layer_gets_the_nearest(tmp_path):
         export_onnx(nets.tiny(), tmp_path / "x.onnx", expose="stem.0, blok.ad", preprocess=UNIT)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UsageError, match="no layer was named"):
-        onnx_module._chosen([], " , ")
+        onnx_module.choose_exposed([], " , ")
 
 
 def test_renamed_layers_keep_their_module_path_as_alias(tmp_path):
@@ -153,7 +155,7 @@ def test_other_opsets(opset, tmp_path):
 
 
 def test_weights_beyond_two_gigabytes_are_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(onnx_module, "MAX_BYTES", 1000)
+    monkeypatch.setattr(request_module, "MAX_BYTES", 1000)
     with pytest.raises(ExportError, match=r"one .onnx file ends at 2 GB"):
         export_onnx(nets.tiny(), tmp_path / "x.onnx", preprocess=UNIT)
 
@@ -240,37 +242,26 @@ def test_no_path_of_this_machine(tiny):
         assert trace.encode() not in data
 
 
-def test_without_a_photograph_a_synthetic_picture_is_taken_and_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(onnx_module, "_PHOTO", tmp_path / "missing.jpg")
+def test_the_photograph_of_the_comparison_comes_with_the_package(tmp_path):
     made = export_onnx(nets.tiny(), tmp_path / "x.onnx", preprocess=UNIT)
-    assert made.picture == "synthetic"
-    assert any("synthetic picture" in note for note in made.notes)
-
-
-def test_the_synthetic_picture_has_the_spectrum_of_photographs():
-    picture = synthetic_picture(256)
-    assert picture.shape == (256, 256, 3)
-    assert picture.dtype == np.uint8
-    assert np.array_equal(picture, synthetic_picture(256))
-    power = np.abs(np.fft.fft2(picture.mean(2) - picture.mean())) ** 2
-    radius = np.hypot(*np.meshgrid(np.fft.fftfreq(256), np.fft.fftfreq(256)))
-    bands = [power[(radius >= low) & (radius < 2 * low)].mean() for low in (0.02, 0.04, 0.08, 0.16)]
-    slopes = np.diff(np.log2(bands))
-    assert np.all(np.abs(slopes + 2) < 0.4)  # power falls with the square of the frequency
+    assert made.picture == "chelsea.jpg"
+    assert made.notes == ()
+    assert PHOTOGRAPH.is_relative_to(ROOT / "exporters")
+    assert PHOTOGRAPH.read_bytes() == PHOTO.read_bytes()
 
 
 def test_a_layer_that_differs_fails_the_export_and_is_named(monkeypatch, tmp_path):
     """A weight changes between torch's program and the file, as a bug in an exporter would have it."""
     target = tmp_path / "x.onnx"
     target.write_bytes(b"what was there")
-    finish = onnx_module._finish
+    finish = onnx_module.finish_graph
 
     def spoil(model, *rest):
         finish(model, *rest)
         weight = model.graph.initializers["block.conv2.weight"]
         weight.const_value = onnx_module.ir.tensor(weight.const_value.numpy() * 1.01, name=weight.name)
 
-    monkeypatch.setattr(onnx_module, "_finish", spoil)
+    monkeypatch.setattr(onnx_module, "finish_graph", spoil)
     with pytest.raises(
         ParityError, match=r"layer 'block.conv2' differs between torch and onnxruntime by 0\.\d"
     ) as caught:
