@@ -11,7 +11,6 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image
 
-import inspector
 from exporters.finetuning.metrics import Metrics
 from exporters.finetuning.train import TrainingState
 from exporters.planning.dataset import Dataset, Sample
@@ -23,6 +22,7 @@ from inspector.files import write_text
 from inspector.image import open_image
 from inspector.image.poses import describe_mean
 from inspector.model import Model
+from inspector.provenance import Provenance
 from inspector.render import draw_overlay, draw_sheet, save_png
 from inspector.render.confusion import draw_confusion
 from inspector.render.curves import Curve, Panel, draw_curves
@@ -72,11 +72,7 @@ class Reporter:
         dataset, confusion = self.dataset, figures.confusion
         where = "test" if dataset.test else "validation"
         over = describe_mean(self.options.poses) if dataset.test else ""
-        made_by = {
-            "Model": model.sha256,
-            "Seed": str(self.options.seed),
-            "Software": f"inspector {inspector.__version__}",
-        }
+        made_by = Provenance(model.sha256, method="fine-tuning", seed=self.options.seed).png_info()
         self._curves(state, made_by)
         figure = draw_confusion(
             confusion,

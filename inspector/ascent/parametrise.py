@@ -88,7 +88,7 @@ class _Colors:
 
 
 class Fourier:
-    """Fourier coefficients of decorrelated colours, each frequency scaled to what photographs have of it.
+    """Fourier coefficients of decorrelated colors, each frequency scaled to what photographs have of it.
 
     parameter: float32 (N, C, H, W // 2 + 1, 2), real and imaginary part. A step of the same length in each coefficient
     changes low frequencies more, as 1 / f ** decay: the picture is preconditioned, its minima are the same
@@ -137,7 +137,7 @@ class Fourier:
         return cls(torch.view_as_real(spectrum), size, decay, scale)
 
     def components(self) -> Tensor:
-        """Decorrelated components before colour and sigmoid: float32 (N, C, H, W)."""
+        """Decorrelated components before color and sigmoid: float32 (N, C, H, W)."""
         spectrum = torch.view_as_complex(self.parameter) * self._scale
         found: Tensor = torch.fft.irfft2(spectrum, s=self.size, norm="ortho")
         return found

@@ -152,7 +152,7 @@ CLEAR = Recipe(
     "clear", "fourier", steps=160, rate=0.2, optimiser="adam", margin=16, jitter=16, zoom=(0.9, 1.1), turn=10,
     decay=1.25, leaky=16, epsilon=0.1,
 )  # fmt: skip
-"""Fourier coefficients of decorrelated colours; jitter, zoom and turn drawn per picture; Adam with a falling rate; and
+"""Fourier coefficients of decorrelated colors; jitter, zoom and turn drawn per picture; Adam with a falling rate; and
 lucid's rule that gets stuck pictures going."""
 
 RECIPES = {recipe.name: recipe for recipe in (LECTURE, CLEAR)}

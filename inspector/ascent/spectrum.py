@@ -1,4 +1,4 @@
-"""What photographs look like in colour and frequency: a matrix and a table, no torch.
+"""What photographs look like in color and frequency: a matrix and a table, no torch.
 
 Both describe the logit of pixel values, so that a sigmoid brings noise with these statistics into [0, 1].
 """
@@ -36,7 +36,7 @@ _MAGNITUDE = """
 """
 """Mean magnitude of the Fourier coefficients of seven photographs (scikit-image's coffee, astronaut, rocket, chelsea,
 motorcycle; scikit-learn's china, flower; shorter side 256) over the square root of the number of pixels: three
-colour components, four directions from horizontal to vertical, twelve frequencies. It falls as f ** -1.25."""
+color components, four directions from horizontal to vertical, twelve frequencies. It falls as f ** -1.25."""
 
 _TABLE = np.array([[[float(v) for v in row.split()] for row in color.split("|")] for color in _MAGNITUDE.split("/")])
 

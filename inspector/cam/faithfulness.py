@@ -50,7 +50,7 @@ def deletion(
     """The most important pixels removed first. A faithful map has a small area.
 
     Petsiuk, Das, Saenko: RISE, 2018 (arXiv:1806.07421), section 4.2. image: as for class_activation_maps.
-    baseline: what replaces a pixel: ``mean``, the picture's mean colour, or ``blur``, the picture blurred.
+    baseline: what replaces a pixel: ``mean``, the picture's mean color, or ``blur``, the picture blurred.
     Raises NotComputable for a model without a classifier.
     """
     tensor = _tensor(model, image)

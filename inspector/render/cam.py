@@ -195,7 +195,7 @@ def draw_overlay(
     """The picture at its own size with the heatmap over `box`, and nothing else: no title, no dimming, no outline.
 
     heatmap: float (h, w); [0, 1], or signed. It is enlarged bilinearly, each element covering its share of the box.
-    limit: the value that has the last colour; 1, or the largest magnitude of a signed map, unless given.
+    limit: the value that has the last color; 1, or the largest magnitude of a signed map, unless given.
     A signed map is the more transparent the nearer it is to zero, so that its pale middle hides nothing.
     Other parameters as in `draw_cam`. A heatmap that is zero everywhere leaves the picture as it is.
 
@@ -249,7 +249,7 @@ def _check_heatmap(heatmap: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _limit(maps: Sequence[NDArray[np.float64]], signed: bool) -> float:
-    """The value at the end of the colour bar."""
+    """The value at the end of the color bar."""
     return (max(float(np.abs(values).max()) for values in maps) or 1.0) if signed else 1.0
 
 
@@ -348,7 +348,7 @@ def _place_panels(
 
 
 def _words(count: int, signed: bool, class_independent: bool) -> tuple[str, str]:
-    """(what the colours mean, what an empty map says, with a place for the label)."""
+    """(what the colors mean, what an empty map says, with a place for the label)."""
     if class_independent:
         ends = "-: the opposite of the pattern; +: the pattern" if signed else "0: not there; 1: where it is strongest"
         return ends, "no pattern at this layer"

@@ -165,7 +165,7 @@ def _shapes(
 
 
 def _marker(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, activation: bool) -> None:
-    """A disc for an activation layer, an open diamond for any other: told apart without colour too."""
+    """A disc for an activation layer, an open diamond for any other: told apart without color too."""
     f = _FINE
     if activation:
         box = ((x - radius) * f, (y - radius) * f, (x + radius) * f, (y + radius) * f)

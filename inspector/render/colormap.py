@@ -1,4 +1,4 @@
-"""The one colour map table: names to 256 colours.
+"""The one color map table: names to 256 colors.
 
 viridis, magma and inferno are by Nathaniel J. Smith, Stefan van der Walt and Eric Firing for matplotlib, released
 under CC0. turbo is by Anton Mikhailov, Google LLC, Apache-2.0. grey is linear in sRGB. diverging runs from blue over
@@ -49,12 +49,12 @@ COLORMAPS = ("viridis", "magma", "inferno", "turbo", "grey", "diverging")
 
 @lru_cache(maxsize=32)
 def color_table(name: str = "viridis", count: int = 256) -> NDArray[np.uint8]:
-    """The colours of map `name`: uint8 (count, 3), RGB, from the lowest value to the highest; read-only.
+    """The colors of map `name`: uint8 (count, 3), RGB, from the lowest value to the highest; read-only.
 
     Raises UsageError for a name not in COLORMAPS.
     """
     if name not in COLORMAPS:
-        raise UsageError(f"no colour map is called {name!r}", f"there are {listing(COLORMAPS, len(COLORMAPS))}")
+        raise UsageError(f"no color map is called {name!r}", f"there are {listing(COLORMAPS, len(COLORMAPS))}")
     if name == "grey":
         full = np.repeat(np.arange(256, dtype=np.float64)[:, None], 3, axis=1)
     elif name == "diverging":
@@ -70,7 +70,7 @@ def color_table(name: str = "viridis", count: int = 256) -> NDArray[np.uint8]:
 
 
 def is_diverging(name: str) -> bool:
-    """Whether the middle colour of the map stands for zero, so that its range must be symmetric."""
+    """Whether the middle color of the map stands for zero, so that its range must be symmetric."""
     return name == "diverging"
 
 

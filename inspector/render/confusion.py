@@ -18,7 +18,7 @@ MOST = 64
 def draw_confusion(
     counts: Sequence[Sequence[int]], labels: Sequence[str], *, title: str, subtitle: str = ""
 ) -> Image.Image:
-    """Rows are the true classes, columns the answers; the colour is the share of the row.
+    """Rows are the true classes, columns the answers; the color is the share of the row.
 
     counts: int (K, K). labels: K names. Returns an RGB image. Raises UsageError where they do not match.
     """

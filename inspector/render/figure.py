@@ -1,4 +1,4 @@
-"""What the figures share: colours, blocks of text, panels, colour bars, and how a picture is fitted."""
+"""What the figures share: colors, blocks of text, panels, color bars, and how a picture is fitted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def draw_lines(
     room: int,
     blocks: Sequence[tuple[str, int, int | Color, int]],
 ) -> int:
-    """Draw blocks of (text, size, colour, most lines), wrapped to `room` pixels; return where the next would start.
+    """Draw blocks of (text, size, color, most lines), wrapped to `room` pixels; return where the next would start.
 
     Text of size 15 and more is bold.
     """
@@ -96,7 +96,7 @@ def paste_bar(
     colormap: str,
     labels: dict[float, str] | None = None,
 ) -> None:
-    """A colour bar from `low` to `high` in `box` of an RGB canvas, with its numbers below; they take 20 pixels."""
+    """A color bar from `low` to `high` in `box` of an RGB canvas, with its numbers below; they take 20 pixels."""
     left, top, right, bottom = box
     strip = np.broadcast_to(color_table(colormap, right - left), (bottom - top, right - left, 3))
     canvas.paste(Image.fromarray(np.ascontiguousarray(strip)), (left, top))

@@ -259,7 +259,7 @@ def _facts(shape: tuple[int, ...], scaled: Scaled, layout: Layout) -> str:
 
 
 def _header(width: int, title: str, facts: str, subtitle: str, scaled: Scaled) -> NDArray[np.uint8]:
-    """Title, facts, colour bar and key: palette indices (height, at most `width`)."""
+    """Title, facts, color bar and key: palette indices (height, at most `width`)."""
     room = width - 2 * _PAD
     blocks = [(title, 17, _INK, 3), (facts, 12, _INK, 3), (subtitle, 12, _MUTED, 2)]
     # A sheet may be far wider than what is written above it. Bar and key take less than 900.

@@ -15,7 +15,7 @@ from inspector.render.colormap import color_table, is_diverging
 SCALES = ("channel", "layer", "fixed", "lecture")
 
 LEVELS = 224
-"""Palette indices 0 to LEVELS - 1 are the colours of the map, lowest value first."""
+"""Palette indices 0 to LEVELS - 1 are the colors of the map, lowest value first."""
 GREYS = 24
 """Indices LEVELS to LEVELS + GREYS - 1 run from white to black: paper, text and hatching."""
 PAPER = LEVELS
@@ -33,7 +33,7 @@ class Scaled:
     indices: uint8 (C, H, W), 0..LEVELS-1, or NAN_INDEX where the value is not finite
     low, high: float64 (C,), smallest and largest finite value of each channel; 0 where there is none
     blank: bool (C,), the channel has more than one element and all are equal
-    limits: the common range that the colours span, or None where each channel has its own
+    limits: the common range that the colors span, or None where each channel has its own
     scale: the scale used; "layer" where "channel" or "lecture" was asked for maps of one element
     zero_fraction: share of elements that are exactly 0
     nan, infinite: number of elements that are NaN, and that are infinite
@@ -90,14 +90,13 @@ def to_indices(
     check_scale(scale, limits)
     array = as_maps(maps)
     channels, height, width = array.shape
-    flat = array.reshape(channels, height * width)
+    flat = flat_given = array.reshape(channels, height * width)
     low, high, finite = _find_range(flat)
     blank = (low == high) & (height * width > 1)
-    nan = infinite = 0
+    nan = int(np.isnan(flat).sum()) if finite is not None else 0
+    infinite = int(flat.size - finite.sum()) - nan if finite is not None else 0
     if finite is not None:
         blank &= finite.all(axis=1)
-        nan = int(np.isnan(flat).sum())
-        infinite = int(flat.size - finite.sum()) - nan
     if scale in ("channel", "lecture") and height * width == 1:
         # A map of one element has no range of its own; among its neighbours it says something.
         scale = "layer"
@@ -111,7 +110,6 @@ def to_indices(
         start = -stop
     else:
         start, stop = low, high
-    zeros = _count_zeros(flat)
     if shrink > 1:
         with np.errstate(all="ignore"):
             array = area_mean(array, shrink)
@@ -120,7 +118,7 @@ def to_indices(
     indices = _quantize(flat, start, stop, uniform=common is not None, clip=scale in ("fixed", "lecture"))
     if finite is not None:
         indices[~finite] = NAN_INDEX
-    share = zeros / (channels * height * width)
+    share = _count_zeros(flat_given) / flat_given.size
     return Scaled(indices.reshape(array.shape), low, high, blank, common, scale, share, nan, infinite)
 
 
@@ -183,7 +181,7 @@ def area_mean(maps: NDArray[Any], factor: int) -> NDArray[Any]:
 
 
 def palette(colormap: str = "viridis") -> bytes:
-    """The 256 colours of a sheet as 768 bytes: the map, the greys, and the colour for what is not finite."""
+    """The 256 colors of a sheet as 768 bytes: the map, the greys, and the color for what is not finite."""
     table = np.full((256, 3), 255, np.uint8)
     table[:LEVELS] = color_table(colormap, LEVELS)
     table[LEVELS : LEVELS + GREYS] = np.rint(np.linspace(255, 0, GREYS))[:, None].astype(np.uint8)
@@ -211,7 +209,7 @@ def hatch(height: int, width: int) -> NDArray[np.uint8]:
 
 
 def to_rgb(indices: NDArray[np.uint8], colormap: str = "viridis") -> NDArray[np.uint8]:
-    """Palette indices as colours: uint8 (..., 3)."""
+    """Palette indices as colors: uint8 (..., 3)."""
     return np.frombuffer(palette(colormap), np.uint8).reshape(256, 3)[indices]
 
 

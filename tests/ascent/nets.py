@@ -30,14 +30,14 @@ def pixels(path: str | Path) -> NDArray[np.int64]:
 
 
 def quadratic(path: Path, peak: tuple[float, float, float] = (0.2, 0.5, 0.7)) -> Path:
-    """Minus the squared distance of each pixel from a colour in [0, 1], one channel; its mean peaks at 0."""
+    """Minus the squared distance of each pixel from a color in [0, 1], one channel; its mean peaks at 0."""
     net = Net()
     x = net.input("x", ("N", 3, "H", "W"))
-    # The preprocess is ImageNet's; undo it, so that the peak is a colour in [0, 1].
+    # The preprocess is ImageNet's; undo it, so that the peak is a color in [0, 1].
     mean = np.array([0.485, 0.456, 0.406], np.float32).reshape(1, 3, 1, 1)
     std = np.array([0.229, 0.224, 0.225], np.float32).reshape(1, 3, 1, 1)
-    colour = net("Add", net("Mul", x, net.const(std)), net.const(mean))
-    away = net("Sub", colour, net.const(np.array(peak, np.float32).reshape(1, 3, 1, 1)))
+    color = net("Add", net("Mul", x, net.const(std)), net.const(mean))
+    away = net("Sub", color, net.const(np.array(peak, np.float32).reshape(1, 3, 1, 1)))
     square = net("Mul", away, away)
     weight = net.const(-np.ones((1, 3, 1, 1), np.float32), "sum.weight")
     y = net("Conv", square, weight, kernel_shape=[1, 1], out="bowl", name="bowl")

@@ -68,7 +68,7 @@ def test_the_spectrum_falls_as_it_should(decay: float) -> None:
     assert float(components.std()) == pytest.approx(1, rel=0.15)
 
 
-def test_colours_correlate_as_in_photographs() -> None:
+def test_colors_correlate_as_in_photographs() -> None:
     # Columns of a square root of a covariance by its eigenvectors are orthogonal, the first is lightness.
     products = COLOR.T @ COLOR
     assert np.abs(products - np.diag(np.diag(products))).max() < 0.02 * products.max()

@@ -131,8 +131,8 @@ def test_a_stuck_channel_is_hatched_and_marked(here: Path) -> None:
     run = draw_filters(open_model("small.onnx"), "out", [open_model("small.onnx").layer("two_act")], recipe=QUICK)
     pictures = {p.channel: p for p in run.sheets[0].pictures}
     assert [c for c, p in pictures.items() if p.stuck] == [2]
-    colours = np.unique(pixels(pictures[2].image).reshape(-1, 3), axis=0)
-    assert len(colours) == 2
+    colors = np.unique(pixels(pictures[2].image).reshape(-1, 3), axis=0)
+    assert len(colors) == 2
 
 
 def test_a_second_run_reuses_what_is_there(here: Path) -> None:

@@ -119,8 +119,8 @@ def index_of(tab: Tab, name: str) -> int:
     )
 
 
-def colours(tab: Tab, selector: str) -> set[tuple[int, ...]]:
-    """The colours on a canvas."""
+def colors(tab: Tab, selector: str) -> set[tuple[int, ...]]:
+    """The colors on a canvas."""
     script = """s => {
         const c = document.querySelector(s), out = new Set();
         const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
@@ -248,12 +248,12 @@ def test_sorting_and_filtering(tab: Tab) -> None:
     assert tab.page.locator("#sort option[value=relevance]").is_disabled()
 
 
-def test_scales_and_colours(tab: Tab) -> None:
+def test_scales_and_colors(tab: Tab) -> None:
     tab.page.evaluate("location.hash = '#layer=blocks.5.swish&channel=17'")
     layer = index_of(tab, "blocks.5.swish")
     tab.drawn(layer, 17)
     zero = (11, 11, 16, 255)
-    own = colours(tab, "#big")
+    own = colors(tab, "#big")
     assert zero in own
     assert len(own) > 10
     tab.page.select_option("#scale", "fixed")
@@ -262,15 +262,15 @@ def test_scales_and_colours(tab: Tab) -> None:
     tab.page.press("#high", "Enter")
     tab.until("document.getElementById('grid-range').textContent.includes('600')")
     tab.page.wait_for_timeout(300)
-    dim = colours(tab, "#big")
-    assert zero in dim, "zero keeps its colour in every scale"
+    dim = colors(tab, "#big")
+    assert zero in dim, "zero keeps its color in every scale"
     assert len(dim) < len(own)
     assert "600" in str(tab.page.get_attribute("#histogram", "aria-label"))
     tab.page.select_option("#scale", "layer")
     tab.until("document.getElementById('grid-range').textContent.includes('all channels')")
     tab.page.select_option("#colormap", "grey")
     tab.page.wait_for_timeout(300)
-    assert all(r == g == b for r, g, b, _ in colours(tab, "#grid-bar"))
+    assert all(r == g == b for r, g, b, _ in colors(tab, "#grid-bar"))
 
 
 def test_a_constant_channel_is_hatched(tab: Tab) -> None:
@@ -279,7 +279,7 @@ def test_a_constant_channel_is_hatched(tab: Tab) -> None:
     tab.page.focus("#grid")
     tab.page.keyboard.press("Home")
     tab.until("document.getElementById('numbers').innerText.includes('on this picture')")
-    assert (228, 228, 234, 255) in colours(tab, "#big")
+    assert (228, 228, 234, 255) in colors(tab, "#big")
 
 
 def test_evidence_for_each_class_by_each_method(tab: Tab) -> None:

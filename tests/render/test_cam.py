@@ -68,7 +68,7 @@ def test_nothing_to_see_changes_nothing():
         assert out is not picture
 
 
-def test_zero_of_a_signed_map_leaves_the_picture_and_its_ends_have_the_colours():
+def test_zero_of_a_signed_map_leaves_the_picture_and_its_ends_have_the_colors():
     values = np.array([[-2.0, 0.0, 4.0]])
     out = np.asarray(draw_overlay(Image.new("RGB", (300, 10)), values, signed=True, opacity=1)).astype(int)
     table = color_table("diverging").astype(int)
@@ -157,7 +157,7 @@ def test_nothing_is_clipped(label):
         (lambda p: draw_overlay(p, np.full((2, 2), np.nan)), "NaN or infinite"),
         (lambda p: draw_overlay(p, heat(), opacity=1.5), "opacity must be 0 to 1, not 1.5"),
         (lambda p: draw_cam(p, heat(), label="x", size=8), "64 to 2048"),
-        (lambda p: draw_cam(p, heat(), label="x", colormap="jet"), "no colour map"),
+        (lambda p: draw_cam(p, heat(), label="x", colormap="jet"), "no color map"),
         (lambda p: draw_cam_sheet(p, []), "no class activation maps"),
     ],
 )

@@ -12,7 +12,7 @@ def map_of(height, width, seed=0):
     return np.random.default_rng(seed).normal(size=(height, width)).astype(np.float32)
 
 
-def test_every_element_is_a_square_of_its_colour():
+def test_every_element_is_a_square_of_its_color():
     values = np.arange(12, dtype=np.float32).reshape(3, 4)
     image = np.asarray(draw_channel(values, title="t", size=100))
     table = color_table("viridis", LEVELS)
@@ -22,7 +22,7 @@ def test_every_element_is_a_square_of_its_colour():
         assert len(square) >= 625, k
 
 
-def test_the_colours_are_those_of_the_value_whatever_the_picture():
+def test_the_colors_are_those_of_the_value_whatever_the_picture():
     values = map_of(14, 14)
     before = values.copy()
     alone = draw_channel(values, title="t")
@@ -58,7 +58,7 @@ def test_nothing_is_clipped(title):
 
 def test_a_constant_map_is_hatched_and_says_its_value():
     image = np.asarray(draw_channel(np.full((6, 6), 2.5), title="t", size=120))
-    assert np.ptp(image.astype(int), axis=2).max() == 0  # no colour anywhere
+    assert np.ptp(image.astype(int), axis=2).max() == 0  # no color anywhere
 
 
 def test_nan_stands_out_smooth_or_not():

@@ -82,7 +82,7 @@ def test_markers_are_where_the_values_are():
     assert marker(low)[0] - marker(high)[0] == pytest.approx(130, abs=2)
 
 
-def test_kinds_differ_in_colour_and_are_both_explained(monkeypatch):
+def test_kinds_differ_in_color_and_are_both_explained(monkeypatch):
     said = record(monkeypatch, chart)
     image = np.asarray(draw_depth_chart([*points([0.5, 0.6]), *points([0.1], False)]))
     assert (image == ACTIVATION).all(axis=2).any()

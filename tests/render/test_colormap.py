@@ -14,7 +14,7 @@ def test_tables_are_those_of_matplotlib(name):
 
 
 @pytest.mark.parametrize("name", COLORMAPS)
-def test_every_map_has_colours_enough_to_tell_values_apart(name):
+def test_every_map_has_colors_enough_to_tell_values_apart(name):
     table = color_table(name, LEVELS)
     assert table.shape == (LEVELS, 3)
     assert table.dtype == np.uint8
@@ -39,7 +39,7 @@ def test_the_middle_of_the_diverging_map_is_its_lightest_and_neutral():
 
 
 def test_an_unknown_map_is_refused_with_the_known_ones():
-    with pytest.raises(UsageError, match="no colour map is called 'jet'; there are viridis, magma"):
+    with pytest.raises(UsageError, match="no color map is called 'jet'; there are viridis, magma"):
         color_table("jet")
 
 

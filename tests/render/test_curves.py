@@ -14,7 +14,7 @@ from inspector.render.figure import INK
 
 
 def columns_of(figure: Image.Image, color: tuple[int, int, int], top: int = 0) -> np.ndarray:
-    """Columns in which a colour appears below `top`."""
+    """Columns in which a color appears below `top`."""
     pixels = np.asarray(figure)[top:]
     return np.flatnonzero((pixels == color).all(axis=2).any(axis=0))
 
@@ -58,7 +58,7 @@ def test_no_epochs_are_refused() -> None:
         draw_curves([Panel("loss", [Curve("a", [])])], title="t")
 
 
-def test_a_cell_has_the_colour_of_its_share() -> None:
+def test_a_cell_has_the_color_of_its_share() -> None:
     figure = draw_confusion([[3, 1], [0, 4]], ["cat", "dog"], title="Answers")
     pixels = {tuple(int(v) for v in p) for p in np.asarray(figure).reshape(-1, 3)}
     table = color_table("viridis", 256)

@@ -197,7 +197,7 @@ def test_the_same_maps_give_the_same_sheet():
     [
         ({"columns": 0}, "at least one column, not 0"),
         ({"first_channel": -1}, "first channel cannot be -1"),
-        ({"colormap": "jet"}, "no colour map"),
+        ({"colormap": "jet"}, "no color map"),
         ({"scale": "fixed"}, "limits go with"),
     ],
 )

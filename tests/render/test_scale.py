@@ -81,7 +81,7 @@ def test_any_values_at_all(maps, scale, symmetric):
     assert (found.indices[finite] < LEVELS).all()
     assert found.nan + found.infinite == (~finite).sum()
     assert found.zero_fraction == pytest.approx((maps == 0).mean())
-    # Order is kept: a larger value never has a lower colour.
+    # Order is kept: a larger value never has a lower color.
     groups = [maps] if found.scale == "layer" else list(maps)
     indexed = [found.indices] if found.scale == "layer" else list(found.indices)
     for values, levels in zip(groups, indexed, strict=True):
@@ -185,7 +185,7 @@ def test_what_cannot_be_scaled_is_refused(arguments, message):
         to_indices(**{"maps": np.zeros((1, 2, 2)), **arguments})
 
 
-def test_the_palette_holds_the_map_the_greys_and_one_colour_that_is_neither():
+def test_the_palette_holds_the_map_the_greys_and_one_color_that_is_neither():
     table = np.frombuffer(palette(), np.uint8).reshape(256, 3)
     assert tuple(table[NAN_INDEX]) == NAN_COLOR
     assert tuple(grey_to_index(np.array([255, 0], np.uint8))) == (LEVELS, NAN_INDEX - 1)

@@ -82,14 +82,14 @@ function range(i, l, c) {
   return [table.min[c], table.max[c]];
 }
 
-// The colour of every level of one channel: 256 entries, as it is drawn in the present scale.
+// The color of every level of one channel: 256 entries, as it is drawn in the present scale.
 function palette(i, l, c, zero) {
-  const table = channelTables[i][l], [low, high] = range(i, l, c), colours = tables[state.colormap];
+  const table = channelTables[i][l], [low, high] = range(i, l, c), colors = tables[state.colormap];
   const out = new Uint8ClampedArray(256 * 4), span = high - low;
   for (let level = 1; level <= LEVELS + 1; level++) {
     const value = table.single ? table.min[c] : table.min[c] + (level - 1) / LEVELS * table.span(c);
     const index = span > 0 ? Math.max(0, Math.min(255, Math.round((value - low) / span * 255))) : 0;
-    out.set([colours[3 * index], colours[3 * index + 1], colours[3 * index + 2], 255], 4 * level);
+    out.set([colors[3 * index], colors[3 * index + 1], colors[3 * index + 2], 255], 4 * level);
   }
   out.set([...zero, 255], 0);
   out.set([255, 0, 255, 255], 4 * 255);
@@ -107,10 +107,10 @@ function hatch(context, x, y, w, h) {
 }
 
 function bar(canvas) {
-  const context = canvas.getContext("2d"), colours = tables[state.colormap];
+  const context = canvas.getContext("2d"), colors = tables[state.colormap];
   for (let x = 0; x < canvas.width; x++) {
     const n = 3 * Math.round(x / (canvas.width - 1) * 255);
-    context.fillStyle = `rgb(${colours[n]},${colours[n + 1]},${colours[n + 2]})`;
+    context.fillStyle = `rgb(${colors[n]},${colors[n + 1]},${colors[n + 2]})`;
     context.fillRect(x, 0, 1, canvas.height);
   }
 }
@@ -154,16 +154,16 @@ async function drawGrid() {
   context.imageSmoothingEnabled = false;
   context.font = "10.5px system-ui, sans-serif"; context.textAlign = "center"; context.fillStyle = theme("--muted");
   const zero = rgb(theme("--zero")), table = channelTables[i][l];
-  const coloured = element("canvas", { width: w, height: h }), small = coloured.getContext("2d");
+  const colored = element("canvas", { width: w, height: h }), small = colored.getContext("2d");
   const pixels = small.createImageData(w, h);
   list.forEach((c, n) => {
     const x = (n % across) * cell[0] + (cell[0] - gap - tile[0]) / 2, y = Math.floor(n / across) * cell[1];
     context.fillText(String(c), x + tile[0] / 2, y + label - 3);
     if (table.blank(c)) { hatch(context, x, y + label, tile[0], tile[1]); return; }
-    const colours = palette(i, l, c, zero), levels = tileOf(sheet, i, l, c);
-    for (let p = 0; p < levels.length; p++) pixels.data.set(colours.subarray(4 * levels[p], 4 * levels[p] + 4), 4 * p);
+    const colors = palette(i, l, c, zero), levels = tileOf(sheet, i, l, c);
+    for (let p = 0; p < levels.length; p++) pixels.data.set(colors.subarray(4 * levels[p], 4 * levels[p] + 4), 4 * p);
     small.putImageData(pixels, 0, 0);
-    context.drawImage(coloured, x, y + label, tile[0], tile[1]);
+    context.drawImage(colored, x, y + label, tile[0], tile[1]);
   });
   $("more").hidden = all.length <= list.length;
   $("more").textContent = `Show more channels (${list.length} of ${all.length} are drawn)`;
@@ -210,9 +210,9 @@ async function drawDetail() {
   $("said").textContent = `${title}: mean ${number(table.mean(c))}, maximum ${number(table.max[c])}, ${percent(table.zero(c))} zero${table.blank(c) ? ", constant on this picture" : ""}`;
 }
 
-function paint(context, levels, w, h, colours, x, y, width, height, smooth) {
+function paint(context, levels, w, h, colors, x, y, width, height, smooth) {
   const small = element("canvas", { width: w, height: h }), inner = small.getContext("2d"), pixels = inner.createImageData(w, h);
-  for (let p = 0; p < levels.length; p++) pixels.data.set(colours.subarray(4 * levels[p], 4 * levels[p] + 4), 4 * p);
+  for (let p = 0; p < levels.length; p++) pixels.data.set(colors.subarray(4 * levels[p], 4 * levels[p] + 4), 4 * p);
   inner.putImageData(pixels, 0, 0);
   context.imageSmoothingEnabled = smooth;
   context.drawImage(small, x, y, width, height);
@@ -223,7 +223,7 @@ function histogram(levels, table, c, reduced) {
   canvas.width = width * ratio; canvas.height = height * ratio;
   const context = canvas.getContext("2d");
   context.scale(ratio, ratio);
-  const [low, high] = range(state.image, state.layer, c), colours = tables[state.colormap], bins = new Float64Array(48);
+  const [low, high] = range(state.image, state.layer, c), colors = tables[state.colormap], bins = new Float64Array(48);
   let zeros = 0, bad = 0, outside = 0;
   for (const level of levels) {
     if (level === 255) { bad++; continue; }
@@ -240,7 +240,7 @@ function histogram(levels, table, c, reduced) {
   }
   for (let x = 0; x < width; x++) {
     const n = 3 * Math.round(x / (width - 1) * 255);
-    context.fillStyle = `rgb(${colours[n]},${colours[n + 1]},${colours[n + 2]})`;
+    context.fillStyle = `rgb(${colors[n]},${colors[n + 1]},${colors[n + 2]})`;
     context.fillRect(x, base + 2, 1, 9);
   }
   context.fillStyle = theme("--ink"); context.font = "11px system-ui, sans-serif";
@@ -278,9 +278,9 @@ async function drawSides(turn) {
     let told = `over ${images[i].name}, clear where it is exactly zero`;
     if (table.blank(c)) told = `constant on ${images[i].name}`;
     else {
-      const colours = palette(i, l, c, [0, 0, 0]);
-      for (let level = 0; level < 256; level++) colours[4 * level + 3] = level ? 160 : 0; // where it is zero, the picture
-      paint(context, levels, w, h, colours, x0, y0, x1 - x0, y1 - y0, true);
+      const colors = palette(i, l, c, [0, 0, 0]);
+      for (let level = 0; level < 256; level++) colors[4 * level + 3] = level ? 160 : 0; // where it is zero, the picture
+      paint(context, levels, w, h, colors, x0, y0, x1 - x0, y1 - y0, true);
     }
     const caption = element("figcaption", {}, told);
     hover(canvas, (x, y) => {
@@ -335,11 +335,11 @@ async function drawPicture(i) {
     told += `; ${cam.method} at ${cam.layer} for ${cam.label}, ${cam.backend === "onnx" ? "without torch" : "by the torch twin"}`;
     if (cam.empty) told += ": no positive evidence";
     else {
-      const pixels = context.getImageData(0, 0, canvas.width, canvas.height), colours = tables[state.colormap], alpha = state.opacity / 100;
+      const pixels = context.getImageData(0, 0, canvas.width, canvas.height), colors = tables[state.colormap], alpha = state.opacity / 100;
       for (let y = Math.max(0, Math.floor(y0)); y < Math.min(canvas.height, y1); y++)
         for (let x = Math.max(0, Math.floor(x0)); x < Math.min(canvas.width, x1); x++) {
           const n = 3 * Math.round(255 * valueOn(cam, (x + 0.5 - x0) / (x1 - x0), (y + 0.5 - y0) / (y1 - y0))), p = 4 * (y * canvas.width + x);
-          for (let q = 0; q < 3; q++) pixels.data[p + q] += alpha * (colours[n + q] - pixels.data[p + q]);
+          for (let q = 0; q < 3; q++) pixels.data[p + q] += alpha * (colors[n + q] - pixels.data[p + q]);
         }
       context.putImageData(pixels, 0, 0);
       canvas.valueAt = (x, y) => x < x0 || y < y0 || x >= x1 || y >= y1 ? null : valueOn(cam, (x - x0) / (x1 - x0), (y - y0) / (y1 - y0));
