@@ -96,9 +96,16 @@ class Metadata:
 
 
 def read_metadata(properties: Mapping[str, str]) -> Metadata:
-    """The document of a model's metadata entries; an empty Metadata where there is none.
+    """Read the document out of a model's metadata entries.
 
-    Raises MetadataError when it is there but malformed, or of a later schema.
+    Args:
+        properties: Key -> text, as ``metadata_props`` has them.
+
+    Returns:
+        The document; an empty one where there is none.
+
+    Raises:
+        MetadataError: It is there but malformed, or of a later schema.
     """
     text = properties.get(KEY)
     if text is None:
@@ -166,11 +173,21 @@ def _printable(label: str) -> str:
 
 
 def parse_labels(text: str) -> tuple[str, ...]:
-    """Class names from a file's text: a JSON list, a JSON object index -> name, or one name a line.
+    """Read class names from the text of a file.
 
-    Where a WordNet id begins every entry (``n02123045 tabby, tabby cat``), it is left out.
+    Args:
+        text: A JSON list, a JSON object index -> name, or one name a line. Where a WordNet id begins every entry
+            (``n02123045 tabby, tabby cat``), it is left out.
 
-    Raises MetadataError when there is none.
+    Returns:
+        The names, in the order of the classes.
+
+    Raises:
+        MetadataError: There are none, or they are malformed.
+
+    Example:
+        >>> parse_labels('["cat", "dog"]')
+        ('cat', 'dog')
     """
     stripped = text.lstrip("\ufeff").strip()
     if stripped[:1] in ("[", "{"):

@@ -68,7 +68,17 @@ class Preprocess:
         return len(self.mean)
 
     def view(self, image: Image) -> Image:
-        """What the network sees, before normalisation: mode RGB (or L), (H, W) of the tensor."""
+        """Make the picture that the network sees, before normalisation.
+
+        Args:
+            image: A PIL image of mode RGB.
+
+        Returns:
+            The picture resized and cut to the size of the tensor, of mode RGB, or L for one channel.
+
+        Raises:
+            ImageError: The picture is so narrow that it would be resized to more pixels than are allowed.
+        """
         from PIL import Image as images
 
         resample = images.Resampling[self.filter.upper()]
@@ -94,11 +104,28 @@ class Preprocess:
         return image.convert("L") if self.colour == "L" else image
 
     def tensor(self, image: Image) -> NDArray[Any]:
-        """The input tensor: (1, C, H, W) or (1, H, W, C) in `dtype`, C-contiguous."""
+        """Make the input tensor of one picture.
+
+        Args:
+            image: A PIL image of mode RGB.
+
+        Returns:
+            (1, C, H, W) or (1, H, W, C) in `dtype`, C-contiguous.
+
+        Raises:
+            ImageError: As for :meth:`view`.
+        """
         return self.normalise(np.asarray(self.view(image)))
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        """uint8 (H, W, 3), or (H, W) for one channel, already of the right size -> the input tensor."""
+        """Make the input tensor of pixels that have the right size already.
+
+        Args:
+            pixels: uint8 (H, W, 3), or (H, W) for one channel.
+
+        Returns:
+            (1, C, H, W) or (1, H, W, C) in `dtype`, C-contiguous.
+        """
         planes = pixels.reshape(*pixels.shape[:2], -1)
         if self.colour == "BGR":
             planes = planes[:, :, ::-1]
@@ -113,13 +140,13 @@ class Preprocess:
         return np.ascontiguousarray(out.transpose(0, 2, 3, 1)) if self.layout == "NHWC" else out
 
     def pixels(self, tensor: NDArray[Any]) -> NDArray[np.float32]:
-        """The inverse of :meth:`normalise`.
+        """Turn an input tensor back into pixels, the inverse of :meth:`normalise`.
 
         Args:
-            tensor: Any (N, C, H, W) or (N, H, W, C), in the layout of this preprocess.
+            tensor: (N, C, H, W) or (N, H, W, C), as `layout` says.
 
         Returns:
-            float32 (N, H, W, C) in 0..255, RGB order, not clipped.
+            float32 (N, H, W, C) in 0..255, in the order red, green, blue; not clipped and not rounded.
         """
         values = tensor if self.layout == "NHWC" else tensor.transpose(0, 2, 3, 1)
         rgb = (values.astype(np.float64) * np.array(self.std) + np.array(self.mean)) / self.scale
@@ -127,9 +154,14 @@ class Preprocess:
         return ordered
 
     def box(self, size: tuple[int, int]) -> Box:
-        """The part of a picture of `size` (width, height) that the tensor covers: left, top, right, bottom in pixels.
+        """Find the part of a picture that the tensor covers.
 
-        With ``pad`` it reaches beyond the picture; with ``shortest`` it is the centre crop.
+        Args:
+            size: (width, height) of the picture.
+
+        Returns:
+            Left, top, right, bottom in pixels of the picture. With ``pad`` they reach beyond it; with ``shortest``
+            they are those of the centre crop.
         """
         width, height = size
         if self.size is None or self.resize in ("none", "stretch"):
@@ -167,7 +199,7 @@ class Preprocess:
         return inner, (width - inner[0]) // 2, (height - inner[1]) // 2
 
     def with_size(self, size: tuple[int, int] | None) -> Preprocess:
-        """The same for another (H, W); the resize before a crop grows in proportion."""
+        """The same for another size (H, W); the resize before a crop grows in proportion."""
         if self.resize_size and self.size and size:
             return replace(self, size=size, resize_size=round(self.resize_size * min(size) / min(self.size)))
         return replace(self, size=size)
@@ -204,10 +236,20 @@ class Preprocess:
 
     @staticmethod
     def named(name: str, size: tuple[int, int] | None = None, channels: int = 3, layout: Layout = "NCHW") -> Preprocess:
-        """One of the conventions by name: imagenet, unit, signed, caffe, raw. The picture is stretched to `size`.
+        """Make one of the conventions that have a name. The picture is stretched to `size`.
 
-        With one channel the colour is L and mean and std are their averages (caffe keeps its own scale).
-        Raises MetadataError for another name.
+        Args:
+            name: imagenet, unit, signed, caffe or raw.
+            size: (H, W) of the tensor; None keeps the picture's own.
+            channels: 3; or 1, where mean and std are the averages over the three.
+            layout: NCHW or NHWC.
+
+        Raises:
+            MetadataError: There is no such name.
+
+        Example:
+            >>> Preprocess.named("signed", (224, 224)).mean
+            (0.5, 0.5, 0.5)
         """
         if name not in NAMED:
             raise MetadataError(f"there is no preprocess named {name!r}", f"known: {', '.join(NAMED)}, or a JSON file")

@@ -95,7 +95,17 @@ def _shape_text(shape: Sequence[Any] | None) -> str:
 
 
 def assume_preprocess(graph: Graph, document: Metadata, given: ImageInput, assumed: list[str]) -> Preprocess:
-    """The preprocess of the metadata; else the likeliest, with a line for `assumed` that says what and why."""
+    """Take the preprocess of the metadata; without one assume the likeliest.
+
+    Args:
+        graph: The graph of the file.
+        document: Its metadata.
+        given: Its input.
+        assumed: Gets a phrase for each thing that had to be assumed, which says what and why.
+
+    Raises:
+        ModelError: The preprocess of the metadata makes another number of channels than the input has.
+    """
     if document.preprocess is not None:
         found = document.preprocess
         if found.channels != given.channels:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from inspector.errors import ModelError, NotComputable, wrong_type
 from inspector.graph import Graph
 from inspector.image import ImageSource, Preprocess, open_image
+from inspector.image.poses import check_poses, list_poses, turn_picture
 from inspector.layers import Layer, LayerNames, Layers, find_layer, move_channels_first
 from inspector.metadata import Metadata
 from inspector.model.assume import ImageInput
@@ -121,9 +122,6 @@ class Model:
 
         Args:
             name: Its name or a unique ending of it, or the layer itself.
-
-        Returns:
-            The layer.
 
         Raises:
             LayerNotFound: No layer, or more than one, goes by that name; the nearest names are told.
@@ -327,8 +325,6 @@ class Model:
         """
         if not kinds:
             return np.asarray(self.scores(self.tensor(image))[0])
-        from inspector.image.poses import check_poses, list_poses, turn_picture
-
         check_poses(kinds)
         picture = open_image(image)
         tensors = [self.tensor(turn_picture(picture, pose)) for pose in list_poses(kinds)]
