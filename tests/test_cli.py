@@ -255,7 +255,7 @@ def test_a_picture_on_stdin() -> None:
         (("predict", "{model}", "{photo}", "--provider", "quantum"), "there is no provider 'quantum'"),
         (("predikt",), "No such command 'predikt'; nearest: predict"),
         (("predict", "{model}", "{photo}", "--tip", "3"), "see `inspector predict --help`"),
-        (("activations", "{model}", "{photo}", "--colormap", "jet"), "no colour map is called 'jet'"),
+        (("activations", "{model}", "{photo}", "--colormap", "jet"), "no color map is called 'jet'"),
         (("cam", "{model}", "{photo}", "--region", "400,200,100,100"), "which has 451 x 300 pixels"),
         (("annotate", "{model}", "-o", "x.onnx", "--cam-layer", "fc"), "layer 'fc' has no maps"),
         (("cam", "{model}", "{photo}", "--class", "egyptian ct"), "nearest: Egyptian cat"),

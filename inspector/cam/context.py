@@ -20,11 +20,17 @@ Blocks = Callable[[int], Iterator[Array]]
 class MethodContext:
     """One layer on one picture.
 
-    activation: float32 (C, h, w). targets: the T numbers to explain. scores: float64 (T,), their values.
-    size: (H, W) of the network's input. linear: every score is an affine function of the activation.
-    gradient: target -> float32 (C, h, w), the derivative of its score with respect to the activation.
-    head_scores: blocks of activations (B, C, h, w) -> float64 (total, T), the scores with these in the layer's place.
-    masked_scores: blocks of masks (B, H, W) in [0, 1] -> float64 (total, T), the scores of the input times the mask.
+    Args:
+        activation: Float32 (C, h, w).
+        targets: The T numbers to explain.
+        scores: Float64 (T,), their values.
+        size: (H, W) of the network's input.
+        linear: Every score is an affine function of the activation.
+        gradient: Target -> float32 (C, h, w), the derivative of its score with respect to the activation.
+        head_scores: Blocks of activations (B, C, h, w) -> float64 (total, T), the scores with these in the layer's
+            place.
+        masked_scores: Blocks of masks (B, H, W) in [0, 1] -> float64 (total, T), the scores of the input times the
+            mask.
     """
 
     activation: Array

@@ -24,19 +24,23 @@ NOISE = 4 * float(np.finfo(np.float32).eps)
 class CamResult:
     """One class activation map of one picture.
 
-    target: the class explained. method: its name in METHODS. layer: its name; several are joined by " + ".
-    backend: ``onnx`` (onnxruntime and numpy alone) or ``twin`` (a gradient by torch).
-    raw: float32 (h, w), before ReLU and scaling, evidence against the class negative. Of several layers: each divided
-        by its own largest value (by its largest magnitude when it has no positive evidence), enlarged to the largest
-        of them, averaged.
-    heatmap: float32 (h, w) in [0, 1]: max(raw, 0) / max(raw), so that zero stays "no evidence" and the peak is 1.
-        (grad-cam stretches from the minimum instead, so that the least evidence there always becomes 0.)
-    empty: there is no positive evidence; the heatmap is 0 everywhere.
-    peak: (x, y), the picture's pixel under the centre of the heatmap's highest cell; of an empty map the cell with the
-        least evidence against.
-    box: (left, top, right, bottom), the part of the picture in its pixels that the map lies on.
-    reason: why this layer, and where the gradient came from, in a few words.
-    picture: what was explained, for showing the map over it; None for an input tensor.
+    Args:
+        target: The class explained.
+        method: Its name in METHODS.
+        layer: Name of the layer; several are joined by " + ".
+        layers: Names of the layers.
+        backend: "onnx" (onnxruntime and numpy alone) or "twin" (a gradient by torch).
+        raw: Float32 (h, w), before ReLU and scaling, evidence against the class negative. Of several layers: each
+            divided by its own largest value (by its largest magnitude when it has no positive evidence), enlarged to
+            the largest of them, averaged.
+        heatmap: Float32 (h, w) in [0, 1]: max(raw, 0) / max(raw), so that zero stays "no evidence" and the peak is 1.
+            (grad-cam stretches from the minimum instead, so that the least evidence there always becomes 0.)
+        empty: There is no positive evidence; the heatmap is 0 everywhere.
+        peak: (x, y), the picture's pixel under the centre of the heatmap's highest cell; of an empty map the cell with
+            the least evidence against.
+        box: (left, top, right, bottom), the part of the picture in its pixels that the map lies on.
+        size: (width, height) of the picture in pixels.
+        reason: Why this layer, and where the gradient came from, in a few words.
     """
 
     target: CamClass

@@ -21,8 +21,11 @@ Array = NDArray[Any]
 class CamClass:
     """The class (or output element) that a map explains.
 
-    probability: in [0, 1]; None for an output that is no classifier's. score: the number explained, before softmax or
-    sigmoid.
+    Args:
+        index: Of the class, or of the element.
+        label: Of the class, or the output's name and the index.
+        probability: In [0, 1]; None for an output that is no classifier's.
+        score: The number explained, before softmax or sigmoid.
     """
 
     index: int

@@ -12,7 +12,7 @@ from inspector.cam import methods as folder
 from tests.conftest import ROOT
 from tests.test_cli import call
 
-STEP = "see 'A class activation map' in CONTRIBUTING.md"
+STEP = "see 'Add a method of class activation maps' in CONTRIBUTING.md"
 
 
 def test_every_file_of_the_folder_is_a_method() -> None:
