@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-_NAMES = (
+NAMES = (
     "layers", "predict", "activations", "cam", "filters", "dream", "export", "finetune", "quantize", "annotate",
     "audit", "report", "doctor",
 )  # fmt: skip
@@ -14,5 +14,5 @@ _NAMES = (
 
 def commands() -> Iterator[tuple[str, Callable[..., Any]]]:
     """(name, function) of each command, in the order of the documentation."""
-    for name in _NAMES:
+    for name in NAMES:
         yield name, getattr(import_module(f"inspector.cli.{name}"), name)

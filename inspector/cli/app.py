@@ -10,14 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from inspector import __version__
+from inspector.cli import NAMES
 from inspector.cli.console import Interrupted, Stopped, as_error, error_document, wants_traceback
-from inspector.cli.options import GroupedCommand
+from inspector.cli.group import CommandGroup
 from inspector.cli.streams import StdoutLost, code_of_signal, handle_signals, prepare_streams, silence, tell
 from inspector.errors import InspectorError, OutputError, UsageError, nearest
-from inspector.files import reason_of
 
 app = typer.Typer(
     name="inspector",
+    cls=CommandGroup,
     help="See what a convolutional network has learned, and check that it is fit to ship, from its .onnx file.",
     no_args_is_help=True,
     add_completion=False,
@@ -44,17 +45,6 @@ def root(
     """See what a convolutional network has learned, and check that it is fit to ship, from its .onnx file."""
 
 
-def register() -> typer.Typer:
-    """The application with all commands, in the order of the documentation."""
-    from inspector.cli import commands
-    from inspector.cli.inputs import guard_command
-
-    if not app.registered_commands:
-        for name, function in commands():
-            app.command(name, cls=GroupedCommand)(guard_command(function))
-    return app
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit.
 
@@ -69,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the command line: the exit code. Without arguments the help, as --help gives it."""
     given = list(arguments) or ["--help"]
-    return guarded(lambda: register()(args=given, prog_name="inspector", standalone_mode=False), "--json" in given)
+    return guarded(lambda: app(args=given, prog_name="inspector", standalone_mode=False), "--json" in given)
 
 
 def guarded(call: Callable[[], Any], json: bool) -> int:
@@ -82,6 +72,8 @@ def guarded(call: Callable[[], Any], json: bool) -> int:
         # The reader of our output (head, less) has seen enough.
         silence(sys.stdout)
     except OSError as error:
+        from inspector.files import reason_of
+
         silence(sys.stdout)
         reason, hint = reason_of(error)
         tell(f"inspector: {OutputError(f'stdout cannot be written: {reason}', hint)}")
@@ -121,7 +113,7 @@ def _usage(error: Exception) -> UsageError:
     path = getattr(context, "command_path", "") or "inspector"
     unknown = re.match(r"No such command '(.*?)'", text)
     if unknown is not None:
-        known = nearest(unknown[1], [command.name or "" for command in app.registered_commands])
+        known = nearest(unknown[1], NAMES)
         return UsageError(f"{unknown[0]}; nearest: {', '.join(known)}", f"see `{path} --help`")
     return UsageError(text, f"see `{path} --help`")
 

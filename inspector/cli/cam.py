@@ -10,7 +10,6 @@ from inspector.cli.console import (
     JsonOption,
     ModelArgument,
     OutOption,
-    Picture,
     ProviderOption,
     QuietOption,
     ThreadsOption,
@@ -19,6 +18,7 @@ from inspector.cli.options import option
 from inspector.text import relative
 
 if TYPE_CHECKING:
+    from inspector.api.pictures import Picture
     from inspector.cam import CamEngine
     from inspector.model import Model
     from inspector.pages.overlays import DrawnMap, DrawnMaps

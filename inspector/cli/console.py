@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from inspector import __version__
-from inspector.api.pictures import Done, Skipped, none_worked, walk
-from inspector.api.pictures import Picture as Picture
 from inspector.cli.streams import StdoutLost, silence, tell
 from inspector.errors import ImageError, InspectorError, one_line
 from inspector.text import relative as relative
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from inspector.api.model import Model
+    from inspector.api.pictures import Picture
     from inspector.layers import Layer
     from inspector.model import Model as AnyModel
     from inspector.model import Prediction
@@ -132,7 +131,10 @@ class Console:
         or that the network does not take, is reported, skipped and listed under `skipped`; when none worked, that is
         the error. Whatever else ends the loop, the document is closed and holds the error.
         """
-        stream = _Stream(self, self.head(model, **more), show)
+        from inspector.api.pictures import walk
+        from inspector.cli.entries import EntryStream
+
+        stream = EntryStream(self, self.head(model, **more), show)
         try:
             for step in walk(self._progress(find_pictures(images)), handle):
                 stream.take(step)
@@ -160,65 +162,6 @@ def _print(text: str) -> None:
         print(text)
     except BrokenPipeError:
         silence(sys.stdout)
-
-
-@dataclass
-class _Stream:
-    """Entries of a document, or lines for people, given out as they come."""
-
-    console: Console
-    head: Mapping[str, Any]
-    show: Callable[[Mapping[str, Any]], str]
-    done: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
-    told: int = 0
-
-    def take(self, step: Done[Mapping[str, Any]] | Skipped) -> None:
-        """The next entry, or a picture that is skipped."""
-        if isinstance(step, Skipped):
-            self.skipped.append(step)
-            # A lone bad picture is told as the error that ends the command, and not twice.
-            if self.done or len(self.skipped) > 1:
-                self._tell()
-            return
-        if self.console.json:
-            # The head waits for the first entry: should none work, the error is the document.
-            print(f'{to_json(self.head)[:-1]}, "images": [' if not self.done else ",", end="")
-            print(to_json(step.result), end="")
-        else:
-            print(self.show(step.result))
-        self.done += 1
-        self._tell()
-
-    def close(self) -> None:
-        """The end of the document. Raises the error of the first picture where none worked."""
-        if not self.done:
-            raise none_worked(self.skipped)
-        if self.console.json:
-            print(f"], {to_json(self._skipped())[1:]}")
-        elif self.skipped:
-            self.console.note(f"{self.done} pictures done, {len(self.skipped)} skipped")
-
-    def fail(self, error: BaseException) -> NoReturn:
-        """The end of the document with an error that nothing comes after."""
-        self._tell()
-        if not (self.console.json and self.done):
-            raise error
-        print(f"], {to_json({**self._skipped(), **error_fields(as_error(error))})[1:]}", flush=True)
-        if isinstance(error, KeyboardInterrupt):
-            tell("inspector: interrupted")
-            raise Stopped(130) from error
-        if wants_traceback(error):
-            raise error
-        raise Stopped(2) from error
-
-    def _skipped(self) -> dict[str, Any]:
-        return {"skipped": [{"path": one.path, "error": one.error.message} for one in self.skipped]}
-
-    def _tell(self) -> None:
-        for one in self.skipped[self.told :]:
-            self.console.warn(f"skipped: {one.error}")
-        self.told = len(self.skipped)
 
 
 @contextmanager
@@ -272,6 +215,7 @@ def progress(total: int, what: str, quiet: bool = False) -> Iterator[Callable[[]
 
 def find_pictures(images: Sequence[str]) -> Iterator[Picture | ImageError]:
     """The pictures that arguments name: files as they are, folders searched, `-` read from stdin."""
+    from inspector.api.pictures import Picture
     from inspector.api.pictures import find_pictures as find
     from inspector.image import read_limited
 

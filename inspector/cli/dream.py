@@ -11,7 +11,6 @@ from inspector.cli.console import (
     Console,
     JsonOption,
     ModelArgument,
-    Picture,
     ProviderOption,
     QuietOption,
     ThreadsOption,
@@ -25,6 +24,7 @@ from inspector.extras import prepare_torch
 from inspector.text import relative
 
 if TYPE_CHECKING:
+    from inspector.api.pictures import Picture
     from inspector.model import Model
     from inspector.pages.dreams import DreamFiles
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,13 +11,15 @@ from inspector.cli.console import (
     ImagesArgument,
     JsonOption,
     ModelArgument,
-    Picture,
     ProviderOption,
     QuietOption,
     ThreadsOption,
     top_document,
     top_line,
 )
+
+if TYPE_CHECKING:
+    from inspector.api.pictures import Picture
 
 
 # Wide: a command's options.

@@ -12,7 +12,6 @@ from inspector.cli.console import (
     ImagesArgument,
     JsonOption,
     ModelArgument,
-    Picture,
     ProviderOption,
     QuietOption,
     ThreadsOption,
@@ -26,6 +25,7 @@ from inspector.text import relative
 
 if TYPE_CHECKING:
     from inspector.api.look import ReportPage
+    from inspector.api.pictures import Picture
     from inspector.model import Model
 
 _SHOWN, _OTHERS = "What the page shows", "What other commands found"

@@ -19,7 +19,7 @@ import torchvision
 from exporters.sources import SourceError, load_source
 from exporters.sources.names import distinct_labels, lecture_aliases
 from exporters.sources.weights import WeightsError
-from inspector.cli.app import guarded, register
+from inspector.cli.app import app, guarded
 from inspector.errors import MetadataError, UsageError
 from inspector.extras import install_command
 from inspector.image import Preprocess, open_image
@@ -314,5 +314,5 @@ def test_a_kind_is_a_file_and_help_and_errors_list_it(capsys):
         assert re.fullmatch(rf"{kind}:NAME" if module.LIBRARY else r"[\w.]+:\w+", form)
     with pytest.raises(UsageError, match=f"SOURCE is {re.escape(list_forms(' or '))}"):
         load_source("resnet18")
-    assert guarded(lambda: register()(args=["export", "--help"], standalone_mode=False), False) == 0
+    assert guarded(lambda: app(args=["export", "--help"], standalone_mode=False), False) == 0
     assert f"{list_forms()}, or a run of finetune." in " ".join(capsys.readouterr().out.split())

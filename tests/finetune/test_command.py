@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from inspector import open_model
-from inspector.cli.app import guarded, register
+from inspector.cli.app import app, guarded
 from tests.finetune.conftest import write_digits
 
 QUICK = (
@@ -21,7 +21,6 @@ QUICK = (
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
     given = [*map(str, arguments)]
-    app = register()
     code = guarded(lambda: app(args=given, prog_name="inspector", standalone_mode=False), "--json" in given)
     out, err = capsys.readouterr()
     return code, out, err

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from exporters.planning.options import FineTuneOptions, choices
-from inspector.cli.app import guarded, register
+from inspector.cli.app import app, guarded
 from inspector.cli.options import read_settings
 from tests.conftest import ROOT
 
 
 def help_of(capsys: pytest.CaptureFixture[str]) -> str:
-    assert guarded(lambda: register()(args=["finetune", "--help"], standalone_mode=False), False) == 0
+    assert guarded(lambda: app(args=["finetune", "--help"], standalone_mode=False), False) == 0
     return capsys.readouterr().out
 
 

@@ -209,10 +209,10 @@ def fp16(tmp_path_factory: pytest.TempPathFactory, default_model: Path, photos: 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Any:
     """The document that a command prints; it must succeed."""
-    from inspector.cli.app import guarded, register
+    from inspector.cli.app import app, guarded
 
     given = [*map(str, arguments), "--json", "--quiet"]
-    code = guarded(lambda: register()(args=given, standalone_mode=False), True)
+    code = guarded(lambda: app(args=given, standalone_mode=False), True)
     out, err = capsys.readouterr()
     assert (code, err) == (0, ""), out
     return json.loads(out)
@@ -464,10 +464,10 @@ def test_the_written_file_is_held_against_the_target(
     made = quantize_model(path, tmp_path / "q.onnx", noise, auto=True, target=0.95)
     [note] = made.notes
     assert note.startswith("the written file agrees on 90.0% of the pictures, less than the 95.0%")
-    from inspector.cli.app import guarded, register
+    from inspector.cli.app import app, guarded
 
     given = ["quantize", str(path), "-o", str(tmp_path / "r.onnx"), "--calibrate", str(noise), "--auto", "--json"]
-    assert guarded(lambda: register()(args=[*given, "--quiet"], standalone_mode=False), True) == 0
+    assert guarded(lambda: app(args=[*given, "--quiet"], standalone_mode=False), True) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["notes"] == [note]
     assert err == f"inspector: {note}\n"

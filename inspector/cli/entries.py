@@ -1,0 +1,71 @@
+"""What a command about pictures gives out: an entry for each, as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from inspector.api.pictures import Done, Skipped, none_worked
+from inspector.cli.console import Console, Stopped, as_error, error_fields, wants_traceback
+from inspector.cli.streams import tell
+from inspector.text import to_json
+
+
+@dataclass
+class EntryStream:
+    """Entries of a document, or lines for people, given out as they come."""
+
+    console: Console
+    head: Mapping[str, Any]
+    show: Callable[[Mapping[str, Any]], str]
+    done: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    told: int = 0
+
+    def take(self, step: Done[Mapping[str, Any]] | Skipped) -> None:
+        """The next entry, or a picture that is skipped."""
+        if isinstance(step, Skipped):
+            self.skipped.append(step)
+            # A lone bad picture is told as the error that ends the command, and not twice.
+            if self.done or len(self.skipped) > 1:
+                self._tell()
+            return
+        if self.console.json:
+            # The head waits for the first entry: should none work, the error is the document.
+            print(f'{to_json(self.head)[:-1]}, "images": [' if not self.done else ",", end="")
+            print(to_json(step.result), end="")
+        else:
+            print(self.show(step.result))
+        self.done += 1
+        self._tell()
+
+    def close(self) -> None:
+        """The end of the document. Raises the error of the first picture where none worked."""
+        if not self.done:
+            raise none_worked(self.skipped)
+        if self.console.json:
+            print(f"], {to_json(self._skipped())[1:]}")
+        elif self.skipped:
+            self.console.note(f"{self.done} pictures done, {len(self.skipped)} skipped")
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """The end of the document with an error that nothing comes after."""
+        self._tell()
+        if not (self.console.json and self.done):
+            raise error
+        print(f"], {to_json({**self._skipped(), **error_fields(as_error(error))})[1:]}", flush=True)
+        if isinstance(error, KeyboardInterrupt):
+            tell("inspector: interrupted")
+            raise Stopped(130) from error
+        if wants_traceback(error):
+            raise error
+        raise Stopped(2) from error
+
+    def _skipped(self) -> dict[str, Any]:
+        return {"skipped": [{"path": one.path, "error": one.error.message} for one in self.skipped]}
+
+    def _tell(self) -> None:
+        for one in self.skipped[self.told :]:
+            self.console.warn(f"skipped: {one.error}")
+        self.told = len(self.skipped)

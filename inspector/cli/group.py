@@ -1,0 +1,46 @@
+"""The group of all commands. Each is built when it is asked for: building all takes longer than importing typer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from inspector.cli import NAMES
+from inspector.cli.options import GroupedCommand
+
+
+class CommandGroup(TyperGroup):
+    """Finds the commands by their modules' names."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, in the order of the documentation."""
+        return list(NAMES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command with this name; None where there is none."""
+        return build(cmd_name) if cmd_name in NAMES else None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a line for each command; its options are not needed for that."""
+        limit = formatter.width - 6 - max(map(len, NAMES))
+        lines = [TyperCommand(name=name, help=inspect.getdoc(find(name))).get_short_help_str(limit) for name in NAMES]
+        with formatter.section("Commands"):
+            formatter.write_dl(list(zip(NAMES, lines, strict=True)))
+
+
+def find(name: str) -> Callable[..., Any]:
+    """The function of a command."""
+    function: Callable[..., Any] = getattr(import_module(f"inspector.cli.{name}"), name)
+    return function
+
+
+def build(name: str) -> Any:
+    """A command with its options."""
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    alone.command(name, cls=GroupedCommand)(find(name))
+    return typer.main.get_command(alone)
