@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -17,7 +17,11 @@ from inspector.cli.console import (
     relative,
     table,
 )
+from inspector.errors import UsageError
 from inspector.extras import import_from_here, prepare_torch
+
+if TYPE_CHECKING:
+    from exporters.exporting import Exported
 
 
 def export(
@@ -30,13 +34,16 @@ def export(
         str | None, typer.Option("--weights", metavar="FILE", help="A safetensors file, or a saved state dict.")
     ] = None,
     pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="The library's own weights, downloaded by the library.")
+        bool, typer.Option("--pretrained", help="Take the library's own weights; the library downloads them.")
     ] = False,
     labels: Annotated[
         str | None, typer.Option("--labels", metavar="FILE", help="Class names: one a line, or JSON.")
     ] = None,
     preprocess: Annotated[
-        str | None, typer.Option("--preprocess", metavar="FILE|NAME", help="Instead of the library's own.")
+        str | None,
+        typer.Option(
+            "--preprocess", metavar="FILE|NAME", help="How pictures are prepared, instead of the library's own way."
+        ),
     ] = None,
     size: Annotated[int | None, typer.Option("--size", metavar="PX", min=1, help="Input height and width.")] = None,
     expose: Annotated[
@@ -44,7 +51,9 @@ def export(
     ] = "features",
     activation: Annotated[
         str | None,
-        typer.Option("--activation", metavar="NAME", help="softmax, sigmoid or none, if forward ends in none."),
+        typer.Option(
+            "--activation", metavar="NAME", help="What makes probabilities of the scores: softmax, sigmoid or none."
+        ),
     ] = None,
     opset: Annotated[int | None, typer.Option("--opset", metavar="N", help="Version of the operator set.")] = None,
     json: JsonOption = False,
@@ -60,45 +69,53 @@ def export(
     """
     prepare_torch(threads)
     import_from_here()
-    from exporters.exporting import export_onnx
-    from exporters.sources import load_source
-    from inspector.compare import find_worst
-    from inspector.errors import UsageError
-    from inspector.metadata import ACTIVATIONS
-
     console = Console("export", json, quiet)
     _check_provider(console, provider)
+    if _is_run(source):
+        _export_run(console, source, out)
+        return
+    from exporters.exporting import export_onnx
+    from exporters.sources import load_source
+
+    given = {"weights": weights, "preprocess": preprocess, "labels": labels, "size": (size, size) if size else None}
+    loaded = load_source(source, pretrained=pretrained, **cast(Any, given))
+    written = export_onnx(loaded, out, expose=expose, activation=cast(Any, activation), opset=opset)
+    for line in written.notes:
+        console.note(line)
+    console.document(document(console, written))
+    console.say(show(written))
+
+
+def document(console: Console, written: Exported) -> dict[str, Any]:
+    """The JSON document."""
+    head = console.head(None, model={"path": relative(written.path), "sha256": written.sha256})
+    rows = [row.to_json() for row in written.parity]
+    names = [layer.name for layer in written.layers]
+    return {**head, "file": relative(written.path), "layers": names, "parity": rows, "notes": list(written.notes)}
+
+
+def show(written: Exported) -> str:
+    """The same for people."""
+    from inspector.compare import find_worst
+
+    worst = find_worst(written.parity)
+    rows = [(row.layer, f"{row.max_abs:.1e}", f"{row.scale:.3g}") for row in written.parity]
+    return (
+        f"{table(('layer', 'difference', 'scale'), rows)}\n\n"
+        f"{written.path}: {written.size / 1e6:.1f} MB, {len(written.layers)} layers, {len(written.parity)} outputs "
+        f"compared between torch and onnxruntime on {written.picture}; the largest difference is "
+        f"{worst.relative:.1e} of the scale of {worst.layer}"
+    )
+
+
+def _is_run(source: str) -> bool:
+    """Whether SOURCE is a run folder or a checkpoint. Raises UsageError for a path where there is nothing."""
     if "/" in source and ":" not in source and not Path(source).exists():
         raise UsageError(
             f"there is no run folder or checkpoint {source}",
             "give the folder that `inspector finetune` wrote, a .safetensors in its checkpoints, or torchvision:NAME",
         )
-    if Path(source).is_dir() or source.endswith(".safetensors"):
-        _export_run(console, source, out)
-        return
-    loaded = load_source(
-        source, weights=weights, pretrained=pretrained, preprocess=preprocess, labels=labels,
-        size=(size, size) if size else None,
-    )  # fmt: skip
-    if activation is not None and activation not in ACTIVATIONS:
-        raise UsageError(f"there is no activation {activation!r}", f"known: {', '.join(ACTIVATIONS)}")
-    given = {"opset": opset, "activation": activation}
-    options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    written = export_onnx(loaded, out, expose=expose, **options)
-    for line in written.notes:
-        console.note(line)
-    rows = [row.to_json() for row in written.parity]
-    names = [layer.name for layer in written.layers]
-    head = console.head(None, model={"path": relative(out), "sha256": written.sha256})
-    console.document({**head, "file": relative(out), "layers": names, "parity": rows, "notes": list(written.notes)})
-    worst = find_worst(written.parity)
-    compared = [(p.layer, f"{p.max_abs:.1e}", f"{p.scale:.3g}") for p in written.parity]
-    console.say(table(("layer", "difference", "scale"), compared))
-    console.say(
-        f"\n{out}: {written.size / 1e6:.1f} MB, {len(names)} layers, {len(written.parity)} outputs compared between "
-        f"torch and onnxruntime on {written.picture}; the largest difference is "
-        f"{worst.relative:.1e} of the scale of {worst.layer}"
-    )
+    return Path(source).is_dir() or source.endswith(".safetensors")
 
 
 def _check_provider(console: Console, provider: str) -> None:

@@ -27,7 +27,7 @@ def quantize(
     calibrate: Annotated[
         str, typer.Option("--calibrate", metavar="DIR", help="Pictures like those the model is for; 50 to 200 do.")
     ],
-    to: Annotated[str, typer.Option("--to", metavar="int8|fp16", help="What to compute with.")] = "int8",
+    to: Annotated[str, typer.Option("--to", metavar="int8|fp16", help="Type to compute with.")] = "int8",
     keep: Annotated[
         list[str] | None, typer.Option("--keep", metavar="LAYER", help="A layer that stays in float; again for more.")
     ] = None,
@@ -43,7 +43,7 @@ def quantize(
     reduce_range: Annotated[
         bool, typer.Option("--reduce-range", help="7 bits for weights: for x86 machines without VNNI.")
     ] = False,
-    pictures: Annotated[int, typer.Option("--pictures", metavar="N", min=1, help="Pictures used at most.")] = 200,
+    pictures: Annotated[int, typer.Option("--pictures", metavar="N", min=1, help="Most pictures that are used.")] = 200,
     json: JsonOption = False,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
@@ -65,7 +65,7 @@ def quantize(
     console.say(show(made))
     for line in made.notes:
         console.warn(line)
-    if made.agreement is not None and made.agreement < target and not auto and to == "int8":
+    if not auto and to == "int8" and made.agreement is not None and made.agreement < target:
         console.note(f"only {made.agreement:.1%} of the pictures keep their class; --auto keeps layers in float")
 
 
