@@ -239,6 +239,23 @@ def test_nothing_in_a_folder_of_results_is_written_onto_an_input(
         assert contents(place) == before
 
 
+def test_a_pattern_does_not_land_on_the_picture_it_starts_from(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    layer = open_model("m.onnx").layers[0].name
+    folder = place / "out" / f"filters-{layer}"
+    folder.mkdir(parents=True)
+    for name in ("clear-0001.png", "clear-grid.png"):
+        shutil.copy(PHOTO, folder / name)
+    before = contents(place)
+    for name in ("clear-0001.png", "clear-grid.png"):
+        start = f"out/{folder.name}/{name}"
+        arguments = ["filters", "m.onnx", "--layer", layer, "--channels", "0-1", "--start", start, "-o", "out"]
+        assert run_here([*arguments, "--steps", "1", "--size", "64"]) == 2
+        text = f"inspector: {start} is the picture of --start; give another folder to write to"
+        assert capsys.readouterr().err.splitlines()[-1] == text
+        assert contents(place) == before
+
+
 def test_calls_of_the_library(place: Path) -> None:
     from exporters.quantizing import quantize_model
     from inspector.pages.report.collect import write_report

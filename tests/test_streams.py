@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -190,6 +191,18 @@ def test_pipes_without_a_writer(
         assert run_here([*map(str, arguments)]) == 2
         err = capsys.readouterr().err
         assert err == text if text else "is a pipe that nobody writes to" in err
+    for arguments in (["annotate", MODEL, "-o", tmp_path / "x.onnx", "--labels", pipe],
+                      ["annotate", MODEL, "-o", tmp_path / "x.onnx", "--preprocess", pipe],
+                      ["audit", MODEL, "--policy", pipe], ["audit", MODEL, "--against", pipe],
+                      ["report", MODEL, PHOTO, "--audit", pipe, "-o", tmp_path / "x.html"]):  # fmt: skip
+        assert run_here([*map(str, arguments)]) == 2
+        option = next(str(x) for x, y in itertools.pairwise(arguments) if y == pipe)
+        assert (
+            capsys.readouterr().err
+            == f"inspector: {pipe} is a pipe, not a file; write it to a file first, for {option}\n"
+        )
+    labels = f"<(for i in {{1..1000}}; do echo c$i; done) -o {tmp_path}/x.onnx"
+    assert shell(f"$I annotate $M --labels {labels}")[0] == 0
     with pytest.raises(ImageError, match="is a pipe that nobody writes to; start what writes to it first"):
         open_image(pipe)
     monkeypatch.setattr(files, "PIPE_WAIT", 20)

@@ -8,6 +8,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from inspector.errors import UsageError
 from inspector.guard import File, guard_inputs
 
 OUTPUTS = {
@@ -42,6 +43,9 @@ INPUTS = {
 }
 """Files and folders that commands read, and what an error calls them."""
 
+PICTURES = frozenset({"images", "image", "mask", "start"})
+"""Inputs that may be pipes: whoever opens pictures does not wait for ever."""
+
 FOLDERS = frozenset({"cache"})
 """Folders that commands keep files of their own in, under names that nobody gives."""
 
@@ -55,10 +59,24 @@ def guard_command(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def guarded(**given: Any) -> Any:
+        _refuse_pipes(given)
         with guard_inputs(outputs_of(given), inputs_of(given)):
             return command(**given)
 
     return guarded
+
+
+def _refuse_pipes(given: Mapping[str, Any]) -> None:
+    """Raise UsageError for a named pipe where a file is read: it would be waited for without an end.
+
+    Pictures may come through one, and what the shell makes of ``<(command)`` has somebody who writes to it.
+    """
+    for name in INPUTS.keys() - PICTURES - {"model"}:
+        text = given.get(name)
+        if isinstance(text, str) and not text.startswith(("/dev/fd/", "/proc/")) and Path(text).is_fifo():
+            raise UsageError(
+                f"{text} is a pipe, not a file", f"write it to a file first, for --{name.replace('_', '-')}"
+            )
 
 
 def outputs_of(given: Mapping[str, Any]) -> dict[str, File | None]:

@@ -7,12 +7,14 @@ is there with the right key is not made again. Only patterns need torch.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inspector.files import output_folder, safe_name
+from inspector.guard import check_folder
 from inspector.image import ImageSource, find_images
 from inspector.layers import Layer, LayerNames
 from inspector.model import Model
@@ -133,6 +135,12 @@ def _draw_patterns(
         wanted = channels.get(layer.name) if isinstance(channels, Mapping) else channels
         spec = settle_filters(model, layer, replace(options, channels=wanted))
         jobs.append(LayerFiles(model, spec, target / f"filters-{safe_name(layer.name, names)}"))
+    for job in jobs:
+        recipe = re.escape(job.spec.recipe.name)
+        numbers = "|".join(f"{number:04d}" for number in job.missing())
+        written = re.compile(rf"{recipe}-({numbers or 'grid'}|grid).*\.png|{recipe}\.json|patches\.png", re.DOTALL)
+        start = job.spec.objective.start
+        check_folder(job.folder, written, [start, *model.graph.files])
     interrupted = _draw_missing(jobs, batch, on_progress)
     sheets = tuple(job.write_sheet() for job in jobs if job.finished or not interrupted)
     if len(sheets) < 2:
