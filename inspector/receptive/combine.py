@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from inspector.graph import attributes, value_inputs
+from inspector.graph import attributes, operator_of, value_inputs
 from inspector.receptive.reach import (
     NEITHER,
     Pair,
@@ -39,7 +39,7 @@ def reduce_axes(walk: Walk, node: NodeProto) -> Pair:
     """Reductions: a spatial axis that they sum up sees everything."""
     values = attributes(node)
     rank = walk.rank(node.input[0])
-    single = node.op_type.startswith("Arg")
+    single = operator_of(node).positions
     axes = [int(values.get("axis", 0))] if single else walk.integers(node, "axes", 1)
     if rank is None:
         return mix(walk, node)

@@ -70,13 +70,24 @@ def heads(net: Net, x: str, kind: str) -> str:
     if kind == "convolution before the pool":
         scores = net("Relu", net.conv(maps, 8, 7, 1))
         return net("Flatten", net("GlobalAveragePool", scores))
+    if kind == "convolution, hard swish, largest value":
+        return net("ReduceMax", net("HardSwish", net.conv(maps, 8, 7, 1)), axes=[2, 3], keepdims=0)
     if kind == "sigmoid":
         return net("Sigmoid", net("Gemm", pooled, net.weight((8, 7)), net.weight((7,))))
     return net("Softmax", net("Gemm", pooled, net.weight((8, 7)), net.weight((7,))), axis=1)
 
 
 @pytest.mark.parametrize(
-    "kind", ["gemm", "gemm without bias", "matmul", "convolution before the pool", "softmax", "sigmoid"]
+    "kind",
+    [
+        "gemm",
+        "gemm without bias",
+        "matmul",
+        "convolution before the pool",
+        "convolution, hard swish, largest value",
+        "softmax",
+        "sigmoid",
+    ],
 )
 def test_every_kind_of_head(make_model: MakeModel, tmp_path: Path, kind: str) -> None:
     path = make_model(lambda net, x: heads(net, x, kind), shape=("N", 3, 16, 16))

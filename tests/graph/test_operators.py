@@ -130,6 +130,7 @@ def test_what_is_computed_from_the_picture(make_model: MakeModel) -> None:
 
     graph = read_graph(make_model(build, opset=18))
     assert graph.from_picture == {"x", "c", "r", "places", "first", "as many", "largest", "y"}
+    assert graph.find_dependents(["x"], positions=False) == {"x", "c", "r", "y"}
     assert graph.find_dependents(["size"]) == {"size", "zeros"}
     assert graph.find_dependents(["ones"]) == {"ones", "typed"}
 
