@@ -27,9 +27,17 @@ _PACKAGES = (
 
 
 def examine(provider: str = "auto", threads: int | None = None) -> dict[str, Any]:
-    """The document of `inspector doctor`: python, platform, cores, packages, providers, chosen, works, advice.
+    """Find out what is installed here, and what would run where.
 
-    provider, threads: what a command would be given. Raises UsageError for a provider that cannot be had.
+    Args:
+        provider: What a command would be given as --provider.
+        threads: What a command would be given as --threads.
+
+    Returns:
+        The document of `inspector doctor`: python, platform, cores, packages, providers, chosen, works, advice.
+
+    Raises:
+        UsageError: That provider cannot be had here.
     """
     packages = [{"name": name, "version": _version(name), "for": purpose} for name, purpose in _PACKAGES]
     advice: list[str] = []
