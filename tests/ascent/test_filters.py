@@ -122,7 +122,9 @@ def test_several_layers_keep_the_first_on_top(here: Path, capsys: pytest.Capture
     page = Path(made["overview"]).read_text()
     assert "filters-one/clear-grid.png" in page
     assert "filters-two_act/clear-grid.png" in page
-    assert Path(made["walk"]).is_file()
+    with Image.open(made["walk"]) as walk:
+        text = walk.text  # type: ignore[attr-defined]
+    assert (text["Seed"], text["Recipe"], text["Model"]) == ("0", "clear", made["model"]["sha256"])
     blocks = document(capsys, "small.onnx", "--layer", "all-blocks", "--channels", "0", "--steps", "2", "--size", "16")
     assert len(blocks["layers"]) >= 2
 
