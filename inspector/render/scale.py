@@ -32,7 +32,7 @@ class Scaled:
 
     indices: uint8 (C, H, W), 0..LEVELS-1, or NAN_INDEX where the value is not finite
     low, high: float64 (C,), smallest and largest finite value of each channel; 0 where there is none
-    blank: bool (C,), the channel has more than one element and all are equal
+    blank: bool (C,), the channel has more than one element and all are equal and finite
     limits: the common range that the colors span, or None where each channel has its own
     scale: the scale used; "layer" where "channel" or "lecture" was asked for maps of one element
     zero_fraction: share of elements that are exactly 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inspector.ascent.spectrum import COLOR, DECORRELATED, frequencies, natural_magnitude
 from tests.conftest import require
 
 torch = require("torch")
@@ -27,6 +26,7 @@ from inspector.ascent import (  # noqa: E402
     total_variation,
 )
 from inspector.ascent.optimise import normalised, unit  # noqa: E402
+from inspector.ascent.spectrum import COLOR, DECORRELATED, frequencies, natural_magnitude  # noqa: E402
 
 
 def noise(*shape: int, seed: int = 0):  # type: ignore[no-untyped-def]
