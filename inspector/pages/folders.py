@@ -53,7 +53,7 @@ class PictureFolders:
 
     def _check_inputs(self) -> None:
         """Raise UsageError, before anything is drawn, where a command reads what it would write."""
-        if not self.out.is_dir():
+        if not os.path.isdir(self.out):  # noqa: PTH112  Path.is_dir raises for a name that is too long
             return
         inside = [p for p in list_inputs() if _is_result(p) and _same_folder(p.parent.parent, self.out)]
         if inside:
@@ -76,7 +76,8 @@ class PictureFolders:
             OutputError: The folder cannot be made.
         """
         digest = image_digest(source)
-        missing = [p for p in (self.out, *self.out.parents) if not p.exists()]
+        # Not Path.exists, which raises for a name that is too long.
+        missing = [p for p in (self.out, *self.out.parents) if not os.path.lexists(p)]
         output_folder(self.out)
         key = self._key(source)
         with lock_folder(self.out):
@@ -98,7 +99,7 @@ class PictureFolders:
                 # Only what is empty goes: a folder with something in it stays.
                 for path in [folder, *missing] if made else ():
                     path.rmdir()
-            if not folder.exists():
+            if not os.path.lexists(folder):
                 self._forget(folder)
             raise
         self.done.append(folder)
