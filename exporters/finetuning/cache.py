@@ -72,7 +72,7 @@ class CacheEntry:
         """Bytes of one row with its name."""
         return sum(c.row_bytes for c in self.columns) + _ID
 
-    def filled(self) -> None:
+    def stop_filling(self) -> None:
         """Lets another run add its rows; those that are here stay until the entry is closed."""
         self.filling.close()
 
@@ -152,9 +152,20 @@ def open_entry(
 ) -> Iterator[CacheEntry]:
     """The folder for `key` below `root`, with room for the rows `names`; no other run removes it while it is open.
 
-    Until :meth:`CacheEntry.filled` or the end no other process adds rows. limit: gigabytes of all folders; for room the
-    least recently used are removed, and of this one the rows that are not wanted, but nothing that a run is using.
-    Raises UsageError when the rows alone are more than the limit, OutputError when the disk has no room for them.
+    Until :meth:`CacheEntry.stop_filling` or the end no other process adds rows. For room the least recently used
+    folders are removed, and of this one the rows that are not wanted, but nothing that a run is using.
+
+    Args:
+        root: The folder of all entries.
+        key: What the rows depend on.
+        columns: What each row holds.
+        names: The rows that this run needs.
+        limit: Gigabytes that all folders may take together.
+        note: Gets remarks.
+
+    Raises:
+        UsageError: The rows alone are more than the limit.
+        OutputError: The disk has no room for them.
     """
     text = json.dumps({**key, "columns": [[c.tensor, list(c.shape), c.dtype] for c in columns]}, sort_keys=True)
     folder = root / hashlib.sha256(text.encode()).hexdigest()[:24]

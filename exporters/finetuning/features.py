@@ -42,7 +42,7 @@ def row_name(sample: Sample, version: int) -> str:
     return f"{sample.digest}:{version}"
 
 
-def wanted_rows(train: Sequence[Sample], held_out: Sequence[Sample], versions: int) -> list[tuple[Sample, int]]:
+def list_rows(train: Sequence[Sample], held_out: Sequence[Sample], versions: int) -> list[tuple[Sample, int]]:
     """What a run stores: `versions` of each training picture, the plain one of each other."""
     return [(s, v) for s in train for v in range(versions)] + [(s, 0) for s in held_out]
 
@@ -56,11 +56,11 @@ def fill(
     options: FineTuneOptions,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Adds those of :func:`wanted_rows` that `entry` lacks.
+    """Adds those of :func:`list_rows` that `entry` lacks.
 
     Raises OverflowError where float16 cannot hold an activation.
     """
-    wanted = wanted_rows(train, held_out, versions)
+    wanted = list_rows(train, held_out, versions)
     missing = set(entry.missing([row_name(s, v) for s, v in wanted]))
     todo = [(s, v) for s, v in wanted if row_name(s, v) in missing]
     tensors = [c.tensor for c in entry.columns]

@@ -16,7 +16,7 @@ from exporters.exporting.parity import ParityError
 from exporters.finetuning import checkpoint
 from exporters.finetuning.context import Note, PreparedRun, Progress
 from exporters.finetuning.network import file_digest
-from exporters.finetuning.norms import folded
+from exporters.finetuning.norms import fold_state
 from exporters.finetuning.train import HEAD, Phase, Trainer
 from exporters.needs import torch
 from exporters.planning.dataset import Dataset, Sample
@@ -195,7 +195,7 @@ def export_run(source: str | os.PathLike[str], target: str | os.PathLike[str]) -
     prefix = "weights." if "history" in document else ""
     start = open_model(folder / "base.onnx")
     check_outputs({"-o": target}, {"a file of the run": [path, *start.graph.files, folder / "model.onnx"]})
-    weights = folded({k.removeprefix(prefix): value for k, value in tensors.items() if k.startswith(prefix)})
+    weights = fold_state({k.removeprefix(prefix): value for k, value in tensors.items() if k.startswith(prefix)})
     arrays = {name: value.numpy().astype(start.graph.weight(name).dtype) for name, value in weights.items()}
     done = folder / "model.onnx"
     metadata = open_model(done).metadata if done.is_file() and not prefix else start.metadata

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.finetuning.norms import Norms, State, folded
+from exporters.finetuning.norms import Norms, State, fold_state
 from exporters.needs import nn, torch
 from exporters.planning.boundary import Boundary, float_initializers
 from exporters.planning.head import ClassifierHead
@@ -81,7 +81,7 @@ class TrainableNetwork(nn.Module):
     def fold(self) -> None:
         """Folds the norms into the weights; without them from here on."""
         if self.norms is not None:
-            state = folded(self.state())
+            state = fold_state(self.state())
             self.norms.stop()
             self.load(state)
 

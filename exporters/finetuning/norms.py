@@ -141,12 +141,12 @@ class Norms(nn.Module):
             norm.on = False
 
 
-def followed(name: str) -> str:
+def find_weight(name: str) -> str:
     """The initializer whose rate the tensor `name` of a state goes by: the weights before a norm, or itself."""
     return str(json.loads(name)[1]) if _is_norm(name) else name
 
 
-def folded(state: Mapping[str, torch.Tensor]) -> State:
+def fold_state(state: Mapping[str, torch.Tensor]) -> State:
     """A state with its norms folded into weights and biases: what the file holds."""
     found = {name: value for name, value in state.items() if not _is_norm(name)}
     for weight, bias in dict.fromkeys(tuple(json.loads(name)[1:3]) for name in state if _is_norm(name)):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from exporters.finetuning import cache as caching
 from exporters.finetuning.context import PreparedRun, RunContext
-from exporters.finetuning.features import fill, row_name, wanted_rows, weights_digest
+from exporters.finetuning.features import fill, list_rows, row_name, weights_digest
 from inspector.errors import InspectorError
 from inspector.image import open_image
 
@@ -31,7 +31,7 @@ def fill_cache(prepared: PreparedRun, context: RunContext) -> Iterator[tuple[cac
         "seed": options.augment_seed,
         "schema": 1,
     }
-    names = [row_name(s, v) for s, v in wanted_rows(dataset.train, dataset.val, options.versions)]
+    names = [row_name(s, v) for s, v in list_rows(dataset.train, dataset.val, options.versions)]
     rows = len(names)
     kinds = dict.fromkeys(tensors, options.cache_dtype) | {features: "float32"}
     for _ in range(2):
@@ -46,7 +46,7 @@ def fill_cache(prepared: PreparedRun, context: RunContext) -> Iterator[tuple[cac
                 note(f"{error} goes beyond what float16 holds: stored as float32")
                 kinds = dict.fromkeys(tensors, "float32")
                 continue
-            entry.filled()
+            entry.stop_filling()
             note(
                 f"{rows} rows of {caching.needed_gigabytes(columns, 1) * 1e6:.0f} kB "
                 f"({caching.needed_gigabytes(columns, rows):.2f} GB); {entry.computed} computed, "

@@ -19,7 +19,7 @@ from exporters.finetuning import checkpoint
 from exporters.finetuning.features import StoredActivations
 from exporters.finetuning.metrics import Metrics, better, measure
 from exporters.finetuning.network import TrainableNetwork
-from exporters.finetuning.norms import State, folded
+from exporters.finetuning.norms import State, fold_state
 from exporters.needs import nn, torch
 from exporters.planning.options import FineTuneOptions
 from inspector.errors import InspectorError
@@ -196,7 +196,7 @@ class Trainer:
             if entry["best"]:
                 state.best = entry
             if entry["best"] and self.rank == 0:
-                checkpoint.save(self.best, folded(network.state()), {"options": options.to_json(), **entry})
+                checkpoint.save(self.best, fold_state(network.state()), {"options": options.to_json(), **entry})
             network.load(weights)
             seconds = time.perf_counter() - started
             entry["seconds"] = round(seconds, 3)

@@ -144,7 +144,7 @@ def read_dataset(
     return dataset
 
 
-def stratified(labels: Sequence[int], share: float, seed: int) -> list[bool]:
+def stratify(labels: Sequence[int], share: float, seed: int) -> list[bool]:
     """Which of the pictures are held out: of every class `share`, rounded; of two or more at least one, never all."""
     held = [False] * len(labels)
     places = defaultdict(list)
@@ -331,7 +331,7 @@ def _in_splits(entries: Sequence[_Entry], skipped: list[Skipped], val: float, te
     for split, share, salt in (("test", test, 1), ("val", val, 0)):
         if split in given or share <= 0:
             continue
-        held = stratified([s.label for s in parts["train"]], share, seed * 2 + salt)
+        held = stratify([s.label for s in parts["train"]], share, seed * 2 + salt)
         parts[split] = [s for s, out in zip(parts["train"], held, strict=True) if out]
         parts["train"] = [s for s, out in zip(parts["train"], held, strict=True) if not out]
         notes.append(f"{split}: {len(parts[split])} pictures were held out of the training ones, stratified by class")

@@ -74,11 +74,11 @@ def cells() -> list[tuple[Path, float, str]]:
 
 def write_split(target: Path, train_only: bool = False) -> None:
     """path,label,weight,split for all cells; a quarter of each (probability, type) is the test split."""
-    from exporters.planning.dataset import stratified
+    from exporters.planning.dataset import stratify
 
     everything = cells()
     groups = sorted({(round(p, 2), kind) for _, p, kind in everything})
-    held = stratified([groups.index((round(p, 2), kind)) for _, p, kind in everything], 0.25, 0)
+    held = stratify([groups.index((round(p, 2), kind)) for _, p, kind in everything], 0.25, 0)
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "weight"] if train_only else ["path", "label", "weight", "split"])

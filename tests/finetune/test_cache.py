@@ -153,7 +153,7 @@ def test_what_a_run_reads_is_not_removed_by_another(tmp_path: Path) -> None:
     said: list[str] = []
     with entry(tmp_path, "reading") as one:
         one.append(IDS, values(0, 9))
-        one.filled()
+        one.stop_filling()
         limit = (one.row_bytes * 10) / 1e9
         with entry(tmp_path, "other", limit=limit, note=said.append) as other:
             other.append(IDS, values(0, 9))

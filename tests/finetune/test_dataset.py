@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exporters.planning.dataset import DataError, read_dataset, stratified
+from exporters.planning.dataset import DataError, read_dataset, stratify
 
 
 def picture(path: Path, seed: int, size: tuple[int, int] = (12, 9), mode: str = "RGB", **save: object) -> Path:
@@ -41,10 +41,10 @@ def test_splits_are_stratified_and_cover_everything_once(tmp_path: Path) -> None
 
 def test_stratified_holds_out_of_every_class_and_never_all() -> None:
     labels = [0] * 50 + [1] * 3 + [2]
-    held = stratified(labels, 0.2, 0)
+    held = stratify(labels, 0.2, 0)
     assert Counter(k for k, out in zip(labels, held, strict=True) if out) == {0: 10, 1: 1}
-    assert not any(stratified(labels, 0.0, 0))
-    assert Counter(k for k, out in zip(labels, stratified([1, 1], 0.9, 0), strict=False) if out)[0] == 1
+    assert not any(stratify(labels, 0.0, 0))
+    assert Counter(k for k, out in zip(labels, stratify([1, 1], 0.9, 0), strict=False) if out)[0] == 1
 
 
 def test_given_splits_are_kept_and_classes_come_from_training(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from exporters import finetuning
 from exporters.finetuning.network import TrainableNetwork, build_network
-from exporters.finetuning.norms import folded, followed
+from exporters.finetuning.norms import find_weight, fold_state
 from exporters.finetuning.train import Trainer
 from exporters.planning.boundary import place_boundary
 from exporters.planning.head import find_classifier_head
@@ -69,7 +69,7 @@ def test_nothing_changes_when_they_begin_and_when_they_are_folded(tmp_path: Path
     network.fold()
     torch.testing.assert_close(network(x), scores, rtol=1e-4, atol=1e-4)
     assert {n: a.shape for n, a in network.arrays().items()} == {n: tuple(p.shape) for n, p in plain.trained().items()}
-    plain.load(folded(state))
+    plain.load(fold_state(state))
     torch.testing.assert_close(plain(x), scores, rtol=1e-4, atol=1e-4)
 
 
@@ -121,8 +121,8 @@ def test_places(tmp_path: Path) -> None:
     nodes = [graph.nodes[graph.producer_of[p.tensor]].op_type for p in places]
     assert nodes == ["Conv", "BatchNormalization"]
     key = places[0].key("gain")
-    assert followed(key) == places[0].weight
-    assert followed(places[0].weight) == places[0].weight
+    assert find_weight(key) == places[0].weight
+    assert find_weight(places[0].weight) == places[0].weight
 
 
 def test_maps_of_one_pixel_stay_without(tmp_path: Path) -> None:
