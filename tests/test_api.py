@@ -121,9 +121,11 @@ def test_layers_are_names_or_layers(model: Model, photo: Path) -> None:
 
 
 def test_drawings(model: Model, photo: Path, tmp_path: Path) -> None:
-    drawn = inspector.draw_activations(model, [photo, photo], tmp_path / "a", layers="5.swish")
+    other = tmp_path / "other.jpg"
+    other.write_bytes(photo.read_bytes() + b" ")
+    drawn = inspector.draw_activations(model, [photo, other], tmp_path / "a", layers="5.swish")
     assert (tmp_path / "a" / "index.html").is_file()
-    assert [x.folder.name for x in drawn] == ["chelsea", "chelsea-2"]
+    assert [x.folder.name for x in drawn] == ["chelsea", "other"]
     [maps] = inspector.draw_maps(model, photo, tmp_path / "b", classes=["Egyptian cat", 281], layer="5.swish")
     assert [x.target.index for x in maps.results] == [285, 281]
     assert maps.sheet is not None

@@ -11,7 +11,7 @@ import typer
 
 from inspector import __version__
 from inspector.cli import NAMES
-from inspector.cli.console import Interrupted, Stopped, as_error, error_document, wants_traceback
+from inspector.cli.ends import Interrupted, Stopped, as_error, error_document, wants_traceback
 from inspector.cli.group import CommandGroup
 from inspector.cli.streams import StdoutLost, code_of_signal, handle_signals, prepare_streams, silence, tell
 from inspector.errors import InspectorError, OutputError, UsageError, nearest

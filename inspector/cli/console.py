@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ import typer
 
 from inspector import __version__
 from inspector.cli.streams import StdoutLost, silence, tell
-from inspector.errors import ImageError, InspectorError, one_line
+from inspector.errors import ImageError
 from inspector.text import relative as relative
 from inspector.text import to_json
 
@@ -41,20 +40,6 @@ ThreadsOption = Annotated[
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr; only errors.")]
 OutOption = Annotated[str, typer.Option("-o", "--out", metavar="DIR", help="Folder that the files are written into.")]
-
-
-class Stopped(Exception):
-    """Ends a command whose outcome has been reported, with this exit code."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-class Interrupted(InspectorError):
-    """Ctrl-C, as a document tells it."""
-
-    kind = "interrupted"
 
 
 @dataclass
@@ -227,37 +212,6 @@ def find_pictures(images: Sequence[str]) -> Iterator[Picture | ImageError]:
             yield Picture("-", read_limited(sys.stdin.buffer))
         except OSError as error:
             yield ImageError(f"stdin cannot be read: {error.strerror or error}", "give a picture to it, or a path")
-
-
-def error_fields(error: InspectorError) -> dict[str, Any]:
-    """`error` of a document."""
-    return {"error": {"kind": error.kind, "message": error.message, "hint": error.hint}}
-
-
-def as_error(error: BaseException) -> InspectorError:
-    """Any exception as the error that people and documents are told."""
-    if isinstance(error, InspectorError):
-        return error
-    if isinstance(error, KeyboardInterrupt):
-        return Interrupted("interrupted")
-    if isinstance(error, MemoryError):
-        return InspectorError("there is not enough memory", "use a smaller picture or fewer layers")
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return InspectorError(f"{where}{error.strerror or error}")
-    text = f"internal error, {type(error).__name__}: {one_line(str(error), 200)}"
-    return InspectorError(text, "this is a bug; INSPECTOR_DEBUG=1 shows where")
-
-
-def wants_traceback(error: BaseException) -> bool:
-    """Whether this is a bug that somebody is looking for."""
-    expected = isinstance(error, InspectorError | MemoryError | OSError | KeyboardInterrupt)
-    return not expected and bool(os.environ.get("INSPECTOR_DEBUG"))
-
-
-def error_document(error: InspectorError) -> str:
-    """The document of a command that failed."""
-    return to_json(error_fields(error))
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "") -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from inspector.api.pictures import Done, Skipped, none_worked
-from inspector.cli.console import Console, Stopped, as_error, error_fields, wants_traceback
+from inspector.cli.ends import Stopped, as_error, error_fields, wants_traceback
 from inspector.cli.streams import tell
 from inspector.text import to_json
+
+if TYPE_CHECKING:
+    from inspector.cli.console import Console
 
 
 @dataclass

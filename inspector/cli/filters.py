@@ -16,12 +16,12 @@ from inspector.cli.console import (
     OutOption,
     ProviderOption,
     QuietOption,
-    Stopped,
     ThreadsOption,
     find_pictures,
     progress_bar,
     table,
 )
+from inspector.cli.ends import Stopped
 from inspector.cli.options import option
 from inspector.errors import ImageError, LayerNotFound, NotComputable, UsageError
 from inspector.extras import prepare_torch
