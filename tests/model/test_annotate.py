@@ -71,11 +71,13 @@ def test_values(make_model: MakeModel, tmp_path: Path) -> None:
     assert again.labels == tuple("ABCDEFG")
     assert again.preprocess == model.preprocess
     assert again.metadata.cam_layer == "relu_conv1"
-    # In place.
-    same = annotate_model(again.path, again.path, preprocess="raw")
+    # Not in place: nothing is written onto what it is made from.
+    with pytest.raises(UsageError, match="is the model itself; give another file to -o"):
+        annotate_model(again.path, again.path, preprocess="raw")
+    same = annotate_model(again.path, tmp_path / "q.onnx", preprocess="raw")
     assert same.preprocess == Preprocess.named("raw", (16, 16))
     assert same.labels == tuple("ABCDEFG")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["labels.txt", "model.onnx", "o.onnx", "p.onnx"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["labels.txt", "model.onnx", "o.onnx", "p.onnx", "q.onnx"]
 
 
 def test_a_preprocess_from_a_file(make_model: MakeModel, tmp_path: Path) -> None:
