@@ -35,6 +35,8 @@ class Range:
 
     def add(self, array: Array, share: int) -> None:
         """Take in one picture's tensor (1, C, ...); `share` of its values are kept."""
+        if not array.size:  # a detector that finds nothing
+            return
         self.low, self.high = min(self.low, float(array.min())), max(self.high, float(array.max()))
         flat = array.reshape(-1)
         step = max(1, flat.size // share)
@@ -81,7 +83,7 @@ def calibrate(source: Model, names: list[str], tensors: Iterable[Array], count: 
         values[own] = tensor
         for name in names:
             array = np.asarray(values[name], np.float32)
-            if not np.isfinite(array.min()) or not np.isfinite(array.max()):
+            if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):
                 raise QuantizeError(f"{source.path} gives values that are not finite, in {name!r}", "audit it first")
             found[name].add(array, share)
     return found
@@ -93,6 +95,8 @@ def choose_grid(known: Range) -> Grid:
     The second power clips more of the rare large values, which carry answers; the fourth hardly clips at all.
     Zero is always on the grid, since convolutions pad with zero.
     """
+    if not known.values:
+        return Grid(np.float32(1.0), 0)
     values = np.concatenate(known.values)
     low, high = min(0.0, known.low), max(0.0, known.high)
     if high - low < 1e-12:

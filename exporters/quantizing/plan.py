@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
 from exporters.quantizing.calibration import Grid, calibrate, choose_grid
 from exporters.quantizing.quantizable import Array, QuantizableGraph, QuantizeError
 from inspector.errors import UsageError
 from inspector.graph import attributes, operator_of
+from inspector.layers.layout import infer_values
 from inspector.model import Model
 
 
@@ -91,12 +92,19 @@ def plan_integers(
         QuantizeError: There is nothing to quantize.
     """
     readers, made = network.readers(), network.makers()
+    types = {name: value.type.tensor_type.elem_type for name, value in infer_values(source.graph).items()}
+
+    def is_float(node: NodeProto) -> bool:
+        # Graphs multiply sizes as well, which are integers and not computed from the picture's values.
+        seen = [name for name in node.input if name in source.graph.from_picture]
+        return bool(seen) and all(types.get(name, TensorProto.FLOAT) == TensorProto.FLOAT for name in seen)
+
     ends: dict[int, str] = {}
     wanted: dict[str, None] = {}
     means: dict[str, None] = {}
     inside: set[str] = set()
     for i, node in enumerate(network.nodes):
-        if not _can_be_integer(network, node):
+        if not _can_be_integer(network, node) or not is_float(node):
             continue
         end, passed = follow_activation(network, readers, node.output[0])
         inside.update(passed)

@@ -38,7 +38,9 @@ class _QdqWriter:
         self.weights = dict(plan.network.weights)
         self.nodes: list[NodeProto] = []
         self.renamed: dict[str, str] = {}
+        self.constants: dict[tuple[str, int, bytes, bytes], str] = {}
         self.taken = {n for node in self.network.nodes for n in (*node.input, *node.output)} | self.weights.keys()
+        self.node_names = {node.name for node in self.network.nodes}
         self.integer = self._find_integer_tensors()
         self.float_ends = self._find_float_ends()
 
@@ -114,6 +116,12 @@ class _QdqWriter:
         self.taken.add(found)
         return found
 
+    def _make(self, op: str, inputs: list[str], output: str, name: str, **settings: int) -> NodeProto:
+        """A node under a name that no other has: exporters share equal weights, and each reader gets its own node."""
+        found = next(n for k in itertools.count() if (n := f"{name}_{k}" if k else name) not in self.node_names)
+        self.node_names.add(found)
+        return helper.make_node(op, inputs, [output], name=found, **settings)
+
     def _add_pair(self, start: str, end: str, tensor: str) -> None:
         """QuantizeLinear and DequantizeLinear from `start` to `end`, on the grid of `tensor`."""
         grid = self.plan.grids[tensor]
@@ -121,8 +129,12 @@ class _QdqWriter:
         self.weights[scale] = np.array(grid.scale, np.float32)
         self.weights[zero] = np.array(grid.zero, np.uint8)
         self.nodes += [
-            helper.make_node("QuantizeLinear", [start, scale, zero], [between], name=f"{tensor}/quantise"),
-            helper.make_node("DequantizeLinear", [between, scale, zero], [end], name=f"{tensor}/dequantise"),
+            helper.make_node(
+                "QuantizeLinear", [start, scale, zero], [between], name=self._name_node(f"{tensor}/quantise")
+            ),
+            helper.make_node(
+                "DequantizeLinear", [between, scale, zero], [end], name=self._name_node(f"{tensor}/dequantise")
+            ),
         ]
 
     def _quantize_weights(self, copy: NodeProto, node: NodeProto) -> None:
@@ -170,15 +182,17 @@ class _QdqWriter:
         return error @ mean if error.shape[1] == len(mean) else np.zeros(len(error))
 
     def _add_constant(self, name: str, integers: Array, scales: Array, axis: int) -> str:
-        """Integers with a scale per channel, as the dequantized tensor that a node reads."""
+        """Integers with a scale per channel, as the dequantized tensor that a node reads; equal ones once."""
+        same = (name, axis, integers.tobytes(), scales.tobytes())
+        if same in self.constants:
+            return self.constants[same]
         whole, scale, zero, end = (
             self._reserve(f"{name}/{word}") for word in ("integer", "scale", "zero", "dequantised")
         )
         self.weights[whole], self.weights[scale] = integers, scales
         self.weights[zero] = np.zeros(scales.shape, integers.dtype)
-        self.nodes.append(
-            helper.make_node("DequantizeLinear", [whole, scale, zero], [end], name=f"{name}/dequantise", axis=axis)
-        )
+        self.nodes.append(self._make("DequantizeLinear", [whole, scale, zero], end, f"{name}/dequantise", axis=axis))
+        self.constants[same] = end
         return end
 
 

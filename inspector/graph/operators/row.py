@@ -48,6 +48,7 @@ class Operator:
             that name says so; see :meth:`is_channels_last`.
         bounds: The smallest and the largest value that its first output can have, as long as its inputs are finite.
         ending: How a classifier that ends in it makes its scores into probabilities.
+        counts: How many rows its output has depends on the values of its inputs, not only on their shapes.
         ranks: It puts the largest of its first input first, or says where they are: what it gives are no scores of
             classes in their order.
         reduction: It reduces axes, and keeps them with length 1 if ``keepdims`` says so.
@@ -84,6 +85,7 @@ class Operator:
     channels_last: Literal["", "always", "attribute"] = ""
     bounds: tuple[float, float] = (-math.inf, math.inf)
     ending: Ending = ""
+    counts: bool = False
     ranks: bool = False
     reduction: bool = False
     positions: bool = False

@@ -88,7 +88,8 @@ _MOVING = (
     *_rows("Concat", kind="concat", joins=True, keeps_axes=True, moves=True, integer_form="join"),
     *_rows("Slice Split Expand Tile GatherElements ReverseSequence", keeps_axes=True, moves=True),
     *_rows("TopK", keeps_axes=True, moves=True, ranks=True),
-    *_rows("Gather GatherND DepthToSpace SpaceToDepth Compress Unique", moves=True),
+    *_rows("Gather GatherND DepthToSpace SpaceToDepth", moves=True),
+    *_rows("Compress Unique", moves=True, counts=True),
     *_rows("Pad CenterCropPad Trilu ScatterElements ScatterND Scatter", keeps_axes=True),
     *_rows("Resize Upsample", kind="resize", keeps_axes=True),
     *_rows("Col2Im GridSample AffineGrid BitCast TensorScatter RotaryEmbedding OneHot"),
@@ -97,7 +98,7 @@ _MOVING = (
 _SHAPES = (
     *_rows("Shape Size EyeLike SequenceLength", shape_inputs=(0,)),
     *_rows("Constant ConstantOfShape Range BlackmanWindow HammingWindow HannWindow MelWeightMatrix"),
-    *_rows("NonZero NonMaxSuppression", positions=True),
+    *_rows("NonZero NonMaxSuppression", positions=True, counts=True),
 )
 
 _RANDOM = (
