@@ -129,12 +129,8 @@ class _QdqWriter:
         self.weights[scale] = np.array(grid.scale, np.float32)
         self.weights[zero] = np.array(grid.zero, np.uint8)
         self.nodes += [
-            helper.make_node(
-                "QuantizeLinear", [start, scale, zero], [between], name=self._name_node(f"{tensor}/quantise")
-            ),
-            helper.make_node(
-                "DequantizeLinear", [between, scale, zero], [end], name=self._name_node(f"{tensor}/dequantise")
-            ),
+            self._make("QuantizeLinear", [start, scale, zero], between, f"{tensor}/quantise"),
+            self._make("DequantizeLinear", [between, scale, zero], end, f"{tensor}/dequantise"),
         ]
 
     def _quantize_weights(self, copy: NodeProto, node: NodeProto) -> None:
