@@ -7,6 +7,7 @@ A tensor keeps its name: it becomes the dequantized value, and what was before i
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import onnx
@@ -116,7 +117,7 @@ class _QdqWriter:
         self.taken.add(found)
         return found
 
-    def _make(self, op: str, inputs: list[str], output: str, name: str, **settings: int) -> NodeProto:
+    def _make(self, op: str, inputs: list[str], output: str, name: str, **settings: Any) -> NodeProto:
         """A node under a name that no other has: exporters share equal weights, and each reader gets its own node."""
         found = next(n for k in itertools.count() if (n := f"{name}_{k}" if k else name) not in self.node_names)
         self.node_names.add(found)
