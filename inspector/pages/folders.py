@@ -120,7 +120,7 @@ class PictureFolders:
         base = safe_name(stem)
         for actual in self._list().get(_fold(base), ()):
             taken = _fold(actual) in self._taken
-            if self._read(actual).get("source") == key and not (key == "-" and taken):
+            if self._read(actual).get("source") == key and not taken:
                 return self.out / actual, False
         for name in _numbered(base):
             found = self._look(name)

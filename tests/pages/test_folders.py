@@ -134,6 +134,13 @@ def test_pictures_and_results_may_be_moved(place: Path) -> None:
     assert folders("two/out") == {"a": 10, "a-2": 20}
 
 
+def test_a_picture_that_is_given_twice_is_drawn_twice(place: Path) -> None:
+    paint("a.png", 10)
+    for _ in range(2):
+        activations("a.png", "a.png")
+        assert folders() == {"a": 10, "a-2": 10}
+
+
 def test_a_folder_that_an_earlier_version_wrote_is_taken(place: Path) -> None:
     paint("a.png", 10)
     folder = Path("inspector-out/a")
