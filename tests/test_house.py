@@ -1,11 +1,14 @@
-"""The rules of the house: which package may import which, and where it says so."""
+"""The rules of the house: which package may import which, how long things may be, one spelling."""
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 import tomllib
+from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from tests.conftest import ROOT
 
 LINTER = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
 CONTRACTS = {contract["id"]: contract for contract in LINTER["contracts"]}
+FILES = sorted([*(ROOT / "inspector").rglob("*.py"), *(ROOT / "exporters").rglob("*.py")])
 PACKAGES = {
     path.stem
     for path in (ROOT / "inspector").iterdir()
@@ -62,3 +66,62 @@ def test_the_page_and_the_drawing_say_what_the_contract_says(house: dict[str, An
         assert re.search(rf"`inspector/{name}(\.py)?` \|", page), f"say in docs/architecture.md what {name} holds"
     for name in house["read_makers"]():
         assert f"`exporters/{name}` |" in page, f"say in docs/architecture.md what {name} holds"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_are_short(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert len(text.splitlines()) <= 400, "a file has at most 400 lines"
+    folder = path.parent.relative_to(ROOT).as_posix()
+    command = path.stem if folder == "inspector/cli" else None
+    inputs = folder == "inspector/twin/operators"
+    assert not list(find_long_functions(text, command, inputs))
+
+
+def find_long_functions(text: str, command_name: str | None, inputs: bool) -> Iterator[str]:
+    """What breaks the rules: functions over 60 lines or 7 parameters without a reason above; command bodies over 15.
+
+    command_name: the function that is a command, whose parameters are its options. inputs: the functions called `run`
+    are kernels of the twin, whose parameters are the inputs of the operator.
+    """
+    lines = text.splitlines()
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+        above = "\n".join(lines[max(0, first - 4) : first - 1])
+        arguments = node.args
+        names = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+        parameters = [name for name in names if name not in ("self", "cls")]
+        command = node.name == command_name
+        assert node.end_lineno is not None
+        if command:
+            body = count_body(node, lines)
+            if body > 15:
+                yield f"{node.name}: a command's body has at most 15 lines, this one {body}"
+            continue
+        if len(parameters) > 7 and "# Wide:" not in above and not (inputs and node.name == "run"):
+            yield f"{node.name}: {len(parameters)} parameters, without `# Wide: reason` above"
+        if node.end_lineno - node.lineno + 1 > 60 and "# Long:" not in above:
+            yield f"{node.name}: {node.end_lineno - node.lineno + 1} lines, without `# Long: reason` above"
+
+
+def count_body(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> int:
+    """Lines of code after the docstring; imports are left out, which stand inside so that the help is quick."""
+    statements = node.body[1:] if ast.get_docstring(node) else node.body
+    kept = [s for s in statements if not isinstance(s, ast.Import | ast.ImportFrom)]
+    numbers = {number for s in kept for number in range(s.lineno, (s.end_lineno or s.lineno) + 1)}
+    return sum(bool(lines[number - 1].strip()) for number in numbers)
+
+
+def test_one_spelling_in_names() -> None:
+    """In names it is quantize and color. `colour` alone is a key of the preprocess in files that are out there."""
+    wrong = re.compile(r"quantis|colour", re.I)
+    found = [str(path.relative_to(ROOT)) for path in FILES if wrong.search(path.stem)]
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            for kind in ("name", "id", "attr", "arg"):
+                name = getattr(node, kind, None)
+                if isinstance(name, str) and wrong.search(name) and name != "colour":
+                    found.append(f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)} {name}")
+    assert not found

@@ -67,7 +67,8 @@ class Request:
         return open_model(model, provider=self.provider, threads=self.threads, warn=self.warn)
 
 
-# Wide: the options of one call, by keyword alone; they become a Request at once.
+# Long: the docstring of a call with ten options.
+# Wide: they are given by keyword alone and become a Request at once.
 def audit_model(
     model: PathLike | Model,
     policy: PathLike | Policy | None = None,

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from inspector.model import Prediction
 
 SCHEMA = 1
-
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx file, from any exporter.")]
 _IMAGES = "Pictures, folders of pictures, or - for one on stdin. A picture that fails is skipped; exit 2 if all fail."
 ImagesArgument = Annotated[list[str], typer.Argument(metavar="IMAGE...", help=_IMAGES)]

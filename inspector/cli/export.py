@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from exporters.forms import list_forms
-from inspector.cli.console import (
-    Console,
-    JsonOption,
-    ProviderOption,
-    QuietOption,
-    ThreadsOption,
-    relative,
-    table,
-)
+from inspector.cli.console import Console, JsonOption, ProviderOption, QuietOption, ThreadsOption, relative, table
 from inspector.errors import UsageError
 from inspector.extras import import_from_here, prepare_torch
 

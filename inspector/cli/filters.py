@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from inspector.cli.console import (
     Console,
@@ -114,19 +114,14 @@ def filters(
         choose_recipe(recipe, steps, parametrisation),
         parse_objective(console, opened, neuron, negative, variants, start, keep),
     )
-    pictures = find_sources(from_images)
     with progress_bar("filters", quiet) as move:
         run = draw_filters(
             opened, out, layers, channels=numbers, size=size, seed=seed, batch=batch, precision=precision,
-            provider=provider, on_progress=move, pictures=pictures, top=top,
-            on_picture=lambda done, total: move(done, total, "pictures"),
-            **(vars(patterns) if patterns else NO_PATTERNS),
+            provider=provider, on_progress=move, pictures=find_sources(from_images), top=top,
+            on_picture=lambda done, total: move(done, total, "pictures"), **_to_arguments(patterns),
         )  # fmt: skip
     settings = {"recipe": recipe, "seed": seed, "steps": steps, "size": size}
     tell(console, opened, layers, run, settings | (patterns.settings() if patterns else {}))
-
-
-NO_PATTERNS: dict[str, Any] = {"patterns": False}
 
 
 @dataclass(frozen=True)
@@ -144,6 +139,11 @@ class _Patterns:
             "parametrisation": recipe.parametrisation,
             "objective": self.objective.to_json(),
         }
+
+
+def _to_arguments(patterns: _Patterns | Literal[False]) -> dict[str, Any]:
+    """The arguments of `draw_filters` that say which patterns are made, if any."""
+    return vars(patterns) if patterns else {"patterns": False}
 
 
 def wants_patterns(console: Console, patches_only: bool, from_images: str | None, threads: int | None) -> bool:
