@@ -94,17 +94,12 @@ def plan_integers(
     readers, made = network.readers(), network.makers()
     types = {name: value.type.tensor_type.elem_type for name, value in infer_values(source.graph).items()}
 
-    def is_float(node: NodeProto) -> bool:
-        # Graphs multiply sizes as well, which are integers and not computed from the picture's values.
-        seen = [name for name in node.input if name in source.graph.from_picture]
-        return bool(seen) and all(types.get(name, TensorProto.FLOAT) == TensorProto.FLOAT for name in seen)
-
     ends: dict[int, str] = {}
     wanted: dict[str, None] = {}
     means: dict[str, None] = {}
     inside: set[str] = set()
     for i, node in enumerate(network.nodes):
-        if not _can_be_integer(network, node) or not is_float(node):
+        if not _can_be_integer(network, node) or not _reads_floats(source, types, node):
             continue
         end, passed = follow_activation(network, readers, node.output[0])
         inside.update(passed)
@@ -138,6 +133,12 @@ def plan_integers(
     found = {name: ranges[name].mean for name in means}
     tensors_of = {layer.name: layer.tensor for layer in source.layers}
     return IntegerPlan(network, layer_of, grids, found, ends, 7 if reduce_range else 8, frozenset(inside), tensors_of)
+
+
+def _reads_floats(source: Model, types: Mapping[str, int], node: NodeProto) -> bool:
+    """Whether what a node reads of the picture is float; graphs multiply sizes as well, which are integers."""
+    seen = [name for name in node.input if name in source.graph.from_picture]
+    return bool(seen) and all(types.get(name, TensorProto.FLOAT) == TensorProto.FLOAT for name in seen)
 
 
 def _can_be_integer(network: QuantizableGraph, node: NodeProto) -> bool:
