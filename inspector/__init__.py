@@ -15,7 +15,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0"
+from inspector.version import __version__
 
 _HOME = {
     "open_model": "inspector.api.model",

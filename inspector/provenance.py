@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from inspector import __version__
 from inspector.text import to_plain
+from inspector.version import __version__
 
 TOOL = "inspector"
 

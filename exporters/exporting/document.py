@@ -9,13 +9,13 @@ from typing import Any
 
 import onnx_ir as ir
 
-import inspector
 from exporters.exporting.layers import TracedLayer, is_maps
 from exporters.exporting.trace import LOGITS
 from exporters.needs import torch
 from exporters.sources import Source
 from inspector.layers import Layer
 from inspector.metadata import KEY, Activation, LayerEntry, Metadata
+from inspector.version import __version__
 
 
 def finish_graph(
@@ -113,7 +113,7 @@ def make_metadata(
         licence: Of the weights; None for the source's.
         training: What is known of the training.
     """
-    versions = {"inspector": inspector.__version__, "opset": str(opset), "torch": torch.__version__}
+    versions = {"inspector": __version__, "opset": str(opset), "torch": torch.__version__}
     library = origin.provenance.get("library")
     for package in ("onnxscript", *([library] if isinstance(library, str) else [])):
         with suppress(importlib.metadata.PackageNotFoundError):

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import inspector
 from exporters.exporting.parity import ParityError
 from exporters.finetuning import checkpoint
 from exporters.finetuning.context import Note, PreparedRun, Progress
@@ -29,6 +28,7 @@ from inspector.image import open_image
 from inspector.metadata import KEY
 from inspector.model import Model, open_model
 from inspector.twin import build_twin, verify_twin
+from inspector.version import __version__
 
 SHIPPED_TOLERANCE = 2e-2
 """Largest difference of a score between training on float16 activations and the file, as a share of the largest."""
@@ -135,7 +135,7 @@ def _write(prepared: PreparedRun, target: Path, arrays: dict[str, NDArray[Any]],
     }
     document = start.metadata.with_(
         training=training,
-        versions={**start.metadata.versions, "inspector": inspector.__version__, "torch": str(torch.__version__)},
+        versions={**start.metadata.versions, "inspector": __version__, "torch": str(torch.__version__)},
     )
     replace_weights(start.graph, target, arrays, {KEY: document.dumps()})
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-import inspector
 from exporters.finetuning.context import BASE, CONFIG, BaseNetwork, PreparedRun
 from exporters.needs import torch
 from exporters.planning.dataset import SPLITS
 from exporters.planning.options import FineTuneOptions
 from inspector.errors import OutputError, UsageError, listing
 from inspector.files import write_text
+from inspector.version import __version__
 
 _FIRST = frozenset({BASE, "classes.txt", "plan.txt", "plan.json", "skipped.json", "splits.csv"})
 """What is written before the mark that makes a folder a run."""
@@ -64,7 +64,7 @@ def describe_versions(prepared: PreparedRun) -> dict[str, Any]:
     """Describe what a run began with, for its config.json."""
     return {
         "start": prepared.model.sha256,
-        "versions": {"inspector": inspector.__version__, "torch": torch.__version__, "numpy": np.__version__},
+        "versions": {"inspector": __version__, "torch": torch.__version__, "numpy": np.__version__},
         "threads": torch.get_num_threads(),
     }
 

@@ -8,11 +8,11 @@ import onnx
 from onnx import TensorProto
 
 from exporters.quantizing.quantizable import declare_output, find_answer
-from inspector import __version__
 from inspector.graph import operator_of
 from inspector.layers import Layer
 from inspector.metadata import KEY, LayerEntry
 from inspector.model import Model
+from inspector.version import __version__
 
 
 def finish_file(

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from inspector import __version__
 from inspector.ascent.filter_objective import FilterObjective
 from inspector.ascent.network import Network
 from inspector.ascent.precision import choose_precision
@@ -18,6 +17,7 @@ from inspector.errors import NotComputable, UsageError
 from inspector.layers import Layer
 from inspector.model import Model
 from inspector.receptive.fields import ReceptiveField, receptive_field
+from inspector.version import __version__
 
 SMALLEST, LARGEST = 16, 1024
 """Canvas sizes that may be asked for."""

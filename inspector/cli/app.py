@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from inspector import __version__
 from inspector.cli import NAMES
 from inspector.cli.ends import Interrupted, Stopped, as_error, error_document, wants_traceback
 from inspector.cli.group import CommandGroup
 from inspector.cli.streams import StdoutLost, code_of_signal, handle_signals, prepare_streams, silence, tell
 from inspector.errors import InspectorError, OutputError, UsageError, nearest
+from inspector.version import __version__
 
 app = typer.Typer(
     name="inspector",

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inspector import __version__
 from inspector.cli.streams import StdoutLost, silence, tell
 from inspector.errors import ImageError
 from inspector.text import relative as relative
 from inspector.text import to_json
+from inspector.version import __version__
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inspector import __version__
 from inspector.errors import OutputError, one_line
 from inspector.files import write_text
 from inspector.guard import check_writing
 from inspector.model import Model
 from inspector.provenance import TOOL
 from inspector.text import to_json
+from inspector.version import __version__
 
 RECORD = ".inspector.json"
 """Names the files of the run that wrote a folder, so that the next one takes them away and nothing else.

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from inspector import __version__
 from inspector.auditing.catalogue import find_checks
 from inspector.auditing.registry import Check
 from inspector.auditing.result import Audit, CheckResult, Finding, Where
 from inspector.errors import one_line
 from inspector.text import finite, relative, without_surrogates
+from inspector.version import __version__
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 MAX_RESULTS = 5000
