@@ -64,8 +64,9 @@ def conclude_check(check: Check, policy: Policy, verdict: Verdict, seconds: floa
     status: Status = "pass" if not verdict.findings else ("fail" if rule.severity == "error" else "warn")
     message = verdict.message
     if not verdict.judged:
-        status, message = "skipped", f"measured: {message}; the policy sets no limit"
-    counts: Status = "fail" if rule.required and not verdict.judged else status
+        status, message = "skipped", f"measured: {message}; {verdict.unjudged or 'the policy sets no limit'}"
+    counts: Status = _COUNTS[policy.could_not_run] if verdict.unjudged else status
+    counts = "fail" if rule.required and not verdict.judged else counts
     findings = tuple(
         replace(f, value=_to_number(f.value), limit=_to_number(f.limit), where=_plain_where(f.where))
         for f in verdict.findings

@@ -71,6 +71,7 @@ class Verdict:
         unit: Of value and limit, for people.
         details: More for machines; must go into JSON.
         judged: False when it was only measured, because the policy sets no limit.
+        unjudged: Why a limit that the policy sets could not be applied, as a clause; then `judged` is False.
     """
 
     message: str
@@ -81,6 +82,7 @@ class Verdict:
     unit: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
     judged: bool = True
+    unjudged: str = ""
 
 
 class NotChecked(Exception):

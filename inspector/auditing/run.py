@@ -23,6 +23,7 @@ from inspector.auditing.registry import Check
 from inspector.auditing.result import Audit, CheckResult, NotChecked, Verdict, conclude
 from inspector.auditing.snapshot import Snapshot, is_snapshot, load_snapshot, save_snapshot
 from inspector.auditing.subject import Subject
+from inspector.auditing.traits import collect_traits
 from inspector.auditing.walk import Advance, Walk
 from inspector.errors import InspectorError, ModelError, UsageError, wrong_type
 from inspector.guard import add_inputs, check_outputs
@@ -205,7 +206,8 @@ def _make_snapshot(walk: Walk) -> Snapshot:
     if not recorder.digests:
         raise UsageError("no snapshot can be saved: none of the pictures could be run", "see the audit's findings")
     predictions = walk.probes.get(LabelledPredictions) or walk.probes.get(Predictions)
-    return recorder.snapshot(predictions if isinstance(predictions, Predictions) else None)
+    snapshot = recorder.snapshot(predictions if isinstance(predictions, Predictions) else None)
+    return replace(snapshot, **collect_traits(walk.subject))
 
 
 def _open_reference(request: Request) -> tuple[Model | None, Snapshot | None]:

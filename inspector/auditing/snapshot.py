@@ -65,6 +65,7 @@ class Snapshot:
         sampled: Digests of the pictures whose activations were sampled, in order.
         predictions: (top class, probability) by picture digest.
         metrics: `accuracy` and `balanced_accuracy`, where known.
+        costs: `multiply_adds`, `parameters`, `bytes` of the files and `peak_mb` of memory, as far as they are known.
     """
 
     model: Mapping[str, str]
@@ -75,6 +76,7 @@ class Snapshot:
     sampled: tuple[str, ...]
     predictions: Mapping[str, tuple[int, float]]
     metrics: Mapping[str, float]
+    costs: Mapping[str, float] = field(default_factory=dict)
 
 
 def choose_places(layer: str, digest: str, size: int) -> NDArray[np.int64]:
@@ -97,6 +99,7 @@ def save_snapshot(snapshot: Snapshot, path: str | os.PathLike[str]) -> Path:
         "layers": list(snapshot.layers),
         "sampled": list(snapshot.sampled),
         "metrics": dict(snapshot.metrics),
+        "costs": dict(snapshot.costs),
     }
     records = snapshot.layers.values()
     scales = [float(np.nan_to_num(np.abs(record.samples)).max(initial=0.0)) or 1.0 for record in records]
@@ -189,4 +192,6 @@ def _build_snapshot(document: Mapping[str, Any], arrays: Mapping[str, NDArray[An
         sampled=tuple(map(str, document["sampled"])),
         predictions={digest: (int(k), float(p)) for digest, (k, p) in zip(digests, top, strict=True)},
         metrics={str(k): float(v) for k, v in document["metrics"].items()},
+        # What later versions added is lacking in older files.
+        costs={str(k): float(v) for k, v in document.get("costs", {}).items()},
     )

@@ -236,3 +236,58 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     assert not is_snapshot(tmp_path / "none")
     with pytest.raises(SnapshotError, match="there is no file"):
         load_snapshot(tmp_path / "none")
+
+
+def widened(make_model: MakeModel, channels: int, name: str) -> Model:
+    def net(net: Net, x: str) -> str:
+        x = net("Relu", net.conv(x, 3, channels, 3), out="first")
+        x = net("Flatten", net("GlobalAveragePool", x))
+        return net("Gemm", x, net.weight((3, channels)), net.const(np.zeros(3)), transB=1, out="logits")
+
+    return open_model(make_model(net, shape=("N", 3, 16, 16), name=name))
+
+
+def test_cost_is_judged_against_a_snapshot(make_model: MakeModel, tmp_path: Path) -> None:
+    small, large = widened(make_model, 8, "small.onnx"), widened(make_model, 20, "large.onnx")
+    data = sorted_by_answer(tmp_path / "data", small, ["0", "1"])
+    audit_model(small, policy("opset"), data=data, save=tmp_path / "s.npz")
+    counted = {"multiply_adds": 256 * 27 * 8 + 24, "parameters": 8 * 27 + 8 + 24 + 3, "bytes": small.graph.size}
+    assert load_snapshot(tmp_path / "s.npz").costs == counted
+    chosen = policy("multiply-adds", "parameters", "size", checks={"size": {"max_ratio": 1.1}})
+    found = audit_model(large, chosen, against=tmp_path / "s.npz")
+    assert {c.id: c.status for c in found.checks} == dict.fromkeys(("multiply-adds", "parameters", "size"), "fail")
+    assert found.check("multiply-adds").value == pytest.approx((256 * 27 * 20 + 60) / counted["multiply_adds"])
+    assert "the reference has" in found.check("size").message
+    assert audit_model(small, chosen, against=tmp_path / "s.npz").passed
+
+
+def test_a_limit_that_cannot_be_judged_counts_as_the_policy_says(make_model: MakeModel, tmp_path: Path) -> None:
+    model = widened(make_model, 8, "small.onnx")
+    data = sorted_by_answer(tmp_path / "data", model, ["0", "1"])
+    audit_model(model, policy("opset"), data=data, save=tmp_path / "s.npz")
+    old = replace(load_snapshot(tmp_path / "s.npz"), costs={})
+    for could_not_run, counts in (("skip", "skipped"), ("warn", "warn"), ("fail", "fail")):
+        chosen = policy("multiply-adds", "opset", "latency", could_not_run=could_not_run)
+        found = audit_model(model, chosen, against=old).check("multiply-adds")
+        assert (found.status, found.counts) == ("skipped", counts)
+        assert found.message.endswith("max_ratio is not judged: the snapshot holds no multiply adds; save it again")
+        late = audit_model(model, chosen, against=old).check("latency")
+        assert late.counts == counts
+        assert "max_p50 and max_p95 are not judged" in late.message
+    alone = audit_model(model, policy("opset", "multiply-adds")).check("multiply-adds")
+    assert "there is nothing to compare with" in alone.message
+
+
+@pytest.mark.parametrize(("peak", "status"), [(105.0, "pass"), (150.0, "fail")])
+def test_peak_memory_is_kept_where_a_ratio_is_asked_for(
+    make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peak: float, status: str
+) -> None:
+    from inspector.auditing.checks.cost import memory
+
+    model = widened(make_model, 8, "small.onnx")
+    data = sorted_by_answer(tmp_path / "data", model, ["0", "1"])
+    asked = policy("opset", "memory", checks={"memory": {"max_ratio": 1.2}})
+    monkeypatch.setattr(memory, "_measure_peak", lambda model: 100.0)
+    audit_model(model, asked, data=data, save=tmp_path / "s.npz")
+    monkeypatch.setattr(memory, "_measure_peak", lambda model: peak)
+    assert audit_model(model, asked, against=tmp_path / "s.npz").check("memory").status == status

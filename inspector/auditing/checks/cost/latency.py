@@ -78,7 +78,23 @@ def latency(subject: Subject, limits: Limits) -> Verdict:
         "reference": name, "ratio_p50": ratios["p50"], "ratio_p95": ratios["p95"],
     }  # fmt: skip
     judged = any(bound is not None for bound in bounds.values())
-    return Verdict(message, ratios["p50"], bounds["p50"], findings=findings, details=details, judged=judged)
+    lacking = "" if reference is not None else _name_unjudged(limits, subject)
+    return Verdict(
+        message, ratios["p50"], bounds["p50"], findings=findings, details=details, judged=judged,
+        unjudged="" if judged else lacking,
+    )  # fmt: skip
+
+
+def _name_unjudged(limits: Limits, subject: Subject) -> str:
+    """Why limits that need another model on the same machine are not judged; empty where none is set."""
+    names = [name for name in ("max_p50", "max_p95") if limits[name] is not None]
+    what = (
+        "there is nothing to compare with (--against)"
+        if subject.snapshot is None
+        else ("times are compared with a model on the same machine, and a snapshot is none")
+    )
+    verb = "is" if len(names) == 1 else "are"
+    return f"{' and '.join(names)} {verb} not judged: {what}; max_yardstick needs no reference" if names else ""
 
 
 def _clock(call: Callable[[], object]) -> float:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import inspector
+from inspector.auditing.checks.cost._budget import find_before, mark_unjudged
 from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import Finding, NotChecked, Verdict, at_most
@@ -50,17 +51,24 @@ def memory(subject: Subject, limits: Limits) -> Verdict:
     message = f"a process that predicts takes {found:.0f} MB at its peak"
     details = {"peak_mb": found}
     bound = limits["max_ratio"]
-    if subject.reference is not None and bound is not None and subject.reference.classifier is not None:
-        try:
-            before = _measure_peak(subject.reference)
-        except _NoPrediction as error:
-            raise NotChecked(f"the reference: {error}") from None
+    before, lacking = (None, "") if bound is None else find_before(subject, "peak_mb", measure_peak)
+    if before is not None:
         details["reference_peak_mb"] = before
         message += f", the reference {before:.0f} MB"
         # The ratio is what is judged where it is out of bounds, or the only limit.
         if found / before > bound or limit is None:
             return at_most(found / before, bound, message, details=details)
-    return at_most(found, limit, message, unit="MB", details=details)
+    return mark_unjudged(at_most(found, limit, message, unit="MB", details=details), subject, lacking)
+
+
+def measure_peak(model: Model) -> float:
+    """Peak memory of a reference, in MB. Raises NotChecked where it cannot be measured."""
+    if model.classifier is None:
+        raise NotChecked("the reference has no classification output")
+    try:
+        return _measure_peak(model)
+    except _NoPrediction as error:
+        raise NotChecked(f"the reference: {error}") from None
 
 
 class _NoPrediction(Exception):

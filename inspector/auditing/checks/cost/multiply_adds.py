@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 
-from inspector.auditing.checks.cost._budget import judge_budget
+from inspector.auditing.checks.cost._budget import Budget, judge_budget
 from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import NotChecked, Verdict
@@ -28,7 +28,7 @@ from inspector.model import Model
 )
 def multiply_adds(subject: Subject, limits: Limits) -> Verdict:
     """Multiply-adds of convolutions and matrix products for one picture, from the shapes in the graph."""
-    return judge_budget(subject, limits, count_multiply_adds, "multiply-adds", 1)
+    return judge_budget(subject, limits, Budget("multiply_adds", count_multiply_adds, "multiply-adds", 1))
 
 
 def count_multiply_adds(model: Model) -> int:

@@ -6,7 +6,7 @@ import math
 
 from onnx import TensorProto
 
-from inspector.auditing.checks.cost._budget import judge_budget
+from inspector.auditing.checks.cost._budget import Budget, judge_budget
 from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import NotChecked, Verdict
@@ -33,7 +33,7 @@ _WEIGHTS = (
 )
 def parameters(subject: Subject, limits: Limits) -> Verdict:
     """Elements of all weight tensors, whatever their width; scales and zero points of quantisation left out."""
-    return judge_budget(subject, limits, count_parameters, "weights", 2)
+    return judge_budget(subject, limits, Budget("parameters", count_parameters, "weights", 2))
 
 
 def count_parameters(model: Model) -> int:

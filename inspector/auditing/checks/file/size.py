@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from inspector.auditing.checks.cost._budget import Budget, judge_budget
 from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.registry import check
-from inspector.auditing.result import Verdict, at_most
+from inspector.auditing.result import Verdict
 from inspector.auditing.subject import Subject
+from inspector.model import Model
 
 
 @check(
     title="The file keeps to its size",
-    limits={"max_mb": Limit(600, "largest size, external data included", unit="MB (10^6 bytes)", low=0)},
+    limits={
+        "max_mb": Limit(600, "largest size, external data included", unit="MB (10^6 bytes)", low=0),
+        "max_ratio": Limit(None, "largest ratio to the reference's", low=0),
+    },
     remedy="Remove unused and repeated weights, or quantize the model (`inspector quantize`).",
 )
 def size(subject: Subject, limits: Limits) -> Verdict:
     """The model with its external data is no larger than the budget."""
-    own = subject.model.path.resolve().name
+    return judge_budget(subject, limits, Budget("bytes", count_bytes, "in the file", 1, "max_mb", "MB"))
+
+
+def count_bytes(model: Model) -> int:
+    """Bytes of the file and of the external data beside it."""
+    own = model.path.resolve().name
     beside = {
         entry.value
-        for tensor in subject.graph.proto.graph.initializer
+        for tensor in model.graph.proto.graph.initializer
         for entry in tensor.external_data
         if entry.key == "location" and entry.value != own
     }
-    found = (subject.graph.size + sum((subject.graph.folder / name).stat().st_size for name in beside)) / 1e6
-    return at_most(found, limits["max_mb"], f"the file has {found:.1f} MB", unit="MB")
+    return int(model.graph.size + sum((model.graph.folder / name).stat().st_size for name in beside))
