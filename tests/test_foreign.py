@@ -23,13 +23,13 @@ from tests.foreign.oracle import oracle
 
 NAMES = {
     "tf2onnx_keras": """
-        block1_conv1:conv block1_conv1.relu:activation block1_conv2:conv block1_act:activation block1_pool:pool
-        avg_pool:pool predictions:linear predictions.softmax:softmax
+        block1_conv1.conv:conv block1_conv1:activation block1_conv2:conv block1_act:activation block1_pool:pool
+        avg_pool:pool predictions.linear:linear predictions:softmax
     """,
     "tf2onnx_mobilenet": """
         bn_Conv1:conv Conv1_relu:activation expanded_conv_depthwise:conv
         expanded_conv_depthwise_relu:activation expanded_conv_project_BN:conv block_2_add:add
-        global_average_pooling2d:pool predictions:linear predictions.softmax:softmax
+        global_average_pooling2d:pool predictions.linear:linear predictions:softmax
     """,
     "paddle": """
         conv2d_0:conv hardswish_0:activation conv2d_1:conv relu_0:activation pool2d_0:pool conv2d_2:conv

@@ -80,9 +80,16 @@ class Console:
 
     def layers(self, model: AnyModel, names: Sequence[str] | None) -> list[Layer]:
         """The layers that --layer names; says which one was taken where the name is only a part of another."""
+        from inspector.layers import find_block
+
         found = []
         for name in names or ():
-            layer = model.layer(name)
+            block = find_block(model.layers, name)
+            layer = block[-1]
+            if len(block) > 1:
+                self.note(f"--layer {name}: taken for {layer.name}, the last of the {len(block)} layers of that block")
+                found.append(layer)
+                continue
             exact = name.strip() in (layer.name, layer.tensor, *layer.aliases)
             if not exact and not layer.name.lower().endswith(name.strip().lower()):
                 self.note(f"--layer {name}: taken for {layer.name}, the only one with that in its name")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -70,8 +71,19 @@ LayerNames: TypeAlias = "str | Layer | Iterable[str | Layer]"
 def find_layer(layers: Sequence[Layer], name: str) -> Layer:
     """Find the layer that goes by `name`: name, alias or tensor, else a unique ending or part of it, any case last.
 
+    Where the name is short for several tensors of one block, the last of them is meant.
+
     Raises:
         LayerNotFound: There is none, with the three nearest names; or there are several, with their names.
+    """
+    return find_block(layers, name)[-1]
+
+
+def find_block(layers: Sequence[Layer], name: str) -> list[Layer]:
+    """The layers that `name` is short for, in the order of the graph: one, or the several of one block.
+
+    Raises:
+        LayerNotFound: There is none, with the three nearest names; or they are of several blocks, with their names.
     """
     if not isinstance(name, str):
         raise wrong_type("a layer", name, "give its name, or one of model.layers")
@@ -80,21 +92,74 @@ def find_layer(layers: Sequence[Layer], name: str) -> Layer:
         raise LayerNotFound("this model has no layers")
     exact = [x for x in layers if x.name == wanted] or [x for x in layers if wanted in (*x.aliases, x.tensor)]
     if exact:
-        return exact[-1]
+        return exact[-1:]
+    # TensorFlow counts the outputs of a node; 0 is the only one that most have. Its scopes are divided by slashes.
+    short = wanted.removesuffix(":0").strip("/").replace("/", ".")
     for fold in (str, str.lower):
-        text = fold(wanted)
-        for test in (_is_ending, str.endswith, str.__contains__):
-            hits = [x for x in layers if text and test(fold(x.name), text)]
-            if len(hits) == 1:
-                return hits[0]
-            if hits:
+        for test, of in _TESTS:
+            hits = [x for x in layers if short and test(fold(of(x)), fold(short))]
+            if len(hits) > 1 and len({_block(x, fold(short), fold) for x in hits}) > 1:
                 raise LayerNotFound(
                     f"{len(hits)} layers go by {wanted!r}: {listing([h.name for h in hits])}",
                     "give more of the name",
                 )
+            if hits:
+                return hits
     near = nearest(wanted, [x.name for x in layers] + [a for x in layers for a in x.aliases])
     raise LayerNotFound(f"there is no layer {wanted!r}; nearest: {', '.join(near)}", "see `inspector layers MODEL`")
 
 
+def _name(layer: Layer) -> str:
+    return layer.name
+
+
+def _tensor(layer: Layer) -> str:
+    return layer.tensor.removesuffix(":0").strip("/").replace("/", ".")
+
+
 def _is_ending(name: str, text: str) -> bool:
-    return name.endswith("." + text)
+    return name == text or name.endswith("." + text)
+
+
+def _ends_in(name: str, text: str) -> bool:
+    return name.endswith(text) and _is_inside(name, text)
+
+
+def _is_path(name: str, text: str) -> bool:
+    """Whether the whole parts of `text` stand among those of the name: layer1.0 in layer1.0.conv1."""
+    return f".{text}." in f".{name}."
+
+
+def _is_counted(name: str, text: str) -> bool:
+    """The same where an exporter has counted on: block5_conv3 in block5_conv3_1.relu."""
+    return re.search(rf"(?:^|\.){re.escape(text)}_\d+(?:\.|$)", name) is not None
+
+
+def _is_inside(name: str, text: str) -> bool:
+    """Whether the name holds the text, with no number cut in two: conv2d_3 is not in conv2d_30."""
+    start = name.find(text)
+    while start >= 0:
+        end = start + len(text)
+        cut = (start and name[start - 1].isdigit() and text[0].isdigit()) or (
+            name[end : end + 1].isdigit() and text[-1].isdigit()
+        )
+        if not cut:
+            return True
+        start = name.find(text, start + 1)
+    return False
+
+
+def _block(layer: Layer, text: str, fold: Callable[[str], str]) -> str:
+    """What of the layer's name comes up to the end of the part that `text` ends in: the block that it is asked by."""
+    name = fold(layer.name)
+    found = re.search(rf"^(?:.*\.)?{re.escape(text)}(?:_\d+)?(?=\.|$)", name)
+    if found is None or (found[0] == name and "." in name and _is_ending(name, text)):
+        return name
+    return found[0]
+
+
+_TESTS = (
+    (_is_ending, _name), (_is_path, _name), (_ends_in, _name), (_is_counted, _name), (_is_inside, _name),
+    (_is_ending, _tensor), (_is_path, _tensor),
+)  # fmt: skip
+"""How a name may be short for a layer, best first."""

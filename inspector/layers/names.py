@@ -48,7 +48,7 @@ _TF_OPS = frozenset(
     (
         "conv2d conv1d conv3d biasadd biasadd_1 fusedbatchnorm fusedbatchnormv2 fusedbatchnormv3 depthwise "
         "separable_conv2d depthwiseconv2dnative matmul relu relu6 add addv2 mul maxpool avgpool mean concat "
-        "concatv2 softmax convolution tensordot max"
+        "concatv2 softmax convolution tensordot max conv_general_dilated dot_general"
     ).split()
 )
 _WEIGHT_END = re.compile(
@@ -57,6 +57,12 @@ _WEIGHT_END = re.compile(
 )
 _GENERIC_WEIGHT = re.compile(r"^(?:onnx::|val_|const_fold_opt_+|[a-zA-Z])?(?:[A-Z][A-Za-z]*)?[_.:-]*\d*$")
 _CALL_END = re.compile(r"(?:_\d+|_?quant(?:ized)?)+$")
+_COPY_END = re.compile(r"__\d+$")
+"""The number that tf2onnx adds to the names of nodes that it makes."""
+_JAX_OPS = ("conv_general_dilated", "dot_general")
+_PADDLE = re.compile(r"^p2o\.(?:pd_op\.)?([A-Za-z]\w*?)\.(\d+)(?:\.\d+)?$")
+"""Operation, its count and the number of its output: p2o.pd_op.relu.16.0 is relu_16."""
+_COUNTED = re.compile(r"(.*[^_\d].*)_(\d+)")
 _WORDS = ("silu", "mish", "hardswish", "gelu", "relu")
 """What activations written out as x * f(x) are called; where f has operators of several, the first."""
 _QUANTIZED_END = re.compile(r"(?:_quantized|_zero_point|_scale|_(?:De)?[Qq]uantizeLinear(?:_(?:Output|Input))?)+$")
@@ -79,12 +85,29 @@ class Namer:
         """(name, aliases) of each found layer; the caller makes names unique."""
         paths = [self._path(f) for f in self.found]
         prefix = _common_prefix([path for path in paths if path])
+        of_tensorflow = any(output.endswith(":0") for node in self.finder.nodes for output in node.output)
+        scoped = [
+            of_tensorflow and bool(path) and self._is_scoped(f) for f, path in zip(self.found, paths, strict=True)
+        ]
+        written = [tuple(path) for path in paths]
+        if _has_counters([p[len(prefix) :] for p, s in zip(paths, scoped, strict=True) if s]):
+            paths = [_drop_counters(p) if s else p for p, s in zip(paths, scoped, strict=True)]
+        # Keras means by the name of a layer what the layer gives, after its activation: the last tensor of its scope.
+        last_of = {path: i for i, (path, s) in enumerate(zip(written, scoped, strict=True)) if s}
         owner = {self.finder.nodes[f.last].output[0]: f for f in self.found}
         base: dict[str, str] = {}
         taken: set[str] = set()
-        for f, path in zip(self.found, paths, strict=True):
+        for i, (f, path) in enumerate(zip(self.found, paths, strict=True)):
             name, aliases = self._from_scopes(f)
-            if not name:
+            if not name and scoped[i]:
+                stem, word = ".".join(path[len(prefix) :]), self._word(f)
+                base[self.finder.nodes[f.last].output[0]] = stem
+                last = last_of[written[i]] == i
+                name = stem if last else f"{stem}.{word}"
+                own = ".".join(written[i][len(prefix) :])
+                others = (f"{stem}.{word}", own, f"{own}.{word}") if last else (f"{own}.{word}",)
+                aliases = tuple(other for other in dict.fromkeys(others) if other != name)
+            elif not name:
                 before = self._common_base(f, owner, base) or base.get(self._before(f, owner), "")
                 word = self._word(f)
                 # Without a name of its own a layer is called after the last one that has: conv1.relu, conv1.maxpool.
@@ -93,6 +116,12 @@ class Namer:
                 name = f"{name}.{word}" if name in taken and path else name
             taken.add(name)
             yield name, aliases
+
+    def _is_scoped(self, f: Candidate) -> bool:
+        """Whether the node is called as TensorFlow calls it: the scope of its layer, then the operation."""
+        path, _, operation = self.finder.nodes[f.first].name.rpartition("/")
+        operation = _CALL_END.sub("", _COPY_END.sub("", operation)).lower()
+        return bool(_split(path)) and not path.startswith("/") and operation in self.operators
 
     def _word(self, f: Candidate) -> str:
         """A short word for the operation: relu, silu, add, maxpool."""
@@ -167,6 +196,9 @@ class Namer:
 
     def _of_value(self, name: str) -> list[str]:
         stem = _VALUE_END.sub("", _QUANTIZED_END.sub("", name))
+        paddle = _PADDLE.match(stem)
+        if paddle:
+            return [f"{paddle[1].strip('_')}_{paddle[2]}"]
         # A tensor called after a node's path ("/conv1/Conv_output_0") tells nothing that the path did not.
         silent = not stem or _GENERIC.match(stem) or name.startswith("onnx::") or stem.startswith("/")
         return [] if silent else _split(stem)
@@ -175,13 +207,15 @@ class Namer:
         """The informative parts of a node's path; empty when there are none."""
         if not name or _GENERIC.match(name):
             return []
-        raw = _split(name)
+        raw = _split(_COPY_END.sub("", name) if "/" in name else name)
         if len(raw) > 1 and _CALL_END.sub("", raw[-1]).lower() in self.operators:
             number = re.search(r"_(\d+)$", raw[-1])
             # torch's second `Add` directly under one module is another call of it, not part of its name.
             raw = raw[:-1] if not number else [*raw[:-1], raw[-1].lower()]
         elif len(raw) == 1 and raw[0].lower() in self.operators:
             raw = [raw[0].lower()]
+        if len(raw) > 1 and raw[-1] in _JAX_OPS:
+            raw = raw[:-1]
         parts: list[str] = []
         for part in raw:
             if parts and part.startswith(parts[-1] + "."):
@@ -193,6 +227,23 @@ class Namer:
 def _split(name: str) -> list[str]:
     # MXNet marks the forward pass of each block.
     return [part.removesuffix("_fwd") for part in name.strip("/").split("/") if part.lower() not in _NOISE]
+
+
+def _has_counters(paths: Sequence[Sequence[str]]) -> bool:
+    """Whether the scopes of layers carry the counter that Keras 3 appends, which opens each scope twice.
+
+    `conv2d` becomes `conv2d_1`, and as that is taken then, `conv2d_1` becomes `conv2d_1_2`; all others end in `_1`.
+    """
+    scopes = {path[0] for path in paths if path}
+    ends = [(scope, _COUNTED.fullmatch(scope)) for scope in scopes]
+    return bool(scopes) and all(
+        found is not None and (found[2] == "1" or (found[2] == "2" and found[1].endswith("_1") and found[1] in scopes))
+        for _, found in ends
+    )
+
+
+def _drop_counters(path: Sequence[str]) -> list[str]:
+    return [re.sub(r"(?<=_1)_2$|_1$", "", part) for part in path]
 
 
 def _common_prefix(paths: Sequence[Sequence[str]]) -> list[str]:
