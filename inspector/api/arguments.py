@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from inspector.errors import UsageError, wrong_type
 
 if TYPE_CHECKING:
-    from inspector.api.model import Model
     from inspector.model import Model as AnyModel
 
 ModelSource: TypeAlias = "str | os.PathLike[str] | AnyModel"
@@ -20,29 +19,6 @@ Warn = Callable[[str], None]
 
 Progress = Callable[[int, int], None]
 """Called with how much is done, and how much there is."""
-
-
-def to_model(
-    model: ModelSource,
-    provider: str = "auto",
-    threads: int | None = None,
-    warn: Callable[[str], None] | None = None,
-) -> Model:
-    """The model that was given, opened where it is a path.
-
-    Raises UsageError for what is neither, and for a provider or threads beside a model that is open already.
-    """
-    from inspector import Model, open_model
-    from inspector.model import Model as AnyModel
-
-    if isinstance(model, AnyModel):
-        if provider != "auto" or threads is not None:
-            raise UsageError(
-                f"{model.path} is open already, so provider and threads cannot be chosen any more",
-                "give them to open_model",
-            )
-        return model if isinstance(model, Model) else Model(**vars(model))
-    return open_model(model, provider=provider, threads=threads, warn=warn)
 
 
 def check_text(name: str, value: object) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inspector.api.arguments import ModelSource, Progress, Warn, check_text, check_texts, check_whole, to_model
+from inspector.api.arguments import ModelSource, Progress, Warn, check_text, check_texts, check_whole
+from inspector.api.model import to_model
 from inspector.api.pictures import Pictures, find_pictures
 from inspector.errors import ImageError, NotComputable, UsageError
 from inspector.extras import prepare_torch

@@ -15,8 +15,8 @@ from inspector.api.arguments import (
     check_text,
     check_texts,
     check_whole,
-    to_model,
 )
+from inspector.api.model import to_model
 from inspector.api.pictures import Picture, Pictures, Results, collect, find_pictures, walk
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-from inspector.api.arguments import ModelSource, Warn, check_text, check_texts, check_whole, to_model
+from inspector.api.arguments import ModelSource, Warn, check_text, check_texts, check_whole
+from inspector.api.model import to_model
 from inspector.errors import UsageError, wrong_type
 from inspector.extras import import_from_here, prepare_torch
 

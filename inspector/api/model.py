@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import inspector.model as models
-from inspector.api.arguments import check_text, check_texts
-from inspector.errors import wrong_type
+from inspector.api.arguments import ModelSource, check_text, check_texts
+from inspector.errors import UsageError, wrong_type
 from inspector.image import ImageSource, open_image
 from inspector.layers import LayerNames
 
@@ -176,3 +176,23 @@ def open_model(
     return models.open_model(
         path, provider=provider, threads=threads, metadata=metadata, allow_links=allow_links, warn=warn, cls=Model
     )
+
+
+def to_model(
+    model: ModelSource,
+    provider: str = "auto",
+    threads: int | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Model:
+    """The model that was given, opened where it is a path.
+
+    Raises UsageError for what is neither, and for a provider or threads beside a model that is open already.
+    """
+    if isinstance(model, models.Model):
+        if provider != "auto" or threads is not None:
+            raise UsageError(
+                f"{model.path} is open already, so provider and threads cannot be chosen any more",
+                "give them to open_model",
+            )
+        return model if isinstance(model, Model) else Model(**vars(model))
+    return open_model(model, provider=provider, threads=threads, warn=warn)

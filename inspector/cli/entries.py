@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from inspector.api.pictures import Done, Skipped, none_worked
 from inspector.cli.ends import Stopped, as_error, error_fields, wants_traceback
 from inspector.cli.streams import tell
 from inspector.text import to_json
 
-if TYPE_CHECKING:
-    from inspector.cli.console import Console
+
+class Remarks(Protocol):
+    """Where remarks go: what is asked of a console here."""
+
+    json: bool
+
+    def note(self, line: str) -> None:
+        """A remark."""
+
+    def warn(self, line: str) -> None:
+        """What went wrong."""
 
 
 @dataclass
 class EntryStream:
     """Entries of a document, or lines for people, given out as they come."""
 
-    console: Console
+    console: Remarks
     head: Mapping[str, Any]
     show: Callable[[Mapping[str, Any]], str]
     done: int = 0

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from inspector.image import ImageSource
     from inspector.layers import Layer
     from inspector.model import Model
-    from inspector.pages.filter_files import FilterRun, FilterSheet
+    from inspector.pages.filter_files import FilterRun
+    from inspector.pages.filter_sheet import FilterSheet
 
 _CHANNELS = "0-63"
 _WHICH, _HOW, _WHAT, _PATCHES = "Layers and channels", "How it is made", "What patterns show", "Patches"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,6 @@ from inspector.metadata import Metadata
 from inspector.model.assume import ImageInput
 from inspector.model.batches import run_in_batches
 from inspector.model.classes import find_class
-from inspector.model.copies import open_again
 from inspector.model.probabilities import (
     Prediction,
     Predictions,
@@ -52,6 +51,7 @@ class Model:
         threads: The threads that were asked for; None means all cores that this process may use.
         warn: Gets a line where something is noteworthy but not wrong.
         reads_metadata: False when the document inside the file was ignored on request.
+        reopen: Opens the file again for a copy; :func:`inspector.model.open.open_again`.
     """
 
     graph: Graph
@@ -66,6 +66,7 @@ class Model:
     threads: int | None = None
     warn: Callable[[str], None] = ignore
     reads_metadata: bool = True
+    reopen: Callable[..., Any] = ignore
 
     def __repr__(self) -> str:
         shape = ", ".join("?" if size is None else str(size) for size in self.input.shape)
@@ -82,12 +83,11 @@ class Model:
             "metadata": self.reads_metadata,
             "allow_links": self.graph.allow_links,
         }
-        return open_again, (type(self), self.path, self.path.resolve(), self.digest, options)
+        return self.reopen, (type(self), self.path, self.path.resolve(), self.digest, options)
 
     def __copy__(self) -> Self:
         reopen, (*which, options) = self.__reduce__()
-        copied: Self = reopen(*which, {**options, "warn": self.warn})
-        return copied
+        return cast(Self, reopen(*which, {**options, "warn": self.warn}))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.__copy__()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import TypeVar, overload
+from pathlib import Path
+from typing import Any, TypeVar, overload
 
-from inspector.errors import UsageError
+from inspector.errors import ModelError, UsageError
 from inspector.graph import read_graph
 from inspector.layers import find_layers
 from inspector.metadata import Metadata, read_metadata
@@ -100,4 +101,29 @@ def open_model(
         threads=threads,
         warn=warn or ignore,
         reads_metadata=metadata,
+        reopen=open_again,
     )
+
+
+def open_again(cls: type[Model], path: Path, resolved: Path, digest: str, options: Mapping[str, Any]) -> Model:
+    """Open the file of a model again.
+
+    Args:
+        cls: The class of the model.
+        path: The file, as it was given.
+        resolved: Where it was then.
+        digest: Its digest then.
+        options: What it was opened with.
+
+    Raises:
+        ModelError: The file is not there, or has changed since.
+    """
+    # A relative path means another file where the working folder has changed.
+    opened = open_model(path if path.resolve() == resolved else resolved, cls=cls, **options)
+    if opened.digest != digest:
+        raise ModelError(
+            f"{opened.path} has changed since the model was copied: its SHA-256 is {opened.digest[:12]}..., "
+            f"it was {digest[:12]}...",
+            "open the file again with open_model",
+        )
+    return opened

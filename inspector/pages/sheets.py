@@ -18,7 +18,7 @@ from inspector.render.sheet import draw_sheet
 
 if TYPE_CHECKING:
     from inspector.ascent import FilterSpec
-    from inspector.pages.filter_files import FilterSheet
+    from inspector.pages.filter_sheet import FilterSheet
 
 COLUMNS = 8
 _MARGIN = 5

@@ -18,7 +18,7 @@ from inspector.render.sheet import draw_sheet
 
 if TYPE_CHECKING:
     from inspector.ascent import FilterOptions
-    from inspector.pages.filter_files import FilterSheet
+    from inspector.pages.filter_sheet import FilterSheet
 
 _WALK_TILE, _WALK_SHOWN = 56, 64
 
