@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.auditing.interface import Interface
 from inspector.errors import InspectorError
 
 SCHEMA = 1
@@ -66,6 +67,9 @@ class Snapshot:
         predictions: (top class, probability) by picture digest.
         metrics: `accuracy` and `balanced_accuracy`, where known.
         costs: `multiply_adds`, `parameters`, `bytes` of the files and `peak_mb` of memory, as far as they are known.
+        interface: Inputs and outputs.
+        operators: Nodes by operator.
+        plain: Probabilities (K,) on the pictures without content, by the picture's name.
     """
 
     model: Mapping[str, str]
@@ -77,6 +81,9 @@ class Snapshot:
     predictions: Mapping[str, tuple[int, float]]
     metrics: Mapping[str, float]
     costs: Mapping[str, float] = field(default_factory=dict)
+    interface: Interface | None = None
+    operators: Mapping[str, int] | None = None
+    plain: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
 
 
 def choose_places(layer: str, digest: str, size: int) -> NDArray[np.int64]:
@@ -100,6 +107,9 @@ def save_snapshot(snapshot: Snapshot, path: str | os.PathLike[str]) -> Path:
         "sampled": list(snapshot.sampled),
         "metrics": dict(snapshot.metrics),
         "costs": dict(snapshot.costs),
+        "interface": snapshot.interface.to_json() if snapshot.interface is not None else None,
+        "operators": dict(snapshot.operators) if snapshot.operators is not None else None,
+        "plain": list(snapshot.plain),
     }
     records = snapshot.layers.values()
     scales = [float(np.nan_to_num(np.abs(record.samples)).max(initial=0.0)) or 1.0 for record in records]
@@ -118,6 +128,7 @@ def save_snapshot(snapshot: Snapshot, path: str | os.PathLike[str]) -> Path:
         else np.zeros((0, 0), np.float16),
         "digests": np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 32),
         "classes": np.array([snapshot.predictions[d][0] for d in digests], np.int32),
+        "plain": np.array(list(snapshot.plain.values()), np.float32),
         "probabilities": np.array([snapshot.predictions[d][1] for d in digests], np.float32),
     }
     stream = io.BytesIO()
@@ -183,6 +194,8 @@ def _build_snapshot(document: Mapping[str, Any], arrays: Mapping[str, NDArray[An
     digests = [bytes(row).hex() for row in arrays["digests"]]
     top = zip(arrays["classes"].tolist(), arrays["probabilities"].tolist(), strict=True)
     labels = document["labels"]
+    interface, operators = document.get("interface"), document.get("operators")
+    plain = document.get("plain", [])
     return Snapshot(
         model={str(k): str(v) for k, v in document["model"].items()},
         labels=tuple(map(str, labels)) if labels is not None else None,
@@ -194,4 +207,7 @@ def _build_snapshot(document: Mapping[str, Any], arrays: Mapping[str, NDArray[An
         metrics={str(k): float(v) for k, v in document["metrics"].items()},
         # What later versions added is lacking in older files.
         costs={str(k): float(v) for k, v in document.get("costs", {}).items()},
+        interface=Interface.from_json(interface) if interface is not None else None,
+        operators={str(k): int(v) for k, v in operators.items()} if operators is not None else None,
+        plain=dict(zip(map(str, plain), arrays["plain"], strict=True)) if plain else {},
     )

@@ -108,13 +108,20 @@ class Subject:
         return self.model.preprocess.size or (224, 224)
 
     def plain_pictures(self) -> dict[str, NDArray[np.uint8]]:
-        """Pictures that every network must bear: black, white and noise, uint8 (H, W, 3)."""
-        shape = (*self.picture_size(), 3)
-        return {
-            "black": np.zeros(shape, np.uint8),
-            "white": np.full(shape, 255, np.uint8),
-            "noise": self.random(1).integers(0, 256, shape, dtype=np.uint8),
-        }
+        """Pictures that every network must bear, uint8 (H, W, 3): those that are always the same, and noise."""
+        return {**self.fixed_pictures(), "noise": self._make_noise()}
+
+    def fixed_pictures(self) -> dict[str, NDArray[np.uint8]]:
+        """The plain pictures that are the same for every seed: flat ones, gradients and checkerboards."""
+        return make_fixed_pictures(self.picture_size())
+
+    def _make_noise(self) -> NDArray[np.uint8]:
+        return self.random(1).integers(0, 256, (*self.picture_size(), 3), dtype=np.uint8)
+
+    def basic_pictures(self) -> dict[str, NDArray[np.uint8]]:
+        """Three plain pictures, for what needs any picture at all: noise, white and black."""
+        plain = self.plain_pictures()
+        return {name: plain[name] for name in ("noise", "white", "black")}
 
     def tensors(self, count: int) -> Iterator[tuple[str, NDArray[Any]]]:
         """(name, input tensor) of `count` pictures, evenly spread; generated ones where none were given."""
@@ -127,7 +134,7 @@ class Subject:
                 continue  # reported by its own check
             found += 1
             yield entry.shown, tensor
-        for name, picture in list(self.plain_pictures().items())[::-1] if not found else ():
+        for name, picture in self.basic_pictures().items() if not found else ():
             yield name, self.model.tensor(picture)
 
     def has(self, need: Need) -> bool:
@@ -161,6 +168,32 @@ class Subject:
         readable = len(self.pictures) - len(self.unreadable)
         if readable < count:
             raise NotChecked(f"{readable} pictures are too few; the policy asks for {count}")
+
+
+def make_fixed_pictures(size: tuple[int, int]) -> dict[str, NDArray[np.uint8]]:
+    """Pictures without content, uint8 (H, W, 3): the extremes of every channel, gradients and checkerboards."""
+    height, width = size
+    colors = {
+        "black": (0, 0, 0), "white": (255, 255, 255), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255),
+        "yellow": (255, 255, 0), "magenta": (255, 0, 255), "cyan": (0, 255, 255), "grey": (128, 128, 128),
+    }  # fmt: skip
+    found: dict[str, NDArray[np.uint8]] = {
+        name: np.broadcast_to(np.array(color, np.uint8), (height, width, 3)).copy() for name, color in colors.items()
+    }
+    rows, columns = np.mgrid[:height, :width]
+    across = columns * 255 // max(1, width - 1)
+    down = rows * 255 // max(1, height - 1)
+    fine, coarse = (((rows // edge + columns // edge) % 2) * 255 for edge in (1, max(2, min(size) // 8)))
+    for name, grey in (("gradient", across), ("checkerboard", fine), ("large checkerboard", coarse)):
+        found[name] = np.repeat(grey[:, :, None], 3, axis=2).astype(np.uint8)
+    # Every mixture of two channels, with the third at its largest where both are smallest.
+    found["colour gradient"] = np.stack([across, down, 255 - (across + down) // 2], axis=2).astype(np.uint8)
+    return found
+
+
+def score_plain_pictures(model: Model, pictures: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.float64]]:
+    """Probabilities (K,) that a classifier gives each picture, by the picture's name."""
+    return {name: model.probabilities(model.scores(model.tensor(picture)))[0] for name, picture in pictures.items()}
 
 
 def _need_reference(subject: Subject) -> None:

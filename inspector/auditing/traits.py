@@ -8,13 +8,20 @@ from inspector.auditing.checks.cost.memory import measure_peak
 from inspector.auditing.checks.cost.multiply_adds import count_multiply_adds
 from inspector.auditing.checks.cost.parameters import count_parameters
 from inspector.auditing.checks.file.size import count_bytes
+from inspector.auditing.interface import count_operators, describe_interface
 from inspector.auditing.result import NotChecked
-from inspector.auditing.subject import Subject
+from inspector.auditing.subject import Subject, score_plain_pictures
 
 
 def collect_traits(subject: Subject) -> dict[str, Any]:
-    """The fields of a :class:`Snapshot` that need no picture: `costs`."""
-    return {"costs": _measure_costs(subject)}
+    """The fields of a snapshot that need no picture of anybody's: costs, interface, answers to plain pictures."""
+    model = subject.model
+    return {
+        "costs": _measure_costs(subject),
+        "interface": describe_interface(model.graph),
+        "operators": count_operators(model.graph),
+        "plain": score_plain_pictures(model, subject.fixed_pictures()) if model.classifier is not None else {},
+    }
 
 
 def _measure_costs(subject: Subject) -> dict[str, float]:

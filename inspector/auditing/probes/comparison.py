@@ -11,7 +11,7 @@ from inspector.auditing.probes import Probe
 from inspector.auditing.probes.predictions import PredictionChange
 from inspector.auditing.probes.recorder import Moments, sample_places
 from inspector.auditing.result import NotChecked
-from inspector.auditing.snapshot import Snapshot
+from inspector.auditing.snapshot import PICTURES, Snapshot
 from inspector.auditing.subject import Subject
 from inspector.compare import SignalToNoise
 from inspector.image import Preprocess
@@ -40,7 +40,9 @@ class Comparison(Probe):
         super().__init__(subject)
         self.chosen = frozenset(subject.pictures.sample(subject.policy.images.sample))
         self.sums: dict[str, SignalToNoise] = {}
+        self.recorded = frozenset(subject.pictures.sample(PICTURES))
         self.moments: dict[str, Moments] = {}
+        self.measured: set[str] = set()
         self.flipped: list[PredictionChange] = []
         self.compared = self.labelled = self.right = self.right_before = self.sampled = 0
         self.snapshot = subject.snapshot if subject.reference is None else None
@@ -120,7 +122,10 @@ class Comparison(Probe):
                 self.sums.setdefault(layer.name, SignalToNoise()).add(
                     np.ascontiguousarray(before.T), np.ascontiguousarray(after.T)
                 )
-        if forward.index in self.chosen:
+        # As many pictures as the snapshot's statistics are of, and of the same folder the same ones.
+        fresh = forward.digest not in self.measured and len(self.measured) < len(snapshot.sampled)
+        if forward.index in self.recorded and fresh:
+            self.measured.add(forward.digest)
             for layer in self.common:
                 maps = forward.layers[layer.name].maps
                 self.moments.setdefault(layer.name, Moments(len(maps))).add(maps)

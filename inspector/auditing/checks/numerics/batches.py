@@ -6,9 +6,10 @@ import numpy as np
 
 from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.registry import check
-from inspector.auditing.result import Verdict, Where, at_least
+from inspector.auditing.result import Finding, Verdict, Where, at_least
 from inspector.auditing.subject import Subject
 from inspector.compare import LIMIT_DB, signal_to_noise
+from inspector.errors import NotComputable
 
 
 @check(
@@ -26,14 +27,18 @@ def batches(subject: Subject, limits: Limits) -> Verdict:
     size = max(2, int(limits["size"] or 3))
     tensors = list(subject.tensors(size))
     if len(tensors) < 2 or len({tensor.shape for _, tensor in tensors}) > 1:
-        tensors = [(name, model.tensor(picture)) for name, picture in subject.plain_pictures().items()]
-    together = model.scores(np.concatenate([tensor for _, tensor in tensors]))
+        tensors = [(name, model.tensor(picture)) for name, picture in subject.basic_pictures().items()]
+    limit = limits["min_db"]
+    try:
+        together = model.scores(np.concatenate([tensor for _, tensor in tensors]))
+    except NotComputable as error:
+        message = f"{len(tensors)} pictures together do not get an answer each: {error.message}"
+        return Verdict(message, None, limit, findings=(Finding(message, None, limit),), unit="dB")
     worst, where = LIMIT_DB, Where()
     for (name, tensor), row in zip(tensors, together, strict=True):
         found = signal_to_noise(model.scores(tensor)[0], row)
         if found < worst:
             worst, where = found, Where(None, None, name)
-    limit = limits["min_db"]
     if limit is not None and worst < limit:
         where = Where(_first_layer(subject, tensors[0][1], tensors[1][1], limit), None, where.image)
     message = f"{len(tensors)} pictures together and alone agree to {worst:.0f} dB"
@@ -47,5 +52,8 @@ def _first_layer(
 ) -> str | None:  # fmt: skip
     alone, _ = subject.model.layer_values(first)
     both, _ = subject.model.layer_values(np.concatenate([first, second]))
-    differ = (name for name in alone if signal_to_noise(alone[name][0], both[name][0]) < limit)
+    differ = (
+        name for name in alone
+        if alone[name][0].shape != both[name][0].shape or signal_to_noise(alone[name][0], both[name][0]) < limit
+    )  # fmt: skip
     return next(differ, None)

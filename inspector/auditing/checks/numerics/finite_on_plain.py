@@ -11,11 +11,14 @@ from inspector.auditing.subject import Subject
 
 
 @check(
-    title="No NaN or infinity on black, white and noise",
+    title="No NaN or infinity on plain pictures",
     remedy="Look at the layer that is named: a division by a deviation of zero, a logarithm of zero, or an overflow.",
 )
 def finite_on_plain(subject: Subject, limits: Limits) -> Verdict:
-    """Neither a layer nor the scores have a value that is NaN or infinite on a black, a white and a noise picture."""
+    """Neither a layer nor the scores have a value that is NaN or infinite on pictures without content.
+
+    These are black, white, the saturated colours, gradients, checkerboards and noise.
+    """
     model = subject.model
     if not model.layers:
         raise NotChecked("the model has no layers")
@@ -39,4 +42,4 @@ def finite_on_plain(subject: Subject, limits: Limits) -> Verdict:
     if findings:
         message = f"NaN or infinity in {len(findings)} places, first in {findings[0].where.layer}"
         return Verdict(message, len(findings), 0, findings[0].where, tuple(findings[:100]))
-    return Verdict(f"all {len(model.layers)} layers are finite on {', '.join(pictures)}", 0, 0)
+    return Verdict(f"all {len(model.layers)} layers are finite on {len(pictures)} plain pictures", 0, 0)

@@ -1,0 +1,34 @@
+"""Whether a program that runs the reference can run the model."""
+
+from __future__ import annotations
+
+from inspector.auditing.interface import describe_interface, find_changes
+from inspector.auditing.limits import Limits
+from inspector.auditing.registry import check
+from inspector.auditing.result import MAX_FINDINGS, Finding, NotChecked, Verdict
+from inspector.auditing.subject import Subject
+from inspector.errors import listing
+
+
+@check(
+    title="The inputs and outputs are the reference's",
+    needs=("reference",),
+    remedy="Export with the names, the order and the free sizes of the release, or save a new snapshot if it is meant.",
+)
+def drift_interface(subject: Subject, limits: Limits) -> Verdict:
+    """Names, order, shapes and types of all inputs and outputs, the exposed layers among them, are the reference's."""
+    after = describe_interface(subject.graph)
+    if subject.reference is not None:
+        before = describe_interface(subject.reference.graph)
+    elif subject.snapshot is not None and subject.snapshot.interface is not None:
+        before = subject.snapshot.interface
+    else:
+        raise NotChecked("the snapshot holds no inputs and outputs; save it again")
+    changes = [
+        *find_changes("input", before.inputs, after.inputs), *find_changes("output", before.outputs, after.outputs),
+    ]  # fmt: skip
+    if not changes:
+        return Verdict(f"{len(after.inputs)} inputs and {len(after.outputs)} outputs are the reference's", 0, 0)
+    message = f"{len(changes)} changes: {listing([text for _, text in changes], 2)}"
+    findings = tuple(Finding(text, key=name) for name, text in changes[:MAX_FINDINGS])
+    return Verdict(message, len(changes), 0, findings=findings)
