@@ -31,6 +31,8 @@ class MethodContext:
             place.
         masked_scores: Blocks of masks (B, H, W) in [0, 1] -> float64 (total, T), the scores of the input times the
             mask.
+        reach: The largest magnitude in the output that is explained.
+        repeat: The same with every number of the run moved by up to one rounding.
     """
 
     activation: Array
@@ -41,6 +43,8 @@ class MethodContext:
     gradient: Callable[[Target], Array]
     head_scores: Callable[[Blocks], NDArray[np.float64]]
     masked_scores: Callable[[Blocks], NDArray[np.float64]]
+    reach: float
+    repeat: Callable[[np.random.Generator], MethodContext]
 
 
 def weigh_channels(weights: NDArray[Any], activation: Array) -> Array:

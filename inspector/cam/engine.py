@@ -17,6 +17,8 @@ from inspector.cam.context import MethodContext
 from inspector.cam.gradients import GradientSource, NumpyGradient, TwinGradient
 from inspector.cam.method import Method
 from inspector.cam.methods import METHODS, find_method
+from inspector.cam.noise import change_last_bits, measure_noise
+from inspector.cam.quantized import Quantization, find_quantization
 from inspector.cam.rerun import Reruns
 from inspector.cam.result import CamResult, find_peak, fuse_maps
 from inspector.cam.target import Explained, Target, choose_targets, find_output
@@ -236,9 +238,10 @@ class CamEngine:
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             targets, contexts, box, size = self._contexts(image, classes, top)
             raws = [self.method.maps(context) for context in contexts]
+            noises = [measure_noise(self.method, *pair) for pair in zip(contexts, raws, strict=True)]
         results = []
         for t, target in enumerate(targets):
-            raw, heatmap, empty = fuse_maps([maps[t] for maps in raws])
+            raw, heatmap, empty = fuse_maps([maps[t] for maps in raws], [noise[t] for noise in noises])
             results.append(
                 CamResult(
                     target=target.about,
@@ -336,7 +339,9 @@ class CamEngine:
         values: dict[str, Array],
     ) -> MethodContext:
         """What the method may ask about one layer."""
-        activation = move_channels_first(values[head.layer], layer.channels_last)[0]
+        own = values[head.layer]
+        stored = find_quantization(self.model.graph, head.layer) if own.dtype.kind in "iu" else Quantization()
+        activation = move_channels_first(stored.to_real(own), layer.channels_last)[0]
         if activation.ndim != 3 or activation.shape[1] * activation.shape[2] < 2:
             raise NotComputable(
                 f"layer {layer.name!r} has no maps on this picture: its shape is {activation.shape}",
@@ -347,7 +352,8 @@ class CamEngine:
         def gradient(target: Target) -> Array:
             if opened is None:
                 raise AssertionError(f"{self.method.name} was prepared without gradients")
-            return _first_picture(opened(target), layer.channels_last)
+            found = _first_picture(opened(target), layer.channels_last)
+            return found if stored.scale == 1 else found / np.float32(stored.scale)
 
         output = values[self.explained.tensor]
         return MethodContext(
@@ -361,6 +367,8 @@ class CamEngine:
             masked_scores=lambda blocks: self._reruns.masked_scores(
                 self.explained.tensor, targets, values[self.model.input.name], blocks
             ),
+            reach=float(np.abs(output.astype(np.float64)).max(initial=0)),
+            repeat=lambda rng: self._context(layer, head, source, targets, change_last_bits(values, rng)),
         )
 
 

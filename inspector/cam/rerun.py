@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from inspector.cam.context import Blocks
+from inspector.cam.quantized import find_quantization
 from inspector.cam.target import Target
 from inspector.errors import ModelError
 from inspector.layers import Layer
@@ -39,12 +40,13 @@ class Reruns:
     ) -> Scores:
         """float64 (total, T): the scores with blocks (B, C, h, w) in the layer's place; nothing before it is run."""
         own, name = values[head.layer], self.model.input.name
+        stored = find_quantization(self.model.graph, head.layer)
         picture = values[name]
         asked = (name,) if head.reads_shape and name not in head.siblings else ()
 
         def run(block: Array) -> Array:
             moved = np.moveaxis(block, 1, -1) if layer.channels_last else block
-            feeds = {head.layer: np.ascontiguousarray(moved, own.dtype)}
+            feeds = {head.layer: stored.to_stored(moved, own.dtype)}
             for sibling in head.siblings:
                 value = values[sibling]
                 feeds[sibling] = np.repeat(value, len(block), axis=0) if value.ndim and len(value) == 1 else value

@@ -35,7 +35,8 @@ class CamResult:
             the largest of them, averaged.
         heatmap: Float32 (h, w) in [0, 1]: max(raw, 0) / max(raw), so that zero stays "no evidence" and the peak is 1.
             (grad-cam stretches from the minimum instead, so that the least evidence there always becomes 0.)
-        empty: There is no positive evidence; the heatmap is 0 everywhere.
+        empty: There is no positive evidence beyond the rounding of what went into the map; the heatmap is 0
+            everywhere.
         peak: (x, y), the picture's pixel under the centre of the heatmap's highest cell; of an empty map the cell with
             the least evidence against.
         box: (left, top, right, bottom), the part of the picture in its pixels that the map lies on.
@@ -91,27 +92,33 @@ class CamResult:
         return np.clip(enlarge(self.heatmap, size), 0, 1)
 
 
-def scale_map(raw: NDArray[Any]) -> tuple[NDArray[np.float32], bool]:
+def scale_map(raw: NDArray[Any], noise: float = 0.0) -> tuple[NDArray[np.float32], bool]:
     """(max(raw, 0) / max(raw), False), or (zeros, True) when there is no positive evidence.
 
-    No number is added to the divisor: maps of the smallest gradients keep their shape.
+    No number is added to the divisor: maps of the smallest gradients keep their shape. Values up to `noise` are none.
     """
     values = np.asarray(raw, np.float64)
     high = float(values.max(initial=-np.inf))
     reach = float(np.abs(values).max(initial=0.0))
-    if not np.isfinite(reach) or high <= NOISE * reach or high <= 0:
+    if not np.isfinite(reach) or high <= max(NOISE * reach, noise, 0):
         return np.zeros(values.shape, np.float32), True
     return (np.maximum(values, 0) / high).astype(np.float32), False
 
 
-def fuse_maps(maps: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
-    """(raw, heatmap, empty) of the maps of several layers; see :class:`CamResult`."""
+def fuse_maps(
+    maps: Sequence[NDArray[np.float32]], noises: Sequence[float] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
+    """(raw, heatmap, empty) of the maps of several layers; see :class:`CamResult`.
+
+    noises: for each map the magnitude up to which its values are rounding.
+    """
+    noises = [0.0] * len(maps) if noises is None else noises
     if len(maps) == 1:
-        return (maps[0], *scale_map(maps[0]))
+        return (maps[0], *scale_map(maps[0], noises[0]))
     size = (max(m.shape[0] for m in maps), max(m.shape[1] for m in maps))
     raws, heatmaps = [], []
-    for raw in maps:
-        heatmap, empty = scale_map(raw)
+    for raw, noise in zip(maps, noises, strict=True):
+        heatmap, empty = scale_map(raw, noise)
         unit = float(np.abs(raw).max() if empty else raw.max())
         raws.append(enlarge(raw / unit if unit else raw, size))
         heatmaps.append(enlarge(heatmap, size))

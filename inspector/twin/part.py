@@ -44,7 +44,8 @@ class TwinPart:
             shape of the first input; zeros where the cells do not depend on it.
         """
         tensors = _to_tensors(given)
-        first = tensors[0].requires_grad_(True)
+        # A twin carries integers of a quantized file as floats, so that a gradient can pass.
+        first = tensors[0] = tensors[0].float().requires_grad_(True)
         with torch.enable_grad():
             output = self._twin(*tensors)[self._output]
 

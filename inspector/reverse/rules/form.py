@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from inspector.reverse.rule import Array, Gradients, Step, accept_any, rule, unbroadcast
@@ -29,9 +31,53 @@ def _cast(step: Step, g: Array) -> Gradients:
     return [g]
 
 
-@rule("QuantizeLinear", "DequantizeLinear", linear="never", inputs=False, operands=(), straight=True)
-def _straight_through(step: Step, g: Array) -> Gradients:
+@rule("DequantizeLinear", linear="never", inputs=False, operands=(), straight=True)
+def _dequantize(step: Step, g: Array) -> Gradients:
     return [g]
+
+
+@rule("QuantizeLinear", linear="never", operands=(1, 2), straight=True)
+def _quantize(step: Step, g: Array) -> Gradients:
+    """Rounding counts as the identity; what the type cannot hold is cut off there, and passes no gradient.
+
+    What is less than a step beyond an end was rounded, not cut. A type that begins at the zero point cuts all below 0,
+    as the ReLU did that quantisers drop before it.
+    """
+    x = step.x
+    scale = _spread(step.value(1), step, x)
+    zero = _spread(step.value(2), step, x) if step.has(2) else np.zeros((), np.uint8)
+    low, high = _limits(step, zero.dtype)
+    offset = zero.astype(np.float32)
+    moved = np.rint(x / scale) + offset
+    passes = (moved >= low - 1) & (moved <= high + 1) & ((x >= 0) | (offset != low))
+    return [np.where(passes, g, np.float32(0))]
+
+
+def _spread(value: Array, step: Step, x: Array) -> Array:
+    """A scale or zero point in a shape that broadcasts with x: one for all, per slice of an axis, or per block."""
+    if value.size == 1:
+        return value.reshape(())
+    axis, block = step.get("axis", 1) % x.ndim, step.get("block_size", 0)
+    if block:
+        return np.repeat(value, block, axis=axis).take(np.arange(x.shape[axis]), axis=axis)
+    shape = [1] * x.ndim
+    shape[axis] = -1
+    return value.reshape(shape)
+
+
+def _limits(step: Step, kind: np.dtype[Any]) -> tuple[float, float]:
+    """The smallest and the largest number of the type that a node quantizes to."""
+    import ml_dtypes
+    import onnx
+
+    if step.get("output_dtype", 0):
+        kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(step.get("output_dtype")))
+    if kind.name.startswith("float"):
+        return (float(ml_dtypes.finfo(kind).min), float(ml_dtypes.finfo(kind).max)) if step.get("saturate", 1) else _ALL
+    return float(ml_dtypes.iinfo(kind).min), float(ml_dtypes.iinfo(kind).max)
+
+
+_ALL = (-np.inf, np.inf)
 
 
 @rule("Reshape", "Flatten", "Squeeze", "Unsqueeze", linear="always", operands=())

@@ -24,7 +24,8 @@ _FLOAT8 = frozenset(d for d in DTYPES.values() if d.itemsize == 1 and d.is_float
 
 def _rounded(x: Tensor) -> Tensor:
     """x rounded half to even; its derivative is 1."""
-    return x + (x.round() - x).detach() if x.requires_grad else x.round()
+    # Not x + (round(x) - x): that sum may miss the integer by its last bit, and fall out of the type's range.
+    return x.detach().round() + (x - x.detach()) if x.requires_grad else x.round()
 
 
 def _along(value: Tensor, x: Tensor, axis: int, block: int = 0) -> Tensor:
@@ -52,7 +53,10 @@ def _target(node: Node, zero_point: int) -> torch.dtype | None:
 
 
 def _finished(node: Node, y: Tensor, zero: Tensor | None, dtype: torch.dtype | None) -> Tensor:
-    """y (already divided by its scale) rounded, moved by the zero point and saturated to the type."""
+    """y (already divided by its scale) rounded, moved by the zero point and saturated to the type.
+
+    Rounding has the derivative 1, saturation 0.
+    """
     kind = dtype if dtype is not None else zero.dtype if zero is not None else torch.uint8
     if kind in _FLOAT8:
         limit = torch.finfo(kind).max
@@ -60,9 +64,15 @@ def _finished(node: Node, y: Tensor, zero: Tensor | None, dtype: torch.dtype | N
     if kind.is_floating_point:
         raise ValueError("a quantized zero point that is computed at run time")
     info = torch.iinfo(kind)
-    y = _rounded(y)
-    y = torch.clamp(y if zero is None else y + zero.to(y.dtype), info.min, info.max)
-    return y.to(kind) if node.exact else y
+    offset = torch.zeros((), dtype=y.dtype) if zero is None else zero.to(y.dtype)
+    moved = y.detach().round() + offset
+    limited = torch.clamp(moved, info.min, info.max)
+    if y.requires_grad:
+        # What is less than a step beyond an end was rounded, not cut. A type that begins at the zero point cuts all
+        # below 0, as the ReLU did that quantisers drop before it.
+        passes = (moved >= info.min - 1) & (moved <= info.max + 1) & ((y >= 0) | (offset != info.min))
+        limited = limited + torch.where(passes, y - y.detach(), 0)
+    return limited.to(kind) if node.exact else limited
 
 
 @operator("QuantizeLinear", since=10)
