@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from exporters.exporting.layers import TracedLayer, is_maps
+from exporters.exporting.layers import TracedLayer
 from exporters.exporting.trace import LOGITS
 from exporters.needs import torch
 from exporters.sources import Source
@@ -102,6 +102,7 @@ def make_metadata(
     activation: Activation,
     licence: str | None,
     training: Mapping[str, Any] | None,
+    cam_layer: str | None,
 ) -> Metadata:
     """Make the metadata of a file.
 
@@ -112,6 +113,7 @@ def make_metadata(
         activation: What makes probabilities of the scores.
         licence: Of the weights; None for the source's.
         training: What is known of the training.
+        cam_layer: Name of the layer that class activation maps look at; None where no layer has maps.
     """
     versions = {"inspector": __version__, "opset": str(opset), "torch": torch.__version__}
     library = origin.provenance.get("library")
@@ -122,7 +124,7 @@ def make_metadata(
         preprocess=origin.preprocess,
         labels=origin.labels,
         layers=tuple(LayerEntry(x.name, x.tensor, x.kind, x.aliases) for x in layers),
-        cam_layer=next((x.name for x in reversed(layers) if is_maps(x) and x.kind != "pool"), None),
+        cam_layer=cam_layer,
         output=LOGITS,
         activation=activation,
         source=dict(origin.provenance),

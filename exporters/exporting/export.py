@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from exporters.exporting.checks import check_answers, check_deterministic, evaluating
 from exporters.exporting.document import finish_graph, make_metadata
-from exporters.exporting.layers import choose_exposed, name_layers
+from exporters.exporting.layers import choose_cam_layer, choose_exposed, name_layers
 from exporters.exporting.photograph import open_photograph
 from exporters.exporting.proof import prove
 from exporters.exporting.request import DEFAULT_OPSET, check_labels, check_request
@@ -111,9 +111,11 @@ def export_onnx(
         check_deterministic(program)
         finals, end = keep_output(model, list_outputs(program)[answer.index])
         ir.save(model, temporary, format="protobuf")
-        traced = name_layers(read_graph(temporary), program, finals, rename, origin.aliases)
+        written = read_graph(temporary)
+        traced = name_layers(written, program, finals, rename, origin.aliases)
         chosen = activation or end or choose_activation(answer.value)
-        metadata = make_metadata(origin, [x.layer for x in traced], opset, chosen, licence, training)
+        cam_layer = choose_cam_layer(written, traced, next(iter(finals)))
+        metadata = make_metadata(origin, [x.layer for x in traced], opset, chosen, licence, training, cam_layer)
         tensors = {x.before: x.layer.tensor for x in traced} | finals
         finish_graph(model, traced, tensors, [x.tensor for x in choose_exposed(traced, expose)], metadata, rename)
         ir.save(model, temporary, format="protobuf")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from exporters.exporting.checks import ExportError
 from exporters.exporting.trace import BATCH, INPUT
 from exporters.needs import torch
+from inspector.cam.choose import choose_last_maps
 from inspector.errors import UsageError
 from inspector.graph import Graph
 from inspector.layers import Layer, find_layer, find_layers
@@ -108,6 +109,21 @@ def _rename_all(names: Sequence[str], rename: Callable[[str], str] | None) -> li
     if len(taken) != len(names):
         raise ExportError("the new layer names are not unique")
     return result
+
+
+def choose_cam_layer(graph: Graph, planned: Sequence[TracedLayer], scores: str) -> str | None:
+    """Choose the layer that class activation maps look at, as they do for a file without metadata.
+
+    Args:
+        graph: What torch's exporter wrote.
+        planned: All layers, in topological order.
+        scores: Name of the scores in that graph.
+
+    Returns:
+        The name of the layer, or None where no layer has maps.
+    """
+    found = choose_last_maps(graph, [replace(x.layer, tensor=x.before) for x in planned], scores)
+    return found and found[0].name
 
 
 def is_maps(layer: Layer) -> bool:

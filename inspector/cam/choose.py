@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from inspector.errors import LayerNotFound, NotComputable, listing
+from inspector.graph import Graph
 from inspector.layers import Layer, find_layer
 from inspector.model import Model
 from inspector.reverse.head import Head, find_head
@@ -47,19 +48,36 @@ def choose_layers(model: Model, output: str, names: Sequence[str] | None) -> Cho
             aside = f"; the metadata's {layer.name!r} does not lead to the output with maps"
         except LayerNotFound:
             aside = f"; the metadata's {model.metadata.cam_layer!r} is not in the file"
-    layer, head, why = _automatic(model, known, output)
+    found = choose_last_maps(model.graph, known, output)
+    if found is None:
+        raise NotComputable(
+            f"{model.path} has no layer with maps larger than 1x1 before {output!r}",
+            "class activation maps need a convolutional network",
+        )
+    layer, head, why = found
     return (layer,), (head,), why + aside
 
 
-def _automatic(model: Model, layers: Sequence[Layer], output: str) -> tuple[Layer, Head, str]:
-    """The last layer with maps before the last weights that everything passes through, or the nearest to that."""
+def choose_last_maps(graph: Graph, layers: Sequence[Layer], output: str) -> tuple[Layer, Head, str] | None:
+    """Choose the last layer with maps before the last weights that everything passes through, or the nearest to that.
+
+    This is the choice wherever none is made, and what an export writes into its file.
+
+    Args:
+        graph: The graph.
+        layers: Its layers, in topological order, with shapes.
+        output: The tensor that is explained.
+
+    Returns:
+        The layer, its head, and why it was chosen; None where no layer with maps larger than 1x1 leads there.
+    """
     before_weights: tuple[Layer, Head] | None = None
     last_neck: tuple[Layer, Head] | None = None
     last: tuple[Layer, Head] | None = None
     for layer in reversed(layers):
         if not _has_maps(layer) or layer.kind in _NO_CANDIDATE:
             continue
-        head = find_head(model.graph, layer.tensor, output)
+        head = find_head(graph, layer.tensor, output)
         if not head.connected or not head.path:
             continue
         last = last or (layer, head)
@@ -74,10 +92,7 @@ def _automatic(model: Model, layers: Sequence[Layer], output: str) -> tuple[Laye
         return *last_neck, f"the last maps{_size(last_neck[0])}; they are the scores themselves before pooling"
     if last is not None:
         return *last, f"the last maps{_size(last[0])} on the way to the scores; other ways lead around them"
-    raise NotComputable(
-        f"{model.path} has no layer with maps larger than 1x1 before {output!r}",
-        "class activation maps need a convolutional network",
-    )
+    return None
 
 
 def _measure_shapes(model: Model) -> Sequence[Layer]:

@@ -79,4 +79,4 @@ def _change(value: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     if value.dtype.kind != "f":
         return value
     moved = value * (1 + np.finfo(value.dtype).eps * rng.uniform(-1, 1, value.shape))
-    return moved.astype(value.dtype)
+    return np.asarray(moved, value.dtype)

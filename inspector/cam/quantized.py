@@ -49,7 +49,8 @@ class Quantization:
         if kind.kind not in "iu":
             return np.ascontiguousarray(value, kind)
         info = np.iinfo(kind)
-        return np.clip(np.rint(value / np.float32(self.scale)) + self.zero, info.min, info.max).astype(kind)
+        stored = np.clip(np.rint(value / np.float32(self.scale)) + self.zero, info.min, info.max)
+        return np.asarray(stored, kind)
 
 
 def find_quantization(graph: Graph, tensor: str) -> Quantization:

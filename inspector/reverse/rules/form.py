@@ -72,12 +72,12 @@ def _limits(step: Step, kind: np.dtype[Any]) -> tuple[float, float]:
 
     if step.get("output_dtype", 0):
         kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(step.get("output_dtype")))
+    numbers: Any = ml_dtypes
     if kind.name.startswith("float"):
-        return (float(ml_dtypes.finfo(kind).min), float(ml_dtypes.finfo(kind).max)) if step.get("saturate", 1) else _ALL
-    return float(ml_dtypes.iinfo(kind).min), float(ml_dtypes.iinfo(kind).max)
-
-
-_ALL = (-np.inf, np.inf)
+        info = numbers.finfo(kind)
+        return (float(info.min), float(info.max)) if step.get("saturate", 1) else (-np.inf, np.inf)
+    info = numbers.iinfo(kind)
+    return float(info.min), float(info.max)
 
 
 @rule("Reshape", "Flatten", "Squeeze", "Unsqueeze", linear="always", operands=())
