@@ -28,7 +28,7 @@ class QuantizedModel:
         to: ``int8`` or ``fp16``.
         bytes_before: The size of the source's file.
         bytes_after: The size of this file.
-        drift: What each layer lost, in topological order.
+        drift: What each layer lost, in topological order; without layers that were empty on all pictures.
         agreement: Share of the calibration pictures whose top class is that of the source, in [0, 1]; None for a
             model that is no classifier.
         flipped: Paths of the pictures whose top class is another one.
@@ -85,13 +85,15 @@ def measure_cost(
         before, _ = source.layer_values(tensor)
         after, _ = quantized.layer_values(tensor)
         for name, found in sums.items():
+            if not before[name].size or before[name].shape != after[name].shape:
+                continue  # empty, or another number of boxes: nothing to hold one against the other
             found.add(
                 before[name][0].reshape(before[name].shape[1], -1), after[name][0].reshape(after[name].shape[1], -1)
             )
     answers = inputs.classify(quantized)
     pairs = list(zip(inputs.paths, expected or (), answers or (), strict=False))
     flipped = tuple(str(path) for path, a, b in pairs if a != b)
-    drift = tuple(found.to_drift(name) for name, found in sums.items())
+    drift = tuple(found.to_drift(name) for name, found in sums.items() if found.signal.size)
     return QuantizedModel(
         path=quantized.path,
         sha256=quantized.sha256,

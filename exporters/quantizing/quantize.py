@@ -26,7 +26,7 @@ from exporters.quantizing.pictures import CalibrationPictures, choose_pictures, 
 from exporters.quantizing.plan import plan_integers
 from exporters.quantizing.qdq import write_integers
 from exporters.quantizing.quantizable import read_quantizable
-from inspector.errors import UsageError
+from inspector.errors import UsageError, listing
 from inspector.files import atomic_path, temporary_folder
 from inspector.guard import check_outputs
 from inspector.model import Model, open_model
@@ -112,7 +112,12 @@ def quantize_model(
         result = measure_cost(source, trial.open(finished), inputs, expected, to, kept)
         with atomic_path(path) as temporary:
             temporary.write_bytes(finished.SerializeToString())
+    compared = {row.layer for row in result.drift}
     notes = skipped
+    if silent := [layer.name for layer in source.layers if layer.name not in compared]:
+        notes += (
+            f"no drift is known of {listing(silent)}: empty, or of another size in the two files, on every picture",
+        )
     if auto and result.agreement is not None and result.agreement < target:
         # The trials expose no layers, and what a file exposes changes how the runtime fuses and rounds.
         notes += (

@@ -86,7 +86,7 @@ class Walk:
         values, scores = model.layer_values(tensor, layers, classifies) if layers or classifies else ({}, None)
         return ForwardPass(
             index, entry, picture, tensor, None if scores is None else scores[0],
-            {layer.name: LayerOutput(layer, values[layer.name][0]) for layer in layers},
+            {layer.name: LayerOutput(layer, values[layer.name][0]) for layer in layers if values[layer.name].size},
         )  # fmt: skip
 
 

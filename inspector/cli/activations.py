@@ -97,7 +97,7 @@ def document(path: str, gallery: Gallery) -> dict[str, Any]:
                 "zero_fraction": x.statistics.zero_fraction,
                 "blank_channels": list(x.statistics.blank_channels),
                 "non_finite": x.statistics.non_finite,
-                "grid": relative(x.grid),
+                "grid": relative(x.grid) if x.grid else None,
                 "arrays": relative(x.arrays) if x.arrays else None,
             }
             for x in gallery.layers
@@ -112,6 +112,10 @@ def show(entry: Any) -> str:
     """The same for people."""
     rows = [
         (
+            x["name"], x["kind"], shape_text(x["shape"]), "empty", "", "", "", "", "",
+        )
+        if x["grid"] is None
+        else (
             x["name"], x["kind"], shape_text(x["shape"][1:]), f"{x['min']:.3g}", f"{x['max']:.3g}", f"{x['mean']:.3g}",
             f"{x['std']:.3g}", f"{x['zero_fraction']:.1%}", len(x["blank_channels"]) or "",
         )

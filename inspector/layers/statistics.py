@@ -17,7 +17,7 @@ class LayerStatistics:
         maximum: Largest finite element; NaN when there is none.
         mean: Mean of the finite elements; NaN when there are none.
         std: Standard deviation of the finite elements, that of a population; NaN when there are none.
-        zero_fraction: Share of elements that are exactly 0, in [0, 1].
+        zero_fraction: Share of elements that are exactly 0, in [0, 1]; NaN when there are no elements.
         blank_channels: Channels whose map is constant on this picture. A map of one element is never listed.
         non_finite: Number of NaN and infinite elements.
         channel_minimum: float32 (C,).
@@ -54,6 +54,17 @@ class LayerStatistics:
         )
 
 
+def take_first(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The values of the first picture, (C, ...).
+
+    A layer that is empty on it, as a detector's list of boxes is where it finds nothing, gives (C, 0).
+
+    Args:
+        values: The layer's activations, float32 (N, C, ...).
+    """
+    return values[0] if values.size else np.empty((*values.shape[1:2], 0), np.float32)
+
+
 def statistics(values: NDArray[np.float32]) -> LayerStatistics:
     """Compute the statistics of one layer on one picture.
 
@@ -61,13 +72,15 @@ def statistics(values: NDArray[np.float32]) -> LayerStatistics:
         values: The layer's activations, float32 (C, H, W), (C, ...) or (K,). They are not changed.
 
     Returns:
-        The statistics over all elements and for each channel.
+        The statistics over all elements and for each channel; NaN where there are no elements.
 
     Example:
         >>> import numpy as np
         >>> statistics(np.float32([[[0, 1], [2, 3]], [[5, 5], [5, 5]]])).blank_channels
         (1,)
     """
+    if not values.size:
+        return _summarise_nothing(len(values))
     maps = values.reshape(len(values), -1) if values.ndim > 1 else values.reshape(-1, 1)
     size = maps.shape[1]
     low, high = maps.min(axis=1), maps.max(axis=1)
@@ -108,6 +121,11 @@ def statistics(values: NDArray[np.float32]) -> LayerStatistics:
         channel_std=np.sqrt(variance).astype(np.float32),
         channel_zero_fraction=(zeros / size).astype(np.float32),
     )
+
+
+def _summarise_nothing(channels: int) -> LayerStatistics:
+    unknown, each = float("nan"), np.full(channels, np.nan, np.float32)
+    return LayerStatistics(unknown, unknown, unknown, unknown, unknown, (), 0, each, each, each, each, each)
 
 
 def _summarise_finite(maps: NDArray[np.float32], finite: NDArray[np.bool_], bad: int) -> LayerStatistics:

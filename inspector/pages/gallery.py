@@ -19,7 +19,7 @@ from inspector.files import atomic_path, output_folder, safe_name, write_npy
 from inspector.guard import check_folder
 from inspector.image import ImageSource, image_digest, open_image, read_if_open
 from inspector.layers import Layer, LayerNames
-from inspector.layers.statistics import LayerStatistics, statistics
+from inspector.layers.statistics import LayerStatistics, statistics, take_first
 from inspector.model import Model, Prediction
 from inspector.pages.folder import OURS, list_files, sheet_path, start_folder
 from inspector.pages.maps import to_maps
@@ -44,15 +44,15 @@ class DrawnLayer:
         layer: The layer.
         shape: Of its values on this picture, (1, C, H, W) or (1, K).
         statistics: Of its values.
-        grid: PNG with every channel, or the one asked for.
+        grid: PNG with every channel, or the one asked for; None where the layer is empty on this picture.
         size: Width and height of `grid` in pixels.
-        arrays: .npy float32 of `shape`; None where it was not asked for.
+        arrays: .npy float32 of `shape`; None where it was not asked for, or the layer is empty.
     """
 
     layer: Layer
     shape: tuple[int, ...]
     statistics: LayerStatistics
-    grid: Path
+    grid: Path | None
     size: tuple[int, int]
     arrays: Path | None
 
@@ -81,7 +81,7 @@ class Gallery:
         from inspector.notebook import show_bars, show_pictures
 
         bars = show_bars([(x.label, x.probability) for x in self.top]) if self.top else ""
-        sheets = [(x.layer.name, x.grid) for x in self.layers]
+        sheets = [(x.layer.name, x.grid) for x in self.layers if x.grid is not None]
         return bars + show_pictures(sheets, f"Everything: {self.overview}")
 
 
@@ -158,15 +158,16 @@ def draw_gallery(
         files = {x.name: target / f"{i:03d}-{safe_name(x.name, names)}" for i, x in enumerate(chosen)}
         best = tuple(model.top(scores[0], top)) if scores is not None else ()
         shares = [(p.label, p.probability) for p in best]
-        start_folder(target, model, list_files(files.values(), channel, save_arrays), shown, shares)
+        full = [x for x in chosen if values[x.name].size]
+        start_folder(target, model, list_files([files[x.name] for x in full], channel, save_arrays), shown, shares)
         # Large layers first, so that no thread is left with one at the end.
         by_size = sorted(chosen, key=lambda layer: -values[layer.name].size)
-        found = dict(zip(by_size, pool.map(lambda x: statistics(values[x.name][0]), by_size), strict=True))
+        found = dict(zip(by_size, pool.map(lambda x: statistics(take_first(values[x.name])), by_size), strict=True))
         made_by = Provenance(model.sha256, image_digest(image), method="activations")
         view = model.preprocess.view(picture).convert("RGB")
         style = _Style(model, shown, view, channel, scale, colormap, size, save_arrays, made_by)
         page = _start_page(style, picture)
-        points = [(x.name, x.kind, found[x].zero_fraction) for x in chosen]
+        points = [(x.name, x.kind, found[x].zero_fraction) for x in full]
         pictures = pool.submit(_draw_page_pictures, target, page, points)
         drawings = pool.map(lambda x: _draw_layer(style, x, values[x.name], found[x], files[x.name]), by_size)
         done = dict(zip(by_size, drawings, strict=True))
@@ -212,9 +213,6 @@ def _keep_drawable(chosen: list[Layer], values: _Values, channel: int | None, na
             name, count = next(iter(short.items()), ("", 0))
             raise UsageError(f"layer {name!r} has no channel {channel}", f"its channels are 0 to {count - 1}")
         chosen = [x for x in chosen if x.name not in short]
-    for x in chosen:
-        if values[x.name].size == 0:
-            raise ModelError(f"layer {x.name!r} is empty on this picture: shape {values[x.name].shape}")
     return chosen
 
 
@@ -239,6 +237,8 @@ def _draw_layer(
     from inspector.render.grid import draw_grid
     from inspector.render.png import save_png
 
+    if not array.size:
+        return DrawnLayer(layer, array.shape, found, None, (0, 0), None)
     maps, channel = to_maps(array[0]), style.channel
     # Maps of one element have no range of their own; only side by side do they say something.
     by = "layer" if maps[0].size == 1 and style.scale == "channel" else style.scale
@@ -329,13 +329,15 @@ def _page_layer(drawn: DrawnLayer) -> PageLayer:
     return PageLayer(
         name=drawn.layer.name,
         kind=drawn.layer.kind,
-        shape=drawn.shape[1:],
+        # Of a layer that is empty the whole shape tells why: (0, 6) are no boxes.
+        shape=drawn.shape[1:] if drawn.grid is not None else drawn.shape,
         low=found.minimum,
         high=found.maximum,
         mean=found.mean,
         std=found.std,
         zero_fraction=found.zero_fraction,
         constant=len(found.blank_channels) if np.prod(drawn.shape[2:]) > 1 else None,
-        grid=drawn.grid.name,
+        grid=drawn.grid.name if drawn.grid is not None else None,
+        empty=drawn.grid is None,
         grid_size=drawn.size,
     )

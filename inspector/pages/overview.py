@@ -34,6 +34,7 @@ class PageLayer:
         constant: Number of constant channels; None if that is not counted.
         grid: File name of its sheet, relative to the page; None if there is none.
         grid_size: Width and height of the sheet in pixels.
+        empty: Whether the layer has no elements on this picture, and so no statistics; its shape is then a whole one.
     """
 
     name: str
@@ -47,6 +48,7 @@ class PageLayer:
     constant: int | None = None
     grid: str | None = None
     grid_size: tuple[int, int] = (0, 0)
+    empty: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +145,7 @@ def write_overview(folder: str | os.PathLike[str], page: Overview, pictures: Pag
 
 
 def _points_of(page: Overview) -> list[DepthPoint]:
-    return depth_points((layer.name, layer.kind, layer.zero_fraction) for layer in page.layers)
+    return depth_points((layer.name, layer.kind, layer.zero_fraction) for layer in page.layers if not layer.empty)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ the number of pictures.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from inspector.errors import ImageError, UsageError
 from inspector.image import ImageSource, open_image
 from inspector.layers import Layer
+from inspector.layers.statistics import take_first
 from inspector.model import Model
 from inspector.receptive.fields import ReceptiveField, receptive_fields
 
@@ -124,10 +126,12 @@ class _Search:
     def add(self, name: str, size: tuple[int, int], values: Mapping[str, NDArray[Any]]) -> None:
         """Take in one picture of (H, W) pixels. values: layer name -> activations (1, C, ...)."""
         for layer in self.layers:
-            value = values[layer.name][0]
-            maps = value.reshape(len(value), -1)
+            value = take_first(values[layer.name])
+            maps = value.reshape(len(value), math.prod(value.shape[1:]))
             if layer.name not in self.best:
                 self._begin(layer, len(maps))
+            if not maps.size:
+                continue  # a detector's layer that found nothing here
             if self.wanted is not None:
                 maps = maps[np.asarray(self.channels[layer.name], np.int64)]
             self.best[layer.name].add(maps, value.shape[-1] if value.ndim >= 3 else 1, self.seen)

@@ -82,6 +82,7 @@ class Comparison(Probe):
             return
         values, theirs = reference.layer_values(reference.tensor(forward.picture), wanted, scores=scores)
         self.sampled += bool(wanted)
+        wanted = [x for x in wanted if x.name in forward.layers and values[x.name].size]
         pairs = [(layer.name, values[layer.name][0], forward.layers[layer.name].values) for layer in wanted]
         for name, before, after in pairs:
             if before.shape != after.shape:
@@ -112,10 +113,11 @@ class Comparison(Probe):
     # --- a snapshot -----------------------------------------------------------------------------------------------
 
     def _compare_snapshot(self, forward: ForwardPass, snapshot: Snapshot) -> None:
+        seen = [layer for layer in self.common if layer.name in forward.layers]
         if forward.digest in snapshot.sampled:
             row = snapshot.sampled.index(forward.digest)
             self.sampled += 1
-            for layer in self.common:
+            for layer in seen:
                 after = sample_places(forward.layers[layer.name], forward.digest)
                 before = snapshot.layers[layer.name].samples
                 before = before[row * len(after) : (row + 1) * len(after)]
@@ -126,7 +128,7 @@ class Comparison(Probe):
         fresh = forward.digest not in self.measured and len(self.measured) < len(snapshot.sampled)
         if forward.index in self.recorded and fresh:
             self.measured.add(forward.digest)
-            for layer in self.common:
+            for layer in seen:
                 maps = forward.layers[layer.name].maps
                 self.moments.setdefault(layer.name, Moments(len(maps))).add(maps)
         known = snapshot.predictions.get(forward.digest)

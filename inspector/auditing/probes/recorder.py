@@ -79,6 +79,8 @@ class Recorder(Probe):
             layers={
                 name: LayerRecord(found.mean, found.std, np.concatenate(self.samples[name]))
                 for name, found in self.moments.items()
+                # Samples are found again by the place of their picture: a layer that was empty on one has none.
+                if len(self.samples[name]) == len(self.digests)
             },
             sampled=tuple(self.digests),
             predictions={s.digest: (s.index, s.probability) for s in predictions.top} if predictions else {},

@@ -36,9 +36,10 @@ class Zeros(Probe):
 
     def look(self, forward: ForwardPass) -> None:
         """Take in one picture."""
-        seen = [forward.layers[name] for name in self.names]
+        names = [name for name in self.names if name in forward.layers]
+        seen = [forward.layers[name] for name in names]
         counts = self.subject.spread(_zeros, seen, [layer.values.size for layer in seen])
-        for name, layer, count in zip(self.names, seen, counts, strict=True):
+        for name, layer, count in zip(names, seen, counts, strict=True):
             self.zeros[name] += count
             self.sizes[name] += layer.values.size
 
@@ -73,7 +74,7 @@ class Saturation(Probe):
 
     def look(self, forward: ForwardPass) -> None:
         """Take in one picture."""
-        seen = [(forward.layers[name], bound) for name, bound in self.bounds.items()]
+        seen = [(forward.layers[name], bound) for name, bound in self.bounds.items() if name in forward.layers]
         counts = self.subject.spread(_saturated, seen, [layer.values.size for layer, _ in seen])
         for (layer, _), count in zip(seen, counts, strict=True):
             self.counts[layer.layer.name] += count

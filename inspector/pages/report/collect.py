@@ -18,7 +18,7 @@ from inspector.errors import ImageError, MissingExtra, NotComputable, UsageError
 from inspector.guard import check_outputs
 from inspector.image import ImageSource, image_digest, open_image, read_if_open
 from inspector.layers import Layer, LayerNames
-from inspector.layers.statistics import statistics
+from inspector.layers.statistics import statistics, take_first
 from inspector.model import Model, describe
 from inspector.pages.html import write_page
 from inspector.pages.maps import to_maps
@@ -219,10 +219,13 @@ class _Collector:
         sides = self._choices[0]
 
         def part(layer: Layer) -> tuple[dict[str, Any], str, bytes]:
-            one = values[layer.name][0]
+            one = take_first(values[layer.name])
             found = statistics(one)
-            flat = to_maps(one)
-            sprite, tile = make_sprite(flat, found, sides[0] if len(flat) <= _FEW else sides[1])
+            empty = not one.size
+            # The page shows a layer without elements as one place a channel that has no value.
+            flat = to_maps(one) if not empty else np.full((max(1, len(one)), 1, 1), np.nan, np.float32)
+            side = sides[0] if len(flat) <= _FEW else sides[1]
+            sprite, tile = make_sprite(flat, statistics(flat) if empty else found, side)
             entry = {
                 "shape": list(values[layer.name].shape[1:]),
                 "tile": list(tile),
@@ -233,6 +236,7 @@ class _Collector:
                 "zero": found.zero_fraction,
                 "blank": list(found.blank_channels),
                 "bad": found.non_finite,
+                "empty": empty,
             }
             return entry, sprite, pack_channels(found)
 
@@ -329,6 +333,8 @@ def _sides(shapes: Sequence[tuple[int, ...]], pictures: int) -> Sequence[tuple[i
     for n, sides in enumerate(_SIDES):
         elements = 0
         for shape in shapes:
+            if not math.prod(shape):
+                continue
             side = sides[0] if shape[1] <= _FEW else sides[1]
             maps = [math.ceil(n / math.ceil(max(shape[2:]) / side)) for n in shape[2:]]
             elements += shape[1] * math.prod(maps)

@@ -416,9 +416,9 @@ function buildLayers() {
 
 function showZeros() {
   layers.forEach((_, l) => {
-    const zero = images[state.image].layers[l].zero, item = $(`layer-${l}`);
-    item.querySelector("i").style.width = 100 * zero + "%";
-    item.title = `${percent(zero)} of the values are zero`;
+    const { zero, empty } = images[state.image].layers[l], item = $(`layer-${l}`);
+    item.querySelector("i").style.width = 100 * (zero ?? 0) + "%";
+    item.title = empty ? "empty on this picture" : `${percent(zero)} of the values are zero`;
   });
   depth();
 }
@@ -450,7 +450,8 @@ function depth() {
   }
   svg.append(make("text", { x: left, y: height - 6 }, "first layer"), make("text", { x: width - right, y: height - 6, "text-anchor": "end" }, "last layer"));
   layers.forEach((layer, l) => {
-    const zero = images[state.image].layers[l].zero;
+    const { zero, empty } = images[state.image].layers[l];
+    if (empty) return;
     const dot = make("circle", { cx: at(l), cy: up(zero), r: width < 600 ? 3 : 4.5, class: layer.kind === "activation" ? "" : "other", "data-layer": l,
       "aria-current": String(l === state.layer), role: "button", tabindex: l === state.layer ? 0 : -1, "aria-label": `${layer.name}: ${percent(zero)} zero` });
     dot.append(make("title", {}, `${layer.name}: ${percent(zero)}`));
@@ -510,7 +511,7 @@ async function go(to, keepAddress = false) {
   $("fixed-range").hidden = state.scale !== "fixed";
   const entry = images[state.image].layers[state.layer], layer = layers[state.layer];
   $("h-grid").textContent = layer.name;
-  $("layer-facts").textContent = `${layer.kind}, ${entry.shape.join(" × ")}; ${number(entry.min)} to ${number(entry.max)}, mean ${number(entry.mean)}, ` +
+  $("layer-facts").textContent = entry.empty ? `${layer.kind}, ${entry.shape.join(" × ")}; empty on this picture (${images[state.image].name})` : `${layer.kind}, ${entry.shape.join(" × ")}; ${number(entry.min)} to ${number(entry.max)}, mean ${number(entry.mean)}, ` +
     `standard deviation ${number(entry.std)}; ${percent(entry.zero)} zero; ${entry.blank.length} constant channel${entry.blank.length === 1 ? "" : "s"}` +
     (entry.bad ? `; ${entry.bad} values not finite` : "") + ` (${images[state.image].name})`;
   $("grid-range").textContent = state.scale === "fixed" ? `${number(state.low)} to ${number(state.high)}` : state.scale === "layer" || table.single ?

@@ -29,7 +29,7 @@ def finite_on_plain(subject: Subject, limits: Limits) -> Verdict:
         before = len(findings)
         for layer, value in values.items():
             # Minimum and maximum carry NaN and infinity on, at a fraction of the cost of looking at every element.
-            if np.isfinite(value.min()) and np.isfinite(value.max()):
+            if not value.size or (np.isfinite(value.min()) and np.isfinite(value.max())):
                 continue
             bad = ~np.isfinite(value[0]).reshape(len(value[0]), -1).all(axis=1)
             where = Where(layer, int(bad.argmax()), name)
