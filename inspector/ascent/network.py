@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from inspector.ascent.picked import PickedConvolution, last_convolution
 from inspector.errors import NotComputable, UsageError
+from inspector.graph import to_inference
 from inspector.layers import Layer
 from inspector.twin import Twin, build_twin
 
@@ -51,7 +52,8 @@ class Network:
         self.device = torch.device(device)
         self.precision = precision
         wanted = list(dict.fromkeys(x.tensor for x in self.layers))
-        found = last_convolution(model.graph, wanted[0]) if picking and len(wanted) == 1 else None
+        graph = to_inference(model.graph)  # pictures of one batch must not change each other
+        found = last_convolution(graph, wanted[0]) if picking and len(wanted) == 1 else None
         self.convolution: PickedConvolution | None = None
         self.behind: Twin | None = None
         self._picked: Tensor | None = None
@@ -59,12 +61,12 @@ class Network:
             wanted, made = [found[0]], found[1]
             self.convolution = found[2].to(self.device)
             if made != self.layers[0].tensor:
-                self.behind = build_twin(model.graph, [self.layers[0].tensor], [made], device=device)
+                self.behind = build_twin(graph, [self.layers[0].tensor], [made], device=device)
                 self.behind.requires_grad_(False)
         # Where the convolution reads the picture itself there is nothing before it to build.
         self.twin: Twin | None = None
         if wanted != [model.input.name]:
-            self.twin = build_twin(model.graph, wanted, device=device)
+            self.twin = build_twin(graph, wanted, device=device)
             self.twin.requires_grad_(False)
             _prefer_channels_last(self.twin)
         self._before = wanted[0]

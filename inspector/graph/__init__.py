@@ -19,6 +19,7 @@ from inspector.graph.operators import (
 )
 from inspector.graph.read import copy_with_metadata, read_graph
 from inspector.graph.shapes import infer_types, shape_of
+from inspector.graph.training import find_training_norms, normalises_by_batch, to_inference
 from inspector.graph.wire import INLINE_LIMIT
 
 __all__ = [
@@ -36,11 +37,14 @@ __all__ = [
     "attributes",
     "copy_with_metadata",
     "find_operator",
+    "find_training_norms",
     "infer_types",
     "is_standard",
     "node_inputs",
+    "normalises_by_batch",
     "operator_of",
     "read_graph",
     "shape_of",
+    "to_inference",
     "value_inputs",
 ]

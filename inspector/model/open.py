@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from inspector.errors import ModelError, UsageError
-from inspector.graph import read_graph
+from inspector.graph import find_training_norms, read_graph
 from inspector.layers import find_layers
 from inspector.metadata import Metadata, read_metadata
 from inspector.model.assume import assume_preprocess, find_image_input
@@ -88,6 +88,13 @@ def open_model(
     if classifier is not None and document.labels and classifier.classes not in (None, len(document.labels), 1):
         assumed.append(f"labels ignored: {len(document.labels)} of them for {classifier.classes} classes")
         document = document.with_(labels=None)
+    if warn is not None and (norms := find_training_norms(graph)):
+        many = f" and {len(norms) - 1} others" if len(norms) > 1 else ""
+        warn(
+            f"{graph.path} was exported in training mode: BatchNormalization {norms[0].name or norms[0].output[0]!r}{many} "
+            "takes the statistics of each batch, so the answers are not those of the trained network; export it again "
+            "after model.eval()"
+        )
     return cls(
         graph=graph,
         metadata=document,

@@ -9,7 +9,7 @@ from inspector.auditing.limits import Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import MAX_FINDINGS, Finding, Verdict, Where
 from inspector.auditing.subject import Subject
-from inspector.graph import attributes, operator_of
+from inspector.graph import attributes, normalises_by_batch, operator_of
 
 
 @check(
@@ -42,11 +42,11 @@ def _leftover(subject: Subject, node: NodeProto) -> str:
     if node.domain.startswith("ai.onnx.preview.training") or node.op_type == "Gradient":
         return "is an operator of training"
     if node.op_type == "BatchNormalization":
-        if given.get("training_mode", 0) == 1:
+        if subject.graph.opset >= 7 and normalises_by_batch(node, subject.graph.opset):
             return "normalises by the batch it is given"
         if subject.graph.opset < 14 and sum(map(bool, node.output)) > 1:
             return "updates its statistics"
-        return "normalises by the batch it is given" if subject.graph.opset < 7 and not given.get("is_test", 0) else ""
+        return "normalises by the batch it is given" if normalises_by_batch(node, subject.graph.opset) else ""
     if node.op_type == "Dropout":
         if subject.graph.opset < 7:
             return "" if given.get("is_test", 0) else "drops values at random"
