@@ -89,10 +89,10 @@ def open_model(
         assumed.append(f"labels ignored: {len(document.labels)} of them for {classifier.classes} classes")
         document = document.with_(labels=None)
     if warn is not None and (norms := find_training_norms(graph)):
-        many = f" and {len(norms) - 1} others" if len(norms) > 1 else ""
+        first, many = norms[0].name or norms[0].output[0], f" and {len(norms) - 1} others" if len(norms) > 1 else ""
         warn(
-            f"{graph.path} was exported in training mode: BatchNormalization {norms[0].name or norms[0].output[0]!r}{many} "
-            "takes the statistics of each batch, so the answers are not those of the trained network; export it again "
+            f"{graph.path} was exported in training mode: BatchNormalization {first!r}{many} takes "
+            "the statistics of each batch, so the answers are not those of the trained network; export it again "
             "after model.eval()"
         )
     return cls(
