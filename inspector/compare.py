@@ -21,6 +21,9 @@ Two engines that add single-precision numbers in another order differ by 1e-6 to
 really wrong (a padding, an axis, an epsilon, a lost weight) differs by 1e-2 and more.
 """
 
+ROUNDING = float(np.finfo(np.float32).eps)
+"""What one rounding in float32 may change, as a share of the largest number that is added or multiplied."""
+
 LIMIT_DB = 100.0
 """Differences below this, and signals drowned as deep, are not told apart; float32 ends at some 140 dB."""
 
@@ -67,6 +70,7 @@ def compare_layer(
     tolerance: float = TOLERANCE,
     step: float = 0.0,
     finite: bool = False,
+    operands: float = 0.0,
 ) -> Agreement:
     """Compare two arrays that should hold the same values. Other shapes never agree.
 
@@ -78,6 +82,8 @@ def compare_layer(
         step: A difference that is allowed whatever the scale: one step of a quantized tensor.
         finite: Whether every value of the reference must be finite. Without it NaN and infinities agree where both
             have the same one in the same place.
+        operands: The scale of the numbers that the values are computed from, where it is known: what one rounding of
+            them makes is let pass, however small the values are.
 
     Returns:
         The agreement, whether it is good or bad.
@@ -103,7 +109,13 @@ def compare_layer(
     difference = np.abs(reference[known] - other[known])
     worst = float(difference.max(initial=0.0))
     signal, noise = (np.square(part, dtype=np.float64).sum() for part in (magnitudes, difference))
-    return Agreement(layer, worst, scale, worst <= max(tolerance * scale, step), float(decibels(signal, noise)))
+    allowed = max(tolerance * scale, step, ROUNDING * operands)
+    return Agreement(layer, worst, scale, worst <= allowed, float(decibels(signal, noise)))
+
+
+def is_rounding(reference: NDArray[Any], other: NDArray[Any], operands: float) -> bool:
+    """Whether two arrays differ by no more than one float32 rounding of numbers of the scale `operands` makes."""
+    return reference.shape == other.shape and bool(np.all(np.abs(reference - other) <= ROUNDING * operands))
 
 
 def find_worst(rows: Iterable[Agreement]) -> Agreement:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from inspector.compare import TOLERANCE, Agreement, SignalToNoise, compare_layer, find_worst
+from inspector.compare import TOLERANCE, Agreement, SignalToNoise, compare_layer, find_worst, is_rounding
 
 
 def test_the_difference_is_judged_by_the_scale() -> None:
@@ -26,6 +26,18 @@ def test_zeros_must_be_zeros() -> None:
     assert compare_layer("a", np.zeros(3), np.zeros(3)).relative == 0
     found = compare_layer("a", np.zeros(3), np.full(3, 1e-9))
     assert (found.ok, found.relative, found.sqnr_db) == (False, math.inf, -100)
+
+
+def test_one_rounding_of_the_operands_is_let_pass() -> None:
+    """A sigmoid at 5.5e-5, which is rounded at the scale of 1."""
+    reference = np.float32([5.5e-5, 1e-5])
+    other = reference + np.float32([9.6e-8, 0])
+    assert not compare_layer("s", reference, other).ok
+    assert compare_layer("s", reference, other, operands=1.0).ok
+    assert not compare_layer("s", reference, reference + np.float32([2e-7, 0]), operands=1.0).ok
+    assert is_rounding(reference, other, 1.0)
+    assert not is_rounding(reference, other, 0.5)
+    assert not is_rounding(reference, other[:1], 1.0)
 
 
 def test_integers_do_not_wrap_around_and_may_differ_by_a_step() -> None:

@@ -28,8 +28,17 @@ class ParityError(InspectorError):
         self.parity = tuple(parity)
 
 
-def compare(reference: Mapping[str, NDArray[Any]], exported: Mapping[str, NDArray[Any]]) -> tuple[Agreement, ...]:
+def compare(
+    reference: Mapping[str, NDArray[Any]],
+    exported: Mapping[str, NDArray[Any]],
+    operands: Mapping[str, float] | None = None,
+) -> tuple[Agreement, ...]:
     """The table for the layers of `reference`, in its order.
+
+    Args:
+        reference: Values that count as right, by layer.
+        exported: Values that are judged, by layer.
+        operands: The scale at which a layer's values are rounded, where it is known.
 
     Raises ParityError when a layer is off by more than the tolerance, is missing from `exported`, or when there is
     nothing to compare.
@@ -38,7 +47,11 @@ def compare(reference: Mapping[str, NDArray[Any]], exported: Mapping[str, NDArra
         raise ParityError("no layer was compared, so nothing is known about the exported graph", "expose some layers")
     if missing := [name for name in reference if name not in exported]:
         raise ParityError(f"the exported graph does not give {listing(missing)}, so they cannot be compared")
-    table = tuple(compare_layer(name, value, exported[name], finite=True) for name, value in reference.items())
+    scales = operands or {}
+    table = tuple(
+        compare_layer(name, value, exported[name], finite=True, operands=scales.get(name, 0.0))
+        for name, value in reference.items()
+    )
     if bad := [row for row in table if not row.ok]:
         worst = find_worst(bad)
         first = bad[0]

@@ -15,6 +15,7 @@ from inspector.compare import Agreement
 from inspector.errors import listing
 from inspector.graph import Graph
 from inspector.layers import Layer
+from inspector.tasks.rounding import find_operand_scales
 
 
 def prove(
@@ -51,9 +52,11 @@ def prove(
         _check_interpreter(ours[node], value)
     theirs = onnx_values(graph.path, picture, graph.outputs)
     ordered = sorted(graph.outputs, key=graph.producer_of.__getitem__)
+    scales = find_operand_scales(graph, ordered)
     return compare(
         {name_of.get(name, name): ours[node_of[name]] for name in ordered},
         {name_of.get(name, name): theirs[name] for name in ordered},
+        {name_of.get(name, name): scales[name] for name in ordered},
     )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from inspector.compare import TOLERANCE, Agreement, compare_layer
 from inspector.errors import InspectorError, UsageError, listing
+from inspector.tasks.rounding import find_operand_scales
 from inspector.twin.types import to_array, to_tensor
 
 if TYPE_CHECKING:
@@ -108,17 +109,16 @@ def _compare(
             mine = _traced(twin, given, theirs, forced)
     order = sorted(mine, key=lambda name: graph.producer_of.get(name, -1))
     shown = set(wanted)
-    return [
-        compare_layer(
-            name,
-            theirs[name],
-            mine[name],
-            tolerance=tolerance,
-            step=1.0 if name in forced and theirs[name].dtype.kind in "iu" else 0.0,
-        )
-        for name in order
-        if name in shown or name in forced
-    ]
+    kept = [name for name in order if name in shown or name in forced]
+
+    def judge(name: str, operands: float = 0.0) -> Agreement:
+        step = 1.0 if name in forced and theirs[name].dtype.kind in "iu" else 0.0
+        return compare_layer(name, theirs[name], mine[name], tolerance=tolerance, step=step, operands=operands)
+
+    rows = [judge(name) for name in kept]
+    # Bounds are proven only where a difference might be no more than a rounding.
+    scales = find_operand_scales(graph, [row.layer for row in rows if not row.ok])
+    return [row if row.ok else judge(row.layer, scales[row.layer]) for row in rows]
 
 
 def _traced(

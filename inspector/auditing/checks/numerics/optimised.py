@@ -9,8 +9,9 @@ from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import Finding, NotChecked, Verdict, Where, at_least
 from inspector.auditing.subject import Subject
-from inspector.compare import LIMIT_DB, signal_to_noise
+from inspector.compare import LIMIT_DB, is_rounding, signal_to_noise
 from inspector.runtime import Sessions
+from inspector.tasks.rounding import find_operand_scales
 
 
 @check(
@@ -35,6 +36,7 @@ def optimised(subject: Subject, limits: Limits) -> Verdict:
     worst, where = LIMIT_DB, Where()
     findings: list[Finding] = []
     limit = limits[_name_limit(subject)]
+    scales = _find_scales(subject)
     for name, tensor in subject.tensors(int(limits["pictures"] or 1)):
         before, scores_before = plain.layer_values(tensor, scores=True)
         after, _ = model.layer_values(tensor)
@@ -44,6 +46,8 @@ def optimised(subject: Subject, limits: Limits) -> Verdict:
             pairs.append(("scores", scores_before, model.scores(tensor)))
         for layer, first, second in pairs:
             found = signal_to_noise(first, second)
+            if limit is not None and found < limit and is_rounding(first, second, scales.get(layer, 0.0)):
+                continue
             here = Where(layer, None, name)
             if found < worst:
                 worst, where = found, here
@@ -54,6 +58,12 @@ def optimised(subject: Subject, limits: Limits) -> Verdict:
         f", least in {where.layer}" if where.layer else ""
     )
     return at_least(worst, limit, message, where=where, findings=findings, unit="dB")
+
+
+def _find_scales(subject: Subject) -> dict[str, float]:
+    """The scale at which the values of each layer are rounded, as far as it is proven."""
+    found = find_operand_scales(subject.graph, [layer.tensor for layer in subject.model.layers])
+    return {layer.name: found[layer.tensor] for layer in subject.model.layers}
 
 
 def _name_limit(subject: Subject) -> str:

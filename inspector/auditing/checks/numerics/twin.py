@@ -50,7 +50,8 @@ def twin(subject: Subject, limits: Limits) -> Verdict:
             for a in agreements if not a.ok
         ] or [Finding(error.message)]  # fmt: skip
         return Verdict(error.message, findings[0].value, tolerance, findings[0].where, tuple(findings[:100]))
-    # verify_twin lets integers differ by a step: the last bit of a float decides between two of them.
+    # verify_twin lets integers differ by a step: the last bit of a float decides between two of them. What is tiny for
+    # its operands may differ by their rounding.
     stepped = [a for a in agreements if tolerance is not None and a.relative > tolerance]
     compared = [a for a in agreements if a not in stepped]
     if not compared:
@@ -58,5 +59,5 @@ def twin(subject: Subject, limits: Limits) -> Verdict:
     worst = max(compared, key=lambda a: a.relative)
     where = Where(names.get(worst.layer, worst.layer), None, name)
     message = f"the twin agrees in {len(agreements)} tensors, at worst to {worst.relative:.1e} of the scale"
-    message += f"; {len(stepped)} of integers by one step" if stepped else ""
+    message += f"; {len(stepped)} by one step of integers, or one rounding of float32" if stepped else ""
     return at_most(worst.relative, tolerance, message, where=where)
