@@ -9,7 +9,7 @@ import numpy as np
 
 from inspector.errors import LayerNotFound, NotComputable, listing
 from inspector.graph import Graph
-from inspector.layers import Layer, find_layer
+from inspector.layers import Layer, find_layer, find_token_grid
 from inspector.model import Model
 from inspector.reverse.head import Head, find_head
 
@@ -25,15 +25,21 @@ def choose_layers(model: Model, output: str, names: Sequence[str] | None) -> Cho
     output: the tensor that is explained. Raises LayerNotFound, and NotComputable for layers that have no maps or do
     not lead to the output.
     """
-    known = _measure_shapes(model)
+    known = _measure_shapes(model, names or ())
     if names:
         layers = tuple(dict.fromkeys(find_layer(known, name) for name in names))
         heads = tuple(find_head(model.graph, layer.tensor, output) for layer in layers)
         for layer, head in zip(layers, heads, strict=True):
-            if not _has_maps(layer):
+            if _is_attention(model.graph, layer):
+                raise NotComputable(
+                    f"layer {layer.name!r} is attention of tokens to tokens, {_shape(layer)}: its cells are no "
+                    "places of the picture",
+                    f"layers with maps: {listing(_names_with_maps(model.graph, known))}",
+                )
+            if not _has_maps(layer) and find_token_grid(model.layers, layer) is None:
                 raise NotComputable(
                     f"layer {layer.name!r} has no maps to weigh: its shape is {_shape(layer)}",
-                    f"layers with maps: {listing([x.name for x in reversed(known) if _has_maps(x)])}",
+                    f"layers with maps: {listing(_names_with_maps(model.graph, known))}",
                 )
             if not head.connected:
                 raise NotComputable(f"layer {layer.name!r} does not lead to {output!r}", "choose a layer before it")
@@ -95,14 +101,21 @@ def choose_last_maps(graph: Graph, layers: Sequence[Layer], output: str) -> tupl
     return None
 
 
-def _measure_shapes(model: Model) -> Sequence[Layer]:
-    """The model's layers; where the file tells no shape, the one that a run shows."""
-    if all(layer.shape is not None for layer in model.layers):
+def _measure_shapes(model: Model, names: Sequence[str]) -> Sequence[Layer]:
+    """The model's layers; where the file tells no shape, or not how many tokens a named one has, as a run shows it."""
+    wanted = {find_layer(model.layers, name).name for name in names}
+    missing = [x for x in model.layers if x.shape is None or (x.name in wanted and _has_open_tokens(x))]
+    if not missing:
         return model.layers
     size = model.preprocess.size or (224, 224)
     sides = (*size, model.input.channels) if model.input.layout == "NHWC" else (model.input.channels, *size)
-    values = model.run(np.zeros((model.input.batch or 1, *sides), model.input.dtype), [x.tensor for x in model.layers])
-    return [x if x.shape is not None else replace(x, shape=_first(values[x.tensor].shape, x)) for x in model.layers]
+    values = model.run(np.zeros((model.input.batch or 1, *sides), model.input.dtype), [x.tensor for x in missing])
+    return [replace(x, shape=_first(values[x.tensor].shape, x)) if x in missing else x for x in model.layers]
+
+
+def _has_open_tokens(layer: Layer) -> bool:
+    """Whether a layer has axes behind its channels whose size the file does not tell."""
+    return layer.shape is not None and len(layer.shape) == 3 and not isinstance(layer.shape[2], int)
 
 
 def _first(shape: tuple[int, ...], layer: Layer) -> tuple[int, ...]:
@@ -112,6 +125,18 @@ def _first(shape: tuple[int, ...], layer: Layer) -> tuple[int, ...]:
 
 def _has_maps(layer: Layer) -> bool:
     return layer.shape is not None and len(layer.shape) == 4 and layer.spatial
+
+
+def _names_with_maps(graph: Graph, layers: Sequence[Layer]) -> list[str]:
+    """The names of layers with maps, the last first."""
+    return [x.name for x in reversed(layers) if _has_maps(x) and not _is_attention(graph, x)]
+
+
+def _is_attention(graph: Graph, layer: Layer) -> bool:
+    """Whether a layer holds what every token gives to every other: a softmax that weighs the rows of a product."""
+    if layer.kind != "softmax" or layer.shape is None or len(layer.shape) < 3:
+        return False
+    return any(graph.nodes[i].op_type == "MatMul" for i in graph.consumers_of.get(layer.tensor, ()))
 
 
 def _shape(layer: Layer) -> str:

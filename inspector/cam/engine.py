@@ -25,7 +25,7 @@ from inspector.cam.target import Explained, Target, choose_targets, find_output
 from inspector.errors import MissingExtra, NotComputable, UsageError, listing
 from inspector.extras import install_command
 from inspector.image import Box, ImageSource, open_image
-from inspector.layers import Layer, LayerNames, move_channels_first
+from inspector.layers import Layer, LayerNames, find_token_grid, move_channels_first
 from inspector.model import Model
 from inspector.reverse.head import Head
 
@@ -285,10 +285,13 @@ class CamEngine:
             raise UsageError(f"top {top} is less than 1")
         wanted = [classes] if isinstance(classes, str | int) else list(classes) if classes is not None else []
         tensor, size, box = self._tensor(image)
+        # A graph that was traced with several pictures has their number in its constants: its values stay as many.
+        tensor = _first(tensor, self.model)
         values = self.model.run(tensor, self._fetch)
         values[self.model.input.name] = tensor
         self._read_weights(tensor)
         output = values[self.explained.tensor]
+        output = output[:1] if self.model.input.batch else output
         targets = choose_targets(self.model, self.explained, output, wanted, top)
         contexts = [
             self._context(layer, head, source, targets, values)
@@ -321,9 +324,7 @@ class CamEngine:
         for head, source in zip(self.heads, self.sources, strict=True):
             if isinstance(source, NumpyGradient):
                 made = [name for name in head.weights if name not in graph.initializers]
-                computed = (
-                    self.model.sessions.run({self.model.input.name: _first(tensor, self.model)}, made) if made else {}
-                )
+                computed = self.model.sessions.run({self.model.input.name: tensor}, made) if made else {}
                 for name in head.weights:
                     value = computed[name] if name in computed else graph.weight(name)
                     rounded = (value.dtype.kind == "f" and value.dtype.itemsize == 2) or value.dtype.name == "bfloat16"
@@ -342,6 +343,8 @@ class CamEngine:
         own = values[head.layer]
         stored = find_quantization(self.model.graph, head.layer) if own.dtype.kind in "iu" else Quantization()
         activation = move_channels_first(stored.to_real(own), layer.channels_last)[0]
+        grid = find_token_grid(self.model.layers, layer)
+        activation = activation if grid is None else grid.to_maps(activation)
         if activation.ndim != 3 or activation.shape[1] * activation.shape[2] < 2:
             raise NotComputable(
                 f"layer {layer.name!r} has no maps on this picture: its shape is {activation.shape}",
@@ -353,6 +356,7 @@ class CamEngine:
             if opened is None:
                 raise AssertionError(f"{self.method.name} was prepared without gradients")
             found = _first_picture(opened(target), layer.channels_last)
+            found = found if grid is None else grid.to_maps(found)
             return found if stored.scale == 1 else found / np.float32(stored.scale)
 
         output = values[self.explained.tensor]

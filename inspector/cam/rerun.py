@@ -14,7 +14,7 @@ from inspector.cam.context import Blocks
 from inspector.cam.quantized import find_quantization
 from inspector.cam.target import Target
 from inspector.errors import ModelError
-from inspector.layers import Layer
+from inspector.layers import Layer, find_token_grid, move_channels_first
 from inspector.model import Model
 from inspector.reverse.head import Head
 
@@ -41,11 +41,14 @@ class Reruns:
         """float64 (total, T): the scores with blocks (B, C, h, w) in the layer's place; nothing before it is run."""
         own, name = values[head.layer], self.model.input.name
         stored = find_quantization(self.model.graph, head.layer)
+        grid = find_token_grid(self.model.layers, layer)
+        first = move_channels_first(stored.to_real(own), layer.channels_last)
         picture = values[name]
         asked = (name,) if head.reads_shape and name not in head.siblings else ()
 
         def run(block: Array) -> Array:
-            moved = np.moveaxis(block, 1, -1) if layer.channels_last else block
+            moved = block if grid is None else grid.to_tokens(block, first)
+            moved = np.moveaxis(moved, 1, -1) if layer.channels_last else moved
             feeds = {head.layer: stored.to_stored(moved, own.dtype)}
             for sibling in head.siblings:
                 value = values[sibling]

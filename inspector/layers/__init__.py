@@ -7,14 +7,17 @@ belong together (a convolution with its norm, x * sigmoid(x)), what they are cal
 from inspector.layers.find import find_layers
 from inspector.layers.layer import Layer, LayerNames, Layers, find_block, find_layer
 from inspector.layers.layout import infer_shapes, layout_of, move_channels_first
+from inspector.layers.tokens import TokenGrid, find_token_grid
 
 __all__ = [
     "Layer",
     "LayerNames",
     "Layers",
+    "TokenGrid",
     "find_block",
     "find_layer",
     "find_layers",
+    "find_token_grid",
     "infer_shapes",
     "layout_of",
     "move_channels_first",
