@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from inspector.auditing.subject import Subject
 from inspector.graph import HALF_TYPES, Graph, operator_of
+from inspector.graph.operators.contributed import BLOCKED
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -43,6 +44,8 @@ def iterate_filters(subject: Subject) -> Iterator[tuple[str, NDArray[Any]]]:
     for i, node in enumerate(graph.nodes):
         operator = operator_of(node)
         position, axis = operator.weight, operator.rows_axis(node)
+        if node.domain == BLOCKED:
+            continue  # the runtime's own blocks of 8 or 16 channels, with padding: a row is no filter
         if position is None or axis is None or operator.transposed or operator.integer or len(node.input) <= position:
             continue
         name = node.input[position]

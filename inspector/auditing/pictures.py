@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -77,7 +78,7 @@ def find_entries(
         limit: At most so many pictures, evenly spread; 0 takes all.
 
     Raises:
-        ImageError: There is no folder or no picture, or only some folders are classes of the model.
+        ImageError: There is no folder or no picture, only some folders are classes of the model, or one is several.
     """
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
@@ -88,6 +89,7 @@ def find_entries(
     keys = [path.relative_to(folder) for path in paths]
     names = sorted({key.parts[0] if len(key.parts) > 1 else "" for key in keys})
     classes = {} if labelled == "no" else {name: find_folder_class(model, name) for name in names if name}
+    _check_shared(model, [name for name, index in classes.items() if index is None], folder)
     reason = _explain_unlabelled(labelled, classes, "" in names, folder)
     chosen = spread(len(paths), limit)
     entries = tuple(
@@ -100,6 +102,19 @@ def find_entries(
         for i in chosen
     )
     return PictureSet(entries, folder, reason)
+
+
+def _check_shared(model: Model, names: Sequence[str], folder: Path) -> None:
+    """Raises ImageError for a folder that is named like several classes: which one is meant, only an index says."""
+    for name in names:
+        wanted, labels = _squeeze(name), model.labels or ()
+        hits = [i for i, label in enumerate(labels) if wanted in map(_squeeze, (label, *label.split(",")))]
+        if len(hits) > 1:
+            raise ImageError(
+                f"the folder {name!r} of {folder} is named like {len(hits)} classes: "
+                f"{listing([f'{i} {labels[i]!r}' for i in hits])}",
+                'name it after the index of its class, or set labelled = "no" under [images]',
+            )
 
 
 def _explain_unlabelled(labelled: str, classes: dict[str, int | None], loose: bool, folder: Path) -> str:

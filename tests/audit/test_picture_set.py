@@ -14,7 +14,9 @@ from inspector.auditing import (
 )
 from inspector.auditing.pictures import find_entries, spread
 from inspector.errors import ImageError
-from inspector.model import Model
+from inspector.metadata import KEY, Metadata
+from inspector.model import Model, open_model
+from tests.audit.networks import small
 from tests.audit.pictures import folder, pngs
 from tests.audit.policies import policy
 from tests.conftest import MakeModel
@@ -60,6 +62,15 @@ def test_a_folder_that_is_half_labelled_is_an_error(
 ) -> None:
     with pytest.raises(ImageError, match=message):
         find_entries(model, folder(tmp_path, *names), labelled)
+
+
+def test_a_folder_that_is_named_like_two_classes(make_model: MakeModel, tmp_path: Path) -> None:
+    metadata = Metadata(labels=("crane", "dog", "crane")).dumps()
+    model = open_model(make_model(small, shape=("N", 3, 16, 16), metadata={KEY: metadata}, name="cranes.onnx"))
+    shared = folder(tmp_path, "Crane/a.png", "dog/b.png")
+    with pytest.raises(ImageError, match=r"'Crane' of .* is named like 2 classes: 0 'crane', 2 'crane'"):
+        find_entries(model, shared)
+    assert not find_entries(model, shared, "no").labelled
 
 
 def test_folders_that_are_none(model: Model, tmp_path: Path) -> None:

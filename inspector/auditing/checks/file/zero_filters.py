@@ -17,7 +17,10 @@ from inspector.auditing.subject import Subject
     remedy="Finish the pruning by removing the filters, or export again if nothing was pruned.",
 )
 def zero_filters(subject: Subject, limits: Limits) -> Verdict:
-    """A filter whose weights are all zero sees nothing: pruning that was not finished, or a file that was damaged."""
+    """A filter whose weights are all zero sees nothing: pruning that was not finished, or a file that was damaged.
+
+    Weights that onnxruntime's optimiser has laid out in blocks of its own are left out: zeros in them are padding.
+    """
     limit = limits["max"]
     worst, where, count, layers = 0.0, Where(), 0, 0
     findings = []
