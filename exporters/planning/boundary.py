@@ -69,7 +69,8 @@ def first_node(graph: Graph, layer: Layer) -> int:
         operator = operator_of(node)
         if operator.weighted or not operator.standard:
             return index
-        made = [graph.producer_of[n] for n in node.input if n in graph.producer_of]
+        # Paddle reshapes the bias in the graph: only what comes from the picture leads to the convolution.
+        made = [graph.producer_of[n] for n in node.input if n in graph.producer_of and n in graph.from_picture]
         if not made:
             return last
         index = max(made)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import ValueInfoProto, numpy_helper
 
 from inspector.errors import NotComputable, UsageError
 from inspector.files import atomic_path
@@ -26,7 +26,7 @@ class ClassifierHead:
 
     node: its index in the graph. features: the tensor it reads, (N, F) or (N, F, H, W). weight: its initializer.
     bias: (index of the node that reads it, position among that node's inputs), None where there is none.
-    scores: the tensor that the classes are read from. inputs: F.
+    scores: the tensor that the classes are read from. inputs: F. classes: K, as many as its weights have rows for.
     """
 
     node: int
@@ -35,6 +35,7 @@ class ClassifierHead:
     bias: tuple[int, int] | None
     scores: str
     inputs: int
+    classes: int
 
 
 def find_classifier_head(model: Model) -> ClassifierHead:
@@ -65,9 +66,8 @@ def find_classifier_head(model: Model) -> ClassifierHead:
                 break
             if operator.bias is not None and len(node.input) > operator.bias and node.input[operator.bias]:
                 bias = (index, operator.bias)
-            return ClassifierHead(
-                index, node.input[0], node.input[1], bias, model.classifier.scores, shape[1] if rows_first else shape[0]
-            )
+            inputs, classes = (shape[1], shape[0]) if rows_first else (shape[0], shape[-1])
+            return ClassifierHead(index, node.input[0], node.input[1], bias, model.classifier.scores, inputs, classes)
         data = [name for name, constant in zip(node.input, constants, strict=True) if not constant and name]
         is_bias = node.op_type == "Add"
         if len(data) != 1 or not operator.standard or not (is_bias or _passes_scores(operator)):
@@ -75,10 +75,15 @@ def find_classifier_head(model: Model) -> ClassifierHead:
         if is_bias:
             bias = (index, constants.index(True))
         tensor = data[0]
+    if any(operator_of(node).integer for node in graph.nodes):
+        raise NotComputable(
+            f"{model.path} is quantized: its scores are made with integers, which cannot be trained",
+            "give the float model that it was made of, and quantize the result",
+        )
     made = graph.nodes[graph.producer_of[tensor]].op_type if tensor in graph.producer_of else "an input"
     raise NotComputable(
         f"the scores of {model.path} come from {made}, not from a linear layer with its weights in the file",
-        "a classifier that ends in Gemm, MatMul or a convolution has a head to replace; a quantized one has not",
+        "a classifier that ends in Gemm, MatMul or a convolution has a head to replace",
     )
 
 
@@ -111,6 +116,7 @@ def write_with_head(
     proto = _whole(graph)
     count = len(classes)
     _replace_weights(proto, graph, head, count, seed)
+    _declare_weights(proto)
     _replace_shapes(proto, graph, head, count)
     _end_in_softmax(proto, model)
     preprocess = model.preprocess
@@ -118,6 +124,7 @@ def write_with_head(
         _resize(proto, model, size)
         preprocess = preprocess.with_size(size)
     after = _downstream(graph, head.node)
+    declared = {v.name: ValueInfoProto.FromString(v.SerializeToString()) for v in proto.graph.output if v.name in after}
     for value in proto.graph.output:
         if value.name in after or size is not None:
             value.type.tensor_type.ClearField("shape")
@@ -129,6 +136,8 @@ def write_with_head(
     for value in proto.graph.output:
         if value.name in types:
             value.CopyFrom(types[value.name])
+        if value.name in declared:
+            _declare_classes(value, declared[value.name], head.classes, count)
     present = {v.name for v in proto.graph.output}
     for layer in model.layers:
         found = types.get(layer.tensor)
@@ -148,6 +157,28 @@ def write_with_head(
     written = read_graph(target)
     _check_scores(written, head, count, preprocess)
     return written
+
+
+def _declare_weights(proto: onnx.ModelProto) -> None:
+    """Older files list their initializers among the inputs, with the shapes that they had."""
+    shapes = {tensor.name: tensor.dims for tensor in proto.graph.initializer}
+    for value in proto.graph.input:
+        if value.name in shapes:
+            shape = value.type.tensor_type.shape
+            del shape.dim[:]
+            for size in shapes[value.name]:
+                shape.dim.add().dim_value = size
+
+
+def _declare_classes(value: ValueInfoProto, before: ValueInfoProto, old: int, count: int) -> None:
+    """Declare an output as the base did, with the new number of classes, where inference does not find that number."""
+    inferred = [d.dim_value for d in value.type.tensor_type.shape.dim]
+    dims = before.type.tensor_type.shape.dim
+    places = [i for i, d in enumerate(dims) if d.dim_value == old and (i or len(dims) == 1)]
+    if count in inferred or len(places) != 1:
+        return
+    value.type.tensor_type.shape.CopyFrom(before.type.tensor_type.shape)
+    value.type.tensor_type.shape.dim[places[0]].dim_value = count
 
 
 def replace_weights(graph: Graph, target: Path, weights: dict[str, NDArray[Any]], properties: dict[str, str]) -> None:
@@ -211,8 +242,7 @@ def _replace_weights(proto: onnx.ModelProto, graph: Graph, head: ClassifierHead,
 def _replace_shapes(proto: onnx.ModelProto, graph: Graph, head: ClassifierHead, count: int) -> None:
     """Exporters write the number of classes into the Reshape that flattens what a convolution makes of them."""
     node = graph.nodes[head.node]
-    dims = graph.initializers[head.weight].dims
-    old = dims[0] if operator_of(node).rows_axis(node) == 0 else dims[-1]
+    old = head.classes
     after = _downstream(graph, head.node)
     names: dict[str, str] = {}
     for index, node in enumerate(graph.nodes):

@@ -12,7 +12,7 @@ from onnx import NodeProto, TensorProto
 from exporters.quantizing.calibration import Grid, calibrate, choose_grid
 from exporters.quantizing.quantizable import Array, QuantizableGraph, QuantizeError
 from inspector.errors import UsageError
-from inspector.graph import attributes, operator_of
+from inspector.graph import HALF_TYPES, attributes, operator_of
 from inspector.layers.layout import infer_values
 from inspector.model import Model
 
@@ -76,6 +76,21 @@ class IntegerPlan:
         return set()
 
 
+def _explain_nothing(source: Model) -> QuantizeError:
+    """Why no node of the model can be computed with integers."""
+    graph = source.graph
+    if any(operator_of(node).integer for node in graph.nodes):
+        return QuantizeError(f"{source.path} is quantized already", "give the float model that it was made of")
+    if any(tensor.data_type in HALF_TYPES for tensor in graph.initializers.values()):
+        return QuantizeError(
+            f"the weights of {source.path} are in half precision; integers are made of float32",
+            "give the float32 model that it was made of",
+        )
+    return QuantizeError(
+        f"{source.path} has no convolution or linear layer with constant float weights", "there is nothing to quantize"
+    )
+
+
 def plan_integers(
     source: Model, network: QuantizableGraph, tensors: Iterable[Array], count: int, reduce_range: bool
 ) -> IntegerPlan:
@@ -110,10 +125,7 @@ def plan_integers(
             means[node.input[0]] = None
         wanted.update(dict.fromkeys((*data, end)))
     if not any(operator_of(network.nodes[i]).integer_form == "weights" for i in ends):
-        raise QuantizeError(
-            f"{source.path} has no convolution or linear layer with constant float weights",
-            "it may be quantized already",
-        )
+        raise _explain_nothing(source)
     # Where a value is only moved, it stays on the grid it came from: what moves takes the first tensor's range.
     first: dict[str, str] = {}
     for node in network.nodes:

@@ -84,8 +84,13 @@ def test_every_named_preprocess_makes_sense(make_model: MakeModel, name: str) ->
 
 def test_metadata_that_is_not_there(make_model: MakeModel) -> None:
     found = checked(make_model, "metadata-present", metadata=None)
-    assert found.status == "fail"
-    assert found.message == "the metadata lacks preprocess, labels; `inspector annotate` writes it"
+    assert (found.status, found.severity, found.counts) == ("warn", "warning", "warn")
+    assert found.message.startswith(
+        "the metadata lacks preprocess, labels; `inspector annotate` writes it; assumed: preprocess imagenet"
+    )
+    assert found.message.endswith("; ".join(found.details["assumed"]))
+    strict = policy("metadata-present", checks={"metadata-present": {"severity": "error"}})
+    assert audit_model(make_model(network), strict).check("metadata-present").status == "fail"
     assert checked(make_model, "metadata-consistent", metadata=None).status == "skipped"
     off = {"metadata-present": {"preprocess": False, "labels": False}}
     path = make_model(network)

@@ -12,6 +12,7 @@ from inspector.metadata import read_metadata
 
 @check(
     title="The file says how it is to be used",
+    severity="warning",
     limits={
         "preprocess": Limit(True, "whether it must say how a picture is prepared"),
         "labels": Limit(True, "whether it must name its classes"),
@@ -34,6 +35,7 @@ def metadata_present(subject: Subject, limits: Limits) -> Verdict:
     if not missing:
         return Verdict(f"the metadata has {listing(wanted)}", 0, 0)
     message = f"the metadata lacks {listing(missing)}; `inspector annotate` writes it"
-    return Verdict(
-        message, len(missing), 0, findings=tuple(Finding(f"the metadata lacks {name}", key=name) for name in missing)
-    )
+    if subject.model.assumed:
+        message += f"; assumed: {'; '.join(subject.model.assumed)}"
+    findings = tuple(Finding(f"the metadata lacks {name}", key=name) for name in missing)
+    return Verdict(message, len(missing), 0, findings=findings, details={"assumed": list(subject.model.assumed)})

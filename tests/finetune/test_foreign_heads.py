@@ -1,0 +1,98 @@
+"""Heads of other people's classifiers: how many classes they have, and why others have no head that can be trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper
+
+from exporters.planning.boundary import place_boundary
+from exporters.planning.head import find_classifier_head, write_with_head
+from inspector import open_model
+from inspector.errors import NotComputable
+from tests.conftest import MakeModel
+from tests.foreign import Net
+
+
+def paddle() -> onnx.ModelProto:
+    """Paddle flattens by a shape that it computes from the batch, so that inference loses the number of classes."""
+    net = Net(3, producer="PaddlePaddle")
+    x, channels = net.input("image", ("n", 3, 16, 16)), 3
+    for i in range(2):
+        weight = net.node_const(net.rng.standard_normal((8, channels, 3, 3)).astype(np.float32), f"conv2d_{i}.w_0")
+        x = net("Conv", x, weight, out=f"p2o.pd_op.conv2d.{i}.0", strides=[2, 2], pads=[1] * 4)
+        bias = net("Reshape", net.node_const(np.ones(8, np.float32)), net.node_const(np.array([1, -1, 1, 1])))
+        x = net("Relu", net("Add", x, bias), out=f"p2o.pd_op.relu.{i}.0")
+        channels = 8
+    x = net("GlobalAveragePool", x)
+    batch = net("Slice", net("Shape", x), *(net.node_const(np.array([k])) for k in (0, 1, 0)))
+    x = net("Reshape", x, net("Concat", batch, net.node_const(np.array([-1])), axis=0))
+    x = net("MatMul", x, net.node_const(net.rng.standard_normal((8, 5)).astype(np.float32), "linear_0.w_0"))
+    x = net("Add", x, net.node_const(np.zeros(5, np.float32), "linear_0.b_0"), out="fetch_name_0")
+    return net.model(x, shapes={x: ("n", 5)})
+
+
+def of_another_domain() -> onnx.ModelProto:
+    """onnxruntime's optimiser writes operators of its own, through which no shape is inferred."""
+    net = Net(4, producer="onnxruntime", com_microsoft=1)
+    x = net.input("x", (1, 3, 16, 16))
+    weight = net.weight((8, 3, 3, 3))
+    x = net("FusedConv", x, weight, domain="com.microsoft", pads=[1] * 4, activation="Relu", kernel_shape=[3, 3])
+    x = net("Flatten", net("GlobalAveragePool", x))
+    x = net("Gemm", x, net.weight((5, 8)), net.weight((5,)), transB=1, out="scores")
+    return net.model(x, shapes={x: (1, 5)})
+
+
+def initializers_as_inputs() -> onnx.ModelProto:
+    net = Net(5, opset=11, ir=3)
+    x = net("Relu", net.conv(net.input("x", (1, 3, 16, 16)), 3, 8))
+    x = net("Flatten", net("GlobalAveragePool", x))
+    x = net("Gemm", x, net.weight((5, 8)), net.weight((5,)), transB=1, out="scores")
+    return net.model(x, shapes={x: (1, 5)}, weights_as_inputs=True)
+
+
+@pytest.mark.parametrize("build", [paddle, of_another_domain, initializers_as_inputs])
+def test_the_new_file_says_how_many_classes(build: Any, make_model: MakeModel, tmp_path: Path) -> None:
+    model = open_model(make_model(build()))
+    assert (model.classes, find_classifier_head(model).classes) == (5, 5)
+    path = tmp_path / "new.onnx"
+    write_with_head(model, path, ["a", "b", "c"], 0)
+    new = open_model(path)
+    assert new.classes == 3
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    scores = session.run([session.get_outputs()[0].name], {new.input.name: np.zeros((1, 3, 16, 16), np.float32)})[0]
+    assert np.asarray(scores).shape == (1, 3)
+
+
+def test_a_bias_that_the_graph_reshapes_does_not_hide_the_weights(make_model: MakeModel) -> None:
+    model = open_model(make_model(paddle()))
+    boundary = place_boundary(model, find_classifier_head(model), unfreeze_last=1)
+    assert model.graph.nodes[boundary.start].output[0] == "p2o.pd_op.conv2d.1.0"
+
+
+def test_integers_cannot_be_trained(make_model: MakeModel) -> None:
+    net = Net(6)
+    x = net("Flatten", net("GlobalAveragePool", net.conv(net.input("x", (1, 3, 16, 16)), 3, 8)))
+    scale, zero = net.const(np.float32(0.1)), net.const(np.int8(0))
+    weight = net("DequantizeLinear", net.const(net.rng.integers(-9, 9, (8, 5)).astype(np.int8)), scale, zero)
+    x = net("DequantizeLinear", net("QuantizeLinear", net("MatMul", x, weight), scale, zero), scale, zero, out="scores")
+    model = open_model(make_model(net.model(x, shapes={x: (1, 5)})))
+    with pytest.raises(NotComputable, match=r"is quantized: its scores are made with integers.*give the float model"):
+        find_classifier_head(model)
+
+
+def test_half_precision_is_named(make_model: MakeModel, tmp_path: Path) -> None:
+    from exporters.quantizing import QuantizeError, quantize_model
+    from tests.conftest import PHOTO
+
+    net = Net(7)
+    x = net("Cast", net.input("x", (1, 3, 16, 16)), to=helper.np_dtype_to_tensor_dtype(np.dtype(np.float16)))
+    x = net("Conv", x, net.weight((8, 3, 3, 3), dtype=np.float16), pads=[1] * 4)
+    model = make_model(net.model(net("Cast", x, to=1, out="y"), shapes={"y": (1, 8, 16, 16)}))
+    with pytest.raises(QuantizeError, match="are in half precision; integers are made of float32; give the float32"):
+        quantize_model(model, tmp_path / "out.onnx", [PHOTO])
