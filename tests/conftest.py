@@ -94,7 +94,10 @@ def torch() -> ModuleType:
 
 
 def require(name: str) -> ModuleType:
-    """A package of the [torch] or [zoo] extra, for a test or (in torch-only modules) for a whole file."""
+    """A package of the [dev] extra, for a test or (in torch-only modules) for a whole file.
+
+    INSPECTOR_TESTS_TORCH=1 says that all of it is installed: a skip there would be counted as a pass.
+    """
     import importlib
 
     try:

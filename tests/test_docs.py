@@ -7,7 +7,6 @@ import runpy
 import subprocess
 import sys
 import tomllib
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 import inspector
 from inspector.cam.methods import METHODS
 from inspector.cli import commands
-from tests.conftest import ROOT
+from tests.conftest import ROOT, require
 
 README = (ROOT / "README.md").read_text("utf-8")
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -89,8 +88,7 @@ def test_the_action_has_the_form_that_hosts_read() -> None:
 
 
 def check_form(schema: str, path: Path) -> None:
-    if find_spec("check_jsonschema") is None:
-        pytest.skip("check-jsonschema is not installed")
+    require("check_jsonschema")
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

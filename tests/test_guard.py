@@ -22,7 +22,7 @@ from inspector.errors import UsageError
 from inspector.guard import check_outputs
 from inspector.model import open_model
 from inspector.model.annotate import annotate_model
-from tests.conftest import PHOTO, ROOT, MakeModel
+from tests.conftest import PHOTO, ROOT, MakeModel, require
 from tests.foreign import Net
 
 COMMANDS = dict(typer.main.get_command(register()).commands)  # type: ignore[attr-defined]
@@ -240,7 +240,7 @@ def test_nothing_in_a_folder_of_results_is_written_onto_an_input(
 
 
 def test_a_pattern_does_not_land_on_the_picture_it_starts_from(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("torch")
+    require("torch")
     layer = open_model("m.onnx").layers[0].name
     folder = place / "out" / f"filters-{layer}"
     folder.mkdir(parents=True)

@@ -7,13 +7,12 @@ import re
 import runpy
 import tomllib
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, require
 
 LINTER = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
 CONTRACTS = {contract["id"]: contract for contract in LINTER["contracts"]}
@@ -32,11 +31,11 @@ def house() -> dict[str, Any]:
     return runpy.run_path(str(ROOT / "docs" / "scripts" / "house.py"))
 
 
-@pytest.mark.skipif(find_spec("importlinter") is None, reason="import-linter is not installed")
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_the_contracts_on_imports_hold(
     contract: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    require("importlinter")
     from importlinter.application.use_cases import SUCCESS
     from importlinter.cli import lint_imports
 

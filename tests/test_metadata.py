@@ -107,9 +107,14 @@ def test_a_good_document_is_read_without_pydantic() -> None:
 
 # A few characters that matter, since the first draw of any character at all loads hypothesis' table of Unicode.
 TEXT = st.text(st.sampled_from("a0.\0\n\u202e日\ud800"), max_size=3)
-SINGLE = st.one_of(st.none(), st.booleans(), st.sampled_from([0, 1, 224, -1, 10**400, 0.5, 1e300]), TEXT)
+NUMBERS = (0, 1, 224, -1, 10**400, 2**63, 0.5, -0.0, 1e300, float("inf"), -float("inf"))
+SINGLE = st.one_of(st.none(), st.booleans(), st.sampled_from(NUMBERS), TEXT)
+DEEP: list[object] = []
+for _ in range(60):
+    DEEP = [DEEP]
 JSON = st.one_of(
     SINGLE,
+    st.just(DEEP),
     st.lists(SINGLE, max_size=3),
     st.dictionaries(TEXT, SINGLE, max_size=2),
     st.lists(st.dictionaries(st.sampled_from(["name", "tensor", "kind", "aliases"]), SINGLE, max_size=4), max_size=2),

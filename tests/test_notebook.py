@@ -6,7 +6,6 @@ import base64
 import io
 import os
 import re
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from PIL import Image
 
 from inspector.notebook import MOST_PICTURES, show_bars, show_pictures, show_table, show_verdict
-from tests.conftest import DEFAULT_MODEL, PHOTO, ROOT
+from tests.conftest import DEFAULT_MODEL, PHOTO, ROOT, require
 
 CELLS = {
     "open": f"import inspector\nmodel = inspector.open_model({str(DEFAULT_MODEL)!r})\nphoto = {str(PHOTO)!r}\nNone",
@@ -34,8 +33,8 @@ CELLS = {
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Cell -> what it shows, by mime type."""
-    if not all(map(find_spec, ("nbclient", "nbformat", "ipykernel"))):
-        pytest.skip("nbclient, nbformat or ipykernel is not installed")
+    for package in ("nbclient", "nbformat", "ipykernel"):
+        require(package)
     import nbformat
     from nbclient import NotebookClient
     from nbformat.v4 import new_code_cell, new_notebook

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, require
 
-pytestmark = pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed")
+require("mypy")
 
 SCRIPT = """
 from pathlib import Path

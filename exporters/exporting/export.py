@@ -55,7 +55,7 @@ class Exported:
 
 
 # Wide: the keyword-only parameters are the choices of an export; each has a default that stands alone.
-# Long: half of it is the description of its parameters.
+# Long: a third is the description of its parameters.
 def export_onnx(
     source: Source | nn.Module,
     path: str | os.PathLike[str],

@@ -38,7 +38,7 @@ PICTURES = 200
 
 
 # Wide: the keyword-only parameters are the options of `inspector quantize`.
-# Long: two thirds are the description of its parameters.
+# Long: nearly half is the description of its parameters.
 def quantize_model(
     model: str | os.PathLike[str] | Model,
     path: str | os.PathLike[str],

@@ -80,7 +80,6 @@ class ActivationRun:
 
 
 # Wide: the options of `inspector activations`.
-# Long: each of them is explained.
 def draw_activations(
     model: ModelSource,
     images: Pictures,

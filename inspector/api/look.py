@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,6 @@ class PicturePredictions:
 
 
 # Wide: the options of `inspector predict`.
-# Long: each of them is explained.
 def predict(
     model: ModelSource,
     images: Pictures,
@@ -131,7 +131,7 @@ MOST_PICTURES = 24
 
 
 # Wide: the options of `inspector report`.
-# Long: each of them is explained.
+# Long: a third says what they are, and most of the rest hands them on.
 def report(
     model: ModelSource,
     images: Pictures,
@@ -181,25 +181,13 @@ def report(
 
     check_whole("top", top, 1, 20)
     opened = to_model(model, provider, threads, warn)
-    pictures: list[Picture] = []
-    skipped: list[Skipped] = []
-    for found in find_pictures(images):
-        if isinstance(found, ImageError):
-            skipped.append(Skipped("", found))
-            continue
-        pictures.append(found)
-        if len(pictures) > MOST_PICTURES:
-            raise UsageError(f"a report shows at most {MOST_PICTURES} pictures side by side", "choose some of them")
-    if not pictures:
-        raise skipped[0].error if skipped else ImageError("no pictures were given")
+    pictures, skipped = _gather(images)
     broken: dict[int, ImageError] = {}
-    done = 0
+    counted = itertools.count(1)
 
     def advance() -> None:
-        nonlocal done
-        done += 1
         if on_progress is not None:
-            on_progress(done, len(pictures))
+            on_progress(next(counted), len(pictures))
 
     page = write_report(
         opened,
@@ -220,3 +208,19 @@ def report(
     ]
     skipped += [Skipped(pictures[place].path, error) for place, error in broken.items()]
     return ReportPage(page.path, page.size, tuple(entries), tuple(skipped))
+
+
+def _gather(images: Pictures) -> tuple[list[Picture], list[Skipped]]:
+    """The pictures of one report, and what is none. Raises where there are none, or too many."""
+    pictures: list[Picture] = []
+    skipped: list[Skipped] = []
+    for found in find_pictures(images):
+        if isinstance(found, ImageError):
+            skipped.append(Skipped("", found))
+            continue
+        pictures.append(found)
+        if len(pictures) > MOST_PICTURES:
+            raise UsageError(f"a report shows at most {MOST_PICTURES} pictures side by side", "choose some of them")
+    if not pictures:
+        raise skipped[0].error if skipped else ImageError("no pictures were given")
+    return pictures, skipped

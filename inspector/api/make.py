@@ -28,7 +28,6 @@ File = str | os.PathLike[str]
 
 
 # Wide: the options of `inspector annotate`.
-# Long: each of them is explained.
 def annotate(
     model: ModelSource,
     out: File,
@@ -87,7 +86,6 @@ def annotate(
 
 
 # Wide: the options of `inspector quantize`.
-# Long: each of them is explained.
 def quantize(
     model: ModelSource,
     out: File,

@@ -83,7 +83,6 @@ class Model(models.Model):
         """
         return Activations(super().activations(image, layers))
 
-    # Wide: each option is one of `inspector cam`.
     def cam(
         self,
         image: ImageSource | NDArray[Any],

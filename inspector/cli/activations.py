@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _WHAT, _LOOK, _OUTPUT = "What is drawn", "How it looks", "Output"
 
 
-# Wide: a command's options.
 def activations(
     model: ModelArgument,
     images: ImagesArgument,

@@ -25,7 +25,6 @@ _LABELS = (
 )
 
 
-# Wide: a command's options.
 def annotate(
     model: ModelArgument,
     out: Annotated[str, typer.Option("-o", "--out", metavar="FILE.onnx", help="The file to write.")],

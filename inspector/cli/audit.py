@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 _INPUT, _POLICY, _REPORTS = "Model and pictures", "Policy", "Reports"
 
 
-# Long: options with their help; the body is short.
-# Wide: the command's options.
 def audit(
     model: Annotated[
         str | None,

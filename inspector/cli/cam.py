@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 _WHAT, _HOW, _LOOK, _SCORE = "What is explained", "How maps are made", "How maps are drawn", "How good maps are"
 
 
-# Wide: a command's options.
-# Long: they are listed here.
 def cam(
     model: ModelArgument,
     images: ImagesArgument,

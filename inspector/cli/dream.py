@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 _WHAT, _HOW, _OUTPUT = "What is amplified", "How it is made", "Output"
 
 
-# Wide: a command's options.
-# Long: they are listed here.
 def dream(
     model: ModelArgument,
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture, or - for one on stdin.")],

@@ -39,8 +39,6 @@ _CHANNELS = "0-63"
 _WHICH, _HOW, _WHAT, _PATCHES = "Layers and channels", "How it is made", "What patterns show", "Patches"
 
 
-# Wide: a command's options.
-# Long: they are listed here.
 def filters(
     model: ModelArgument,
     layer: Annotated[
@@ -223,7 +221,6 @@ def choose_recipe(name: str, steps: int | None, parametrisation: str | None) -> 
     return find_recipe(name).with_(**{key: value for key, value in changes.items() if value is not None})
 
 
-# Wide: the options that say what patterns show.
 def parse_objective(
     console: Console, model: Model, neuron: bool, negative: bool, variants: int, start: str | None, keep: str | None
 ) -> FilterObjective:

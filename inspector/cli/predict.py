@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from inspector.api.pictures import Picture
 
 
-# Wide: a command's options.
 def predict(
     model: ModelArgument,
     images: ImagesArgument,

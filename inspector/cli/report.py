@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _SHOWN, _OTHERS = "What the page shows", "What other commands found"
 
 
-# Wide: a command's options.
 def report(
     model: ModelArgument,
     images: ImagesArgument,

@@ -45,6 +45,7 @@ def open_model(
 ) -> M: ...
 
 
+# Long: a third is the description of its parameters.
 def open_model(
     path: str | PathLike[str],
     *,

@@ -33,7 +33,7 @@ Pictures = str | os.PathLike[str] | Mapping[str, ImageSource]
 
 
 # Wide: the options of `inspector filters`, all but the first three by name.
-# Long: most of it says what they are.
+# Long: nearly half says what they are.
 def draw_filters(
     model: Model,
     folder: str | os.PathLike[str],

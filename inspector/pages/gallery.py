@@ -101,7 +101,7 @@ class _Style:
 
 
 # Wide: the options of `inspector activations`, all but the first three by name.
-# Long: half of it says what they are.
+# Long: a third says what they are.
 def draw_gallery(
     model: Model,
     image: ImageSource,

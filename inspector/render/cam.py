@@ -75,7 +75,7 @@ class _Texts:
     nothing: str
 
 
-# Wide: what a figure says and how it looks, all but the first two by name. Long: one line for each of them.
+# Wide: what a figure says and how it looks, all but the first two by name.
 def draw_cam(
     picture: Image.Image,
     heatmap: NDArray[Any],
@@ -181,7 +181,6 @@ def draw_cam_sheet(
     return _draw_figure(picture, maps, texts, style, captions=True)
 
 
-# Wide: how a map is laid on a picture, all but the first three by name.
 def draw_overlay(
     picture: Image.Image,
     heatmap: NDArray[Any],

@@ -31,7 +31,7 @@ Transform = Callable[[Tensor], Tensor]
 
 
 # Wide: the keyword-only parameters are the choices of the one public builder; each has a default that stands alone.
-# Long: two thirds are the description of its parameters.
+# Long: a third is the description of its parameters.
 def build_twin(
     graph: Graph,
     outputs: Sequence[str],

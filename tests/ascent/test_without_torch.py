@@ -60,6 +60,6 @@ def test_patches_of_real_pictures(here: Path, only: bool) -> None:
 def test_patterns_and_dreams_name_the_extra(here: Path, arguments: tuple[str, ...]) -> None:
     done = run(here, *arguments, "--quiet")
     assert (done.returncode, done.stdout) == (2, "")
-    assert '[torch]"' in done.stderr
+    assert f'pip install -e "{ROOT}[torch]"' in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (here / "inspector-out").exists()

@@ -10,8 +10,9 @@ import pytest
 from inspector import Model, open_model
 from inspector.cam import class_activation_maps
 from tests.cam.nets import CHANNELS, CLASSES, name_of, node, normal, picture, save_net, trunk
+from tests.conftest import require
 
-pytest.importorskip("torch")
+require("torch")
 
 METHODS = ["gradcam", "hirescam", "layercam", "xgradcam", "gradcam++", "ablationcam", "reciprocam"]
 
@@ -49,7 +50,7 @@ def test_a_map_before_an_instance_norm_and_a_mean_is_empty(
 
 
 @pytest.mark.parametrize("backend", ["onnx", "twin"])
-@pytest.mark.parametrize("method", ["gradcam", "xgradcam"])
+@pytest.mark.parametrize("method", ["gradcam"])
 def test_the_mean_gradient_before_a_softmax_over_places_is_zero(
     method: str, backend: str, tmp_path: Path, rng: np.random.Generator
 ) -> None:
@@ -72,15 +73,14 @@ def test_the_mean_gradient_before_a_softmax_over_places_is_zero(
     ]
     nodes = [n for n in nodes if n.op_type != "Relu"]
     model = open_model(save_net(tmp_path / "m.onnx", nodes, weights, outputs={"scores": ["N", CLASSES]}))
-    if method == "gradcam":
-        found = class_activation_maps(model, picture(rng), method=method, layer=name_of(model, "c"), backend=backend)
-        assert found[0].empty
-        assert found[0].backend == backend
+    found = class_activation_maps(model, picture(rng), method=method, layer=name_of(model, "c"), backend=backend)
+    assert found[0].empty
+    assert found[0].backend == backend
     [full] = class_activation_maps(model, picture(rng), method="hirescam", layer=name_of(model, "c"), backend=backend)
     assert not full.empty  # place by place the gradient is not zero
 
 
-@pytest.mark.parametrize("scale", [1e-20, 1e-9, 1e-5, 1.0])
+@pytest.mark.parametrize("scale", [1e-20, 1e-9, 1e-5])
 @pytest.mark.parametrize("method", METHODS)
 def test_small_weights_are_evidence(method: str, scale: float, tmp_path: Path, rng: np.random.Generator) -> None:
     """The same scores in another unit give the same map."""
@@ -101,5 +101,6 @@ def test_small_weights_are_evidence(method: str, scale: float, tmp_path: Path, r
         maps += class_activation_maps(open_model(path), picture(rng), method=method, layer="relu", classes=[1, 2, 3])
     wanted, found = maps[:3], maps[3:]
     assert [m.empty for m in found] == [m.empty for m in wanted]
+    assert not all(m.empty for m in wanted)
     if method != "gradcam++":  # its divisor holds a constant
         assert all(np.abs(a.heatmap - b.heatmap).max() < 1e-4 for a, b in zip(wanted, found, strict=True))

@@ -10,8 +10,9 @@ import pytest
 from inspector import Model, open_model
 from inspector.cam import class_activation_maps
 from tests.cam.nets import CHANNELS, CLASSES, Array, node, normal, picture, save_net
+from tests.conftest import require
 
-pytest.importorskip("torch")
+require("torch")
 quantization = pytest.importorskip("onnxruntime.quantization")
 
 

@@ -65,5 +65,5 @@ def test_a_file_that_onnxruntime_cannot_run(tmp_path):
 
 def test_without_onnxruntime_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(MissingExtra, match=r"\[cpu\]"):
+    with pytest.raises(MissingExtra, match=r'pip install -e ".*\[cpu\]"'):
         onnx_values(tmp_path / "x.onnx", np.zeros(1), ["logits"])

@@ -360,9 +360,9 @@ def test_an_option_that_the_run_does_not_name_had_its_default(
 @pytest.mark.parametrize(
     ("module", "more", "said"),
     [
-        ("safetensors.torch", {}, r"\[torch\]"),
-        ("lightning_fabric", {"devices": 2}, r"\[fabric\]"),
-        ("torch.utils.tensorboard", {"tensorboard": True}, r"\[tensorboard\]"),
+        ("safetensors.torch", {}, r'pip install -e ".*\[torch\]"'),
+        ("lightning_fabric", {"devices": 2}, r'pip install -e ".*\[fabric\]"'),
+        ("torch.utils.tensorboard", {"tensorboard": True}, r'pip install -e ".*\[tensorboard\]"'),
     ],
 )
 def test_what_is_not_installed_is_said_before_anything_is_written(
@@ -892,6 +892,6 @@ def test_event_files_are_written_where_they_are_asked_for(
         [e["accuracy"] for e in metrics(made.run) if e["phase"] == "head"]
     )
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(MissingExtra, match=r"\[tensorboard\]"):
+    with pytest.raises(MissingExtra, match=r'pip install -e ".*\[tensorboard\]"'):
         finetuning.finetune(digits, base, tmp_path / "none", cache=cache, tensorboard=True, **QUICK)
     assert not (tmp_path / "none").exists()

@@ -290,7 +290,10 @@ def test_the_preprocess_of_the_file_is_taken(make_model: MakeModel) -> None:
     path = make_model(classifier(), metadata={KEY: Metadata(preprocess=replace(wanted, size=(9, 9))).dumps()})
     model = open_model(path)
     assert model.preprocess.size == (8, 8)
-    assert model.assumed[0] == "size 8x8 as the graph fixes it, not 9x9"
+    assert model.assumed == (
+        "size 8x8 as the graph fixes it, not 9x9",
+        "probabilities by softmax over the 4 scores (the graph ends without one; annotate --activation says otherwise)",
+    )
     grey = Preprocess.named("unit", (8, 8), channels=1)
     with pytest.raises(ModelError, match="the preprocess makes 1 channels, the input has 3; write it again"):
         open_model(make_model(classifier(), metadata={KEY: Metadata(preprocess=grey).dumps()}))

@@ -13,6 +13,7 @@ from inspector.cli.app import run
 from inspector.graph import read_graph, to_inference
 from inspector.runtime import Sessions
 from tests.cam.nets import CHANNELS, CLASSES, node, normal, picture, save_net, trunk
+from tests.conftest import require
 
 LINE = "m.onnx was exported in training mode: BatchNormalization 'head/n' takes the statistics of each batch"
 
@@ -73,7 +74,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_command_says_it(command: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "data" / "labels.txt").write_text("a\nb\nc\nd\ne\n")
     if command.split()[0] in ("filters", "dream", "finetune"):
-        pytest.importorskip("torch")
+        require("torch")
     run(command.split())
     shown = capsys.readouterr()
     assert " ".join(shown.err.split()).count(LINE) == 1, shown
@@ -99,7 +100,7 @@ def test_the_graph_for_inference_takes_the_statistics_of_the_file(tmp_path: Path
 
 
 def test_ascent_keeps_the_pictures_of_a_batch_apart(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
+    torch = require("torch")
     from inspector.ascent.network import Network
 
     values = []

@@ -83,6 +83,7 @@ def test_in_place_steps_do_not_touch_what_is_asked_for(make_model: MakeModel) ->
     assert all(step.run is step.plain for step in plain._steps)
     for name, value in plain(x).items():
         assert torch.equal(value, together[name]), name
+    assert torch.equal(x, _noise(2, 3, 8, 8))
 
 
 def test_a_tensor_is_replaced_before_anything_reads_it(make_model: MakeModel) -> None:

@@ -166,7 +166,6 @@ def _qlinear_conv(node: Node) -> Run:
     conv = convolution(_as_conv(node))
     finish = _requantizer(node, 7)
 
-    # Wide: the inputs of the operator, as ONNX gives them.
     def run(
         x: Tensor, sx: Tensor, zx: Tensor, w: Tensor, sw: Tensor, zw: Tensor, sy: Tensor, zy: Tensor,
         bias: Tensor | None = None,
@@ -191,7 +190,6 @@ def _as_conv(node: Node) -> Node:
 def _qlinear_matmul(node: Node) -> Run:
     finish = _requantizer(node, 7, -2)
 
-    # Wide: the inputs of the operator, as ONNX gives them.
     def run(a: Tensor, sa: Tensor, za: Tensor, b: Tensor, sb: Tensor, zb: Tensor, sy: Tensor, zy: Tensor) -> Tensor:
         y = _centred(node, a, za, -2) @ _centred(node, b, zb, -1, a)
         scale_a, scale_b = _along(sa.to(y.dtype), a, -2), _along(sb.to(y.dtype), b, -1)
@@ -208,7 +206,6 @@ def _dequantized(node: Node, x: Tensor, scale: Tensor, zero: Tensor | None) -> T
 def _two_operands(node: Node, function: Any) -> Run:
     finish = _requantizer(node, 7)
 
-    # Wide: the inputs of the operator, as ONNX gives them.
     def run(
         a: Tensor,
         sa: Tensor,
@@ -274,7 +271,6 @@ def _qgemm(node: Node) -> Run:
     trans_a, trans_b, alpha = node.get("transA", 0), node.get("transB", 0), node.get("alpha", 1.0)
     finish = _requantizer(node, 8) if node.has(7) else None
 
-    # Wide: the inputs of the operator, as ONNX gives them.
     def run(
         a: Tensor, sa: Tensor, za: Tensor, b: Tensor, sb: Tensor, zb: Tensor, c: Tensor | None = None,
         sy: Tensor | None = None, zy: Tensor | None = None,

@@ -39,7 +39,6 @@ def _recurrent(node: Node, cell: Cell, states: int, *, split_bias: bool = False)
     if direction not in _SIDES or node.get("clip"):
         raise NotSupported(f"direction {direction!r}" if direction not in _SIDES else "the attribute 'clip'")
 
-    # Wide: the inputs of the operator, as ONNX gives them.
     def run(
         x: Tensor, w: Tensor, r: Tensor, b: Tensor | None = None, lengths: Tensor | None = None,
         h: Tensor | None = None, c: Tensor | None = None, p: Tensor | None = None,
