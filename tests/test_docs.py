@@ -48,6 +48,12 @@ def test_every_command_is_shown(name: str) -> None:
     assert f"inspector {name}" in shown, f"show `inspector {name}` in docs/guide.md"
 
 
+@pytest.mark.parametrize("name", [name for name, _ in commands()])
+def test_every_command_is_in_the_changelog(name: str) -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert re.search(rf"`(?:inspector )?{name}[ `]", changes), f"say in CHANGELOG.md that there is `inspector {name}`"
+
+
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_every_method_is_named(name: str) -> None:
     page = (ROOT / "docs" / "commands.md").read_text("utf-8")

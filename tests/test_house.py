@@ -17,12 +17,21 @@ from tests.conftest import ROOT, require
 LINTER = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
 CONTRACTS = {contract["id"]: contract for contract in LINTER["contracts"]}
 FILES = sorted([*(ROOT / "inspector").rglob("*.py"), *(ROOT / "exporters").rglob("*.py")])
-PACKAGES = {
-    path.stem
-    for path in (ROOT / "inspector").iterdir()
-    if (path / "__init__.py").is_file() or (path.suffix == ".py" and not path.stem.startswith("__"))
-}
+
+
+def find_parts(package: str) -> set[str]:
+    return {
+        path.stem
+        for path in (ROOT / package).iterdir()
+        if (path / "__init__.py").is_file() or (path.suffix == ".py" and not path.stem.startswith("__"))
+    }
+
+
+PACKAGES = find_parts("inspector")
 """What stands directly in inspector/."""
+
+MAKERS = find_parts("exporters")
+"""What stands directly in exporters/."""
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +57,20 @@ def test_the_contracts_on_imports_hold(
 def test_every_package_has_its_row(house: dict[str, Any]) -> None:
     rows = [name for row in house["read_rows"]() for name in row]
     assert sorted(rows) == sorted(PACKAGES)
+    makers = [name for row in house["read_makers"]() for name in row]
+    assert sorted(makers) == sorted(MAKERS)
 
 
 def test_the_rules_are_about_every_package() -> None:
     makers = {name.removeprefix("inspector.") for name in CONTRACTS["makers"]["source_modules"]}
     assert makers == PACKAGES - {"cli", "api"}
     light = {name.removeprefix("inspector.") for name in CONTRACTS["torch"]["source_modules"]}
-    assert light == PACKAGES - {"twin", "ascent"} | {"exporters.planning", "exporters.quantizing"}
+    without = {f"exporters.{name}" for name in MAKERS - {"sources", "exporting", "finetuning"}}
+    assert light == PACKAGES - {"twin", "ascent"} | without
+    callers = {name.removeprefix("inspector.") for name in CONTRACTS["callers"]["forbidden_modules"]}
+    rows = [set(re.findall(r"[a-z_]+", row)) for row in CONTRACTS["arrows"]["layers"]]
+    above = next(k for k, row in enumerate(rows) if "cam" in row)
+    assert callers == set().union(*rows[:above]), "the arrow from exporters in docs/house.svg points at the row of cam"
 
 
 def test_the_page_and_the_drawing_say_what_the_contract_says(house: dict[str, Any]) -> None:
@@ -63,8 +79,15 @@ def test_the_page_and_the_drawing_say_what_the_contract_says(house: dict[str, An
     assert (ROOT / "docs" / "house.svg").read_text("utf-8") == house["draw"](), "run: python docs/scripts/house.py"
     for name in PACKAGES:
         assert re.search(rf"`inspector/{name}(\.py)?` \|", page), f"say in docs/architecture.md what {name} holds"
-    for name in house["read_makers"]():
-        assert f"`exporters/{name}` |" in page, f"say in docs/architecture.md what {name} holds"
+    for name in MAKERS:
+        assert re.search(rf"`exporters/{name}(\.py)?` \|", page), f"say in docs/architecture.md what {name} holds"
+
+
+def test_every_module_of_operators_of_the_twin_is_imported() -> None:
+    folder = ROOT / "inspector" / "twin" / "operators"
+    listed = set(re.findall(r'^    "(\w+)",$', (folder / "__init__.py").read_text("utf-8"), re.M))
+    modules = {path.stem for path in folder.glob("[!_]*.py") if "\n@operator(" in path.read_text("utf-8")}
+    assert modules <= listed, "list it in inspector/twin/operators/__init__.py"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

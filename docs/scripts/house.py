@@ -15,21 +15,31 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
 DRAWING = ROOT / "docs" / "house.svg"
-BEGIN, END = "<!-- arrows: written by docs/scripts/house.py -->", "<!-- end of arrows -->"
+MARKS = {
+    "inspector": ("<!-- arrows: written by docs/scripts/house.py -->", "<!-- end of arrows -->"),
+    "exporters": ("<!-- inner arrows: written by docs/scripts/house.py -->", "<!-- end of inner arrows -->"),
+}
+"""What stands before and behind the rows of each package in the page."""
 
 WIDTH, HEIGHT, GAP, ROW = 132, 34, 10, 52
+COLORS = {True: ("#e3edf7", "#2f5d8a"), False: ("#fde3c8", "#b4690e")}
+"""Fill and edge of a box: whether it runs without torch."""
 
 
 def read_rows() -> list[list[str]]:
     """The rows of the house from the top: the packages of `inspector` that stand beside each other."""
-    rows = [re.findall(r"[a-z_]+", row) for row in _read_contract("arrows")["layers"]]
-    there = [[name for name in row if _stands(name)] for row in rows]
+    return _read_layers("arrows", "inspector")
+
+
+def read_makers() -> list[list[str]]:
+    """The same for the packages of `exporters`, which makes models."""
+    return _read_layers("inner-arrows", "exporters")
+
+
+def _read_layers(contract: str, package: str) -> list[list[str]]:
+    rows = [re.findall(r"[a-z_]+", row) for row in _read_contract(contract)["layers"]]
+    there = [[name for name in row if _stands(package, name)] for row in rows]
     return [row for row in there if row]
-
-
-def read_makers() -> list[str]:
-    """The packages of `exporters`."""
-    return sorted(path.parent.name for path in (ROOT / "exporters").glob("*/__init__.py"))
 
 
 def read_light() -> set[str]:
@@ -43,64 +53,58 @@ def _read_contract(name: str) -> dict[str, Any]:
     return contract  # type: ignore[no-any-return]
 
 
-def _stands(name: str) -> bool:
-    folder = ROOT / "inspector" / name
+def _stands(package: str, name: str) -> bool:
+    folder = ROOT / package / name
     return folder.is_dir() or folder.with_suffix(".py").is_file()
 
 
-def write_rows() -> str:
+def write_rows(rows: list[list[str]]) -> str:
     """The rows as a numbered list."""
-    return "\n".join(f"{k}. {', '.join(f'`{name}`' for name in row)}" for k, row in enumerate(read_rows(), 1))
+    return "\n".join(f"{k}. {', '.join(f'`{name}`' for name in row)}" for k, row in enumerate(rows, 1))
 
 
 def replace_rows(page: str) -> str:
-    """The text of the page with the rows between the two marks written anew."""
-    before, rest = page.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    return f"{before}{BEGIN}\n{write_rows()}\n{END}{after}"
+    """The text of the page with the rows between the marks of both packages written anew."""
+    for package, rows in (("inspector", read_rows()), ("exporters", read_makers())):
+        begin, end = MARKS[package]
+        before, rest = page.split(begin, 1)
+        after = rest.split(end, 1)[1]
+        page = f"{before}{begin}\n{write_rows(rows)}\n{end}{after}"
+    return page
 
 
 def draw() -> str:
-    """The house as SVG: a row of boxes for each row of the contract, and the makers beside them."""
-    rows, makers, light = read_rows(), read_makers(), read_light()
-    across = max(len(row) for row in rows)
-    inner = across * (WIDTH + GAP) - GAP
-    left, top = 24, 56
-    side = left + inner + 70
-    width, height = side + WIDTH + 24, top + len(rows) * ROW + 44
+    """The house as SVG: a row of boxes for each row of the contract, and the makers in a frame beside them."""
+    rows, makers = read_rows(), read_makers()
+    inner, outer = _measure(rows), _measure(makers)
+    left, top, side = 24, 56, 24 + _measure(rows) + 70
+    width, height = side + outer + 34, top + len(rows) * ROW + 62
+    callers = [k for k, row in enumerate(rows) if {"cli", "api"} & set(row)]
+    callee = next(k for k, row in enumerate(rows) if "cam" in row)
+    first = max(callers) + 2
+    x, y, centre = side - 10, top + first * ROW - 10, side + outer / 2
+    right = left + (inner + _measure([rows[callee]])) / 2
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         'font-family="sans-serif" font-size="14" text-anchor="middle">',
         "<title>The packages of inspector and exporters; a package imports only what stands below it</title>",
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
         f'<text x="{left + inner / 2}" y="32" font-weight="bold" fill="#222222">inspector</text>',
-        f'<text x="{side + WIDTH / 2}" y="32" font-weight="bold" fill="#222222">exporters</text>',
-    ]
-    for number, row in enumerate(rows):
-        start = left + (inner - len(row) * (WIDTH + GAP) + GAP) / 2
-        y = top + number * ROW
-        if number:
-            lines.append(_arrow(left + inner / 2, y - ROW + HEIGHT, y))
-        lines += [_box(start + k * (WIDTH + GAP), y, name, name in light) for k, name in enumerate(row)]
-    first = next(k for k, row in enumerate(rows) if "pages" in row)
-    lines += [_box(side, top + (first + k) * ROW, name, name in light) for k, name in enumerate(makers)]
-    x, y = side - 10, top + first * ROW - 10
-    wide, down = WIDTH + 20, (len(makers) - 1) * ROW + HEIGHT + 20
-    lines.append(
-        f'<rect x="{x}" y="{y}" width="{wide}" height="{down}" rx="8" fill="none" stroke="#777777" '
-        'stroke-dasharray="4 3"/>'
-    )
-    centre = side + WIDTH / 2
-    caller = left + (inner + WIDTH) / 2
-    lines.append(_bent(f"M{caller} {top + HEIGHT / 2} H{centre} V{y - 1}"))
-    callee = next(k for k, row in enumerate(rows) if "cam" in row)
-    right = left + (inner + len(rows[callee]) * (WIDTH + GAP) - GAP) / 2
-    lines.append(_bent(f"M{x} {top + callee * ROW + HEIGHT / 2} H{right + 1}"))
-    legend = top + len(rows) * ROW + 18
-    lines += [
-        f'<rect x="{left}" y="{legend - 12}" width="16" height="16" rx="3" fill="#fde3c8" stroke="#b4690e"/>',
-        f'<text x="{left + 24}" y="{legend + 1}" text-anchor="start" fill="#222222">'
-        "needs torch. An arrow: may import this row and everything below it, nothing above.</text>",
+        f'<text x="{x}" y="{y - 8}" text-anchor="start" font-weight="bold" fill="#222222">exporters</text>',
+        *_stack(rows, left, top),
+        f'<rect x="{x}" y="{y}" width="{outer + 20}" height="{(len(makers) - 1) * ROW + HEIGHT + 20}" rx="8" '
+        'fill="none" stroke="#777777" stroke-dasharray="4 3"/>',
+        *_stack(makers, side, top + first * ROW),
+        # Each caller has its own arrow to the frame, the upper one farther out.
+        *(
+            _bent(
+                f"M{left + (inner + _measure([rows[k]])) / 2} {top + k * ROW + HEIGHT / 2} "
+                f"H{centre + 20 * (len(callers) - 1 - n)} V{y - 1}"
+            )
+            for n, k in enumerate(callers)
+        ),
+        _bent(f"M{x} {top + callee * ROW + HEIGHT / 2} H{right + 1}"),
+        *_explain(left, top + len(rows) * ROW + 18),
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
         '<path d="M0 0 L8 4 L0 8 z" fill="#777777"/></marker></defs>',
         "</svg>",
@@ -108,16 +112,41 @@ def draw() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _measure(rows: list[list[str]]) -> int:
+    """The width of the longest row."""
+    return max(len(row) for row in rows) * (WIDTH + GAP) - GAP
+
+
+def _stack(rows: list[list[str]], left: float, top: float) -> list[str]:
+    """The boxes of the rows, each row centred below the other, with an arrow from row to row."""
+    inner, light, lines = _measure(rows), read_light(), []
+    for number, row in enumerate(rows):
+        start, y = left + (inner - _measure([row])) / 2, top + number * ROW
+        if number:
+            lines.append(_bent(f"M{left + inner / 2} {y - ROW + HEIGHT} V{y - 1}"))
+        lines += [_box(start + k * (WIDTH + GAP), y, name, name in light) for k, name in enumerate(row)]
+    return lines
+
+
+def _explain(left: float, y: float) -> list[str]:
+    """The legend: two colors and the arrows."""
+    lines = []
+    for shift, light, words in ((0, True, "runs without torch"), (190, False, "needs torch")):
+        fill, stroke = COLORS[light]
+        lines += [
+            f'<rect x="{left + shift}" y="{y - 12}" width="16" height="16" rx="3" fill="{fill}" stroke="{stroke}"/>',
+            f'<text x="{left + shift + 24}" y="{y + 1}" text-anchor="start" fill="#222222">{words}</text>',
+        ]
+    words = "An arrow: may import the row that it points at, and every row below that; nothing above, nothing beside."
+    return [*lines, f'<text x="{left}" y="{y + 24}" text-anchor="start" fill="#222222">{words}</text>']
+
+
 def _box(x: float, y: float, name: str, light: bool) -> str:
-    fill, stroke = ("#e3edf7", "#2f5d8a") if light else ("#fde3c8", "#b4690e")
+    fill, stroke = COLORS[light]
     return (
         f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="5" fill="{fill}" stroke="{stroke}"/>'
         f'<text x="{x + WIDTH / 2}" y="{y + 22}" fill="#222222">{name}</text>'
     )
-
-
-def _arrow(x: float, start: float, end: float) -> str:
-    return _bent(f"M{x} {start} V{end - 1}")
 
 
 def _bent(path: str) -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-from exporters.needs import nn, quiet, torch
+from exporters.sources.needs import nn, quiet, torch
 from inspector.compare import TOLERANCE
 from inspector.errors import InspectorError, listing, one_line
 

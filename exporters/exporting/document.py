@@ -11,8 +11,8 @@ import onnx_ir as ir
 
 from exporters.exporting.layers import TracedLayer
 from exporters.exporting.trace import LOGITS
-from exporters.needs import torch
 from exporters.sources import Source
+from exporters.sources.needs import torch
 from inspector.layers import Layer
 from inspector.metadata import KEY, Activation, LayerEntry, Metadata
 from inspector.version import __version__

@@ -18,8 +18,8 @@ from exporters.exporting.photograph import open_photograph
 from exporters.exporting.proof import prove
 from exporters.exporting.request import DEFAULT_OPSET, check_labels, check_request
 from exporters.exporting.trace import choose_activation, keep_output, list_outputs, trace_network
-from exporters.needs import nn, torch
 from exporters.sources import Source, source_of
+from exporters.sources.needs import nn, torch
 from inspector.compare import Agreement
 from inspector.files import atomic_path
 from inspector.graph import read_graph

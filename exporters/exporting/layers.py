@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from exporters.exporting.checks import ExportError
 from exporters.exporting.trace import BATCH, INPUT
-from exporters.needs import torch
+from exporters.sources.needs import torch
 from inspector.cam.choose import choose_last_maps
 from inspector.errors import UsageError
 from inspector.graph import Graph

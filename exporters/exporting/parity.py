@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.needs import quiet, torch
+from exporters.sources.needs import quiet, torch
 from inspector.compare import TOLERANCE, Agreement, compare_layer, find_worst
 from inspector.errors import InspectorError, listing
 from inspector.runtime import load_runtime

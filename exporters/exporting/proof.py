@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from exporters.exporting.checks import ExportError
 from exporters.exporting.parity import ParityError, compare, onnx_values, torch_values
-from exporters.needs import torch
+from exporters.sources.needs import torch
 from inspector.compare import Agreement
 from inspector.errors import listing
 from inspector.graph import Graph

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from exporters.exporting.checks import ExportError
-from exporters.needs import nn, torch
+from exporters.sources.needs import nn, torch
 from inspector.errors import UsageError, listing
 from inspector.image import Preprocess
 from inspector.metadata import ACTIVATIONS

@@ -8,7 +8,7 @@ from contextlib import redirect_stderr, redirect_stdout
 import onnx_ir as ir
 
 from exporters.exporting.checks import ExportError
-from exporters.needs import nn, quiet, torch
+from exporters.sources.needs import nn, quiet, torch
 from inspector.errors import one_line
 from inspector.graph import find_operator
 from inspector.metadata import Activation

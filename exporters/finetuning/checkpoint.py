@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from exporters.needs import torch
+from exporters.sources.needs import torch
 from inspector.errors import InspectorError, MissingExtra
 from inspector.extras import install_command
 from inspector.files import atomic_path, write_text

@@ -15,7 +15,7 @@ from exporters.finetuning.context import BASE, PreparedRun
 from exporters.finetuning.phases import make_phases
 from exporters.finetuning.report import Reporter
 from exporters.finetuning.train import Trainer
-from exporters.needs import torch
+from exporters.sources.needs import torch
 from inspector.errors import InspectorError, MissingExtra, UsageError
 from inspector.extras import install_command
 from inspector.files import temporary_folder

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.finetuning.cache import CacheEntry
-from exporters.needs import torch
 from exporters.planning.augment import augment_image
 from exporters.planning.dataset import Sample
 from exporters.planning.options import FineTuneOptions
+from exporters.sources.needs import torch
 from inspector.graph import Graph
 from inspector.image import open_image
 from inspector.model import Model

@@ -17,9 +17,9 @@ from exporters.finetuning.context import Note, PreparedRun, Progress
 from exporters.finetuning.network import file_digest
 from exporters.finetuning.norms import fold_state
 from exporters.finetuning.train import HEAD, Phase, Trainer
-from exporters.needs import torch
 from exporters.planning.dataset import Dataset, Sample
 from exporters.planning.head import replace_weights
+from exporters.sources.needs import torch
 from inspector.compare import Agreement, compare_layer
 from inspector.files import atomic_path
 from inspector.graph import Graph

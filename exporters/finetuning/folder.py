@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from exporters.finetuning.context import BASE, CONFIG, BaseNetwork, PreparedRun
-from exporters.needs import torch
 from exporters.planning.dataset import SPLITS
 from exporters.planning.options import FineTuneOptions
+from exporters.sources.needs import torch
 from inspector.errors import OutputError, UsageError, listing
 from inspector.files import write_text
 from inspector.version import __version__

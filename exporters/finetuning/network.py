@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.finetuning.norms import Norms, State, fold_state
-from exporters.needs import nn, torch
 from exporters.planning.boundary import Boundary, float_initializers
 from exporters.planning.head import ClassifierHead
 from exporters.planning.places import place_norms
+from exporters.sources.needs import nn, torch
 from inspector.errors import NotComputable, listing
 from inspector.graph import Graph
 from inspector.twin import Twin, build_twin, write_back

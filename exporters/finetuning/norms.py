@@ -13,9 +13,9 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from exporters.needs import nn, torch
 from exporters.planning.options import FEWEST
 from exporters.planning.places import NormPlace
+from exporters.sources.needs import nn, torch
 from inspector.twin import Twin
 
 State = dict[str, torch.Tensor]

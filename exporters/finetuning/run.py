@@ -27,11 +27,11 @@ from exporters.finetuning.report import Reporter, summary_writer
 from exporters.finetuning.result import FineTuneResult, find_result, write_result
 from exporters.finetuning.storing import fill_cache
 from exporters.finetuning.train import Trainer, TrainingState
-from exporters.needs import torch
 from exporters.planning.augment import distinct_versions
 from exporters.planning.dataset import Dataset
 from exporters.planning.options import CACHE_LIMIT, FineTuneOptions
 from exporters.planning.plan import FineTunePlan
+from exporters.sources.needs import torch
 from inspector.ascent.network import choose_device
 from inspector.errors import UsageError
 from inspector.files import output_folder

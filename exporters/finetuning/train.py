@@ -20,8 +20,8 @@ from exporters.finetuning.features import StoredActivations
 from exporters.finetuning.metrics import Metrics, better, measure
 from exporters.finetuning.network import TrainableNetwork
 from exporters.finetuning.norms import State, fold_state
-from exporters.needs import nn, torch
 from exporters.planning.options import FineTuneOptions
+from exporters.sources.needs import nn, torch
 from inspector.errors import InspectorError
 
 HEAD, JOINT = "head", "joint"

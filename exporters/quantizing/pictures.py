@@ -8,7 +8,7 @@ from pathlib import Path
 
 from exporters.quantizing.quantizable import Array
 from inspector.errors import ImageError, UsageError
-from inspector.image import find_images, open_image
+from inspector.image import choose_evenly, find_images, open_image
 from inspector.model import Model
 
 
@@ -23,8 +23,6 @@ def choose_pictures(given: str | os.PathLike[str] | Sequence[str | os.PathLike[s
         UsageError: The limit is below 1.
         ImageError: There is no folder, or no picture.
     """
-    from inspector.auditing.pictures import spread
-
     if limit < 1:
         raise UsageError(f"{limit} pictures are too few")
     if isinstance(given, str | os.PathLike):
@@ -39,7 +37,7 @@ def choose_pictures(given: str | os.PathLike[str] | Sequence[str | os.PathLike[s
         found = [Path(path) for path in given]
         if not found:
             raise ImageError("no calibration pictures were given")
-    return [found[i] for i in spread(len(found), limit)]
+    return [found[i] for i in choose_evenly(len(found), limit)]
 
 
 def skip_unreadable(paths: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
@@ -71,9 +69,7 @@ class CalibrationPictures:
 
     def read(self, count: int = 0) -> Iterator[Array]:
         """Yield the input tensors, float32 (1, C, H, W), of `count` pictures, evenly spread; of all for 0."""
-        from inspector.auditing.pictures import spread
-
-        for i in spread(len(self.paths), count):
+        for i in choose_evenly(len(self.paths), count):
             yield self.model.preprocess.tensor(open_image(self.paths[i]))
 
     def classify(self, model: Model) -> list[int] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from exporters.needs import nn
+from exporters.sources.needs import nn
 
 
 def lecture_aliases(module: nn.Module) -> dict[str, tuple[str, ...]]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from exporters.needs import nn
 from exporters.sources.names import lecture_aliases
+from exporters.sources.needs import nn
 from exporters.sources.weights import State
 from inspector.errors import InspectorError, UsageError
 from inspector.image import Preprocess

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from exporters.needs import nn, torch
+from exporters.sources.needs import nn, torch
 from inspector.errors import InspectorError, MissingExtra, listing
 from inspector.extras import install_command
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from exporters.needs import quiet
+from exporters.sources.needs import quiet
 from exporters.sources.network import SourceError
 from inspector.errors import InspectorError, MissingExtra, one_line
 from inspector.extras import install_command

@@ -28,10 +28,10 @@ def find_check_files(folder: Path = FOLDER) -> dict[str, tuple[str, str]]:
     A name that begins with an underscore is a helper and no check.
 
     Raises:
-        UsageError: Two families have a file of the same name.
+        UsageError: A file stands in no family, or two families have a file of the same name.
     """
     found: dict[str, tuple[str, str]] = {}
-    families = [entry.name for entry in pkgutil.iter_modules([str(folder)]) if entry.ispkg]
+    families = _find_families(folder)
     for family in sorted(families, key=_place):
         for entry in sorted(pkgutil.iter_modules([str(folder / family)]), key=lambda entry: entry.name):
             if entry.name.startswith("_"):
@@ -41,6 +41,21 @@ def find_check_files(folder: Path = FOLDER) -> dict[str, tuple[str, str]]:
                 raise UsageError(f"two checks are called {id!r}: {found[id][0]}/{found[id][1]}.py and {family}/{id}.py")
             found[id] = family, entry.name
     return found
+
+
+def _find_families(folder: Path) -> list[str]:
+    """The folders of checks. What would never be found is an error: a check that silently stays away is worse."""
+    entries = list(pkgutil.iter_modules([str(folder)]))
+    families = [entry.name for entry in entries if entry.ispkg]
+    for entry in entries:
+        if not entry.ispkg and not entry.name.startswith("_"):
+            raise UsageError(
+                f"{folder.name}/{entry.name}.py stands in no family",
+                f"move it to {folder.name}/FAMILY/{entry.name}.py; a helper is called _{entry.name}.py",
+            )
+    for name in sorted({path.parent.name for path in folder.glob("[!_]*/*.py")} - set(families)):
+        raise UsageError(f"the family {folder.name}/{name} has no __init__.py", "add one with a line of docstring")
+    return families
 
 
 def load_check_files(names: Iterable[tuple[str, str]], package: str = PACKAGE) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from inspector.errors import ClassNotFound, ImageError, listing
-from inspector.image import find_images
+from inspector.image import choose_evenly, find_images
 from inspector.model import Model
 from inspector.text import relative
 
@@ -54,14 +54,7 @@ class PictureSet:
 
     def sample(self, count: int) -> tuple[int, ...]:
         """Indices of `count` pictures, evenly spread, always the same ones; all when there are fewer."""
-        return spread(len(self.entries), count)
-
-
-def spread(total: int, count: int) -> tuple[int, ...]:
-    """`count` of the indices 0 to total - 1, evenly spread; all of them when count is 0 or too large."""
-    if count <= 0 or count >= total:
-        return tuple(range(total))
-    return tuple((2 * i + 1) * total // (2 * count) for i in range(count))
+        return choose_evenly(len(self.entries), count)
 
 
 def find_entries(
@@ -91,7 +84,7 @@ def find_entries(
     classes = {} if labelled == "no" else {name: find_folder_class(model, name) for name in names if name}
     _check_shared(model, [name for name, index in classes.items() if index is None], folder)
     reason = _explain_unlabelled(labelled, classes, "" in names, folder)
-    chosen = spread(len(paths), limit)
+    chosen = choose_evenly(len(paths), limit)
     entries = tuple(
         Entry(
             path=paths[i],

@@ -130,6 +130,13 @@ def find_images(folder: Path) -> list[Path]:
     return sorted(walk_pictures(folder))
 
 
+def choose_evenly(total: int, count: int) -> tuple[int, ...]:
+    """Choose `count` of the indices 0 to total - 1, evenly spread; all of them when count is 0 or too large."""
+    if count <= 0 or count >= total:
+        return tuple(range(total))
+    return tuple((2 * i + 1) * total // (2 * count) for i in range(count))
+
+
 def _read(source: object) -> tuple[bytes, str]:
     """(the bytes of a picture's file, what to call it in a message). Raises ImageError for what holds no bytes."""
     if isinstance(source, bytes | bytearray | memoryview):

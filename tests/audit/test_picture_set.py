@@ -12,8 +12,9 @@ import pytest
 from inspector.auditing import (
     audit_model,
 )
-from inspector.auditing.pictures import find_entries, spread
+from inspector.auditing.pictures import find_entries
 from inspector.errors import ImageError
+from inspector.image import choose_evenly
 from inspector.metadata import KEY, Metadata
 from inspector.model import Model, open_model
 from tests.audit.networks import small
@@ -81,10 +82,10 @@ def test_folders_that_are_none(model: Model, tmp_path: Path) -> None:
 
 
 def test_spread() -> None:
-    assert spread(5, 0) == spread(5, 9) == (0, 1, 2, 3, 4)
-    assert spread(10, 2) == (2, 7)
-    assert spread(100, 3) == (16, 50, 83)
-    assert all(len(set(spread(n, k))) == min(n, k or n) for n in range(1, 40) for k in range(n + 2))
+    assert choose_evenly(5, 0) == choose_evenly(5, 9) == (0, 1, 2, 3, 4)
+    assert choose_evenly(10, 2) == (2, 7)
+    assert choose_evenly(100, 3) == (16, 50, 83)
+    assert all(len(set(choose_evenly(n, k))) == min(n, k or n) for n in range(1, 40) for k in range(n + 2))
 
 
 def test_pictures_that_cannot_be_read_are_reported_and_left_out(model: Model, tmp_path: Path) -> None:

@@ -28,7 +28,9 @@ def test_the_checks_are_the_files() -> None:
     written = {file.stem for file in (ROOT / "inspector" / "auditing" / "checks").glob("*/[!_]*.py")}
     assert {name for _, name in FILES.values()} == written
     assert list(find_builtin_checks()) == list(FILES)
-    assert {family for family, _ in FILES.values()} == set(FAMILIES)
+    assert {family for family, _ in FILES.values()} == set(FAMILIES), (
+        "step 1: FAMILIES in inspector/auditing/catalogue.py"
+    )
 
 
 @pytest.mark.parametrize("id", FILES)
@@ -41,6 +43,7 @@ def test_every_step_was_done(id: str) -> None:
     assert all(limit.meaning for limit in one.limits.values()), f"step 2: a setting in {file} has no meaning"
     assert one.run.__doc__, f"step 3: the function in {file} has no docstring"
     tests = [path for path in Path(__file__).parent.glob("test_*.py") if f'"{id}"' in path.read_text("utf-8")]
+    # Whether such a test asserts anything of worth is for a reader to see.
     assert tests, f'step 4: no test in tests/audit names "{id}"'
 
 
@@ -147,6 +150,20 @@ def test_a_file_takes_its_id_from_its_name(registered: None) -> None:
         check(title="Mine")(run)
     with pytest.raises(UsageError, match="has no family"):
         check("mine", title="Mine")(run)
+
+
+def test_a_file_beside_the_families_fails(tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text("")
+    (tmp_path / "_helper.py").write_text("")
+    with pytest.raises(UsageError, match=rf"{tmp_path.name}/odd.py stands in no family"):
+        find_check_files(tmp_path)
+
+
+def test_a_folder_that_is_no_package_fails(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "odd.py").write_text("")
+    with pytest.raises(UsageError, match=rf"the family {tmp_path.name}/mine has no __init__.py"):
+        find_check_files(tmp_path)
 
 
 def test_two_families_with_a_file_of_one_name(tmp_path: Path) -> None:

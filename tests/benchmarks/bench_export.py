@@ -17,8 +17,8 @@ import torch
 from measure import DEFAULT_MODEL, PHOTO, clock, paired, report
 
 from exporters.exporting.export import export_onnx
-from exporters.needs import quiet
 from exporters.sources import load_source
+from exporters.sources.needs import quiet
 from inspector.image import open_image
 from inspector.metadata import read_metadata
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from exporters.forms import list_forms
-from exporters.needs import nn, quiet
 from exporters.sources.names import lecture_aliases
+from exporters.sources.needs import nn, quiet
 from exporters.sources.network import Source, SourceError, SourceRequest
 from exporters.sources.zoo import describe_cause
 from inspector.errors import nearest

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
-from exporters.needs import quiet
 from exporters.sources.names import distinct_labels, lecture_aliases
+from exporters.sources.needs import quiet
 from exporters.sources.network import Source, SourceError, SourceRequest
 from exporters.sources.zoo import explain_failure, import_zoo, without_retries
 from inspector.errors import nearest

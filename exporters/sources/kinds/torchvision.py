@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from exporters.needs import nn, quiet
 from exporters.sources.names import distinct_labels, lecture_aliases
+from exporters.sources.needs import nn, quiet
 from exporters.sources.network import Source, SourceError, SourceRequest
 from exporters.sources.zoo import explain_failure, import_zoo
 from inspector.errors import UsageError, nearest

@@ -15,6 +15,7 @@ from inspector.auditing.regions import find_region, make_box_region
 from inspector.auditing.result import NotChecked
 from inspector.auditing.subject import Subject
 from inspector.errors import MissingExtra, NotComputable
+from inspector.image import choose_evenly
 
 if TYPE_CHECKING:
     from inspector.cam import CamEngine, CamResult
@@ -133,13 +134,11 @@ class Inside(Maps):
 
     def choose(self) -> tuple[int, ...]:
         """Indices of pictures that have a region, evenly spread."""
-        from inspector.auditing.pictures import spread
-
         regions = self.subject.policy.regions
         there = [i for i, e in enumerate(self.subject.pictures.entries) if find_region(regions, e.key)]
         if not there:
             raise NotChecked("no picture has a mask or a box")
-        return tuple(there[i] for i in spread(len(there), self.subject.policy.images.explain))
+        return tuple(there[i] for i in choose_evenly(len(there), self.subject.policy.images.explain))
 
     def judge(self, forward: ForwardPass, found: CamResult) -> None:
         """Take in one map."""
@@ -180,15 +179,13 @@ class Avoided(Maps):
 
     def choose(self) -> tuple[int, ...]:
         """Indices of up to `explain` pictures of each class, evenly spread; all where only the scores tell it."""
-        from inspector.auditing.pictures import spread
-
         pictures, count = self.subject.pictures, self.subject.policy.images.explain
         if not pictures.labelled:
             return tuple(range(len(pictures)))
         members: dict[int | None, list[int]] = {}
         for i, entry in enumerate(pictures.entries):
             members.setdefault(entry.label, []).append(i)
-        return tuple(sorted(of[i] for of in members.values() for i in spread(len(of), count)))
+        return tuple(sorted(of[i] for of in members.values() for i in choose_evenly(len(of), count)))
 
     def wants(self, forward: ForwardPass) -> bool:
         """Whether the map of this picture is judged; counts those that are."""

@@ -1,5 +1,7 @@
 """The methods, one file each, found by folder: a file that defines METHOD is a method of every command.
 
+A file whose name begins with an underscore is a helper and no method.
+
 In the formulas A is the activation (C, h, w), Y the score explained, G = dY/dA, and w a channel's weight.
 """
 
@@ -16,9 +18,10 @@ from inspector.errors import UsageError, nearest
 
 
 def _find_methods() -> tuple[Method, ...]:
-    """The METHOD of every file of this folder: by what they need, the oldest first."""
+    """The METHOD of every file of this folder that is no helper: by what they need, the oldest first."""
     order = get_args(Needs)
-    methods: list[Method] = [import_module(f"{__name__}.{found.name}").METHOD for found in iter_modules(__path__)]
+    names = [found.name for found in iter_modules(__path__) if not found.name.startswith("_")]
+    methods: list[Method] = [import_module(f"{__name__}.{name}").METHOD for name in names]
     return tuple(sorted(methods, key=lambda method: (order.index(method.needs), method.year, method.name)))
 
 
