@@ -73,6 +73,18 @@ def test_the_rules_are_about_every_package() -> None:
     assert callers == set().union(*rows[:above]), "the arrow from exporters in docs/house.svg points at the row of cam"
 
 
+def test_what_makes_a_model_is_imported_inside_functions() -> None:
+    """At the top of a file of `inspector` stand only the two modules that the help needs, and types."""
+    found = set()
+    for path in (ROOT / "inspector").rglob("*.py"):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "exporters":
+                found.add(node.module)
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names if alias.name.partition(".")[0] == "exporters"}
+    assert found == {"exporters.forms", "exporters.planning.options"}
+
+
 def test_the_page_and_the_drawing_say_what_the_contract_says(house: dict[str, Any]) -> None:
     page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     assert page == house["replace_rows"](page), "run: python docs/scripts/house.py"

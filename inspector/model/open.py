@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from inspector.errors import ModelError, UsageError
-from inspector.graph import find_training_norms, read_graph
+from inspector.graph import Graph, find_training_norms, read_graph
 from inspector.layers import find_layers
 from inspector.metadata import Metadata, read_metadata
 from inspector.model.assume import assume_preprocess, find_image_input
@@ -89,13 +89,8 @@ def open_model(
     if classifier is not None and document.labels and classifier.classes not in (None, len(document.labels), 1):
         assumed.append(f"labels ignored: {len(document.labels)} of them for {classifier.classes} classes")
         document = document.with_(labels=None)
-    if warn is not None and (norms := find_training_norms(graph)):
-        first, many = norms[0].name or norms[0].output[0], f" and {len(norms) - 1} others" if len(norms) > 1 else ""
-        warn(
-            f"{graph.path} was exported in training mode: BatchNormalization {first!r}{many} takes "
-            "the statistics of each batch, so the answers are not those of the trained network; export it again "
-            "after model.eval()"
-        )
+    if warn is not None:
+        _warn_of_training(graph, warn)
     return cls(
         graph=graph,
         metadata=document,
@@ -111,6 +106,18 @@ def open_model(
         reads_metadata=metadata,
         reopen=open_again,
     )
+
+
+def _warn_of_training(graph: Graph, warn: Callable[[str], None]) -> None:
+    """Say it where norms take the statistics of each batch."""
+    norms = find_training_norms(graph)
+    if norms:
+        first, many = norms[0].name or norms[0].output[0], f" and {len(norms) - 1} others" if len(norms) > 1 else ""
+        warn(
+            f"{graph.path} was exported in training mode: BatchNormalization {first!r}{many} takes "
+            "the statistics of each batch, so the answers are not those of the trained network; export it again "
+            "after model.eval()"
+        )
 
 
 def open_again(cls: type[Model], path: Path, resolved: Path, digest: str, options: Mapping[str, Any]) -> Model:
