@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import typer
 
 from inspector.auditing import audit_model
-from inspector.cli.app import register
+from inspector.cli import NAMES
 from inspector.cli.app import run as run_here
+from inspector.cli.group import build
 from inspector.cli.inputs import FOLDERS, INPUTS, OUTPUTS
 from inspector.errors import UsageError
 from inspector.guard import check_outputs
@@ -25,7 +25,7 @@ from inspector.model.annotate import annotate_model
 from tests.conftest import PHOTO, ROOT, MakeModel, require
 from tests.foreign import Net
 
-COMMANDS = dict(typer.main.get_command(register()).commands)  # type: ignore[attr-defined]
+COMMANDS = {name: build(name) for name in NAMES}
 PATHS = ("FILE", "DIR", "RUN", "MODEL", "IMAGE", "SOURCE", "SNAPSHOT", "DATA", "SCAN", "TOML")
 
 # For each command that writes a file: arguments that are files, by parameter. What is not named here is not a file.

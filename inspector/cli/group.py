@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from inspector.cli import NAMES
+from inspector.cli.inputs import guard_command
 from inspector.cli.options import GroupedCommand
 
 
@@ -54,5 +55,5 @@ def find(name: str) -> Callable[..., Any]:
 def build(name: str) -> Any:
     """A command with its options."""
     alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    alone.command(name, cls=GroupedCommand)(find(name))
+    alone.command(name, cls=GroupedCommand)(guard_command(find(name)))
     return typer.main.get_command(alone)
