@@ -57,6 +57,7 @@ def feed(kind: str, folder: Path, start: int, stop: int) -> tuple[list[str], Cou
     return wrong, outcomes, memory
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_models(tmp_path: Path) -> None:
     wrong, outcomes, memory = feed("models", tmp_path, 0, COUNT)

@@ -58,6 +58,7 @@ def pictures(html: str) -> list[Image.Image]:
 
 
 # A kernel of its own, and every import anew.
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_what_a_notebook_shows(outputs: dict[str, dict[str, Any]]) -> None:
     assert outputs["open"] == {}

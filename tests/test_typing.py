@@ -78,6 +78,7 @@ def check(folder: Path, script: str) -> str:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False).stdout
 
 
+@pytest.mark.slow
 def test_mypy_takes_a_right_script_and_finds_each_mistake(tmp_path: Path) -> None:
     # One run: reading the libraries takes longer than everything else.
     right = SCRIPT.strip().splitlines()

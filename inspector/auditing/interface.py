@@ -11,9 +11,6 @@ from onnx import ValueInfoProto
 
 from inspector.graph import Graph, operator_of, shape_of
 
-_LEFT_OUT = frozenset({"Identity", "Cast", "Constant", "Dropout"})
-"""Operators that exporters and optimisers add and remove without another answer."""
-
 
 @dataclass(frozen=True)
 class Port:
@@ -115,6 +112,6 @@ def count_operators(graph: Graph) -> dict[str, int]:
     found = Counter(
         f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
         for node in graph.nodes
-        if node.op_type not in _LEFT_OUT and not operator_of(node).transparent
+        if node.op_type != "Constant" and not operator_of(node).transparent
     )
     return dict(sorted(found.items()))

@@ -8,27 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.graph import Graph
+from inspector.graph import Graph, operator_of
 
 Array = NDArray[Any]
-
-_SCALE_AT = {
-    "QuantizeLinear": 1,
-    "QLinearConv": 6,
-    "QLinearMatMul": 6,
-    "QLinearAdd": 6,
-    "QLinearMul": 6,
-    "QLinearSigmoid": 3,
-    "QLinearLeakyRelu": 3,
-    "QLinearGlobalAveragePool": 3,
-    "QLinearAveragePool": 3,
-    "QLinearConcat": 0,
-    "QGemm": 7,
-}
-"""Operator -> the position of its output's scale among its inputs; the zero point follows it."""
-
-_SAME = frozenset({"MaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
-"""Operators that leave the scale as it is."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +40,11 @@ def find_quantization(graph: Graph, tensor: str) -> Quantization:
     name = tensor
     while (i := graph.producer_of.get(name)) is not None:
         node = graph.nodes[i]
-        if node.op_type in _SAME:
+        row = operator_of(node)
+        if row.keeps_scale:
             name = node.input[0]
             continue
-        at = _SCALE_AT.get(node.op_type)
+        at = row.output_scale
         given = list(node.input[at : at + 2]) if at is not None else []
         if not given or any(n and n not in graph.initializers for n in given):
             break

@@ -229,6 +229,7 @@ def test_pictures_are_the_same_for_any_batch(here: Path) -> None:
         assert np.abs(left - right).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_pictures_of_a_real_network_are_the_same_for_any_batch_and_company(
     threads: int, default_model: Path, tmp_path: Path

@@ -18,6 +18,7 @@ SEEDED = policy(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_it_passes_ten_seeds_in_a_row(default_model: Path, cats: Path) -> None:
     model = open_model(default_model)

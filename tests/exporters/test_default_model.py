@@ -97,6 +97,7 @@ def test_nothing_of_the_machine_that_made_it_is_in_it():
         assert trace not in data
 
 
+@pytest.mark.slow
 def test_the_recipe_makes_it_again(recipe, graph, metadata, tmp_path):
     made = recipe.make(tmp_path / "again.onnx")
     if made.metadata.versions == metadata.versions:

@@ -812,6 +812,7 @@ def test_the_lock_keeps_two_runs_apart(tmp_path: Path) -> None:
     assert child.communicate(timeout=60)[0] == b"in\n"
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_does(
     done: Any, digits: Path, base: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

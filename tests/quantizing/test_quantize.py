@@ -141,6 +141,7 @@ def cats(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pictures.cats(tmp_path_factory.mktemp("cats"))
 
 
+@pytest.mark.slow
 def test_agreement_over_crops_and_flips(default_model: Path, tmp_path: Path) -> None:
     """The promise: at least 3.5 times smaller, at least 95 % the same top class, on photographs of many things.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from inspector.graph.nodes import node_inputs
 from inspector.graph.operators.contributed import BLOCKED, MICROSOFT, contributed_rows, learning_rows
+from inspector.graph.operators.integers import with_scales
 from inspector.graph.operators.row import Ending, Operator
 from inspector.graph.operators.standard import standard_rows
 
@@ -23,7 +24,11 @@ __all__ = ["KNOWN_DOMAINS", "OPERATORS", "Ending", "Operator", "find_operator", 
 KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", MICROSOFT, BLOCKED})
 """Operator domains that onnxruntime's published packages implement."""
 
-OPERATORS = {(row.domain, row.name): row for part in (standard_rows, contributed_rows, learning_rows) for row in part()}
+OPERATORS = {
+    (row.domain, row.name): row
+    for part in (standard_rows, contributed_rows, learning_rows)
+    for row in with_scales(part())
+}
 """(domain, name) -> row. The domain of ONNX's own operators is the empty string."""
 
 

@@ -49,6 +49,10 @@ class Operator:
         bounds: The smallest and the largest value that its first output can have, as long as its inputs are finite.
         ending: How a classifier that ends in it makes its scores into probabilities.
         counts: How many rows its output has depends on the values of its inputs, not only on their shapes.
+        compares: It says yes or no about every element: larger, equal, not a number.
+        logical: It combines or turns answers of yes and no.
+        picks: It picks elements by the places that another input names.
+        output_scale: Position of the input that holds the scale of the integers it gives; the zero point follows it.
         ranks: It puts the largest of its first input first, or says where they are: what it gives are no scores of
             classes in their order.
         reduction: It reduces axes, and keeps them with length 1 if ``keepdims`` says so.
@@ -86,6 +90,10 @@ class Operator:
     bounds: tuple[float, float] = (-math.inf, math.inf)
     ending: Ending = ""
     counts: bool = False
+    compares: bool = False
+    logical: bool = False
+    picks: bool = False
+    output_scale: int | None = None
     ranks: bool = False
     reduction: bool = False
     positions: bool = False
@@ -123,6 +131,17 @@ class Operator:
     def nonlinear(self) -> bool:
         """Whether it is elementwise and no affine function."""
         return self.elementwise and not self.affine
+
+    @property
+    def hands_on(self) -> bool:
+        """Whether its output says what its input says, in other places or of fewer elements."""
+        kept = self.moves and not (self.elementwise or self.picks or self.kind or self.counts or self.ranks)
+        return self.passes or self.logical or kept
+
+    @property
+    def keeps_scale(self) -> bool:
+        """Whether integers stand for the same numbers behind it as before it."""
+        return self.standard and (self.integer_form == "moved" or (self.passes and self.moves))
 
     @property
     def arithmetic(self) -> bool:

@@ -43,7 +43,8 @@ _FUNCTIONS = (
     *_unary("Acos", 0, math.pi),
     *_unary("Log Reciprocal Ceil Floor Round Sinh Asinh Tan Atanh"),
     *_unary("Neg", affine=True),
-    *_unary("IsInf IsNaN Not", 0, 1),
+    *_unary("IsInf IsNaN", 0, 1, compares=True),
+    *_unary("Not", 0, 1, logical=True),
     *_unary("BitwiseNot"),
 )
 
@@ -66,8 +67,16 @@ _ARITHMETIC = (
     *_rows("Max Min", elementwise=True, operands=0, moves=True),
     *_rows("Pow Mod BitShift", elementwise=True, operands=2, ordered=True),
     *_rows("BitwiseAnd BitwiseOr BitwiseXor", elementwise=True, operands=2),
-    *_rows("And Or Xor Equal", elementwise=True, operands=2, bounds=(0, 1)),
-    *_rows("Greater GreaterOrEqual Less LessOrEqual", elementwise=True, operands=2, ordered=True, bounds=(0, 1)),
+    *_rows("And Or Xor", elementwise=True, operands=2, bounds=(0, 1), logical=True),
+    *_rows("Equal", elementwise=True, operands=2, bounds=(0, 1), compares=True),
+    *_rows(
+        "Greater GreaterOrEqual Less LessOrEqual",
+        elementwise=True,
+        operands=2,
+        ordered=True,
+        compares=True,
+        bounds=(0, 1),
+    ),
     *_rows("Where", elementwise=True, operands=3, ordered=True, moves=True),
 )
 
@@ -86,9 +95,11 @@ _PASSING = (
 _MOVING = (
     *_rows("Transpose", moves=True, integer_form="moved"),
     *_rows("Concat", kind="concat", joins=True, keeps_axes=True, moves=True, integer_form="join"),
-    *_rows("Slice Split Expand Tile GatherElements ReverseSequence", keeps_axes=True, moves=True),
+    *_rows("Slice Split Expand Tile ReverseSequence", keeps_axes=True, moves=True),
+    *_rows("GatherElements", keeps_axes=True, moves=True, picks=True),
     *_rows("TopK", keeps_axes=True, moves=True, ranks=True),
-    *_rows("Gather GatherND DepthToSpace SpaceToDepth", moves=True),
+    *_rows("DepthToSpace SpaceToDepth", moves=True),
+    *_rows("Gather GatherND", moves=True, picks=True),
     *_rows("Compress Unique", moves=True, counts=True),
     *_rows("Pad CenterCropPad Trilu ScatterElements ScatterND Scatter", keeps_axes=True),
     *_rows("Resize Upsample", kind="resize", keeps_axes=True),

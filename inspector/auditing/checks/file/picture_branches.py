@@ -12,26 +12,8 @@ from inspector.auditing.registry import check
 from inspector.auditing.result import MAX_FINDINGS, Finding, Verdict
 from inspector.auditing.subject import Subject
 from inspector.errors import InspectorError, listing
-from inspector.graph import Graph, is_standard
-
-_DECISIONS = frozenset({"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "IsNaN", "IsInf"})
-_PICKS = frozenset({"Gather", "GatherND", "GatherElements"})
-_PASSED_ON = frozenset(
-    {
-        "Cast",
-        "Identity",
-        "Reshape",
-        "Squeeze",
-        "Unsqueeze",
-        "Flatten",
-        "Not",
-        "And",
-        "Or",
-        "Transpose",
-        "Split",
-        "Slice",
-    }
-)
+from inspector.graph import Graph, is_standard, operator_of
+from inspector.graph.operators import Operator
 
 
 @check(
@@ -71,7 +53,7 @@ def _find_control_flow(nodes: Sequence[NodeProto], seen: frozenset[str]) -> Iter
             yield node, "chooses a branch by the picture's values"
         elif node.op_type == "Loop" and any(name in seen for name in node.input[:2]):
             yield node, "repeats as often as the picture's values say"
-        elif node.op_type in ("Loop", "Scan") and reads:
+        elif (node.op_type == "Loop" or node.op_type == "Scan") and reads:
             body = next(a.g for a in node.attribute if a.name == "body")
             made = {name for child in body.node if child.op_type != "Constant" for name in child.output}
             if any(child.op_type == "If" and child.input[0] in made for child in body.node):
@@ -81,7 +63,11 @@ def _find_control_flow(nodes: Sequence[NodeProto], seen: frozenset[str]) -> Iter
 def _find_selections(graph: Graph, nodes: Sequence[NodeProto], seen: frozenset[str]) -> Iterator[tuple[NodeProto, str]]:
     for node in nodes:
         # A detector picks the rows of its boxes, and computes nothing else from their places.
-        if node.op_type == "NonZero" and node.input[0] in seen and not _find_readers(graph, node) <= _PICKS:
+        if (
+            node.op_type == "NonZero"
+            and node.input[0] in seen
+            and not all(row.picks for row in _find_readers(graph, node))
+        ):
             yield node, "looks for the places where values of the picture are not zero"
         elif node.op_type == "Compress" and node.input[1] in seen:
             yield node, "selects by the picture's values"
@@ -92,7 +78,7 @@ def _find_decisions(
 ) -> Iterator[tuple[NodeProto, str]]:
     """Comparisons that give one answer for a whole picture, and that more is computed from."""
     graph = subject.graph
-    compared = [node for node in nodes if node.op_type in _DECISIONS and node.output[0] in seen]
+    compared = [node for node in nodes if operator_of(node).compares and node.output[0] in seen]
     compared = [node for node in compared if _find_readers(graph, node)]
     if not compared:
         return
@@ -107,14 +93,15 @@ def _find_decisions(
             yield node, "decides about the whole picture"
 
 
-def _find_readers(graph: Graph, node: NodeProto) -> set[str]:
+def _find_readers(graph: Graph, node: NodeProto) -> set[Operator]:
     """The operators that compute with what a node gives, behind those that only hand it on."""
-    waiting, done, found = [node.output[0]], set(), set()
+    waiting, done = [node.output[0]], set()
+    found: set[Operator] = set()
     while waiting:
         for index in graph.consumers_of.get(waiting.pop(), []):
             reader = graph.nodes[index]
-            if reader.op_type not in _PASSED_ON:
-                found.add(reader.op_type)
+            if not operator_of(reader).hands_on:
+                found.add(operator_of(reader))
             elif index not in done:
                 done.add(index)
                 waiting.extend(reader.output)
