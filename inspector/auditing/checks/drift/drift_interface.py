@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from inspector.auditing.checks.drift.drift_layers import uses_integers
 from inspector.auditing.interface import describe_interface, find_changes
 from inspector.auditing.limits import Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import MAX_FINDINGS, Finding, NotChecked, Verdict
 from inspector.auditing.subject import Subject
 from inspector.errors import listing
-from inspector.graph import operator_of
 from inspector.model import Model
 from inspector.tasks.classify import ends_of
 
@@ -30,7 +30,7 @@ def drift_interface(subject: Subject, limits: Limits) -> Verdict:
     changes = [
         *find_changes("input", before.inputs, after.inputs), *find_changes("output", before.outputs, after.outputs),
     ]  # fmt: skip
-    if any(operator_of(node).integer for node in subject.graph.nodes):
+    if uses_integers(subject):
         # Between integers a convolution and its activation are one: what was exposed between them is no tensor there.
         answers = set(_find_answers(subject.reference)) if subject.reference is not None else set()
         changes = [(name, text) for name, text in changes if name in answers or not text.endswith(" is gone")]
