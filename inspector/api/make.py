@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
+from exporters.planning.options import CACHE_LIMIT
 from inspector.api.arguments import ModelSource, Warn, check_text, check_texts, check_whole
 from inspector.api.model import to_model
 from inspector.errors import UsageError, wrong_type
@@ -278,7 +279,7 @@ def finetune(
     pretrained: bool = False,
     resume: bool = False,
     cache: File | None = None,
-    cache_limit: float = 20.0,
+    cache_limit: float = CACHE_LIMIT,
     tensorboard: bool = False,
     provider: str = "auto",
     threads: int | None = None,
