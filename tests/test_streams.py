@@ -112,10 +112,18 @@ def work(tmp_path: Path, *first: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "tmp")}
     (tmp_path / "tmp").mkdir(exist_ok=True)
     command = [*first, sys.executable, "-c", WORK, str(tmp_path / "made.txt")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    # Whoever runs the tests may ignore these signals, as a shell does for what it starts in the background.
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, preexec_fn=_take_signals
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     return process
+
+
+def _take_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def left(tmp_path: Path) -> list[str]:
