@@ -212,3 +212,11 @@ def check_writing(shown: Path, target: Path) -> None:
     """Raise OutputError where `target` is an input of the command that runs. shown: as the caller wrote it."""
     for guard in _active:
         guard.check(shown, target)
+
+
+def is_pipe(path: str | os.PathLike[str]) -> bool:
+    """Whether a named pipe lies there: opening one waits for somebody to write to it."""
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116  a Path of "" would be the current folder
+    except (OSError, ValueError):
+        return False

@@ -85,7 +85,10 @@ def predict(
     """
     check_whole("top", top, 1)
     opened = to_model(model, provider, threads, warn)
-    handle = lambda picture: PicturePredictions(picture.path, opened.predict(picture.source, top, poses))  # noqa: E731
+
+    def handle(picture: Picture) -> PicturePredictions:
+        return PicturePredictions(picture.path, opened.predict(picture.source, top, poses))
+
     return collect(walk(find_pictures(images), handle, on_progress))
 
 

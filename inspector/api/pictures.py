@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from inspector.errors import (
     UsageError,
     wrong_type,
 )
+from inspector.guard import is_pipe
 from inspector.text import relative
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def find_pictures(images: Pictures) -> Iterator[Picture | ImageError]:
                 yield ImageError(
                     f"the folder {os.fspath(given)} holds no pictures", "known: JPEG, PNG, WebP, BMP, TIFF"
                 )
-        elif _is_pipe(given):
+        elif is_pipe(given):
             # A pipe, as of <(command), can be read only once.
             try:
                 yield Picture(os.fspath(given), read_picture(given))
@@ -200,10 +200,3 @@ def _as_list(images: Pictures) -> Iterable[ImageSource | Picture]:
     if not isinstance(given, Iterable):
         raise wrong_type("pictures", given, "give a path, a folder, bytes, a PIL image, an array, or a list of them")
     return cast("Iterable[ImageSource | Picture]", given)
-
-
-def _is_pipe(given: str | os.PathLike[str]) -> bool:
-    try:
-        return stat.S_ISFIFO(os.stat(given).st_mode)  # noqa: PTH116
-    except (OSError, ValueError):
-        return False

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from inspector.errors import UsageError
-from inspector.guard import File, guard_inputs
+from inspector.guard import File, guard_inputs, is_pipe
 
 OUTPUTS = {
     "out": "-o",
@@ -74,17 +73,10 @@ def _refuse_pipes(given: Mapping[str, Any]) -> None:
     """
     for name in INPUTS.keys() - PICTURES - {"model"}:
         text = given.get(name)
-        if isinstance(text, str) and not text.startswith(("/dev/fd/", "/proc/")) and _is_pipe(text):
+        if isinstance(text, str) and not text.startswith(("/dev/fd/", "/proc/")) and is_pipe(text):
             raise UsageError(
                 f"{text} is a pipe, not a file", f"write it to a file first, for --{name.replace('_', '-')}"
             )
-
-
-def _is_pipe(text: str) -> bool:
-    try:
-        return stat.S_ISFIFO(os.stat(text).st_mode)  # noqa: PTH116
-    except (OSError, ValueError):
-        return False
 
 
 def outputs_of(given: Mapping[str, Any]) -> dict[str, File | None]:
