@@ -83,6 +83,26 @@ class Model(models.Model):
         """
         return Activations(super().activations(image, layers))
 
+    def find_alternatives(self, image: ImageSource) -> tuple[models.Alternative, ...] | None:
+        """Find out whether an assumed preprocess decides the answer: which others would change the top class.
+
+        Args:
+            image: A path, the bytes of a file, a PIL image, or a uint8 array (H, W, 3).
+
+        Returns:
+            One for each named preprocess that gives another top class; none where all give the same. None where
+            nothing was assumed: the file says its preprocess or its first nodes prove it, or it does not classify.
+
+        Raises:
+            ImageError: The picture cannot be opened.
+            ModelError: onnxruntime cannot run the model.
+
+        Example:
+            >>> model.find_alternatives("docs/chelsea.jpg") is None  # its metadata holds the preprocess
+            True
+        """
+        return models.find_alternatives(self, image)
+
     def cam(
         self,
         image: ImageSource | NDArray[Any],

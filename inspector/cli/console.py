@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from inspector.cli.streams import StdoutLost, silence, tell
-from inspector.errors import ImageError
+from inspector.errors import ImageError, InspectorError
 from inspector.text import relative as relative
 from inspector.text import to_json
 from inspector.version import __version__
@@ -120,20 +120,47 @@ class Console:
 
         Entries are given out as they come, so memory does not grow with their number. A picture that cannot be read,
         or that the network does not take, is reported, skipped and listed under `skipped`; when none worked, that is
-        the error. Whatever else ends the loop, the document is closed and holds the error.
+        the error. Whatever else ends the loop, the document is closed and holds the error. The first picture tells
+        whether an assumed preprocess decides the answer.
         """
-        from inspector.api.pictures import walk
+        from inspector.api.pictures import Done, walk
         from inspector.cli.entries import EntryStream
 
         stream = EntryStream(self, self.head(model, **more), show)
         try:
             for step in walk(self._progress(find_pictures(images)), handle):
                 stream.take(step)
+                if stream.done == 1 and isinstance(step, Done):
+                    stream.tail |= self.alternatives(model, step.picture)
         except (BrokenPipeError, StdoutLost):  # nobody reads the document any more
             raise
         except (Exception, KeyboardInterrupt) as error:
             stream.fail(error)
         stream.close()
+
+    def alternatives(self, model: AnyModel, picture: Picture) -> dict[str, Any]:
+        """Say which other preprocesses would change a picture's top class, where the model's was assumed.
+
+        Returns:
+            The key ``alternatives`` of a document; nothing where the preprocess is known, or with --quiet.
+        """
+        from inspector.model import find_alternatives
+
+        try:
+            found = None if self.quiet else find_alternatives(model, picture.source)
+        except InspectorError:  # a head that does not run, behind layers that do
+            found = None
+        if found is None:
+            return {}
+        told = [
+            {"preprocess": x.preprocess, "index": x.top.index, "label": x.top.label, "probability": x.top.probability}
+            for x in found
+        ]
+        if told:
+            first, *others = [(x["preprocess"], top_line([x])) for x in told]
+            more = "".join(f", with {name} {line}" for name, line in others)
+            self.note(f"{picture.path}: with preprocess {first[0]} the top class would be {first[1]}{more}")
+        return {"alternatives": told}
 
     def _progress(self, pictures: Iterator[Picture | ImageError]) -> Iterator[Picture | ImageError]:
         """The same pictures with a bar on stderr, where there are several and somebody watches."""

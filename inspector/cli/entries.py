@@ -34,6 +34,8 @@ class EntryStream:
     done: int = 0
     skipped: list[Skipped] = field(default_factory=list)
     told: int = 0
+    tail: dict[str, Any] = field(default_factory=dict)
+    """Keys of the document that stand behind the entries."""
 
     def take(self, step: Done[Mapping[str, Any]] | Skipped) -> None:
         """The next entry, or a picture that is skipped."""
@@ -75,7 +77,7 @@ class EntryStream:
         raise Stopped(2) from error
 
     def _skipped(self) -> dict[str, Any]:
-        return {"skipped": [{"path": one.path, "error": one.error.message} for one in self.skipped]}
+        return {**self.tail, "skipped": [{"path": one.path, "error": one.error.message} for one in self.skipped]}
 
     def _tell(self) -> None:
         for one in self.skipped[self.told :]:

@@ -72,7 +72,7 @@ def report(
             opened, pictures, out, layers=layer, methods=method, top=top, audit=audit, filters=filters, run=run,
             on_progress=move,
         )  # fmt: skip
-    tell(console, opened, page, empty)
+    tell(console, opened, page, empty, pictures)
 
 
 def sort_pictures(images: Sequence[str]) -> tuple[list[Picture], list[ImageError]]:
@@ -89,13 +89,17 @@ def sort_pictures(images: Sequence[str]) -> tuple[list[Picture], list[ImageError
     return good, empty
 
 
-def tell(console: Console, model: Model, page: ReportPage, empty: Sequence[ImageError]) -> None:
+def tell(
+    console: Console, model: Model, page: ReportPage, empty: Sequence[ImageError], pictures: Sequence[Picture]
+) -> None:
     """Give out the document, or the same for people."""
     problems = [("", error) for error in empty] + [(one.path, one.error) for one in page.skipped]
     for _, error in problems:
         console.warn(f"skipped: {error}")
     skipped = [{"path": path, "error": error.message} for path, error in problems]
     about = {"report": relative(page.path), "bytes": page.size, "images": list(page.images), "skipped": skipped}
+    shown = next(x for x in pictures if x.path == page.images[0]["path"])
+    about |= console.alternatives(model, shown)
     console.document(console.head(model, **about))
     for entry in page.images:
         console.say(entry["path"] + (f": {top_line(entry['top'])}" if entry["top"] else ""))

@@ -1,16 +1,19 @@
 """An opened model: its layers, its preprocess, its classes, and the runs of onnxruntime behind its answers."""
 
+from inspector.model.alternatives import Alternative, find_alternatives
 from inspector.model.describe import describe
 from inspector.model.model import Model
 from inspector.model.open import open_model
 from inspector.model.probabilities import Prediction, Predictions, check_top, to_probabilities
 
 __all__ = [
+    "Alternative",
     "Model",
     "Prediction",
     "Predictions",
     "check_top",
     "describe",
+    "find_alternatives",
     "open_model",
     "to_probabilities",
 ]

@@ -128,25 +128,46 @@ def assume_preprocess(graph: Graph, document: Metadata, given: ImageInput, assum
         size = tuple(s if isinstance(s, int) else DEFAULT_SIZE for s in declared)  # type: ignore[assignment]
         assert size is not None
         assumed.append(f"input size {size[0]}x{size[1]}")
-    name, why = _guess_values(graph, given)
-    assumed.append(f"preprocess {name} ({why}; the picture stretched to {size[0]}x{size[1]})")
-    return replace(Preprocess.named(name, size, given.channels, given.layout), dtype=given.dtype)
+    guess = guess_values(graph, given)
+    assumed.append(f"preprocess {guess.name} ({guess.why}; the picture stretched to {size[0]}x{size[1]})")
+    return replace(Preprocess.named(guess.name, size, given.channels, given.layout), dtype=given.dtype)
 
 
-def _guess_values(graph: Graph, given: ImageInput) -> tuple[str, str]:
-    """(name of the preprocess, why) for a network that does not say what values it wants."""
+@dataclass(frozen=True)
+class Guess:
+    """The values that a network wants, as far as its graph tells.
+
+    Attributes:
+        name: Name of the preprocess that makes them.
+        why: The reason, for a person.
+        proven: Whether the first nodes of the graph leave no other choice.
+    """
+
+    name: str
+    why: str
+    proven: bool
+
+
+def guess_values(graph: Graph, given: ImageInput) -> Guess:
+    """Guess what values a network wants that does not say it.
+
+    Args:
+        graph: The graph of the file.
+        given: Its input.
+    """
     arithmetic = find_arithmetic(graph, 3 if given.layout == "NHWC" else 1, given.channels)
     if given.dtype == "uint8":
-        return "raw", "bytes 0 to 255: the graph normalises them itself"
+        return Guess("raw", "bytes 0 to 255: the graph normalises them itself", True)
     if arithmetic is not None:
         by = ", ".join(dict.fromkeys(arithmetic.nodes))
         chosen = choose_range(arithmetic)
         if chosen is not None:
-            name, (low, high) = chosen
-            return name, f"{_VALUES[name]}: the graph normalises them itself, to {low:.3g} to {high:.3g} by {by}"
+            name, (low, high), near = chosen
+            why = f"{_VALUES[name]}: the graph normalises them itself, to {low:.3g} to {high:.3g} by {by}"
+            return Guess(name, why, near)
     if given.channels == 1:
-        return "unit", "grey, scaled to [0, 1]"
-    return "imagenet", "RGB, ImageNet mean and std"
+        return Guess("unit", "grey, scaled to [0, 1]", False)
+    return Guess("imagenet", "RGB, ImageNet mean and std", False)
 
 
 _VALUES = {

@@ -185,8 +185,8 @@ def _reorder(graph: Graph, node: NodeProto, axis: int, channels: int) -> NDArray
     return None
 
 
-def choose_range(arithmetic: Arithmetic) -> tuple[str, tuple[float, float]] | None:
-    """Which pixels make sense of an arithmetic: (name of a preprocess, what they become).
+def choose_range(arithmetic: Arithmetic) -> tuple[str, tuple[float, float], bool] | None:
+    """Which pixels make sense of an arithmetic: (name of a preprocess, what they become, whether that is usual).
 
     Returns:
         ``raw``, ``unit``, ``signed`` or ``imagenet`` with the smallest and largest value behind the arithmetic, also
@@ -212,4 +212,4 @@ def choose_range(arithmetic: Arithmetic) -> tuple[str, tuple[float, float]] | No
         found.append((far, name, ends))
     limit = _FARTHEST_LEARNED if arithmetic.learned else _FARTHEST
     far, name, ends = min(found)
-    return (name, ends) if far <= limit else found[0][1:]
+    return (name, ends, True) if far <= limit else (*found[0][1:], False)
