@@ -18,6 +18,7 @@ from inspector.reverse.head import find_head
 from inspector.reverse.rule import RULES, unbroadcast
 from tests.cam.nets import Array
 from tests.cam.reference import numeric_gradient
+from tests.conftest import require
 
 Forward = Callable[[Array], Array]
 
@@ -66,6 +67,14 @@ CASES: list[tuple[str, list[Any], dict[str, Any], int, tuple[int, ...]]] = [
     ("Conv", [floats(5, 3, 4, 3, 3)], {"auto_pad": "SAME_UPPER", "strides": [2, 2]}, 18, SHAPE),
     ("Conv", [floats(5, 3, 4, 2, 2)], {"auto_pad": "SAME_LOWER"}, 18, SHAPE),
     ("Conv", [floats(5, 3, 4, 3, 3)], {"auto_pad": "VALID", "strides": [3, 2]}, 18, SHAPE),
+    ("ConvTranspose", [floats(5, 4, 3, 4, 4)], {"strides": [2, 2], "pads": [1, 1, 1, 1]}, 18, SHAPE),
+    ("ConvTranspose", [floats(5, 4, 1, 3, 2)], {"strides": [2, 3], "output_padding": [1, 0], "group": 4}, 18, SHAPE),
+    ("ConvTranspose", [floats(5, 4, 2, 2, 2), floats(6, 2)], {"dilations": [2, 1]}, 18, SHAPE),
+    ("DepthToSpace", [], {"blocksize": 2}, 18, SHAPE),
+    ("DepthToSpace", [], {"blocksize": 2, "mode": "CRD"}, 18, SHAPE),
+    ("SpaceToDepth", [], {"blocksize": 2}, 18, (1, 2, 4, 6)),
+    ("GatherElements", [np.random.default_rng(3).integers(-6, 6, (1, 4, 5, 3))], {"axis": 3}, 18, SHAPE),
+    ("Tile", [ints(1, 2, 1, 3)], {}, 18, SHAPE),
     ("GlobalAveragePool", [], {}, 18, SHAPE),
     ("ReduceMean", [ints(2, 3)], {"keepdims": 0}, 18, SHAPE),
     ("ReduceMean", [], {"axes": [-1, -2], "keepdims": 1}, 13, SHAPE),
@@ -82,6 +91,8 @@ CASES: list[tuple[str, list[Any], dict[str, Any], int, tuple[int, ...]]] = [
     ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2]}, 18, SHAPE),
     ("MaxPool", [], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}, 18, SHAPE),
     ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}, 18, SHAPE),
+    ("Max", [floats(1, 4, 1, 1), floats(2, 6)], {}, 18, SHAPE),
+    ("Min", [floats(1, 4, 1, 1)], {}, 18, SHAPE),
     ("Add", [floats(1, 4, 1, 1)], {}, 18, SHAPE),
     ("Add", [floats(1, 2, 4, 5, 6)], {}, 18, SHAPE),
     ("Add", [None], {}, 18, SHAPE),
@@ -113,8 +124,25 @@ CASES: list[tuple[str, list[Any], dict[str, Any], int, tuple[int, ...]]] = [
     ("Gelu", [], {}, 20, SHAPE),
     ("Gelu", [], {"approximate": "tanh"}, 20, SHAPE),
     ("Softmax", [], {"axis": 1}, 18, SHAPE),
+    ("LogSoftmax", [], {"axis": 1}, 18, SHAPE),
+    ("InstanceNormalization", [floats(1, 4), floats(2, 4)], {}, 18, SHAPE),
     ("LayerNormalization", [floats(1, 6), floats(2, 6)], {"epsilon": 1e-3}, 18, SHAPE),
     ("LayerNormalization", [floats(1, 5, 6)], {"axis": -2}, 18, SHAPE),
+]
+_NO = np.zeros(0, np.float32)
+RESIZES: list[tuple[list[Any], dict[str, Any], int]] = [
+    ([_NO, _NO, ints(1, 4, 10, 9)], {}, 18),
+    ([_NO, np.array([1, 1, 2, 2.5], np.float32)], {"coordinate_transformation_mode": "asymmetric"}, 13),
+    ([_NO, _NO, ints(1, 4, 3, 4)], {"nearest_mode": "ceil"}, 13),
+    ([_NO, _NO, ints(1, 4, 8, 4)], {"nearest_mode": "round_prefer_ceil"}, 13),
+    ([_NO, np.array([1, 1, 2, 2], np.float32)], {"mode": "linear"}, 13),
+    ([_NO, _NO, ints(1, 4, 7, 3)], {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"}, 13),
+    ([_NO, _NO, ints(1, 4, 9, 11)], {"mode": "linear", "coordinate_transformation_mode": "align_corners"}, 13),
+    ([_NO, np.array([2.3, 1.7], np.float32)], {"mode": "linear", "axes": [2, 3]}, 18),
+    ([_NO, _NO, ints(1, 4, 9, 4)], {"mode": "cubic"}, 13),
+    ([_NO, _NO, ints(1, 4, 9, 4)], {"mode": "cubic", "exclude_outside": 1, "cubic_coeff_a": -0.5}, 13),
+    ([np.array([1, 1, 2, 3], np.float32)], {"mode": "linear"}, 10),
+    ([np.array([1, 1, 2, 3], np.float32)], {"mode": "nearest"}, 9),
 ]
 POSITIVE = [("Sqrt", [], {}, 18, SHAPE), ("Log", [], {}, 18, SHAPE), ("Pow", [np.array(0.5)], {}, 18, SHAPE)]
 
@@ -275,7 +303,7 @@ def test_division_by_what_depends_on_the_layer(tmp_path: Path) -> None:
 
 
 def test_every_rule_has_a_case() -> None:
-    covered = {case[0] for case in CASES + POSITIVE} | {"Div", "Where", "Split"}
+    covered = {case[0] for case in CASES + POSITIVE} | {"Div", "Where", "Split", "Resize", "Upsample"}
     # QuickGelu is Swish with another constant; rounding has no derivative to compare with.
     assert covered | {"QuickGelu", "QuantizeLinear", "DequantizeLinear"} == set(RULES)
 
@@ -305,3 +333,21 @@ def test_unbroadcast_sums_what_was_repeated(shape: tuple[int, ...], wanted: tupl
     found = unbroadcast(g, shape)
     assert found.shape == wanted
     assert found.sum() == math.prod(g.shape)
+
+
+@pytest.mark.parametrize(("others", "attributes", "opset"), RESIZES)
+def test_resize(others: list[Any], attributes: dict[str, Any], opset: int, tmp_path: Path) -> None:
+    """A resize is linear: the gradient of each output element is what onnxruntime makes of each input element."""
+    ort = require("onnxruntime")
+    path, size = tmp_path / "m.onnx", 4 * 5 * 6
+    onnx.save(model_of("Resize" if opset > 9 else "Upsample", others, attributes, opset, SHAPE, double=False), path)
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    basis = np.eye(size, dtype=np.float32).reshape(size, *SHAPE)
+    columns = np.stack([session.run(None, {"layer": one})[0] for one in basis])
+    seed = floats(11, *columns.shape[1:]).astype(np.float32)
+    head = find_head(read_graph(path), "layer", "out")
+    assert head.differentiable
+    assert head.linear
+    values = {"layer": basis[0]} | {name: np.asarray(head.graph.weight(name)) for name in head.weights}
+    found = head.gradient(seed, values)
+    assert np.abs(found.ravel() - (columns * seed).reshape(size, -1).sum(1)).max() < 1e-4

@@ -123,6 +123,27 @@ def _softmax(step: Step, g: Array) -> Gradients:
     return [(p * (g - (g * p).sum(axis=axis, keepdims=True))).astype(np.float32)]
 
 
+@rule("LogSoftmax", accepts=lambda step: step.opset >= 13)
+def _log_softmax(step: Step, g: Array) -> Gradients:
+    axis = step.get("axis", -1)
+    x = step.x.astype(np.float64)
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return [(g - e / e.sum(axis=axis, keepdims=True) * g.sum(axis=axis, keepdims=True)).astype(np.float32)]
+
+
+@rule("InstanceNormalization", operands=(1,))
+def _instance_norm(step: Step, g: Array) -> Gradients:
+    x = step.x.astype(np.float64)
+    axes = tuple(range(2, x.ndim))
+    centred = x - x.mean(axis=axes, keepdims=True)
+    inverse = 1 / np.sqrt(np.square(centred).mean(axis=axes, keepdims=True) + step.get("epsilon", 1e-5))
+    normal = centred * inverse
+    scaled = g * step.value(1).astype(np.float64).reshape(-1, *[1] * (x.ndim - 2))
+    mean = scaled.mean(axis=axes, keepdims=True)
+    along = (scaled * normal).mean(axis=axes, keepdims=True)
+    return [((scaled - mean - normal * along) * inverse).astype(np.float32)]
+
+
 @rule(
     "LayerNormalization",
     operands=(1,),

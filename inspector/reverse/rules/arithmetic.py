@@ -69,3 +69,16 @@ def _reciprocal(step: Step, g: Array) -> Gradients:
 @rule("Abs")
 def _abs(step: Step, g: Array) -> Gradients:
     return [g * np.sign(step.x)]
+
+
+@rule("Max", "Min", accepts=accept_any)
+def _extreme(step: Step, g: Array) -> Gradients:
+    """To the operand that is taken; where several are equal, in equal parts (torch.maximum)."""
+    values = np.broadcast_arrays(*[step.value(i) for i in range(len(step.moving))])
+    best = np.maximum.reduce(values) if step.node.op_type == "Max" else np.minimum.reduce(values)
+    hits = [value == best for value in values]
+    share = g / np.sum(hits, axis=0)
+    return [
+        unbroadcast(np.asarray(np.where(hit, share, 0), g.dtype), step.value(i).shape) if step.moving[i] else None
+        for i, hit in enumerate(hits)
+    ]

@@ -152,6 +152,23 @@ def _gather_nd(step: Step, g: Array) -> Gradients:
     return [out]
 
 
+@rule("GatherElements", linear="always")
+def _gather_elements(step: Step, g: Array) -> Gradients:
+    out, indices = np.zeros(step.x.shape, g.dtype), step.value(1).astype(np.int64)
+    axis = step.get("axis", 0) % out.ndim
+    where = list(np.indices(indices.shape, sparse=True))
+    where[axis] = indices % out.shape[axis]
+    np.add.at(out, tuple(where), g)
+    return [out]
+
+
+@rule("Tile", linear="always")
+def _tile(step: Step, g: Array) -> Gradients:
+    shape = step.x.shape
+    repeated = [part for size, whole in zip(shape, g.shape, strict=True) for part in (whole // max(size, 1), size)]
+    return [g.reshape(repeated).sum(axis=tuple(range(0, 2 * len(shape), 2)))]
+
+
 @rule("Where", linear="always", accepts=lambda step: not step.moving[0])
 def _where(step: Step, g: Array) -> Gradients:
     condition = step.value(0).astype(bool)
