@@ -156,7 +156,7 @@ def _gather_nd(step: Step, g: Array) -> Gradients:
 def _gather_elements(step: Step, g: Array) -> Gradients:
     out, indices = np.zeros(step.x.shape, g.dtype), step.value(1).astype(np.int64)
     axis = step.get("axis", 0) % out.ndim
-    where = list(np.indices(indices.shape, sparse=True))
+    where: list[Any] = list(np.indices(indices.shape, sparse=True))
     where[axis] = indices % out.shape[axis]
     np.add.at(out, tuple(where), g)
     return [out]
