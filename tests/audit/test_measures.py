@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inspector.auditing import audit_model
-from inspector.auditing.checks.behaviour.calibration import measure_calibration_error
 from inspector.auditing.checks.cost import multiply_adds, parameters
 from inspector.auditing.checks.representation.duplicate_channels import find_repeats
 from inspector.auditing.forward_pass import LayerOutput
@@ -25,6 +24,7 @@ from inspector.auditing.probes.samples import SIZE, Samples
 from inspector.auditing.probes.zeros import find_upper_bound
 from inspector.auditing.subject import Subject
 from inspector.compare import SignalToNoise, decibels, signal_to_noise
+from inspector.metrics import measure_calibration_error
 from inspector.model import open_model
 from tests.audit.pictures import pngs
 from tests.audit.policies import policy

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.probes.predictions import LabelledPredictions
 from inspector.auditing.registry import check
 from inspector.auditing.result import NotChecked, Verdict, at_most
 from inspector.auditing.subject import Subject
+from inspector.metrics import measure_calibration_error
 
 
 @check(
@@ -35,26 +33,3 @@ def calibration(subject: Subject, limits: Limits, predictions: LabelledPredictio
     word = "too sure" if gap > 0 else "not sure enough"
     message = f"probabilities are off by {found:.3f} on average ({word})"
     return at_most(found, limits["max"], message, details={"bins": bins})
-
-
-def measure_calibration_error(
-    confidence: NDArray[np.float64], right: NDArray[np.bool_], bins: int
-) -> tuple[float, list[dict[str, float]]]:
-    """(ECE, bins): sum over bins of n_b / N * |accuracy_b - confidence_b|.
-
-    A bin is (low, high], the first one [0, high].
-
-    Args:
-        confidence: float (N,) in [0, 1].
-        right: bool (N,), whether the answer was right.
-        bins: How many bins of equal width.
-    """
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    error, rows = 0.0, []
-    for k in np.unique(place):
-        inside = place == k
-        sure, good = float(confidence[inside].mean()), float(right[inside].mean())
-        error += inside.mean() * abs(good - sure)
-        rows.append({"low": k / bins, "high": (k + 1) / bins, "pictures": int(inside.sum()), "confidence": sure,
-                     "accuracy": good})  # fmt: skip
-    return float(error), rows

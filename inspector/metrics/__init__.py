@@ -1,0 +1,21 @@
+"""How right detectors and segmenters are: plain arithmetic over arrays, without a model or a file."""
+
+from inspector.metrics.boxes import BoxAgreement, TrueBoxes, compute_overlaps, make_true_boxes, match_boxes
+from inspector.metrics.calibration import CalibrationSums, measure_calibration_error
+from inspector.metrics.pixels import PixelCounts
+from inspector.metrics.precision import AREAS, THRESHOLDS, AveragePrecision, PrecisionSummary
+
+__all__ = [
+    "AREAS",
+    "THRESHOLDS",
+    "AveragePrecision",
+    "BoxAgreement",
+    "CalibrationSums",
+    "PixelCounts",
+    "PrecisionSummary",
+    "TrueBoxes",
+    "compute_overlaps",
+    "make_true_boxes",
+    "match_boxes",
+    "measure_calibration_error",
+]
