@@ -21,11 +21,11 @@ CLOSED: dict[str, Any] = {**OPEN, "extra": "forbid"}
 
 
 class DoesNotFitError(Exception):
-    """A document does not fit its dataclass; :func:`find_mistakes` says where."""
+    """A document does not fit its dataclass; :func:`find_misfits` says where."""
 
 
 @dataclass(frozen=True)
-class Mistake:
+class Misfit:
     """One place of a document that does not fit.
 
     Attributes:
@@ -37,7 +37,7 @@ class Mistake:
     given: Any
 
 
-def build(kind: Any, document: Any) -> Any:
+def build_value(kind: Any, document: Any) -> Any:
     """What a JSON value is as the type `kind`: lists as tuples, objects as dataclasses. Unknown keys are ignored.
 
     Args:
@@ -60,20 +60,20 @@ def build(kind: Any, document: Any) -> Any:
     if origin in (Union, UnionType):
         for part in parts:
             try:
-                return build(part, document)
+                return build_value(part, document)
             except DoesNotFitError:
                 continue
     if origin is tuple and isinstance(document, list | tuple):
         kinds = [parts[0]] * len(document) if parts[-1] is ... else parts
         if len(kinds) == len(document):
-            return tuple(build(part, value) for part, value in zip(kinds, document, strict=True))
+            return tuple(build_value(part, value) for part, value in zip(kinds, document, strict=True))
     if isinstance(document, Mapping):
         if isinstance(origin, type) and issubclass(origin, Mapping):
-            return {key: build(parts[1], value) for key, value in document.items()}
+            return {key: build_value(parts[1], value) for key, value in document.items()}
         if isinstance(kind, type) and is_dataclass(kind):
             hints = _hints(kind)
             try:
-                return kind(**{key: build(hints[key], value) for key, value in document.items() if key in hints})
+                return kind(**{key: build_value(hints[key], value) for key, value in document.items() if key in hints})
             except TypeError:  # a key without a default is missing
                 raise DoesNotFitError from None
     raise DoesNotFitError
@@ -84,7 +84,7 @@ def _hints(kind: Any) -> dict[str, Any]:
     return {name: hint for name, hint in get_type_hints(kind).items() if name in kind.__dataclass_fields__}
 
 
-def find_mistakes(kind: Any, document: Any) -> list[Mistake]:
+def find_misfits(kind: Any, document: Any) -> list[Misfit]:
     """Every place where a JSON value does not fit the type `kind`, by pydantic, in the order of the dataclass."""
     from pydantic import TypeAdapter, ValidationError
 
@@ -93,7 +93,7 @@ def find_mistakes(kind: Any, document: Any) -> list[Mistake]:
         text = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
         TypeAdapter(kind).validate_json(text, strict=True)
     except ValidationError as error:
-        return [Mistake(found["loc"], found["input"]) for found in error.errors(include_url=False)]
+        return [Misfit(found["loc"], found["input"]) for found in error.errors(include_url=False)]
     except (RecursionError, ValueError):
-        return [Mistake((), document)]
+        return [Misfit((), document)]
     return []

@@ -13,14 +13,16 @@ from pathlib import Path
 
 from inspector.errors import OutputError, UsageError
 
-File = str | os.PathLike[str] | int
+FileOrDescriptor = str | os.PathLike[str] | int
 """A path, or the number of an open file, such as 0 for stdin."""
 
 STREAMS = {0: "what stdin reads", 1: "where stdout goes", 2: "where stderr goes"}
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 
-def check_outputs(outputs: Mapping[str, File | None], inputs: Mapping[str, Iterable[File]]) -> None:
+def check_outputs(
+    outputs: Mapping[str, FileOrDescriptor | None], inputs: Mapping[str, Iterable[FileOrDescriptor]]
+) -> None:
     """Raise UsageError where an output is an input, or two outputs are one file; before anything is computed.
 
     Args:
@@ -49,7 +51,7 @@ def check_outputs(outputs: Mapping[str, File | None], inputs: Mapping[str, Itera
                     raise UsageError(f"{path} is {what}", f"give another file to {name}")
 
 
-def _describe(output: File, role: str, file: File) -> str | None:
+def _describe(output: FileOrDescriptor, role: str, file: FileOrDescriptor) -> str | None:
     """What an output is, where it is this input; None where it is not."""
     if isinstance(file, int):
         return STREAMS[file] if _is_plain(file) and _same(output, file) else None
@@ -61,7 +63,7 @@ def _describe(output: File, role: str, file: File) -> str | None:
     return role if str(output) == str(file) or _key(output) == _key(file) else f"{role}, {file}"
 
 
-def _held_picture(folder: str | os.PathLike[str], output: File) -> Path | None:
+def _held_picture(folder: str | os.PathLike[str], output: FileOrDescriptor) -> Path | None:
     """The picture below `folder` that `output` is."""
     try:
         wanted = _identity(output)
@@ -82,7 +84,7 @@ def walk_pictures(folder: str | os.PathLike[str]) -> Iterator[Path]:
         yield from (Path(here) / f for f in files if not f.startswith(".") and Path(f).suffix.lower() in SUFFIXES)
 
 
-def _same(one: File, other: File) -> bool:
+def _same(one: FileOrDescriptor, other: FileOrDescriptor) -> bool:
     try:
         return _identity(one) == _identity(other)
     except OSError:  # one of them is still to be made
@@ -91,12 +93,12 @@ def _same(one: File, other: File) -> bool:
         return False
 
 
-def _identity(file: File) -> tuple[int, int]:
+def _identity(file: FileOrDescriptor) -> tuple[int, int]:
     status = os.stat(file)  # noqa: PTH116
     return status.st_dev, status.st_ino
 
 
-def _key(path: File) -> str:
+def _key(path: FileOrDescriptor) -> str:
     assert not isinstance(path, int)
     real = os.path.normcase(os.path.realpath(path))
     return unicodedata.normalize("NFC", real).casefold() if sys.platform == "darwin" else real
@@ -112,13 +114,15 @@ def _is_plain(number: int) -> bool:
 class _Guard:
     """What one command reads and is going to write."""
 
-    def __init__(self, outputs: Mapping[str, File | None], inputs: Mapping[str, Iterable[File]]) -> None:
+    def __init__(
+        self, outputs: Mapping[str, FileOrDescriptor | None], inputs: Mapping[str, Iterable[FileOrDescriptor]]
+    ) -> None:
         self.outputs = dict(outputs)
         self.inputs = {role: list(files) for role, files in inputs.items()}
         self.written: set[str] = set()
         self._known: dict[tuple[int, int], str] | None = None
 
-    def add(self, role: str, files: Iterable[File]) -> None:
+    def add(self, role: str, files: Iterable[FileOrDescriptor]) -> None:
         more = list(files)
         check_outputs(self.outputs, {role: more})
         self.inputs.setdefault(role, []).extend(more)
@@ -161,7 +165,9 @@ _active: list[_Guard] = []
 
 
 @contextmanager
-def guard_inputs(outputs: Mapping[str, File | None], inputs: Mapping[str, Iterable[File]]) -> Iterator[None]:
+def guard_inputs(
+    outputs: Mapping[str, FileOrDescriptor | None], inputs: Mapping[str, Iterable[FileOrDescriptor]]
+) -> Iterator[None]:
     """Check as :func:`check_outputs` does; during the block nothing is written onto an input under any other name."""
     check_outputs(outputs, inputs)
     guard = _Guard(outputs, inputs)
@@ -172,7 +178,7 @@ def guard_inputs(outputs: Mapping[str, File | None], inputs: Mapping[str, Iterab
         _active.remove(guard)
 
 
-def add_inputs(role: str, files: Iterable[File]) -> None:
+def add_inputs(role: str, files: Iterable[FileOrDescriptor]) -> None:
     """Files that no argument named, and that a command turned out to read. Raises UsageError where one is an output."""
     found = list(files)
     for guard in _active:

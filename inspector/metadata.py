@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from inspector.documents import OPEN, DoesNotFitError, build, find_mistakes
+from inspector.documents import OPEN, DoesNotFitError, build_value, find_misfits
 from inspector.errors import MetadataError
 from inspector.image import Preprocess
 
@@ -137,9 +137,9 @@ def _build(document: Mapping[str, Any]) -> Metadata:
     if isinstance(given.get("labels"), list):
         given["labels"] = [str(label) if isinstance(label, int | float) else label for label in given["labels"]]
     try:
-        read: Metadata = build(Metadata, given)
+        read: Metadata = build_value(Metadata, given)
     except DoesNotFitError:
-        found = [_describe(mistake.place, given) for mistake in find_mistakes(Metadata, given)]
+        found = [_describe(mistake.place, given) for mistake in find_misfits(Metadata, given)]
         faults += dict.fromkeys(found or ["the metadata document is malformed"])
     if faults:
         shown = "; ".join(faults[:_MOST_FAULTS])

@@ -559,7 +559,7 @@ def test_a_picture_from_a_pipe_and_no_end_of_stdin(tmp_path: Path) -> None:
 
 def test_the_list_of_commands_says_what_they_say_of_themselves() -> None:
     """Their modules are not imported for it: that would double the time of `inspector --help`."""
-    from inspector.cli.group import find, read_help
+    from inspector.cli.group import find_command, read_help
 
     for name, function in commands():
-        assert read_help(name) == inspect.getdoc(function) == inspect.getdoc(find(name))
+        assert read_help(name) == inspect.getdoc(function) == inspect.getdoc(find_command(name))

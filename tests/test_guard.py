@@ -16,7 +16,7 @@ import pytest
 from inspector.auditing import audit_model
 from inspector.cli import NAMES
 from inspector.cli.app import run as run_here
-from inspector.cli.group import build
+from inspector.cli.group import build_command
 from inspector.cli.inputs import FOLDERS, INPUTS, OUTPUTS
 from inspector.errors import UsageError
 from inspector.guard import check_outputs
@@ -25,7 +25,7 @@ from inspector.model.annotate import annotate_model
 from tests.conftest import PHOTO, ROOT, MakeModel, require
 from tests.foreign import Net
 
-COMMANDS = {name: build(name) for name in NAMES}
+COMMANDS = {name: build_command(name) for name in NAMES}
 PATHS = ("FILE", "DIR", "RUN", "MODEL", "IMAGE", "SOURCE", "SNAPSHOT", "DATA", "SCAN", "TOML")
 
 # For each command that writes a file: arguments that are files, by parameter. What is not named here is not a file.

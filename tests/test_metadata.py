@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inspector.documents import DoesNotFitError, build, find_mistakes
+from inspector.documents import DoesNotFitError, build_value, find_misfits
 from inspector.errors import MetadataError
 from inspector.image import Preprocess
 from inspector.metadata import KEY, LayerEntry, Metadata, parse_labels, read_metadata
@@ -146,11 +146,11 @@ def test_any_json_is_read_or_refused(document: dict[str, Any]) -> None:
 def test_what_is_built_is_what_pydantic_takes(document: dict[str, Any]) -> None:
     document.pop("preprocess", None)
     try:
-        build(Metadata, document)
+        build_value(Metadata, document)
     except DoesNotFitError:
-        assert find_mistakes(Metadata, document)
+        assert find_misfits(Metadata, document)
     else:
-        assert not find_mistakes(Metadata, document)
+        assert not find_misfits(Metadata, document)
 
 
 @given(st.dictionaries(st.sampled_from(list(Preprocess.__dataclass_fields__)), JSON))

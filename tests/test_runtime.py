@@ -246,11 +246,11 @@ def test_reasons_are_for_people() -> None:
         "ReshapeHelper::ReshapeHelper(const onnxruntime::TensorShape&, bool) input_shape_size == size was false. The "
         "input tensor cannot be reshaped to the requested shape. Input shape:{1,4}, requested shape:{1,5}"
     )
-    assert sessions.explain_failure(RuntimeError(raw)) == (
+    assert sessions.explain_run_failure(RuntimeError(raw)) == (
         "Reshape head/Reshape: The input tensor cannot be reshaped to the requested shape. Input shape:{1,4}, "
         "requested shape:{1,5}"
     )
-    assert sessions.explain_failure(MemoryError("std::bad_alloc")).startswith("it asks for more memory")
+    assert sessions.explain_run_failure(MemoryError("std::bad_alloc")).startswith("it asks for more memory")
 
 
 # --- what would take the machine --------------------------------------------------------------------------------------

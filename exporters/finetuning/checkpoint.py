@@ -23,7 +23,7 @@ class CheckpointError(InspectorError):
     kind = "checkpoint"
 
 
-def save(path: Path, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
     """Write a checkpoint whole or not at all; its JSON is written beside it too, for people. Raises OutputError."""
     with atomic_path(path) as temporary:
         text = json.dumps(document, sort_keys=True)
@@ -38,7 +38,7 @@ def save(path: Path, tensors: Mapping[str, torch.Tensor], document: Mapping[str,
     write_text(path.with_suffix(".json"), json.dumps(document, indent=1, sort_keys=True) + "\n")
 
 
-def load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """(tensors by name, the document). Raises CheckpointError, MissingExtra."""
     safetensors_torch()
     from safetensors import SafetensorError, safe_open

@@ -19,7 +19,7 @@ CONFIG, RESULT, BASE, MODEL = "config.json", "result.json", "base.onnx", "model.
 """Names of files in a run folder."""
 
 Note = Callable[[str], None]
-Progress = Callable[[str, int, int], None]
+TrainingProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class RunContext:
     cache_limit: float = CACHE_LIMIT
     tensorboard: bool = False
     note: Note = lambda line: None
-    progress: Progress = lambda what, done, total: None
+    progress: TrainingProgress = lambda what, done, total: None
 
     def open(self, path: Path) -> Model:
         """Open a model to compute with as this run does."""

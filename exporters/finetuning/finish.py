@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from exporters.exporting.parity import ParityError
 from exporters.finetuning import checkpoint
-from exporters.finetuning.context import Note, PreparedRun, Progress
+from exporters.finetuning.context import Note, PreparedRun, TrainingProgress
 from exporters.finetuning.network import file_digest
 from exporters.finetuning.norms import fold_state
-from exporters.finetuning.train import HEAD, Phase, Trainer
+from exporters.finetuning.train import HEAD, Trainer, TrainingPhase
 from exporters.planning.dataset import Dataset, Sample
 from exporters.planning.head import replace_weights
 from exporters.sources.needs import torch
@@ -59,7 +59,7 @@ class FinishedModel:
         self,
         samples: Sequence[Sample],
         poses: Sequence[str] = (),
-        progress: Progress = lambda what, done, total: None,
+        progress: TrainingProgress = lambda what, done, total: None,
     ) -> NDArray[np.float32]:
         """Compute the scores of the file itself on pictures from their files.
 
@@ -84,7 +84,7 @@ class FinishedModel:
 
 
 def finish_model(
-    prepared: PreparedRun, phases: Sequence[Phase], trainer: Trainer, target: Path, note: Note
+    prepared: PreparedRun, phases: Sequence[TrainingPhase], trainer: Trainer, target: Path, note: Note
 ) -> FinishedModel:
     """Write the weights of the best epoch into the base's graph, and compare the file with the network.
 
@@ -100,7 +100,7 @@ def finish_model(
         TwinMismatch: An output differs between torch and onnxruntime; nothing is written then.
     """
     start, dataset = prepared.model, prepared.dataset
-    weights, document = checkpoint.load(trainer.best)
+    weights, document = checkpoint.load_checkpoint(trainer.best)
     phase = next(p for p in phases if p.name == document["phase"])
     phase.network.fold()
     phase.network.load(weights)
@@ -158,7 +158,7 @@ def check_parity(graph: Graph, model: Model, dataset: Dataset) -> tuple[Agreemen
     return tuple(replace(row, layer=names.get(row.layer, row.layer)) for row in found)
 
 
-def _check_agreement(model: Model, phase: Phase, trainer: Trainer, dataset: Dataset) -> float:
+def _check_agreement(model: Model, phase: TrainingPhase, trainer: Trainer, dataset: Dataset) -> float:
     """Between the scores of the training, on stored activations, and of the file, on pictures from their files."""
     samples = dataset.val[:32]
     tensors = [model.preprocess.tensor(open_image(s.path)) for s in samples]
@@ -187,7 +187,7 @@ def export_run(source: str | os.PathLike[str], target: str | os.PathLike[str]) -
             f"there is no checkpoint in {given}", "give the folder that `inspector finetune` wrote"
         )
     folder = path.resolve().parent.parent
-    tensors, document = checkpoint.load(path)
+    tensors, document = checkpoint.load_checkpoint(path)
     if not (folder / "base.onnx").is_file():
         raise checkpoint.CheckpointError(
             f"{path} does not lie in the checkpoints of a run", "give the run folder, which holds base.onnx"

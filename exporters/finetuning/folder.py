@@ -23,7 +23,7 @@ _FIRST = frozenset({BASE, "classes.txt", "plan.txt", "plan.json", "skipped.json"
 """What is written before the mark that makes a folder a run."""
 
 
-def check_folder(folder: Path, resume: bool) -> bool:
+def check_run_folder(folder: Path, resume: bool) -> bool:
     """Return whether there is a run to go on with.
 
     Raises:

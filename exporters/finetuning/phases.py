@@ -9,14 +9,14 @@ from exporters.finetuning.context import PreparedRun
 from exporters.finetuning.features import read_activations
 from exporters.finetuning.network import build_network, relative_sizes
 from exporters.finetuning.norms import find_weight
-from exporters.finetuning.train import HEAD, JOINT, Phase
+from exporters.finetuning.train import HEAD, JOINT, TrainingPhase
 from exporters.planning.boundary import Boundary
 
 _MEASURED = 1024
 """Training pictures that norms are measured on before they begin."""
 
 
-def make_phases(prepared: PreparedRun, entry: CacheEntry, shape: tuple[int, ...]) -> list[Phase]:
+def make_phases(prepared: PreparedRun, entry: CacheEntry, shape: tuple[int, ...]) -> list[TrainingPhase]:
     """Make the training of the head and, with a boundary, the joint training.
 
     Args:
@@ -26,7 +26,7 @@ def make_phases(prepared: PreparedRun, entry: CacheEntry, shape: tuple[int, ...]
     """
     options, dataset, head = prepared.options, prepared.dataset, prepared.head
 
-    def make(name: str, epochs: int, rate: float, boundary: Boundary | None, tensors: Sequence[str]) -> Phase:
+    def make(name: str, epochs: int, rate: float, boundary: Boundary | None, tensors: Sequence[str]) -> TrainingPhase:
         network = build_network(prepared.model.graph, head, boundary, shape, options.dropout, options.norms)
         train = read_activations(entry, tensors, dataset.train, options.versions)
         network.begin_norms(train.some(_MEASURED, options.batch))
@@ -35,7 +35,7 @@ def make_phases(prepared: PreparedRun, entry: CacheEntry, shape: tuple[int, ...]
         if boundary is not None:
             sizes = {n: s * shares.get(find_weight(n), 1.0) for n, s in relative_sizes(network).items()}
         val = read_activations(entry, tensors, dataset.val, 1)
-        return Phase(name, epochs, rate, options.patience or max(5, epochs // 2), network, train, val, sizes)
+        return TrainingPhase(name, epochs, rate, options.patience or max(5, epochs // 2), network, train, val, sizes)
 
     phases = [make(HEAD, options.head_epochs, options.head_rate, None, [head.features])]
     if (boundary := prepared.boundary) is not None:
@@ -44,7 +44,7 @@ def make_phases(prepared: PreparedRun, entry: CacheEntry, shape: tuple[int, ...]
 
 
 def compare_digests(
-    phases: Sequence[Phase], before: Sequence[str], after: Sequence[Sequence[str]]
+    phases: Sequence[TrainingPhase], before: Sequence[str], after: Sequence[Sequence[str]]
 ) -> dict[str, dict[str, str]]:
     """Compare the digests of what is frozen in each phase's network.
 

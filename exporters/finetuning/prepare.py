@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from exporters.finetuning.context import BASE, BaseNetwork, PreparedRun, Progress, RunContext
+from exporters.finetuning.context import BASE, BaseNetwork, PreparedRun, RunContext, TrainingProgress
 from exporters.planning.boundary import place_boundary
 from exporters.planning.dataset import Dataset, read_dataset
 from exporters.planning.head import find_classifier_head, write_with_head
@@ -18,7 +18,7 @@ from inspector.files import temporary_folder
 from inspector.model import Model, open_model
 
 
-def read_pictures(data: str | os.PathLike[str], options: FineTuneOptions, progress: Progress) -> Dataset:
+def read_pictures(data: str | os.PathLike[str], options: FineTuneOptions, progress: TrainingProgress) -> Dataset:
     """Read the pictures of a run and split them as its options say."""
     return read_dataset(
         data,

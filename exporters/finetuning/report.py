@@ -26,8 +26,8 @@ from inspector.provenance import Provenance
 from inspector.render import draw_overlay, draw_sheet, save_png
 from inspector.render.confusion import draw_confusion
 from inspector.render.curves import Curve, Panel, draw_curves
-from inspector.render.figure import fitted, resized
-from inspector.render.text import percent
+from inspector.render.figure import fit_size, resize_picture
+from inspector.render.text import format_percent
 
 WORST = 24
 
@@ -150,7 +150,7 @@ def draw_mistakes(
     tiles, captions = [], []
     for m in mistakes:
         picture = open_image(m.sample.path)
-        small = resized(picture, fitted(picture.size, 144))
+        small = resize_picture(picture, fit_size(picture.size, 144))
         tile = small
         if engine is not None:
             [found] = engine.maps(picture, [m.answer])
@@ -179,7 +179,7 @@ def _curve(name: str, history: Sequence[Mapping[str, Any]], key: str) -> Curve:
 def _share(confusion: Sequence[Sequence[int]]) -> str:
     total = sum(map(sum, confusion))
     right = sum(row[k] for k, row in enumerate(confusion))
-    return f"{right} of {total} right, {percent(right / total)}" if total else ""
+    return f"{right} of {total} right, {format_percent(right / total)}" if total else ""
 
 
 def summary_writer() -> Any:

@@ -16,10 +16,10 @@ import numpy as np
 from exporters.finetuning import cache as caching
 from exporters.finetuning import checkpoint
 from exporters.finetuning.cache import CacheEntry
-from exporters.finetuning.context import MODEL, BaseNetwork, Note, PreparedRun, Progress, RunContext
+from exporters.finetuning.context import MODEL, BaseNetwork, Note, PreparedRun, RunContext, TrainingProgress
 from exporters.finetuning.devices import check_devices, train_on_devices
 from exporters.finetuning.finish import FinishedModel, finish_model
-from exporters.finetuning.folder import check_folder, check_same, make_config, write_start
+from exporters.finetuning.folder import check_run_folder, check_same, make_config, write_start
 from exporters.finetuning.metrics import Metrics, measure
 from exporters.finetuning.phases import compare_digests, make_phases
 from exporters.finetuning.prepare import prepare_run, read_pictures
@@ -54,7 +54,7 @@ def finetune(
     provider: str = "auto",
     threads: int | None = None,
     note: Note = lambda line: None,
-    progress: Progress = lambda what, done, total: None,
+    progress: TrainingProgress = lambda what, done, total: None,
     **settings: Any,
 ) -> FineTuneResult:
     """Fine-tune `base` on `data` into the folder `run`.
@@ -94,7 +94,7 @@ def finetune(
             f"the cache limit {cache_limit:g} is not a number above 0", f"gigabytes, {CACHE_LIMIT:g} by default"
         )
     folder = Path(run)
-    resume = check_folder(folder, resume)
+    resume = check_run_folder(folder, resume)
     network = BaseNetwork(str(base), weights, pretrained)
     dataset = None
     if resume:
@@ -128,7 +128,7 @@ def plan_finetune(
     weights: str | None = None,
     pretrained: bool = False,
     note: Note = lambda line: None,
-    progress: Progress = lambda what, done, total: None,
+    progress: TrainingProgress = lambda what, done, total: None,
     **settings: Any,
 ) -> tuple[FineTunePlan, Dataset]:
     """Return what :func:`finetune` would do with these arguments, and the pictures as they would be split.

@@ -37,7 +37,7 @@ class TrainingError(InspectorError):
 
 
 @dataclass(frozen=True)
-class Phase:
+class TrainingPhase:
     """One of the two trainings. rates: share of `rate` by initializer name, 1 where none is given."""
 
     name: str
@@ -121,7 +121,7 @@ class Trainer:
 
     def __init__(
         self,
-        phases: Sequence[Phase],
+        phases: Sequence[TrainingPhase],
         classes: int,
         options: FineTuneOptions,
         folder: Path,
@@ -151,14 +151,14 @@ class Trainer:
         tensors: State = {}
         keep_memory()
         if resume and self.last.exists():
-            tensors, document = checkpoint.load(self.last)
+            tensors, document = checkpoint.load_checkpoint(self.last)
             self.state = TrainingState(**document)
         while self.state.phase < len(self.phases):
             self._phase(self.phases[self.state.phase], tensors)
             tensors = {}
         return self.state
 
-    def _phase(self, phase: Phase, tensors: State) -> None:
+    def _phase(self, phase: TrainingPhase, tensors: State) -> None:
         state, options = self.state, self.options
         network = phase.network.to(self.device)
         if tensors:
@@ -166,7 +166,7 @@ class Trainer:
         elif state.phase:
             # The joint phase starts from the best head; said in a checkpoint before anything replaces the best one.
             self._wait()
-            network.load(checkpoint.load(self.best)[0])
+            network.load(checkpoint.load_checkpoint(self.best)[0])
             self._save(network, None, {})
         optimiser = self._optimiser(phase)
         average = _part(tensors, "average") or (network.state() if options.average and phase.name == JOINT else {})
@@ -196,7 +196,9 @@ class Trainer:
             if entry["best"]:
                 state.best = entry
             if entry["best"] and self.rank == 0:
-                checkpoint.save(self.best, fold_state(network.state()), {"options": options.to_json(), **entry})
+                checkpoint.save_checkpoint(
+                    self.best, fold_state(network.state()), {"options": options.to_json(), **entry}
+                )
             network.load(weights)
             seconds = time.perf_counter() - started
             entry["seconds"] = round(seconds, 3)
@@ -210,7 +212,7 @@ class Trainer:
         if state.phase == len(self.phases):
             self._save(network, None, {})
 
-    def _optimiser(self, phase: Phase) -> torch.optim.Optimizer:
+    def _optimiser(self, phase: TrainingPhase) -> torch.optim.Optimizer:
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, parameter in phase.network.trained().items():
             groups.setdefault((phase.rates.get(name, 1.0), parameter.ndim > 1), []).append(parameter)
@@ -223,7 +225,7 @@ class Trainer:
         )
 
     def _epoch(
-        self, phase: Phase, call: nn.Module, optimiser: torch.optim.Optimizer, average: State
+        self, phase: TrainingPhase, call: nn.Module, optimiser: torch.optim.Optimizer, average: State
     ) -> tuple[float, float]:
         """(mean loss, last rate) of one epoch."""
         options, state = self.options, self.state
@@ -355,7 +357,7 @@ class Trainer:
             for name, parameter in network.trained().items():
                 for key, value in optimiser.state[parameter].items():
                     tensors[f"{key}.{name}"] = value
-        checkpoint.save(self.last, {k: v.cpu() for k, v in tensors.items()}, dict(vars(self.state)))
+        checkpoint.save_checkpoint(self.last, {k: v.cpu() for k, v in tensors.items()}, dict(vars(self.state)))
 
 
 def _part(tensors: State, prefix: str) -> State:

@@ -48,7 +48,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class LeftOut:
     """A picture, folder or kind of file that was left out, and why."""
 
     name: str
@@ -66,7 +66,7 @@ class Dataset:
     train: tuple[Sample, ...]
     val: tuple[Sample, ...]
     test: tuple[Sample, ...]
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -158,7 +158,7 @@ def stratify(labels: Sequence[int], share: float, seed: int) -> list[bool]:
     return held
 
 
-def _first(skipped: Sequence[Skipped]) -> str:
+def _first(skipped: Sequence[LeftOut]) -> str:
     if not skipped:
         return ""
     return f"; {len(skipped)} were left out, the first ({skipped[0].name}) because {skipped[0].reason}"
@@ -167,9 +167,9 @@ def _first(skipped: Sequence[Skipped]) -> str:
 # --- what the data says -----------------------------------------------------------------------------------------------
 
 
-def _from_folder(root: Path) -> tuple[list[_Entry], list[Skipped]]:
+def _from_folder(root: Path) -> tuple[list[_Entry], list[LeftOut]]:
     runs = {f.parent for f in root.rglob("base.onnx") if f.parent != root and (f.parent / "config.json").is_file()}
-    skipped = [Skipped(f.relative_to(root).as_posix(), "it is a run of `inspector finetune`") for f in sorted(runs)]
+    skipped = [LeftOut(f.relative_to(root).as_posix(), "it is a run of `inspector finetune`") for f in sorted(runs)]
     tops = [f for f in _folders(root) if f not in runs]
     splits = [(_SPLIT_NAMES[f.name.lower()], f) for f in tops if f.name.lower() in _SPLIT_NAMES]
     given: list[tuple[str | None, Path]] = [(None, root)]
@@ -181,7 +181,7 @@ def _from_folder(root: Path) -> tuple[list[_Entry], list[Skipped]]:
             )
         given = [*splits]
         named = {f for _, f in splits}
-        skipped += [Skipped(f.name, "it is none of train, val and test") for f in tops if f not in named]
+        skipped += [LeftOut(f.name, "it is none of train, val and test") for f in tops if f not in named]
         skipped += _loose(root, root)
     entries = []
     for split, top in given:
@@ -191,27 +191,27 @@ def _from_folder(root: Path) -> tuple[list[_Entry], list[Skipped]]:
                 continue
             found = [p for p in find_images(folder) if runs.isdisjoint(p.parents)]
             if not found:
-                skipped.append(Skipped(folder.relative_to(root).as_posix(), "the class folder holds no pictures"))
+                skipped.append(LeftOut(folder.relative_to(root).as_posix(), "the class folder holds no pictures"))
             entries += [_Entry(p, p.relative_to(root).as_posix(), folder.name, split) for p in found]
             skipped += _no_pictures(root, (f for f in folder.rglob("*") if runs.isdisjoint(f.parents)))
     return entries, skipped
 
 
-def _loose(root: Path, folder: Path) -> list[Skipped]:
+def _loose(root: Path, folder: Path) -> list[LeftOut]:
     """The files beside class folders."""
     files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
     pictures = [f for f in files if f.suffix.lower() in SUFFIXES]
-    loose = [Skipped(f.relative_to(root).as_posix(), "it lies in no class folder") for f in pictures]
+    loose = [LeftOut(f.relative_to(root).as_posix(), "it lies in no class folder") for f in pictures]
     return loose + _no_pictures(root, files)
 
 
-def _no_pictures(root: Path, files: Iterable[Path]) -> list[Skipped]:
+def _no_pictures(root: Path, files: Iterable[Path]) -> list[LeftOut]:
     """Files of other kinds, one entry for each kind and folder, since some data has one beside every picture."""
     names = [f.relative_to(root) for f in files if f.suffix.lower() not in SUFFIXES and f.is_file()]
     visible = [n for n in names if not any(part.startswith(".") for part in n.parts)]
     count = Counter((n.parent / f"*{n.suffix}" if n.suffix else n).as_posix() for n in visible)
     return [
-        Skipped(name, f"{n} {'file is no picture' if n == 1 else 'files are no pictures'} by the name")
+        LeftOut(name, f"{n} {'file is no picture' if n == 1 else 'files are no pictures'} by the name")
         for name, n in sorted(count.items())
     ]
 
@@ -220,7 +220,7 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
 
 
-def _from_csv(path: Path) -> tuple[list[_Entry], list[Skipped]]:
+def _from_csv(path: Path) -> tuple[list[_Entry], list[LeftOut]]:
     hint = "its first line is path,label or path,label,split, and may have a weight"
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -248,7 +248,7 @@ def _from_csv(path: Path) -> tuple[list[_Entry], list[Skipped]]:
         except OSError as error:  # longer than the file system allows, for one
             reason = f"its path cannot be used: {(error.strerror or str(error)).lower()}"
         if reason:
-            skipped.append(Skipped(one_line(name, 200), reason))
+            skipped.append(LeftOut(one_line(name, 200), reason))
         else:
             entries.append(entry)
     if any(e.split is None for e in entries) and any(e.split for e in entries):
@@ -273,11 +273,11 @@ def _weight(text: str, where: str) -> float:
 
 def _judged(
     entries: Sequence[_Entry], progress: Callable[[int, int], None] | None
-) -> tuple[list[_Entry], list[Skipped]]:
+) -> tuple[list[_Entry], list[LeftOut]]:
     good, bad = [], []
     with ThreadPoolExecutor(count_cores()) as pool:
         for done, (entry, verdict) in enumerate(zip(entries, pool.map(_judge, entries), strict=True), 1):
-            if isinstance(verdict, Skipped):
+            if isinstance(verdict, LeftOut):
                 bad.append(verdict)
             else:
                 good.append(replace(entry, digest=verdict))
@@ -286,18 +286,18 @@ def _judged(
     return good, bad
 
 
-def _judge(entry: _Entry) -> str | Skipped:
+def _judge(entry: _Entry) -> str | LeftOut:
     try:
         digest = image_digest(entry.path)
         image = open_image(entry.path)
     except ImageError as error:
-        return Skipped(entry.name, error.message)
+        return LeftOut(entry.name, error.message)
     if min(image.size) < SMALLEST:
-        return Skipped(entry.name, f"it has {image.width} x {image.height} pixels")
+        return LeftOut(entry.name, f"it has {image.width} x {image.height} pixels")
     return digest
 
 
-def _distinct(entries: Iterable[_Entry]) -> tuple[list[_Entry], list[Skipped]]:
+def _distinct(entries: Iterable[_Entry]) -> tuple[list[_Entry], list[LeftOut]]:
     same: dict[str, list[_Entry]] = defaultdict(list)
     for entry in entries:
         same[entry.digest].append(entry)
@@ -306,23 +306,23 @@ def _distinct(entries: Iterable[_Entry]) -> tuple[list[_Entry], list[Skipped]]:
         labels = list(dict.fromkeys(e.label for e in group))
         if len(labels) > 1:
             reason = f"the same picture is in the classes {listing(labels)}"
-            skipped += [Skipped(e.name, reason) for e in group]
+            skipped += [LeftOut(e.name, reason) for e in group]
             continue
         # Training on a picture that is held out would flatter the result.
         first = max(group, key=lambda e: SPLITS.index(e.split or "train"))
         kept.append(first)
-        skipped += [Skipped(e.name, f"it repeats {first.name}") for e in group if e is not first]
+        skipped += [LeftOut(e.name, f"it repeats {first.name}") for e in group if e is not first]
     return kept, skipped
 
 
-def _in_splits(entries: Sequence[_Entry], skipped: list[Skipped], val: float, test: float, seed: int) -> Dataset:
+def _in_splits(entries: Sequence[_Entry], skipped: list[LeftOut], val: float, test: float, seed: int) -> Dataset:
     notes = []
     given = {e.split or "train" for e in entries}
     learned = {e.label for e in entries if (e.split or "train") == "train"}
     classes = tuple(sorted(learned, key=_natural))
     for entry in entries:
         if entry.label not in learned:
-            skipped.append(Skipped(entry.name, f"no training picture has its class {entry.label!r}"))
+            skipped.append(LeftOut(entry.name, f"no training picture has its class {entry.label!r}"))
     index = {name: k for k, name in enumerate(classes)}
     parts: dict[str, list[Sample]] = {split: [] for split in SPLITS}
     for e in sorted(entries, key=lambda e: e.name):

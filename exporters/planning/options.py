@@ -26,7 +26,7 @@ MOST = 100_000
 
 
 @dataclass(frozen=True)
-class Choice:
+class OptionField:
     """What is known of one field of :class:`FineTuneOptions` beside its default.
 
     Attributes:
@@ -45,14 +45,14 @@ class Choice:
 
 
 def _choice(default: Any, text: str, **more: Any) -> Any:
-    return field(default=default, metadata={"choice": Choice(text, **more)})
+    return field(default=default, metadata={"choice": OptionField(text, **more)})
 
 
 @dataclass(frozen=True)
 class FineTuneOptions:
     """The choices that make a run; two runs with equal options, data and base give equal models.
 
-    Every field's `Choice` says what it is (see :func:`choices`); here stands what a line of help has no room for.
+    Every field's `OptionField` says what it is (see :func:`choices`); here stands what a line of help has no room for.
 
     Attributes:
         unfreeze_last: 3 where neither this nor `unfreeze_from` is given, as the lecture advises.
@@ -279,12 +279,12 @@ class FineTuneOptions:
         return FineTuneOptions(**values)
 
 
-def choices() -> dict[str, Choice]:
+def choices() -> dict[str, OptionField]:
     """Return what is known of each field of :class:`FineTuneOptions`, by name, in their order."""
     return {f.name: f.metadata["choice"] for f in fields(FineTuneOptions)}
 
 
-def _check_value(name: str, value: Any, choice: Choice) -> None:
+def _check_value(name: str, value: Any, choice: OptionField) -> None:
     if choice.limits is not None and value is not None:
         low, high = choice.limits
         if not low <= value <= high:

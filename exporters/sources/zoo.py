@@ -56,7 +56,7 @@ def without_retries() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
-def explain_failure(spec: str, error: Exception) -> InspectorError:
+def explain_load_failure(spec: str, error: Exception) -> InspectorError:
     """Make the error of a network that its library could not make.
 
     Downloads fail in many ways; the last cause says how.

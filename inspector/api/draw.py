@@ -17,7 +17,7 @@ from inspector.api.arguments import (
     check_whole,
 )
 from inspector.api.model import to_model
-from inspector.api.pictures import Picture, Pictures, Results, collect, find_pictures, walk
+from inspector.api.pictures import Picture, Pictures, Results, collect, find_pictures, handle_pictures
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -137,7 +137,7 @@ def draw_activations(
     opened = to_model(model, provider, threads, warn)
     options = ActivationOptions(layers, channel, scale, colormap, size, save_arrays)
     with ActivationRun(opened, out, options) as run:
-        return collect(walk(find_pictures(images), run.draw, on_progress))
+        return collect(handle_pictures(find_pictures(images), run.draw, on_progress))
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,9 @@ def draw_maps(
     def draw(picture: Picture) -> PictureMaps:
         source = read_if_open(picture.source)
         with folders.claim(source, picture.stem, picture.name) as folder:
-            drawn = overlays.draw_maps(engine, source, folder, name=picture.name, classes=wanted, top=top, style=style)
+            drawn = overlays.write_overlays(
+                engine, source, folder, name=picture.name, classes=wanted, top=top, style=style
+            )
         return PictureMaps(picture.path, drawn.maps, drawn.sheet)
 
-    return collect(walk(find_pictures(images), draw, on_progress))
+    return collect(handle_pictures(find_pictures(images), draw, on_progress))

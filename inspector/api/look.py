@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from inspector.api.arguments import ModelSource, Progress, Warn, check_whole
 from inspector.api.model import to_model
-from inspector.api.pictures import Picture, Pictures, Results, Skipped, collect, find_pictures, walk
+from inspector.api.pictures import Picture, Pictures, Results, Skipped, collect, find_pictures, handle_pictures
 from inspector.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def predict(
     def handle(picture: Picture) -> PicturePredictions:
         return PicturePredictions(picture.path, opened.predict(picture.source, top, poses))
 
-    return collect(walk(find_pictures(images), handle, on_progress))
+    return collect(handle_pictures(find_pictures(images), handle, on_progress))
 
 
 def list_layers(model: ModelSource) -> Layers:

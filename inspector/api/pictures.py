@@ -128,7 +128,7 @@ def find_pictures(images: Pictures) -> Iterator[Picture | ImageError]:
             yield Picture(relative(Path(given)), Path(given))
 
 
-def walk(
+def handle_pictures(
     pictures: Iterable[Picture | ImageError],
     handle: Callable[[Picture], T],
     on_progress: Callable[[int, int], None] | None = None,

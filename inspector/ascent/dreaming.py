@@ -37,7 +37,7 @@ TILE = 512
 
 _MOST_OCTAVES = 12
 _MOST_FRAMES = 100
-Piece = tuple[int, int, int, int]
+TileBox = tuple[int, int, int, int]
 LayerWeights = str | Layer | Sequence[str | Layer | tuple[str | Layer, float]]
 
 
@@ -134,7 +134,7 @@ def dream(
     """
     weighted = choose_weighted(model, layers)
     _check(weighted, octaves, ratio, steps, rate, tile)
-    photograph = to_tensor(open_image(image), model.preprocess.channels)
+    photograph = picture_to_tensor(open_image(image), model.preprocess.channels)
     network = Network(model, [layer for layer, _ in weighted], device=choose_device(provider))
     sizes = octave_sizes((photograph.shape[2], photograph.shape[3]), model.preprocess.size, octaves, ratio)
     worker = _Dreamer(network, weighted, photograph, tile, jitter, seed, caricature)
@@ -307,7 +307,7 @@ class _Dreamer:
         picture.clamp_(0, 1)
 
 
-def pieces(size: Sequence[int], tile: int, random: torch.Generator | None) -> Iterator[Piece]:
+def pieces(size: Sequence[int], tile: int, random: torch.Generator | None) -> Iterator[TileBox]:
     """(top, left, bottom, right) of tiles that cover (H, W), each side between half a tile and one and a half.
 
     random: moves the seams; None puts them at whole tiles.
@@ -328,7 +328,7 @@ def _cuts(side: int, tile: int, random: torch.Generator | None) -> list[int]:
     return [*cuts, side]
 
 
-def to_tensor(image: Image, channels: int) -> Tensor:
+def picture_to_tensor(image: Image, channels: int) -> Tensor:
     """An RGB picture as float32 (1, C, H, W) in [0, 1]; grey for one channel."""
     array = np.array(image.convert("L") if channels == 1 else image, np.float32)
     return (torch.from_numpy(array) / 255).reshape(1, *array.shape[:2], -1).permute(0, 3, 1, 2).contiguous()

@@ -23,8 +23,8 @@ from torch import Tensor
 from inspector.ascent.network import layer_values
 from inspector.errors import UsageError
 
-Values = Mapping[str, Tensor]
-Score = Callable[[Values], Tensor]
+LayerTensors = Mapping[str, Tensor]
+Score = Callable[[LayerTensors], Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Objective:
     layers: tuple[str, ...]
     score: Score
 
-    def __call__(self, values: Values) -> Tensor:
+    def __call__(self, values: LayerTensors) -> Tensor:
         """Float32 (N,)."""
         return self.score(values)
 
@@ -57,7 +57,7 @@ def _both(a: Objective, b: Objective) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*a.layers, *b.layers)))
 
 
-def _maps(values: Values, layer: str) -> Tensor:
+def _maps(values: LayerTensors, layer: str) -> Tensor:
     """(N, C, positions); one position for a layer (N, K)."""
     return (
         layer_values(values, layer).flatten(2)
@@ -66,7 +66,7 @@ def _maps(values: Values, layer: str) -> Tensor:
     )
 
 
-def _picked(values: Values, layer: str, channels: Sequence[int]) -> Tensor:
+def _picked(values: LayerTensors, layer: str, channels: Sequence[int]) -> Tensor:
     """Channel channels[b] of picture b: (N, positions)."""
     maps = _maps(values, layer)
     if len(channels) != len(maps):
@@ -91,7 +91,7 @@ def neuron(layer: str, channels: Sequence[int], position: tuple[int, int] | None
     """One unit: channel ``channels[b]`` at `position` (y, x) of the map, the middle unless given."""
     chosen = tuple(channels)
 
-    def score(values: Values) -> Tensor:
+    def score(values: LayerTensors) -> Tensor:
         whole = layer_values(values, layer)
         if whole.dim() < 4:
             return _picked(values, layer, chosen).mean(1)
@@ -111,7 +111,7 @@ def direction(layer: str, vectors: Tensor, power: float = 0.0) -> Objective:
     have this direction and little else (Carter et al., "Activation Atlas", 2019).
     """
 
-    def score(values: Values) -> Tensor:
+    def score(values: LayerTensors) -> Tensor:
         maps = _maps(values, layer)
         along = vectors.to(maps).expand(len(maps), -1)
         if along.shape[1] != maps.shape[1]:
@@ -132,7 +132,7 @@ def deep(layer: str) -> Objective:
     return Objective((layer,), lambda v: _maps(v, layer).square().mean((1, 2)))
 
 
-def _reference(values: Values, layer: str, given: Tensor | None) -> Tensor:
+def _reference(values: LayerTensors, layer: str, given: Tensor | None) -> Tensor:
     """The activation to compare with: the one given, else that of the picture which the loop shows beside."""
     return (layer_values(values, f"{layer}@reference") if given is None else given).detach()
 
@@ -144,7 +144,7 @@ def likeness(layer: str, reference: Tensor | None = None, power: float = 1.0) ->
     that the loop shows beside, through the same views; one that is given is compared position by position.
     """
 
-    def score(values: Values) -> Tensor:
+    def score(values: LayerTensors) -> Tensor:
         own = layer_values(values, layer)
         target = _reference(values, layer, reference).to(own)
         if own.dim() == 4 and target.shape[2:] != own.shape[2:]:
@@ -165,7 +165,7 @@ def stay(layer: str, reference: Tensor | None = None) -> Objective:
     reference: as in `likeness`.
     """
 
-    def score(values: Values) -> Tensor:
+    def score(values: LayerTensors) -> Tensor:
         own = layer_values(values, layer)
         target = _reference(values, layer, reference).to(own).expand_as(own)
         distance: Tensor = (own - target).flatten(1).norm(dim=1)
@@ -183,7 +183,7 @@ def diversity(layer: str, groups: Sequence[int]) -> Objective:
     """
     names = torch.as_tensor(tuple(groups))
 
-    def score(values: Values) -> Tensor:
+    def score(values: LayerTensors) -> Tensor:
         maps = _maps(values, layer)
         if len(maps) != len(names):
             raise UsageError(f"{len(names)} groups were given for {len(maps)} pictures")

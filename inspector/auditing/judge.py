@@ -11,14 +11,14 @@ from inspector.auditing.policy import Counts, Policy
 from inspector.auditing.registry import Check
 from inspector.auditing.result import CheckResult, NotChecked, Status, Verdict, Where
 from inspector.auditing.subject import Subject
-from inspector.auditing.walk import Walk
+from inspector.auditing.walk import AuditWalk
 from inspector.errors import InspectorError, one_line
 from inspector.text import to_plain
 
 _COUNTS: Mapping[Counts, Status] = {"skip": "skipped", "warn": "warn", "fail": "fail"}
 
 
-def judge(check: Check, walk: Walk) -> CheckResult:
+def judge(check: Check, walk: AuditWalk) -> CheckResult:
     """The result of one check, after the pictures have gone by."""
     subject, policy = walk.subject, walk.subject.policy
     begin = time.perf_counter()
@@ -34,7 +34,7 @@ def judge(check: Check, walk: Walk) -> CheckResult:
         return _report_error(check, policy, error, time.perf_counter() - begin)
 
 
-def _ask(check: Check, walk: Walk) -> Verdict:
+def _ask(check: Check, walk: AuditWalk) -> Verdict:
     """The check's verdict. Raises NotChecked, or whatever it or one of its probes has raised."""
     for kind in check.probes:
         if kind in walk.broken:

@@ -130,7 +130,7 @@ class Demands(Table):
 
 
 @dataclass(frozen=True)
-class Rule:
+class PolicyRule:
     """What the policy says of one check.
 
     Attributes:
@@ -162,7 +162,7 @@ class Policy:
         source: Where the policy was read.
     """
 
-    rules: Mapping[str, Rule]
+    rules: Mapping[str, PolicyRule]
     fail_on: Severity
     could_not_run: Counts
     broken: Counts

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from inspector.auditing.catalogue import find_checks
 from inspector.auditing.limits import Limit, Limits, Value
-from inspector.auditing.policy import MAX_BYTES, Demands, Policy, PolicyError, Rule, Table
+from inspector.auditing.policy import MAX_BYTES, Demands, Policy, PolicyError, PolicyRule, Table
 from inspector.auditing.registry import Check
 from inspector.auditing.result import Severity
 from inspector.errors import nearest
@@ -139,12 +139,12 @@ def _field_name(name: str) -> str:
     return "given_" + name.replace("-", "_")
 
 
-def _read_rule(check: Check, table: Any) -> Rule:
+def _read_rule(check: Check, table: Any) -> PolicyRule:
     """The rule of a check, from its table; None where the policy has none for it."""
     if table is None:
         limits = {name: limit.default for name, limit in check.limits.items()}
-        return Rule(on=check.on, severity=check.severity, required=False, limits=Limits(limits))
-    return Rule(
+        return PolicyRule(on=check.on, severity=check.severity, required=False, limits=Limits(limits))
+    return PolicyRule(
         on=table.own_on,
         severity=table.own_severity,
         required=table.own_required,

@@ -28,7 +28,7 @@ from inspector.errors import UsageError, one_line
 PACKAGE = "inspector.auditing.checks"
 """Where our own checks stand, a folder for each family."""
 
-Run = Callable[..., Verdict]
+CheckFunction = Callable[..., Verdict]
 
 
 # Compared by identity: a check is one entry of the register.
@@ -54,7 +54,7 @@ class Check:
     family: str
     title: str
     severity: Severity
-    run: Run = field(repr=False)
+    run: CheckFunction = field(repr=False)
     limits: Mapping[str, Limit] = field(default_factory=dict)
     probes: tuple[type[Probe], ...] = ()
     own_needs: tuple[Need, ...] = ()
@@ -90,7 +90,7 @@ def check(
     asked_by: Need | None = None,
     remedy: str = "",
     on: bool = True,
-) -> Callable[[Run], Run]:
+) -> Callable[[CheckFunction], CheckFunction]:
     """Register the function below as a check.
 
     Args:
@@ -109,7 +109,7 @@ def check(
         UsageError: The id is malformed, taken, or not that of the file.
     """
 
-    def register(run: Run) -> Run:
+    def register(run: CheckFunction) -> CheckFunction:
         own_id, own_family = _identify(run, id, family)
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", own_id):
             raise UsageError(f"the check id {own_id!r} is not lower case words with dashes")
@@ -124,7 +124,7 @@ def check(
     return register
 
 
-def _identify(run: Run, id: str | None, family: str | None) -> tuple[str, str]:
+def _identify(run: CheckFunction, id: str | None, family: str | None) -> tuple[str, str]:
     """(id, family) of a check: from its file where that is ours, else as given."""
     where = run.__module__.removeprefix(f"{PACKAGE}.").split(".")
     if run.__module__.startswith(f"{PACKAGE}.") and len(where) == 2:

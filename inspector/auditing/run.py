@@ -16,7 +16,7 @@ from inspector.auditing.judge import conclude_check, judge, skip_check
 from inspector.auditing.pictures import PictureSet, find_entries
 from inspector.auditing.policy import Policy
 from inspector.auditing.policy_reader import find_policy
-from inspector.auditing.probes.predictions import LabelledPredictions, Predictions
+from inspector.auditing.probes.predictions import LabelledPredictions, TopPredictions
 from inspector.auditing.probes.recorder import Recorder
 from inspector.auditing.regions import check_paths
 from inspector.auditing.registry import Check
@@ -24,7 +24,7 @@ from inspector.auditing.result import Audit, CheckResult, NotChecked, Verdict, c
 from inspector.auditing.snapshot import Snapshot, is_snapshot, load_snapshot, save_snapshot
 from inspector.auditing.subject import Subject
 from inspector.auditing.traits import collect_traits
-from inspector.auditing.walk import Advance, Walk
+from inspector.auditing.walk import Advance, AuditWalk
 from inspector.errors import InspectorError, ModelError, UsageError, wrong_type
 from inspector.guard import add_inputs, check_outputs
 from inspector.model import Model, open_model
@@ -186,9 +186,9 @@ def _run_checks(subject: Subject, request: Request) -> tuple[CheckResult, ...]:
     """The results of all checks that the policy turns on; writes the snapshot where one is asked for."""
     checks = [check for check in find_checks().values() if subject.policy.rules[check.id].on]
     probes = list(dict.fromkeys(probe for check in checks for probe in check.probes))
-    walk = Walk(subject)
+    walk = AuditWalk(subject)
     if request.save is not None:
-        probes += [probe for probe in (Predictions, LabelledPredictions) if probe not in probes]
+        probes += [probe for probe in (TopPredictions, LabelledPredictions) if probe not in probes]
         if walk.add(Recorder) is None:
             raise UsageError(f"no snapshot can be saved: {walk.missing[Recorder].reason}", "give --data DIR")
     for probe in probes:
@@ -200,13 +200,13 @@ def _run_checks(subject: Subject, request: Request) -> tuple[CheckResult, ...]:
     return results
 
 
-def _make_snapshot(walk: Walk) -> Snapshot:
+def _make_snapshot(walk: AuditWalk) -> Snapshot:
     recorder = walk.probes[Recorder]
     assert isinstance(recorder, Recorder)
     if not recorder.digests:
         raise UsageError("no snapshot can be saved: none of the pictures could be run", "see the audit's findings")
-    predictions = walk.probes.get(LabelledPredictions) or walk.probes.get(Predictions)
-    snapshot = recorder.snapshot(predictions if isinstance(predictions, Predictions) else None)
+    predictions = walk.probes.get(LabelledPredictions) or walk.probes.get(TopPredictions)
+    snapshot = recorder.snapshot(predictions if isinstance(predictions, TopPredictions) else None)
     return replace(snapshot, **collect_traits(walk.subject))
 
 

@@ -23,7 +23,7 @@ Advance = Callable[[int, int], None]
 
 
 @dataclass
-class Walk:
+class AuditWalk:
     """The probes of one audit, and what became of them.
 
     Attributes:

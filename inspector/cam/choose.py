@@ -16,10 +16,10 @@ from inspector.reverse.head import Head, find_head
 _NO_CANDIDATE = frozenset({"pool", "resize", "softmax"})
 """Kinds that only move, spread or rescale what the layer before them found."""
 
-Choice = tuple[tuple[Layer, ...], tuple[Head, ...], str]
+ChosenLayers = tuple[tuple[Layer, ...], tuple[Head, ...], str]
 
 
-def choose_layers(model: Model, output: str, names: Sequence[str] | None) -> Choice:
+def choose_cam_layers(model: Model, output: str, names: Sequence[str] | None) -> ChosenLayers:
     """(layers, their heads, why): the named ones, else the file's own choice, else the last that all passes through.
 
     output: the tensor that is explained. Raises LayerNotFound, and NotComputable for layers that have no maps or do

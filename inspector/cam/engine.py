@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.cam.choose import choose_layers
+from inspector.cam.choose import choose_cam_layers
 from inspector.cam.context import MethodContext
 from inspector.cam.gradients import GradientSource, NumpyGradient, TwinGradient
 from inspector.cam.method import Method
@@ -124,7 +124,9 @@ def prepare(
     if backend not in ("auto", "onnx", "twin"):
         raise UsageError(f"there is no backend {backend!r}", "known: auto, onnx, twin")
     explained = find_output(model, output)
-    layers, heads, reason = choose_layers(model, explained.tensor, None if layer is None else _names_of(model, layer))
+    layers, heads, reason = choose_cam_layers(
+        model, explained.tensor, None if layer is None else _names_of(model, layer)
+    )
     sources, used, how = _sources(model, chosen, layers, heads, backend)
     return CamEngine(model, chosen, explained, layers, heads, sources, used, f"{reason}; {how}" if how else reason)
 
@@ -194,7 +196,7 @@ def _without_torch(model: Model, method: Method, layers: Sequence[Layer]) -> str
     text = f"{', '.join(same)} work at this layer"
     if model.classifier is not None:
         try:
-            found, heads, _ = choose_layers(model, model.classifier.scores, None)
+            found, heads, _ = choose_cam_layers(model, model.classifier.scores, None)
         except NotComputable:
             return text
         if heads[0].differentiable and found[0] not in layers:

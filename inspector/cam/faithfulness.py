@@ -28,7 +28,7 @@ _SAMPLES = 512
 
 
 @dataclass(frozen=True)
-class Curve:
+class FaithfulnessCurve:
     """The class's probability while pixels are removed or inserted.
 
     share: float64 (steps + 1,), the share of pixels changed, 0 to 1. probability: float64 (steps + 1,).
@@ -46,7 +46,7 @@ class Curve:
 
 def deletion(
     model: Model, image: ImageSource | Array, found: CamResult, *, steps: int = STEPS, baseline: Baseline = "mean"
-) -> Curve:
+) -> FaithfulnessCurve:
     """The most important pixels removed first. A faithful map has a small area.
 
     Petsiuk, Das, Saenko: RISE, 2018 (arXiv:1806.07421), section 4.2. image: as for class_activation_maps.
@@ -59,7 +59,7 @@ def deletion(
 
 def insertion(
     model: Model, image: ImageSource | Array, found: CamResult, *, steps: int = STEPS, baseline: Baseline = "blur"
-) -> Curve:
+) -> FaithfulnessCurve:
     """The most important pixels of the picture laid on the baseline first. A faithful map has a large area.
 
     Petsiuk, Das, Saenko: RISE, 2018 (arXiv:1806.07421), section 4.2, which starts from the blurred picture.
@@ -68,7 +68,7 @@ def insertion(
     return _curve(model, found, _baseline(model, tensor, baseline), tensor, steps)
 
 
-def _curve(model: Model, found: CamResult, start: Array, end: Array, steps: int) -> Curve:
+def _curve(model: Model, found: CamResult, start: Array, end: Array, steps: int) -> FaithfulnessCurve:
     """The probability on the way from the input `start` to `end`, pixels changed in the map's order."""
     if steps < 1:
         raise UsageError(f"steps {steps} is less than 1")
@@ -83,7 +83,7 @@ def _curve(model: Model, found: CamResult, start: Array, end: Array, steps: int)
             changed = rank < counts[at : at + limit, None, None]
             yield np.where(changed[..., None] if last else changed[:, None], end, start)
 
-    return Curve(counts / order.size, _probabilities(model, found, inputs))
+    return FaithfulnessCurve(counts / order.size, _probabilities(model, found, inputs))
 
 
 def change_in_confidence(model: Model, image: ImageSource | Array, found: CamResult) -> tuple[float, bool]:
@@ -286,7 +286,7 @@ def judge_map(
     return figures
 
 
-def rank_correlation(a: Array, b: Array) -> float:
+def correlate_ranks(a: Array, b: Array) -> float:
     """Spearman's correlation of two maps of one shape, ties at their mean rank; 0 when one of them is constant."""
     ranks = [_ranks(np.asarray(m, np.float64).reshape(-1)) for m in (a, b)]
     x, y = (r - r.mean() for r in ranks)

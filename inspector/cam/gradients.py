@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from inspector.twin.part import TwinPart
 
 Array = NDArray[Any]
-Values = Mapping[str, Array]
+LayerArrays = Mapping[str, Array]
 
 
 class GradientSource(Protocol):
@@ -26,7 +26,7 @@ class GradientSource(Protocol):
     needed: tuple[str, ...]
     """Tensors of a run that it reads, besides the layer's and the output's."""
 
-    def open(self, values: Values) -> Callable[[Target], Array]:
+    def open(self, values: LayerArrays) -> Callable[[Target], Array]:
         """For the values of one run: target -> float32 in the shape of the layer's tensor."""
 
 
@@ -41,7 +41,7 @@ class NumpyGradient:
         self.needed = head.needed
         self.constants: dict[str, Array] = {}
 
-    def open(self, values: Values) -> Callable[[Target], Array]:
+    def open(self, values: LayerArrays) -> Callable[[Target], Array]:
         """See :class:`GradientSource`."""
         known = {**self.constants, **values}
         shape = values[self.head.output].shape
@@ -68,7 +68,7 @@ class TwinGradient:
         self._part: TwinPart | None = None
         self._built_for: tuple[int, ...] = ()
 
-    def _build(self, values: Values, given: Sequence[Array]) -> TwinPart:
+    def _build(self, values: LayerArrays, given: Sequence[Array]) -> TwinPart:
         from inspector.twin import TwinMismatch
         from inspector.twin.part import TwinPart
 
@@ -85,7 +85,7 @@ class TwinGradient:
             )
         return part
 
-    def open(self, values: Values) -> Callable[[Target], Array]:
+    def open(self, values: LayerArrays) -> Callable[[Target], Array]:
         """See :class:`GradientSource`."""
         head = self.head
         given = [values[name] for name in (head.layer, *head.siblings)]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.cam.engine import CamEngine, prepare
-from inspector.cam.faithfulness import rank_correlation
+from inspector.cam.faithfulness import correlate_ranks
 from inspector.cam.gradients import NumpyGradient
 from inspector.cam.result import CamResult
 from inspector.errors import UsageError
@@ -68,7 +68,7 @@ def randomise(
                 output = f"{explained.tensor}:{','.join(map(str, explained.element))}"
             other = prepare(model, engine.method.name, [x.name for x in engine.layers], backend, output)
             after = other.maps(image, chosen)
-    return [Randomised(b, a, rank_correlation(b.raw, a.raw)) for b, a in zip(before, after, strict=True)]
+    return [Randomised(b, a, correlate_ranks(b.raw, a.raw)) for b, a in zip(before, after, strict=True)]
 
 
 def _shuffle_head(engine: CamEngine, seed: int) -> CamEngine:

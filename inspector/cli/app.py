@@ -12,7 +12,7 @@ import typer
 from inspector.cli import NAMES
 from inspector.cli.ends import Interrupted, Stopped, as_error, error_document, wants_traceback
 from inspector.cli.group import CommandGroup
-from inspector.cli.streams import StdoutLost, code_of_signal, handle_signals, prepare_streams, silence, tell
+from inspector.cli.streams import StdoutLost, code_of_signal, handle_signals, prepare_streams, silence, write_error_line
 from inspector.errors import InspectorError, OutputError, UsageError, nearest
 from inspector.version import __version__
 
@@ -76,7 +76,7 @@ def guarded(call: Callable[[], Any], json: bool) -> int:
 
         silence(sys.stdout)
         reason, hint = reason_of(error)
-        tell(f"inspector: {OutputError(f'stdout cannot be written: {reason}', hint)}")
+        write_error_line(f"inspector: {OutputError(f'stdout cannot be written: {reason}', hint)}")
         return 2
     return code
 
@@ -121,7 +121,7 @@ def _usage(error: Exception) -> UsageError:
 def _interrupted(json: bool) -> int:
     if json:
         print(error_document(Interrupted("interrupted")), flush=True)
-    tell("inspector: interrupted")
+    write_error_line("inspector: interrupted")
     return 130
 
 
@@ -129,5 +129,5 @@ def _report(error: InspectorError, json: bool) -> int:
     if json:
         print(error_document(error))
     else:
-        tell(f"inspector: {error}")
+        write_error_line(f"inspector: {error}")
     return 2

@@ -83,7 +83,7 @@ def cam(
     """Show where in pictures the evidence for a class lies: maps of the most likely classes, or of any named."""
     from inspector.cam.faithfulness import parse_region
     from inspector.pages.folders import PictureFolders
-    from inspector.pages.overlays import MapStyle, draw_maps
+    from inspector.pages.overlays import MapStyle, write_overlays
 
     console = Console("cam", json, quiet)
     engine = _prepare(console, console.open(model, provider, threads), method, layer, backend, output)
@@ -94,7 +94,7 @@ def cam(
 
     def handle(picture: Picture) -> dict[str, Any]:
         with folders.claim(picture.source, picture.stem, picture.name) as folder:
-            made = draw_maps(
+            made = write_overlays(
                 engine, picture.source, folder, name=picture.name, classes=classes, top=top, style=style, judge=score,
                 region=area,
             )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inspector.cli.streams import StdoutLost, silence, tell
+from inspector.cli.streams import StdoutLost, silence, write_error_line
 from inspector.errors import ImageError, InspectorError
 from inspector.text import relative as relative
 from inspector.text import to_json
@@ -59,7 +59,7 @@ class Console:
         """What went wrong, on stderr, once; --quiet does not keep it back."""
         if line not in self._said:
             self._said.add(line)
-            tell(f"inspector: {line}")
+            write_error_line(f"inspector: {line}")
 
     def say(self, text: str) -> None:
         """A line for people on stdout; nothing when a document goes there."""
@@ -123,12 +123,12 @@ class Console:
         the error. Whatever else ends the loop, the document is closed and holds the error. The first picture tells
         whether an assumed preprocess decides the answer.
         """
-        from inspector.api.pictures import Done, walk
+        from inspector.api.pictures import Done, handle_pictures
         from inspector.cli.entries import EntryStream
 
         stream = EntryStream(self, self.head(model, **more), show)
         try:
-            for step in walk(self._progress(find_pictures(images)), handle):
+            for step in handle_pictures(self._progress(find_given_pictures(images)), handle):
                 stream.take(step)
                 if stream.done == 1 and isinstance(step, Done):
                     stream.tail |= self.alternatives(model, step.picture)
@@ -231,7 +231,7 @@ def progress(total: int, what: str, quiet: bool = False) -> Iterator[Callable[[]
         yield advance
 
 
-def find_pictures(images: Sequence[str]) -> Iterator[Picture | ImageError]:
+def find_given_pictures(images: Sequence[str]) -> Iterator[Picture | ImageError]:
     """The pictures that arguments name: files as they are, folders searched, `-` read from stdin."""
     from inspector.api.pictures import Picture
     from inspector.api.pictures import find_pictures as find

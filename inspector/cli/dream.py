@@ -14,7 +14,7 @@ from inspector.cli.console import (
     ProviderOption,
     QuietOption,
     ThreadsOption,
-    find_pictures,
+    find_given_pictures,
     progress_bar,
 )
 from inspector.cli.filters import parse_weighted_layer
@@ -100,7 +100,7 @@ def find_one_picture(image: str) -> Picture:
     """The picture that an argument names."""
     if Path(image).is_dir():
         raise UsageError(f"{image} is a folder", "a dream is made of one picture")
-    picture = next(find_pictures([image]))
+    picture = next(find_given_pictures([image]))
     if isinstance(picture, ImageError):
         raise picture
     return picture

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, Protocol
 
 from inspector.api.pictures import Done, Skipped, none_worked
 from inspector.cli.ends import Stopped, as_error, error_fields, wants_traceback
-from inspector.cli.streams import tell
+from inspector.cli.streams import write_error_line
 from inspector.text import to_json
 
 
@@ -70,7 +70,7 @@ class EntryStream:
             raise error
         print(f"], {to_json({**self._skipped(), **error_fields(as_error(error))})[1:]}", flush=True)
         if isinstance(error, KeyboardInterrupt):
-            tell("inspector: interrupted")
+            write_error_line("inspector: interrupted")
             raise Stopped(130) from error
         if wants_traceback(error):
             raise error

@@ -17,7 +17,7 @@ from inspector.cli.console import (
     ProviderOption,
     QuietOption,
     ThreadsOption,
-    find_pictures,
+    find_given_pictures,
     progress_bar,
     table,
 )
@@ -164,7 +164,7 @@ def find_sources(from_images: str | None) -> dict[str, ImageSource] | None:
     """The pictures in which patches are sought, by their path; None where none are."""
     if not from_images:
         return None
-    pictures = list(find_pictures([from_images]))
+    pictures = list(find_given_pictures([from_images]))
     if isinstance(pictures[0], ImageError):
         raise pictures[0]
     return {p.path: p.source for p in pictures if not isinstance(p, ImageError)}

@@ -26,7 +26,7 @@ class CommandGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command with this name; None where there is none."""
-        return build(cmd_name) if cmd_name in NAMES else None
+        return build_command(cmd_name) if cmd_name in NAMES else None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write a line for each command; its options are not needed for that."""
@@ -43,17 +43,17 @@ def read_help(name: str) -> str | None:
     except OSError:  # a program made of compiled modules alone
         text = ""
     found = re.search(rf'^def {name}\(.*?^ *"""(.*?)"""', text, re.DOTALL | re.MULTILINE)
-    return inspect.cleandoc(found[1]) if found else inspect.getdoc(find(name))
+    return inspect.cleandoc(found[1]) if found else inspect.getdoc(find_command(name))
 
 
-def find(name: str) -> Callable[..., Any]:
+def find_command(name: str) -> Callable[..., Any]:
     """The function of a command."""
     function: Callable[..., Any] = getattr(import_module(f"inspector.cli.{name}"), name)
     return function
 
 
-def build(name: str) -> Any:
+def build_command(name: str) -> Any:
     """A command with its options."""
     alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    alone.command(name, cls=GroupedCommand)(guard_command(find(name)))
+    alone.command(name, cls=GroupedCommand)(guard_command(find_command(name)))
     return typer.main.get_command(alone)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from inspector.errors import UsageError
-from inspector.guard import File, guard_inputs, is_pipe
+from inspector.guard import FileOrDescriptor, guard_inputs, is_pipe
 
 OUTPUTS = {
     "out": "-o",
@@ -79,9 +79,9 @@ def _refuse_pipes(given: Mapping[str, Any]) -> None:
             )
 
 
-def outputs_of(given: Mapping[str, Any]) -> dict[str, File | None]:
+def outputs_of(given: Mapping[str, Any]) -> dict[str, FileOrDescriptor | None]:
     """What a command is asked to write, by option."""
-    outputs: dict[str, File | None] = {
+    outputs: dict[str, FileOrDescriptor | None] = {
         option: given[name]
         for name, option in OUTPUTS.items()
         # A folder is no file that could be overwritten, and what it is for is told by who makes it.
@@ -93,9 +93,9 @@ def outputs_of(given: Mapping[str, Any]) -> dict[str, File | None]:
     return outputs
 
 
-def inputs_of(given: Mapping[str, Any]) -> dict[str, list[File]]:
+def inputs_of(given: Mapping[str, Any]) -> dict[str, list[FileOrDescriptor]]:
     """What a command reads, by what it is called."""
-    inputs: dict[str, list[File]] = {"": [1, 2]}
+    inputs: dict[str, list[FileOrDescriptor]] = {"": [1, 2]}
     for name, role in INPUTS.items():
         value = given.get(name)
         for text in [value] if isinstance(value, str) else value or ():

@@ -39,7 +39,7 @@ def layers(
 
 def document(model: Model) -> dict[str, Any]:
     """The keys of the JSON document."""
-    from inspector.model import describe
+    from inspector.model import describe_model
 
     layers = [
         {
@@ -53,7 +53,7 @@ def document(model: Model) -> dict[str, Any]:
         }
         for layer in model.layers
     ]
-    return {"layers": layers, "model": {**describe(model), "path": relative(model.path)}}
+    return {"layers": layers, "model": {**describe_model(model), "path": relative(model.path)}}
 
 
 def show(model: Model, path: str) -> str:

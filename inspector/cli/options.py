@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 
-class Choice(Protocol):
+class FieldText(Protocol):
     """What a field's option needs beside its default: its line of help, its group, and what stands for its value."""
 
     @property
@@ -77,7 +77,7 @@ class GroupedCommand(TyperCommand):
 
 
 def with_fields(
-    options: type, choices: Mapping[str, Choice], groups: Sequence[str] = ()
+    options: type, choices: Mapping[str, FieldText], groups: Sequence[str] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a decorator that gives a command one option for each field of a dataclass, in place of its ``**settings``.
 
@@ -109,7 +109,7 @@ def read_settings(options: type, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _read(hints[name], value) for name, value in given.items()}
 
 
-def _parameter(options: type, name: str, hint: Any, choice: Choice) -> inspect.Parameter:
+def _parameter(options: type, name: str, hint: Any, choice: FieldText) -> inspect.Parameter:
     default = getattr(options, name)
     if hint == tuple[str, ...]:
         hint, default = str, ",".join(default) or "none"

@@ -15,7 +15,7 @@ from inspector.cli.console import (
     ProviderOption,
     QuietOption,
     ThreadsOption,
-    find_pictures,
+    find_given_pictures,
     progress_bar,
     top_line,
 )
@@ -79,7 +79,7 @@ def sort_pictures(images: Sequence[str]) -> tuple[list[Picture], list[ImageError
     """The pictures that arguments name, and the folders that hold none. Raises ImageError for nothing but such."""
     good: list[Picture] = []
     empty: list[ImageError] = []
-    for picture in find_pictures(images):
+    for picture in find_given_pictures(images):
         if isinstance(picture, ImageError):
             empty.append(picture)
         else:

@@ -89,7 +89,7 @@ def code_of_signal(code: int) -> int:
     return 128 + _ended_by[0] if code == 130 and _ended_by else code
 
 
-def tell(line: str) -> None:
+def write_error_line(line: str) -> None:
     """A line on stderr. Where it cannot be written nobody can be told, and that is no reason to end."""
     try:
         print(line, file=sys.stderr, flush=True)

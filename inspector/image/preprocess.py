@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.documents import CLOSED, DoesNotFitError, Mistake, build, find_mistakes
+from inspector.documents import CLOSED, DoesNotFitError, Misfit, build_value, find_misfits
 from inspector.errors import ImageError, MetadataError
 from inspector.image.open import MAX_PIXELS, Box
 
@@ -222,7 +222,7 @@ class Preprocess:
         known = {key: value for key, value in document.items() if key in fields}
         if not unknown:
             try:
-                built: Preprocess = build(Preprocess, known)
+                built: Preprocess = build_value(Preprocess, known)
             except DoesNotFitError:
                 pass
             else:
@@ -297,10 +297,10 @@ def _find_problems(values: Mapping[str, Any]) -> dict[str, str]:
     return problems
 
 
-def _find_mistakes(document: Mapping[str, Any]) -> list[Mistake]:
+def _find_mistakes(document: Mapping[str, Any]) -> list[Misfit]:
     """Where the types do not fit. Values are judged apart, since they may depend on each other."""
     try:
-        return find_mistakes(Preprocess, document)
+        return find_misfits(Preprocess, document)
     except MetadataError:  # all types fit, and the values were judged
         return []
 

@@ -1,7 +1,7 @@
 """An opened model: its layers, its preprocess, its classes, and the runs of onnxruntime behind its answers."""
 
 from inspector.model.alternatives import Alternative, find_alternatives
-from inspector.model.describe import describe
+from inspector.model.describe import describe_model
 from inspector.model.model import Model
 from inspector.model.open import open_model
 from inspector.model.probabilities import Prediction, Predictions, check_top, to_probabilities
@@ -12,7 +12,7 @@ __all__ = [
     "Prediction",
     "Predictions",
     "check_top",
-    "describe",
+    "describe_model",
     "find_alternatives",
     "open_model",
     "to_probabilities",

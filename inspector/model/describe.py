@@ -8,7 +8,7 @@ from typing import Any
 from inspector.model.model import Model
 
 
-def describe(model: Model) -> Mapping[str, Any]:
+def describe_model(model: Model) -> Mapping[str, Any]:
     """The `model` part of every JSON document, in full: what the file is."""
     return {
         "path": str(model.path),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from inspector.receptive.patches import TopPatches
 
 Channels = Mapping[str, Sequence[int]] | Sequence[int] | None
-Pictures = str | os.PathLike[str] | Mapping[str, ImageSource]
+PatchPictures = str | os.PathLike[str] | Mapping[str, ImageSource]
 
 
 # Wide: the options of `inspector filters`, all but the first three by name.
@@ -49,7 +49,7 @@ def draw_filters(
     provider: str = "auto",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     patterns: bool = True,
-    pictures: Pictures | None = None,
+    pictures: PatchPictures | None = None,
     top: int = 9,
     on_picture: Callable[[int, int], None] = lambda done, total: None,
 ) -> FilterRun:

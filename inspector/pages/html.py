@@ -13,7 +13,7 @@ import jinja2
 
 from inspector.files import write_text
 from inspector.provenance import Provenance
-from inspector.render.text import number, percent
+from inspector.render.text import format_percent, format_value
 from inspector.text import without_surrogates
 
 
@@ -49,8 +49,8 @@ def _environment() -> jinja2.Environment:
         auto_reload=False,
     )
     environment.filters |= {
-        "number": number,
-        "percent": percent,
+        "number": format_value,
+        "percent": format_percent,
         "share": _share,
         "address": _address,
         "grouped": lambda value: f"{value:,}",

@@ -75,7 +75,7 @@ class MapStyle:
 
 
 # Wide: what of a picture is drawn and how, all but the first three by name.
-def draw_maps(
+def write_overlays(
     engine: CamEngine,
     image: ImageSource,
     folder: str | os.PathLike[str],

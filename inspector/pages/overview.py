@@ -14,7 +14,7 @@ from inspector.image import Box
 from inspector.pages.html import write_page
 from inspector.provenance import Provenance
 from inspector.render.chart import DepthPoint, depth_trend, draw_depth_chart
-from inspector.render.figure import fitted, mark_box, resized, scaled_box
+from inspector.render.figure import fit_size, mark_box, resize_picture, scaled_box
 from inspector.render.png import save_png
 
 
@@ -106,8 +106,8 @@ def draw_page_pictures(
     """
     target = output_folder(folder)
     size = page.picture.size
-    shown = fitted(size, 640) if max(size) > 640 or max(size) < 128 else size
-    small = mark_box(resized(page.picture, shown), scaled_box(page.box, size, shown))
+    shown = fit_size(size, 640) if max(size) > 640 or max(size) < 128 else size
+    small = mark_box(resize_picture(page.picture, shown), scaled_box(page.box, size, shown))
     text = page.provenance.png_info()
     save_png(small, target / "picture.png", text)
     points = _points_of(page) if points is None else points

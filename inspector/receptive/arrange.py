@@ -14,14 +14,14 @@ from inspector.receptive.reach import (
     change_spans,
     unite_pairs,
 )
-from inspector.receptive.walk import Walk, mix, rule
+from inspector.receptive.walk import FieldWalk, field_rule, mix
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
 
-@rule("Pad")
-def _pad(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("Pad")
+def _pad(walk: FieldWalk, node: NodeProto) -> Pair:
     pads = walk.integers(node, "pads", 1)
     axes = walk.constants(node, 3, int)
     rank = walk.rank(node.input[0]) or (len(pads) // 2 if pads and axes is None else None)
@@ -37,8 +37,8 @@ def _pad(walk: Walk, node: NodeProto) -> Pair:
     return change_spans(walk.reach_of(node.input[0]), change)
 
 
-@rule("Slice")
-def _slice(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("Slice")
+def _slice(walk: FieldWalk, node: NodeProto) -> Pair:
     starts, ends = walk.integers(node, "starts", 1), walk.integers(node, "ends", 2)
     axes, steps = walk.integers(node, "axes", 3), walk.integers(node, "steps", 4)
     rank = walk.rank(node.input[0])
@@ -63,8 +63,8 @@ def _slice(walk: Walk, node: NodeProto) -> Pair:
     return change_spans(walk.reach_of(node.input[0]), change)
 
 
-@rule("Transpose")
-def _transpose(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("Transpose")
+def _transpose(walk: FieldWalk, node: NodeProto) -> Pair:
     perm = attributes(node).get("perm")
     rank = walk.rank(node.input[0])
     if perm is None:
@@ -74,8 +74,8 @@ def _transpose(walk: Walk, node: NodeProto) -> Pair:
     return change_spans(walk.reach_of(node.input[0]), lambda s: replace(s, axis=perm.index(s.axis)))
 
 
-@rule("Concat", "QLinearConcat")
-def _concat(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("Concat", "QLinearConcat")
+def _concat(walk: FieldWalk, node: NodeProto) -> Pair:
     axis = attributes(node).get("axis", 1)
     # The scales between quantized inputs have a lower rank.
     rank = max((r for r in map(walk.rank, node.input) if r is not None), default=None)
@@ -87,16 +87,16 @@ def _concat(walk: Walk, node: NodeProto) -> Pair:
     return made
 
 
-@rule("Split")
-def _split(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("Split")
+def _split(walk: FieldWalk, node: NodeProto) -> Pair:
     axis = attributes(node).get("axis", 0)
     rank = walk.rank(node.input[0])
     axis = axis % rank if rank is not None else axis
     return change_spans(walk.reach_of(node.input[0]), lambda s: None if s.axis == axis else s)
 
 
-@rule("Gather")
-def _gather(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("Gather")
+def _gather(walk: FieldWalk, node: NodeProto) -> Pair:
     axis = attributes(node).get("axis", 0)
     rank, indices = walk.rank(node.input[0]), walk.rank(node.input[1])
     if rank is None or indices is None or walk.reach_of(node.input[1]) != NEITHER:
@@ -111,8 +111,8 @@ def _gather(walk: Walk, node: NodeProto) -> Pair:
     return change_spans(walk.reach_of(node.input[0]), change)
 
 
-@rule("Reshape")
-def _reshape(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("Reshape")
+def _reshape(walk: FieldWalk, node: NodeProto) -> Pair:
     """A spatial axis survives when everything before it, or everything behind it, keeps its size."""
     before, after = walk.shape(node.input[0]), walk.shape(node.output[0])
     if before is None or after is None:
@@ -132,8 +132,8 @@ def _reshape(walk: Walk, node: NodeProto) -> Pair:
     return change_spans(walk.reach_of(node.input[0]), change)
 
 
-@rule("Squeeze")
-def _squeeze(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("Squeeze")
+def _squeeze(walk: FieldWalk, node: NodeProto) -> Pair:
     axes, rank = walk.integers(node, "axes", 1), walk.rank(node.input[0])
     if axes is None or rank is None:
         return mix(walk, node)
@@ -144,8 +144,8 @@ def _squeeze(walk: Walk, node: NodeProto) -> Pair:
     )
 
 
-@rule("Unsqueeze")
-def _unsqueeze(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("Unsqueeze")
+def _unsqueeze(walk: FieldWalk, node: NodeProto) -> Pair:
     axes, rank = walk.integers(node, "axes", 1), walk.rank(node.input[0])
     if axes is None or rank is None:
         return mix(walk, node)
@@ -160,15 +160,15 @@ def _unsqueeze(walk: Walk, node: NodeProto) -> Pair:
     return change_spans(walk.reach_of(node.input[0]), change)
 
 
-@rule("ReorderInput")
-def _reorder_input(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("ReorderInput")
+def _reorder_input(walk: FieldWalk, node: NodeProto) -> Pair:
     """Into channels in blocks, which count as one axis: (N, C, H, W) whatever it was before."""
     shift = 1 if attributes(node).get("channels_last") else 0
     return change_spans(walk.reach_of(node.input[0]), lambda s: replace(s, axis=s.axis + shift))
 
 
-@rule("ReorderOutput")
-def _reorder_output(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("ReorderOutput")
+def _reorder_output(walk: FieldWalk, node: NodeProto) -> Pair:
     """Out of channels in blocks."""
     shift = 1 if attributes(node).get("channels_last") else 0
     return change_spans(walk.reach_of(node.input[0]), lambda s: replace(s, axis=s.axis - shift))

@@ -15,14 +15,14 @@ from inspector.receptive.reach import (
     change_spans,
     unite_pairs,
 )
-from inspector.receptive.walk import Walk, mix, rule
+from inspector.receptive.walk import FieldWalk, field_rule, mix
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
 
-@rule("Expand", "LRN")
-def combine_elements(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("Expand", "LRN")
+def combine_elements(walk: FieldWalk, node: NodeProto) -> Pair:
     """What an element's own place in each input sees; inputs of lower rank are broadcast."""
     ranks = {name: walk.rank(name) for name in (*node.input, node.output[0]) if name}
     rank = max((r for r in ranks.values() if r is not None), default=None)
@@ -35,7 +35,7 @@ def combine_elements(walk: Walk, node: NodeProto) -> Pair:
     return made
 
 
-def reduce_axes(walk: Walk, node: NodeProto) -> Pair:
+def reduce_axes(walk: FieldWalk, node: NodeProto) -> Pair:
     """Reductions: a spatial axis that they sum up sees everything."""
     values = attributes(node)
     rank = walk.rank(node.input[0])
@@ -58,8 +58,8 @@ def reduce_axes(walk: Walk, node: NodeProto) -> Pair:
     return change_spans(walk.reach_of(node.input[0]), change)
 
 
-@rule("Softmax", "LogSoftmax", "Hardmax")
-def _softmax(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("Softmax", "LogSoftmax", "Hardmax")
+def _softmax(walk: FieldWalk, node: NodeProto) -> Pair:
     rank = walk.rank(node.input[0])
     values = attributes(node)
     if walk.graph.opset < 13:
@@ -70,14 +70,14 @@ def _softmax(walk: Walk, node: NodeProto) -> Pair:
     return _normalise(walk, node, axes)
 
 
-@rule("InstanceNormalization", "GroupNormalization", "GroupNorm", "MeanVarianceNormalization")
-def _norm_of_maps(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("InstanceNormalization", "GroupNormalization", "GroupNorm", "MeanVarianceNormalization")
+def _norm_of_maps(walk: FieldWalk, node: NodeProto) -> Pair:
     """Norms by the statistics of whole maps."""
     return change_reaches(walk.reach_of(node.input[0]), lambda r: Reach(r.span, True))
 
 
-@rule("LayerNormalization", "RMSNormalization", "SkipLayerNormalization")
-def _layer_norm(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("LayerNormalization", "RMSNormalization", "SkipLayerNormalization")
+def _layer_norm(walk: FieldWalk, node: NodeProto) -> Pair:
     rank = walk.rank(node.input[0])
     axis = attributes(node).get("axis", -1)
     if rank is None:
@@ -85,13 +85,13 @@ def _layer_norm(walk: Walk, node: NodeProto) -> Pair:
     return _normalise(walk, node, set(range(axis % rank, rank)))
 
 
-@rule("LpNormalization")
-def _lp_norm(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("LpNormalization")
+def _lp_norm(walk: FieldWalk, node: NodeProto) -> Pair:
     rank = walk.rank(node.input[0])
     return _normalise(walk, node, {attributes(node).get("axis", -1) % rank} if rank else set(range(8)))
 
 
-def _normalise(walk: Walk, node: NodeProto, axes: set[int]) -> Pair:
+def _normalise(walk: FieldWalk, node: NodeProto, axes: set[int]) -> Pair:
     """Elementwise, and by a statistic over `axes`: over a spatial one that is the whole picture."""
     return change_reaches(
         combine_elements(walk, node),  # some add a shortcut first
@@ -99,8 +99,8 @@ def _normalise(walk: Walk, node: NodeProto, axes: set[int]) -> Pair:
     )
 
 
-@rule("MatMul")
-def _matmul(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("MatMul")
+def _matmul(walk: FieldWalk, node: NodeProto) -> Pair:
     left, right = walk.reach_of(node.input[0]), walk.reach_of(node.input[1])
     ranks = walk.rank(node.input[0]), walk.rank(node.input[1])
     if right == NEITHER and ranks[0] is not None:

@@ -20,7 +20,7 @@ import inspector.receptive.arrange  # noqa: F401  its rules are registered by th
 from inspector.graph import Graph, operator_of
 from inspector.receptive.combine import combine_elements, reduce_axes
 from inspector.receptive.reach import Pair
-from inspector.receptive.walk import RULES, Walk, mix
+from inspector.receptive.walk import RULES, FieldWalk, mix
 from inspector.receptive.windows import slide_window
 
 if TYPE_CHECKING:
@@ -80,11 +80,11 @@ def receptive_fields(graph: Graph, tensors: Sequence[str], layout: str = "NCHW")
     Returns:
         Tensor name -> its receptive field.
     """
-    walk = Walk(graph, tensors, layout, _pass_node)
+    walk = FieldWalk(graph, tensors, layout, _pass_node)
     return {name: _field_of(walk.reach_of(name)) for name in tensors}
 
 
-def _pass_node(walk: Walk, node: NodeProto) -> Pair:
+def _pass_node(walk: FieldWalk, node: NodeProto) -> Pair:
     """What the outputs of a node see."""
     operator = operator_of(node)
     if operator.elementwise:

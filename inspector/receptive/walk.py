@@ -15,22 +15,22 @@ from inspector.receptive.reach import NEITHER, Pair, lose, start, unite_pairs
 if TYPE_CHECKING:
     from onnx import NodeProto
 
-Rule = Callable[["Walk", "NodeProto"], Pair]
-RULES: dict[str, Rule] = {}
-"""Operator -> how it is passed, where the table of operators does not say all: filled by :func:`rule`."""
+PassRule = Callable[["FieldWalk", "NodeProto"], Pair]
+RULES: dict[str, PassRule] = {}
+"""Operator -> how it is passed, where the table of operators does not say all: filled by :func:`field_rule`."""
 
 
-def rule(*names: str) -> Callable[[Rule], Rule]:
+def field_rule(*names: str) -> Callable[[PassRule], PassRule]:
     """Register a function as the way through these operators, of whichever domain."""
 
-    def register(function: Rule) -> Rule:
+    def register(function: PassRule) -> PassRule:
         RULES.update(dict.fromkeys(names, function))
         return function
 
     return register
 
 
-class Walk:
+class FieldWalk:
     """Follows both axes of the picture through the nodes that `tensors` depend on.
 
     Args:
@@ -40,7 +40,7 @@ class Walk:
         pass_node: What a node's outputs see, given the walk so far and the node.
     """
 
-    def __init__(self, graph: Graph, tensors: Sequence[str], layout: str, pass_node: Rule) -> None:
+    def __init__(self, graph: Graph, tensors: Sequence[str], layout: str, pass_node: PassRule) -> None:
         self.graph = graph
         given = start(1 if layout == "NHWC" else 2)
         self.reach: dict[str, Pair] = {i.name: given for i in graph.inputs}
@@ -99,7 +99,7 @@ class Walk:
         return [kind(v) for v in values.ravel().tolist()]
 
 
-def mix(walk: Walk, node: NodeProto) -> Pair:
+def mix(walk: FieldWalk, node: NodeProto) -> Pair:
     """An operator that nothing is known about: everything that its inputs see, everywhere."""
     made = NEITHER
     for name in value_inputs(node):

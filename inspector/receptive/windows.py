@@ -14,13 +14,13 @@ from inspector.receptive.reach import (
     change_spans,
     unite_pairs,
 )
-from inspector.receptive.walk import Walk, mix, rule
+from inspector.receptive.walk import FieldWalk, field_rule, mix
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
 
-def slide_window(walk: Walk, node: NodeProto) -> Pair:
+def slide_window(walk: FieldWalk, node: NodeProto) -> Pair:
     """Convolutions and pools: a window of `kernel` elements that moves by `stride`."""
     operator, values = operator_of(node), attributes(node)
     first = 1 if operator.is_channels_last(node) else 2
@@ -59,7 +59,7 @@ def slide_window(walk: Walk, node: NodeProto) -> Pair:
     return made
 
 
-def _same_pad(walk: Walk, name: str, axis: int, kernel: int, stride: int, auto: str) -> int:
+def _same_pad(walk: FieldWalk, name: str, axis: int, kernel: int, stride: int, auto: str) -> int:
     """What SAME_UPPER and SAME_LOWER pad in front; for an unknown size, one that the stride divides."""
     size = walk.size(name, axis)
     over = (-size % stride) if size is not None else 0
@@ -67,8 +67,8 @@ def _same_pad(walk: Walk, name: str, axis: int, kernel: int, stride: int, auto: 
     return total // 2 if auto == "SAME_UPPER" else total - total // 2
 
 
-@rule("ConvTranspose")
-def _conv_transpose(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("ConvTranspose")
+def _conv_transpose(walk: FieldWalk, node: NodeProto) -> Pair:
     values = attributes(node)
     kernel = values.get("kernel_shape")
     weight = walk.shape(node.input[1])
@@ -97,8 +97,8 @@ def _conv_transpose(walk: Walk, node: NodeProto) -> Pair:
     return change_spans(walk.reach_of(node.input[0]), widen)
 
 
-@rule("Resize", "Upsample")
-def _resize(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("Resize", "Upsample")
+def _resize(walk: FieldWalk, node: NodeProto) -> Pair:
     source, result = walk.shape(node.input[0]), walk.shape(node.output[0])
     position = 1 if node.op_type == "Upsample" or len(node.input) == 2 else 2
     values = attributes(node)
@@ -136,8 +136,8 @@ def _resize(walk: Walk, node: NodeProto) -> Pair:
     return change_spans(walk.reach_of(node.input[0]), widen)
 
 
-@rule("DepthToSpace")
-def _depth_to_space(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("DepthToSpace")
+def _depth_to_space(walk: FieldWalk, node: NodeProto) -> Pair:
     block = attributes(node)["blocksize"]
 
     def change(span: Span) -> Span:
@@ -146,8 +146,8 @@ def _depth_to_space(walk: Walk, node: NodeProto) -> Pair:
     return change_spans(walk.reach_of(node.input[0]), change)
 
 
-@rule("SpaceToDepth")
-def _space_to_depth(walk: Walk, node: NodeProto) -> Pair:
+@field_rule("SpaceToDepth")
+def _space_to_depth(walk: FieldWalk, node: NodeProto) -> Pair:
     block = attributes(node)["blocksize"]
     return change_spans(
         walk.reach_of(node.input[0]),

@@ -19,15 +19,15 @@ from inspector.render.figure import (
     PAD,
     PAPER,
     draw_lines,
-    fitted,
+    fit_size,
     lines_height,
     mark_box,
     paste_bar,
-    resized,
+    resize_picture,
     scaled_box,
     whole_box,
 )
-from inspector.render.text import draw_text, line_height, percent, wrap
+from inspector.render.text import draw_text, format_percent, line_height, wrap
 
 OPACITY = 0.4
 SIGNED_OPACITY = 0.8
@@ -120,7 +120,7 @@ def draw_cam(
         UsageError: The heatmap is not (h, w) and finite, the opacity or size is out of range, or there is no such
             color map.
     """
-    chance = "" if probability is None else f", {percent(probability)}"
+    chance = "" if probability is None else f", {format_percent(probability)}"
     if class_independent:
         title = f"The strongest pattern{' at ' + layer if layer else ''}; it does not depend on the class"
     elif signed:
@@ -277,8 +277,8 @@ def _draw_figure(
     if not SMALLEST <= size <= LARGEST:
         raise UsageError(f"the size must be {SMALLEST} to {LARGEST} pixels, not {size}")
     limit = _limit([_check_heatmap(entry.heatmap) for entry in maps], style.signed)
-    shown = fitted(picture.size, size)
-    small, exact = resized(picture, shown), scaled_box(style.box, picture.size, shown)
+    shown = fit_size(picture.size, size)
+    small, exact = resize_picture(picture, shown), scaled_box(style.box, picture.size, shown)
     panels = [(["the picture"], mark_box(small, exact))]
     width = max(shown[0], min(size, 220))
     empty = [entry.empty or not np.asarray(entry.heatmap).any() for entry in maps]
@@ -301,7 +301,7 @@ def _draw_figure(
 
 def _caption(rank: int, entry: CamMap, width: int) -> list[str]:
     """The lines above a map."""
-    chance = "" if entry.probability is None else f" ({percent(entry.probability)})"
+    chance = "" if entry.probability is None else f" ({format_percent(entry.probability)})"
     # The probability stays whole, whatever becomes of a long label.
     lines = wrap(f"{rank}. {entry.label}{chance}", 12, width, 2)
     if chance and not lines[-1].endswith(chance.lstrip()):

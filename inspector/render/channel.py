@@ -18,14 +18,14 @@ from inspector.render.figure import (
     PAPER,
     Color,
     draw_lines,
-    fitted,
+    fit_size,
     lines_height,
     paste_bar,
-    resized,
+    resize_picture,
     whole_box,
 )
 from inspector.render.scale import Scaled, area_mean, as_maps, hatch, to_indices, to_rgb, wants_symmetric
-from inspector.render.text import draw_text, number, percent, text_width
+from inspector.render.text import draw_text, format_percent, format_value, text_width
 
 SMALLEST, LARGEST = 64, 4096
 
@@ -74,10 +74,10 @@ def draw_channel(
     # One map: its own range is the common one, and then the bar has numbers.
     scaled = to_indices(maps, "layer" if scale == "channel" else scale, limits, wants_symmetric(colormap, scale))
     if bool(scaled.blank[0]):
-        shown = (size, size) if array.shape[0] == array.shape[1] else fitted(array.shape[::-1], size)
+        shown = (size, size) if array.shape[0] == array.shape[1] else fit_size(array.shape[::-1], size)
         tile = Image.fromarray(to_rgb(hatch(shown[1], shown[0]), colormap))
     elif smooth or max(array.shape) > size:
-        tile = _smooth(maps, fitted(array.shape[::-1], size), scaled.limits, scale, limits, colormap)
+        tile = _smooth(maps, fit_size(array.shape[::-1], size), scaled.limits, scale, limits, colormap)
     else:
         k = max(1, size // max(array.shape))
         tile = Image.fromarray(to_rgb(scaled.indices[0].repeat(k, axis=0).repeat(k, axis=1), colormap))
@@ -112,7 +112,7 @@ def _place_panels(
     bar_top = top + 20 + tile.height + 10
     bar = (left, bar_top, left + max(tile.width, 240), bar_top + 12)
     if bool(scaled.blank[0]):
-        draw_text(draw, (left, bar_top), f"constant: {number(float(scaled.low[0]))} everywhere", 12, INK)
+        draw_text(draw, (left, bar_top), f"constant: {format_value(float(scaled.low[0]))} everywhere", 12, INK)
     elif scaled.limits is not None and scaled.limits[0] < scaled.limits[1]:
         paste_bar(canvas, bar, *scaled.limits, colormap)
     elif scaled.limits is None:
@@ -124,10 +124,10 @@ def _place_panels(
 def _seen(picture: Image.Image, box: Box | None, size: tuple[int, int]) -> tuple[str, Image.Image]:
     """What the network saw, at the size of the map, so that what is at one place in one is there in the other."""
     if box is None:
-        return "the picture", resized(picture, size)
+        return "the picture", resize_picture(picture, size)
     region = whole_box(box, picture.size)
     name = "the picture" if region == (0, 0, *picture.size) else "the part of the picture that the network saw"
-    return name, resized(picture.crop(region), size)
+    return name, resize_picture(picture.crop(region), size)
 
 
 def _smooth(
@@ -162,9 +162,9 @@ def _facts(scaled: Scaled, array: NDArray[Any]) -> str:
     facts = []
     if finite.size:
         mean = float(finite.mean(dtype=np.float64))
-        facts += [f"mean {number(mean)}", f"lowest {number(float(finite.min()))}"]
-        facts += [f"highest {number(float(finite.max()))}"]
-    facts.append(f"{percent(scaled.zero_fraction)} of the values are zero")
+        facts += [f"mean {format_value(mean)}", f"lowest {format_value(float(finite.min()))}"]
+        facts += [f"highest {format_value(float(finite.max()))}"]
+    facts.append(f"{format_percent(scaled.zero_fraction)} of the values are zero")
     if scaled.nan:
         facts.append(f"{scaled.nan} NaN (magenta)")
     if scaled.infinite:

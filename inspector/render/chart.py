@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from inspector.errors import UsageError
 from inspector.render.figure import INK, MUTED, PAD, PAPER, RULE, Color, draw_lines, lines_height
-from inspector.render.text import draw_text, draw_text_up, percent, shorten, text_width
+from inspector.render.text import draw_text, draw_text_up, format_percent, shorten, text_width
 
 ACTIVATION: Color = (68, 57, 154)
 OTHER: Color = (214, 116, 20)
@@ -94,9 +94,9 @@ def depth_trend(points: Sequence[DepthPoint]) -> str:
     fractions = [point.zero_fraction for point in points if point.activation]
     if len(fractions) < 3:
         return f"Too few activation layers ({len(fractions)}) to speak of a trend."
-    first, last = percent(fractions[0]), percent(fractions[-1])
+    first, last = format_percent(fractions[0]), format_percent(fractions[-1])
     ends = f"{first} in the first activation layer, {last} in the last"
-    rho = rank_correlation(fractions)
+    rho = correlate_with_position(fractions)
     if rho is None:
         return f"The zero fraction is {first} in all {len(fractions)} activation layers."
     if rho >= 0.3:
@@ -108,7 +108,7 @@ def depth_trend(points: Sequence[DepthPoint]) -> str:
     return f"{words}: {ends}; rank correlation {rho:+.2f} over {len(fractions)} activation layers."
 
 
-def rank_correlation(values: Sequence[float]) -> float | None:
+def correlate_with_position(values: Sequence[float]) -> float | None:
     """Spearman's rank correlation of `values` with their own position, in [-1, 1]; None if they are all equal.
 
     Ties have the mean of the ranks they take up (Spearman 1904; the formula is Pearson's, applied to ranks).

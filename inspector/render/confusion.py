@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from inspector.errors import UsageError
 from inspector.render.colormap import color_table
 from inspector.render.figure import INK, MUTED, PAD, PAPER, draw_lines, lines_height, paste_bar
-from inspector.render.text import draw_text, draw_text_up, percent, shorten, text_width
+from inspector.render.text import draw_text, draw_text_up, format_percent, shorten, text_width
 
 MOST = 64
 """Classes that are drawn; of more, those with the most mistakes."""
@@ -62,7 +62,7 @@ def draw_confusion(
                 lift = 16 if cell >= 44 else 9
                 draw_text(draw, (x + cell / 2 - 1, y + cell / 2 - lift), text, 12, ink, "middle")
                 if cell >= 44:
-                    draw_text(draw, (x + cell / 2 - 1, y + cell / 2), percent(share), 11, ink, "middle")
+                    draw_text(draw, (x + cell / 2 - 1, y + cell / 2), format_percent(share), 11, ink, "middle")
     for c, name in enumerate(names):
         middle = left + c * cell + cell / 2
         if upright:

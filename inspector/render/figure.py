@@ -103,13 +103,13 @@ def paste_bar(
     draw_ticks(ImageDraw.Draw(canvas), (left, bottom, right - left), (low, high), INK, labels)
 
 
-def fitted(size: tuple[int, int], limit: int) -> tuple[int, int]:
+def fit_size(size: tuple[int, int], limit: int) -> tuple[int, int]:
     """Width and height of `size` scaled so that the longer side is `limit`; never below 1."""
     factor = limit / max(size)
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def resize_picture(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     """`picture` as RGB at `size`: reduced smoothly, enlarged with its pixels as squares, since they are the data."""
     rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
     if rgb.size == size:

@@ -26,7 +26,7 @@ from inspector.render.scale import (
     to_indices,
     wants_symmetric,
 )
-from inspector.render.text import digit_glyphs, draw_text, number, percent, shorten, text_width
+from inspector.render.text import digit_glyphs, draw_text, format_percent, format_value, shorten, text_width
 
 SMALLEST_TILE = 21
 """Tiles are enlarged by a whole factor to at least this many pixels, and to twice that in a layer of few channels."""
@@ -46,7 +46,7 @@ _INK, _MUTED = grey(INK), grey(MUTED)
 
 
 @dataclass(frozen=True)
-class Layout:
+class SheetLayout:
     """Where the tiles of a sheet go, in pixels: each cell is a number above a tile, and a gap."""
 
     columns: int
@@ -125,7 +125,7 @@ def draw_grid(
     return image
 
 
-def plan_layout(channels: int, height: int, width: int, columns: int | None = None, digits: int = 4) -> Layout:
+def plan_layout(channels: int, height: int, width: int, columns: int | None = None, digits: int = 4) -> SheetLayout:
     """Choose size and arrangement of the tiles for `channels` maps of height x width, numbered with `digits`."""
     shrink = -(-max(height, width) // _LONGEST_SIDE)
     while True:
@@ -136,7 +136,7 @@ def plan_layout(channels: int, height: int, width: int, columns: int | None = No
         shrink = max(shrink + 1, math.floor(shrink * math.sqrt(pixels / MAX_PIXELS)))
 
 
-def _layout(channels: int, height: int, width: int, columns: int | None, shrink: int, digits: int) -> Layout:
+def _layout(channels: int, height: int, width: int, columns: int | None, shrink: int, digits: int) -> SheetLayout:
     short, long = min(height, width), max(height, width)
     enlarge = 1
     if shrink == 1:
@@ -150,10 +150,10 @@ def _layout(channels: int, height: int, width: int, columns: int | None, shrink:
     label_size = 10 if tile_width < 48 else 11 if tile_width < 120 else 13
     _, digit_height, advance = digit_glyphs(label_size).shape
 
-    def arrange(count: int) -> Layout:
+    def arrange(count: int) -> SheetLayout:
         count = min(count, channels)
         rows = -(-channels // count)
-        return Layout(
+        return SheetLayout(
             columns=count,
             rows=rows,
             tile_width=tile_width,
@@ -166,7 +166,7 @@ def _layout(channels: int, height: int, width: int, columns: int | None, shrink:
             shrink=shrink,
         )
 
-    def shape(layout: Layout) -> tuple[int, float]:
+    def shape(layout: SheetLayout) -> tuple[int, float]:
         across = layout.columns * layout.cell_width
         return across, layout.rows * layout.cell_height / across
 
@@ -202,7 +202,7 @@ def _labels(first: int, count: int, size: int, width: int) -> NDArray[np.uint8]:
     return out
 
 
-def _place_tiles(area: NDArray[np.uint8], scaled: Scaled, layout: Layout, first: int) -> None:
+def _place_tiles(area: NDArray[np.uint8], scaled: Scaled, layout: SheetLayout, first: int) -> None:
     """Write numbers and tiles into `area`, whose top left corner is that of the first cell."""
     tiles = scaled.indices
     count, height, width = tiles.shape
@@ -239,11 +239,11 @@ def _place_tiles(area: NDArray[np.uint8], scaled: Scaled, layout: Layout, first:
             target[row, column] = hatched
 
 
-def _facts(shape: tuple[int, ...], scaled: Scaled, layout: Layout) -> str:
+def _facts(shape: tuple[int, ...], scaled: Scaled, layout: SheetLayout) -> str:
     channels, height, width = shape
     facts = [
         f"{channels} channel{'s' * (channels != 1)} of {height} x {width}",
-        f"{percent(scaled.zero_fraction)} of the values are zero",
+        f"{format_percent(scaled.zero_fraction)} of the values are zero",
     ]
     if height * width > 1:
         blank = int(scaled.blank.sum())
@@ -301,12 +301,12 @@ def _bar_labels(draw: ImageDraw.ImageDraw, scaled: Scaled, left: int, top: int, 
         low, high = scaled.limits
         draw_ticks(draw, (left, top, width), (low, high), _INK)
         if scaled.scale == "fixed":
-            return f"one scale for all channels, fixed: {number(low)} to {number(high)}"
-        return f"one scale for all channels: {number(low)} to {number(high)}"
+            return f"one scale for all channels, fixed: {format_value(low)} to {format_value(high)}"
+        return f"one scale for all channels: {format_value(low)} to {format_value(high)}"
     if scaled.scale == "lecture":
         labels = {-2.0: "-2 std", -1.0: "-1 std", 0.0: "mean", 1.0: "+1 std", 127 / 64: "+2 std"}
         draw_ticks(draw, (left, top, width), (-2, 127 / 64), _INK, labels)
         return "each channel: its own mean and standard deviation"
     draw_ticks(draw, (left, top, width), (0, 1), _INK, {0: "lowest", 1: "highest"})
-    span = f"{number(float(scaled.low.min()))} to {number(float(scaled.high.max()))}"
+    span = f"{format_value(float(scaled.low.min()))} to {format_value(float(scaled.high.max()))}"
     return f"each channel on its own scale; the layer spans {span}"

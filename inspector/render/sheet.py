@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from inspector.errors import UsageError
-from inspector.render.figure import INK, MUTED, PAD, PAPER, Color, draw_lines, fitted, lines_height, resized
+from inspector.render.figure import INK, MUTED, PAD, PAPER, Color, draw_lines, fit_size, lines_height, resize_picture
 from inspector.render.scale import hatch, to_rgb
 from inspector.render.text import draw_text, line_height, text_width, wrap
 
@@ -58,7 +58,7 @@ def draw_sheet(
     size = tile_size if tile_size is not None else min(max(max(sides, default=96), 48), 256)
     if not 16 <= size <= 2048:
         raise UsageError(f"the size of a tile must be 16 to 2048 pixels, not {size}")
-    shown = [None if tile is None else resized(tile, fitted(tile.size, size)) for tile in tiles]
+    shown = [None if tile is None else resize_picture(tile, fit_size(tile.size, size)) for tile in tiles]
     widest = max((tile.width for tile in shown if tile is not None), default=size)
     tallest = max((tile.height for tile in shown if tile is not None), default=size)
     lines = [wrap(caption, _CAPTION, widest, caption_lines) for caption in captions]

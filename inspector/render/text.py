@@ -251,7 +251,7 @@ def digit_glyphs(size: int) -> NDArray[np.uint8]:
     return out
 
 
-def number(value: float, digits: int = 3) -> str:
+def format_value(value: float, digits: int = 3) -> str:
     """`value` with about `digits` significant digits, short enough for a label: 0.123, 12.3, 1.2e+06."""
     value = float(value)
     if not math.isfinite(value):
@@ -265,7 +265,7 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
-def percent(fraction: float) -> str:
+def format_percent(fraction: float) -> str:
     """`fraction` of 1 as a percentage; only an exact 0 or 1 is called 0 % or 100 %."""
     value = 100 * fraction
     if value in (0, 100):
@@ -299,4 +299,4 @@ def tick_labels(values: Sequence[float]) -> list[str]:
         texts = [f"{v:.{decimals}f}" for v in values]
         if all(abs(float(t) - v) < 1e-3 * min(gaps, default=1) for t, v in zip(texts, values, strict=True)):
             return [t.replace("-0", "0") if float(t) == 0 else t for t in texts]
-    return [number(v) for v in values]
+    return [format_value(v) for v in values]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import inspector.reverse.rules  # noqa: F401  the derivatives are registered by the import
 from inspector.errors import ModelError
 from inspector.graph import Graph, node_inputs, operator_of, value_inputs
-from inspector.reverse.rule import Rule, Step, is_linear, make_step, rule_for
+from inspector.reverse.rule import GradientRule, HeadNode, is_linear, make_step, rule_for
 
 Array = NDArray[Any]
 
@@ -63,7 +63,7 @@ class Head:
         return any(operator_of(self.graph.nodes[i]).weighted for i in self.path)
 
     @cached_property
-    def _rules(self) -> tuple[tuple[Step, Rule | None], ...]:
+    def _rules(self) -> tuple[tuple[HeadNode, GradientRule | None], ...]:
         """For each node of the path how to go back through it; the steps have no values yet."""
 
         def nothing(name: str) -> Array:
@@ -144,7 +144,7 @@ class Head:
             first = next((part for part in outputs if part is not None), None)
             if first is None or rule is None:
                 continue
-            here = Step(step.node, step.moving, lookup, step.opset, step.settings, outputs)
+            here = HeadNode(step.node, step.moving, lookup, step.opset, step.settings, outputs)
             parts = _fill_up(rule.derivative(here, first), len(step.moving))
             for name, moves, part in zip(step.node.input, step.moving, parts, strict=True):
                 if moves and part is not None:

@@ -24,7 +24,7 @@ Linearity = Literal["always", "product", "numerator", "never"]
 
 
 @dataclass(frozen=True)
-class Step:
+class HeadNode:
     """One node between the layer and the scores.
 
     Attributes:
@@ -61,11 +61,11 @@ class Step:
         return self.settings.get(name, default)
 
 
-Derivative = Callable[[Step, Array], Gradients]
+Derivative = Callable[[HeadNode, Array], Gradients]
 
 
 @dataclass(frozen=True)
-class Rule:
+class GradientRule:
     """How to go backwards through one operator.
 
     Attributes:
@@ -83,16 +83,16 @@ class Rule:
     linear: Linearity
     inputs: bool
     operands: tuple[int, ...] | None
-    accepts: Callable[[Step], bool]
+    accepts: Callable[[HeadNode], bool]
     straight: bool = False
     contributed: bool = False
 
 
-RULES: dict[str, Rule] = {}
+RULES: dict[str, GradientRule] = {}
 """Operator -> its rule."""
 
 
-def rule_for(step: Step) -> Rule | None:
+def rule_for(step: HeadNode) -> GradientRule | None:
     """The rule for a node, or None when there is none for it."""
     known = RULES.get(step.node.op_type)
     if known is None or not (known.contributed or is_standard(step.node)):
@@ -100,38 +100,38 @@ def rule_for(step: Step) -> Rule | None:
     return known if known.accepts(step) else None
 
 
-def is_linear(rule: Rule, step: Step) -> bool:
+def is_linear(rule: GradientRule, step: HeadNode) -> bool:
     """Whether the node is linear (or affine) in everything that depends on the layer."""
     if rule.linear in ("product", "numerator"):
         return sum(step.moving) == 1 and (step.moving[0] or rule.linear == "product")
     return rule.linear == "always"
 
 
-def make_step(node: NodeProto, moving: Sequence[bool], lookup: Callable[[str], Array], opset: int) -> Step:
+def make_step(node: NodeProto, moving: Sequence[bool], lookup: Callable[[str], Array], opset: int) -> HeadNode:
     """The step of one node, its attributes decoded."""
-    return Step(node, tuple(moving), lookup, opset, attributes(node))
+    return HeadNode(node, tuple(moving), lookup, opset, attributes(node))
 
 
-def rule(
+def gradient_rule(
     *names: str,
     linear: Linearity = "never",
     inputs: bool = True,
     operands: tuple[int, ...] | None = None,
-    accepts: Callable[[Step], bool] = lambda step: not any(step.moving[1:]),
+    accepts: Callable[[HeadNode], bool] = lambda step: not any(step.moving[1:]),
     straight: bool = False,
     contributed: bool = False,
 ) -> Callable[[Derivative], Derivative]:
-    """Register a function as the derivative of these operators; the options are those of :class:`Rule`."""
+    """Register a function as the derivative of these operators; the options are those of :class:`GradientRule`."""
 
     def register(derivative: Derivative) -> Derivative:
         for name in names:
-            RULES[name] = Rule(derivative, linear, inputs, operands, accepts, straight, contributed)
+            RULES[name] = GradientRule(derivative, linear, inputs, operands, accepts, straight, contributed)
         return derivative
 
     return register
 
 
-def accept_any(step: Step) -> bool:
+def accept_any(step: HeadNode) -> bool:
     """For rules that cover every form of their operator."""
     return True
 

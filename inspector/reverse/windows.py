@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from inspector.reverse.rule import Array, Step
+from inspector.reverse.rule import Array, HeadNode
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Windows:
     out: tuple[int, ...]
 
     @classmethod
-    def of(cls, step: Step, size: Sequence[int], out: Sequence[int], kernel: Sequence[int]) -> Windows:
+    def of(cls, step: HeadNode, size: Sequence[int], out: Sequence[int], kernel: Sequence[int]) -> Windows:
         """The windows of a step: `size` is that of the maps before it, `out` that of the maps after."""
         rank = len(size)
         stride, dilation = (tuple(step.get(k) or [1] * rank) for k in ("strides", "dilations"))

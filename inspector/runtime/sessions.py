@@ -131,12 +131,12 @@ class Sessions:
             session = self._session(runtime, data, providers, bounded)
         except Exception as error:  # onnxruntime raises bare Exception subclasses of its own
             if len(providers) == 1:
-                raise ModelError(f"onnxruntime cannot load {self.graph.path}: {explain_failure(error)}") from None
-            self.warn(f"{providers[0]} cannot be used ({one_line(explain_failure(error), 120)}); running on CPU")
+                raise ModelError(f"onnxruntime cannot load {self.graph.path}: {explain_run_failure(error)}") from None
+            self.warn(f"{providers[0]} cannot be used ({one_line(explain_run_failure(error), 120)}); running on CPU")
             try:
                 session = self._session(runtime, data, [PROVIDERS["cpu"]], bounded)
             except Exception as again:  # as above
-                raise ModelError(f"onnxruntime cannot load {self.graph.path}: {explain_failure(again)}") from None
+                raise ModelError(f"onnxruntime cannot load {self.graph.path}: {explain_run_failure(again)}") from None
         return Session(self.graph, cut, session)
 
     def _session(self, runtime: ModuleType, data: bytes, providers: list[str], bounded: bool) -> Any:
@@ -192,7 +192,7 @@ class Session:
         try:
             arrays = self.handle.run(None, values)
         except Exception as error:  # onnxruntime raises bare Exception subclasses of its own
-            raise ModelError(f"onnxruntime cannot run {self.graph.path}: {explain_failure(error)}") from None
+            raise ModelError(f"onnxruntime cannot run {self.graph.path}: {explain_run_failure(error)}") from None
         return dict(zip(self.cut.outputs, arrays, strict=True))
 
     def _stand_in(self, name: str, batch: int) -> NDArray[Any]:
@@ -201,7 +201,7 @@ class Session:
         return np.zeros((batch, *sizes[1:]), spec.dtype)
 
 
-def explain_failure(error: Exception) -> str:
+def explain_run_failure(error: Exception) -> str:
     """Say why onnxruntime failed, without its status codes, source files and C++ signatures."""
     text = one_line(str(error), 4000)
     if "bfc_arena" in text or "bad_alloc" in text or "Failed to allocate memory" in text:

@@ -137,12 +137,12 @@ class _Finder:
         return tensor if node is None else str(node.input[0])
 
 
-Rule = Callable[[_Finder, "NodeProto", int], Values]
-_RULES: dict[str, Rule] = {}
+RangeRule = Callable[[_Finder, "NodeProto", int], Values]
+_RULES: dict[str, RangeRule] = {}
 
 
-def _rule(*names: str) -> Callable[[Rule], Rule]:
-    def register(rule: Rule) -> Rule:
+def _rule(*names: str) -> Callable[[RangeRule], RangeRule]:
+    def register(rule: RangeRule) -> RangeRule:
         for name in names:
             _RULES[name] = rule
         return rule

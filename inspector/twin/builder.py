@@ -18,15 +18,15 @@ from inspector.twin.fusion import fuse
 from inspector.twin.module import FixedBatch, Phantom, Stored, Twin, state_keys
 from inspector.twin.program import ANCHOR, BATCH, REGISTERS, Body, Program, Step, branching
 from inspector.twin.records import Compiler, Constants, Record, decode, reads
-from inspector.twin.support import TwinUnsupported, describe, refusal
-from inspector.twin.table import Kernel, Operator, Run
+from inspector.twin.support import TwinUnsupported, describe_unsupported, refusal
+from inspector.twin.table import Kernel, OperatorForm, Run
 from inspector.twin.types import to_array
 
 if TYPE_CHECKING:
     from inspector.graph import Cut, Graph
 
 
-Transform = Callable[[Tensor], Tensor]
+ValueChange = Callable[[Tensor], Tensor]
 """What a value is replaced by as soon as it is made."""
 
 
@@ -42,7 +42,7 @@ def build_twin(
     trainable: bool = False,
     shapes: Mapping[str, Sequence[int]] | None = None,
     in_place: bool = True,
-    after: Mapping[str, Transform] | None = None,
+    after: Mapping[str, ValueChange] | None = None,
 ) -> Twin:
     """Build a torch module that computes the tensors `outputs` of `graph`. Only what they need is built.
 
@@ -128,7 +128,7 @@ def _check(
 ) -> None:
     """Raises TwinUnsupported with every node that cannot be built."""
     refused = [
-        describe(graph, index, compiler.opsets.get(record.domain, 1), reason)
+        describe_unsupported(graph, index, compiler.opsets.get(record.domain, 1), reason)
         for index, record in zip(chosen, records, strict=True)
         if (reason := refusal(record, compiler)) is not None
     ]
@@ -186,7 +186,7 @@ class _Layout:
         weights: Weights,
         asked: Sequence[str],
         in_place: bool,
-        after: Mapping[str, Transform],
+        after: Mapping[str, ValueChange],
     ) -> None:
         self.compiler = compiler
         self.constants = compiler.constants
@@ -309,7 +309,7 @@ class _Layout:
             )
         )
 
-    def _is_host(self, record: Record, row: Operator) -> bool:
+    def _is_host(self, record: Record, row: OperatorForm) -> bool:
         """Whether a node is shape arithmetic: everything it computes with is on the host, or constant and no weight."""
         seen = bool(row.settings) or not record.inputs
         for position, name in enumerate(record.inputs):

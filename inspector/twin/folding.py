@@ -9,7 +9,7 @@ import torch
 
 from inspector.errors import NotComputable
 from inspector.graph import FLOAT_TYPES
-from inspector.twin.records import Compiler, Constants, Record, reads, walk
+from inspector.twin.records import Compiler, Constants, Record, reads, walk_records
 
 
 @dataclass
@@ -53,7 +53,7 @@ def fold(
         if row.view and _is_rearranged_weight(record, constants, chains):
             chains[record.outputs[0]] = record
         constants.defer([name for name in record.outputs if name], _deferred(record, compiler))
-    weights, kept = _roles(list(walk(live)), compiler, chains, behind_weights)
+    weights, kept = _roles(list(walk_records(live)), compiler, chains, behind_weights)
     constants.forget(record.outputs[0] for record in kept)
     running = {id(record) for record in (*live, *kept)}
     return [record for record in every if id(record) in running], weights

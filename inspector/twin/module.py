@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from inspector.errors import NotComputable, UsageError
-from inspector.twin.program import ANCHOR, BATCH, Program, Rule, leaky
+from inspector.twin.program import ANCHOR, BATCH, BackwardRule, Program, leaky
 from inspector.twin.types import numpy_dtype, to_array
 
 
@@ -186,7 +186,7 @@ class Twin(nn.Module):
             yield self
 
     @contextmanager
-    def modified_backward(self, rule: Rule) -> Iterator[Twin]:
+    def modified_backward(self, rule: BackwardRule) -> Iterator[Twin]:
         """Inside, the activations that can be dead have `rule` as their backward; the forward is unchanged.
 
         rule(gradient, natural, x, dead) -> gradient of x, all in the shape of x. Guided backpropagation

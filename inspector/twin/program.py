@@ -12,7 +12,7 @@ from torch import Tensor
 from inspector.errors import NotComputable, one_line
 from inspector.twin.table import Run
 
-Rule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+BackwardRule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """A backward rule of an activation: (gradient of the output, natural gradient of the input, input, dead) -> gradient
 of the input. All four have the input's shape; `dead` is bool, True where the unit is switched off."""
 
@@ -48,7 +48,7 @@ class Step:
     label: str
     bodies: tuple[Body, ...] = ()
 
-    def with_rule(self, rule: Rule) -> Step:
+    def with_rule(self, rule: BackwardRule) -> Step:
         """This activation with another backward, or this If with such activations."""
         if self.bodies:
             bodies = [Body(tuple(s.with_rule(rule) for s in body.steps), body.results) for body in self.bodies]
@@ -87,7 +87,7 @@ class Ruled(torch.autograd.Function):
     """An activation whose backward is a rule."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, function: Run, dead: Run, rule: Rule) -> Tensor:
+    def forward(ctx: Any, x: Tensor, function: Run, dead: Run, rule: BackwardRule) -> Tensor:
         """The activation itself."""
         ctx.save_for_backward(x)
         ctx.settings = function, dead, rule
@@ -105,7 +105,7 @@ class Ruled(torch.autograd.Function):
         return rule(gradients[0], natural, x, dead(x)), None, None, None
 
 
-def leaky(slope: float) -> Rule:
+def leaky(slope: float) -> BackwardRule:
     """The rule that lets `slope` times the gradient through where the unit is dead."""
     return lambda gradient, natural, x, dead: torch.where(dead, slope * gradient, natural)
 

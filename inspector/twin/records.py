@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from inspector.graph import attributes
-from inspector.twin.table import Kernel, Node, NotSupported, Operator, as_kernel, find
+from inspector.twin.table import Kernel, Node, NotSupported, OperatorForm, as_kernel, find_form
 from inspector.twin.types import DTYPES, to_tensor
 
 if TYPE_CHECKING:
@@ -78,11 +78,11 @@ def _branch(body: onnx.GraphProto, read: Callable[[TensorProto], Any]) -> Branch
     return Branch([decode(node, read) for node in body.node], [o.name for o in body.output], constants)
 
 
-def walk(records: Iterable[Record]) -> Iterator[Record]:
+def walk_records(records: Iterable[Record]) -> Iterator[Record]:
     """The records and those inside their branches, depth first."""
     for record in records:
         for branch in record.branches:
-            yield from walk(branch.records)
+            yield from walk_records(branch.records)
         yield record
 
 
@@ -187,9 +187,9 @@ class Compiler:
         self.opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in graph.proto.opset_import}
         self.opsets["inspector"] = 1
 
-    def find(self, record: Record) -> Operator:
+    def find(self, record: Record) -> OperatorForm:
         """The operator that a record means. Raises NotSupported."""
-        found = find(record.domain, record.op, self.opsets.get(record.domain, 1))
+        found = find_form(record.domain, record.op, self.opsets.get(record.domain, 1))
         if found is None:
             raise NotSupported("the table has no such operator")
         return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import inspector.twin.operators  # noqa: F401  (fills the table)
 from inspector.errors import NotComputable, listing
 from inspector.graph import node_inputs
-from inspector.twin.records import Compiler, Constants, Record, decode, walk
+from inspector.twin.records import Compiler, Constants, Record, decode, walk_records
 from inspector.twin.table import TABLE, NotSupported
 
 if TYPE_CHECKING:
@@ -69,13 +69,13 @@ def unsupported(graph: Graph) -> list[Unsupported]:
         record = decode(node, graph.tensor_array)
         reason = refusal(record, compiler)
         if reason is not None:
-            found.append(describe(graph, index, compiler.opsets.get(record.domain, 1), reason))
+            found.append(describe_unsupported(graph, index, compiler.opsets.get(record.domain, 1), reason))
     return found
 
 
 def refusal(record: Record, compiler: Compiler) -> str | None:
     """Why the twin cannot run this node, or None."""
-    for each in walk([record]):
+    for each in walk_records([record]):
         try:
             compiler.kernel(each, host=False)
         except NotSupported as error:
@@ -83,7 +83,7 @@ def refusal(record: Record, compiler: Compiler) -> str | None:
     return None
 
 
-def describe(graph: Graph, index: int, opset: int, reason: str) -> Unsupported:
+def describe_unsupported(graph: Graph, index: int, opset: int, reason: str) -> Unsupported:
     """The node at `index` as an Unsupported, with everything that depends on it."""
     node = graph.nodes[index]
     blocked = dict.fromkeys(name for name in node.output if name)

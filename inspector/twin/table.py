@@ -39,7 +39,7 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class Operator:
+class OperatorForm:
     """One row of the table.
 
     since: the first opset version of this form. settings: input positions that hold shapes, axes, limits: they are
@@ -134,7 +134,7 @@ class Node:
         return found, number in FLOAT_TYPES and not self.exact and not self.host
 
 
-TABLE: dict[tuple[str, str], list[Operator]] = {}
+TABLE: dict[tuple[str, str], list[OperatorForm]] = {}
 """(domain, operator) -> its forms by `since`, ascending."""
 
 
@@ -147,11 +147,11 @@ def operator(
     buffers: Sequence[int] = (),
     **flags: bool,
 ) -> Callable[[Callable[[Node], Kernel | Run]], Callable[[Node], Kernel | Run]]:
-    """Registers a function for operators `names` from opset `since` on. The rest is :class:`Operator`'s."""
+    """Registers a function for operators `names` from opset `since` on. The rest is :class:`OperatorForm`'s."""
 
     def register(make: Callable[[Node], Kernel | Run]) -> Callable[[Node], Kernel | Run]:
         for name in names:
-            row = Operator(
+            row = OperatorForm(
                 name,
                 domain,
                 since,
@@ -169,7 +169,7 @@ def operator(
     return register
 
 
-def find(domain: str, op: str, opset: int) -> Operator | None:
+def find_form(domain: str, op: str, opset: int) -> OperatorForm | None:
     """The form of an operator that a file of this opset version means, or None."""
     forms = TABLE.get(("" if domain == "ai.onnx" else domain, op), ())
     known = [form for form in forms if form.since <= opset]

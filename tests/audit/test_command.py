@@ -116,7 +116,7 @@ def test_bad_input_is_exit_code_2(
     monkeypatch.chdir(tmp_path)
     Path("masks.toml").write_text('[regions]\nmasks = "none"\n')
     # It is told before anything is checked.
-    monkeypatch.setattr("inspector.auditing.run.Walk", None)
+    monkeypatch.setattr("inspector.auditing.run.AuditWalk", None)
     given = [str(default_model) if a == "DEFAULT" else a for a in arguments]
     code, out, err = call(app, capsys, *given)
     assert (code, out) == (2, "")

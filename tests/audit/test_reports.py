@@ -33,7 +33,7 @@ from inspector.auditing.reports import (
     make_document,
     write_reports,
 )
-from inspector.auditing.reports.words import number
+from inspector.auditing.reports.words import format_number
 from inspector.auditing.result import conclude
 from inspector.errors import OutputError
 from inspector.metadata import KEY, Metadata
@@ -379,5 +379,5 @@ def test_the_table(real: Audit) -> None:
     ],
 )
 def test_numbers(value: float | None, text: str) -> None:
-    assert number(value) == text
-    assert number(value, "dB") == (f"{text} dB" if text not in ("", "NaN", "inf") else text)
+    assert format_number(value) == text
+    assert format_number(value, "dB") == (f"{text} dB" if text not in ("", "NaN", "inf") else text)

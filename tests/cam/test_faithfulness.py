@@ -14,6 +14,7 @@ from inspector.cam import class_activation_maps
 from inspector.cam.faithfulness import (
     Region,
     change_in_confidence,
+    correlate_ranks,
     deletion,
     energy_inside,
     insertion,
@@ -21,7 +22,6 @@ from inspector.cam.faithfulness import (
     mean_figures,
     parse_region,
     pointing_game,
-    rank_correlation,
 )
 from inspector.cam.result import CamResult, find_peak, scale_map
 from inspector.errors import NotComputable, UsageError
@@ -227,13 +227,13 @@ def test_every_figure_and_their_means(corner: Model) -> None:
 
 def test_rank_correlation_with_ties() -> None:
     a = np.array([[1, 2, 2], [3, 5, 4]])
-    assert rank_correlation(a, a * 10 - 3) == pytest.approx(1)
-    assert rank_correlation(a, -a) == pytest.approx(-1)
-    assert rank_correlation(a, np.zeros((2, 3))) == 0
+    assert correlate_ranks(a, a * 10 - 3) == pytest.approx(1)
+    assert correlate_ranks(a, -a) == pytest.approx(-1)
+    assert correlate_ranks(a, np.zeros((2, 3))) == 0
     spearmanr = require("scipy.stats").spearmanr
 
     b = np.array([[0.5, 2, 0.5], [1, 9, 0]])
-    assert rank_correlation(a, b) == pytest.approx(spearmanr(a.ravel(), b.ravel()).statistic)
+    assert correlate_ranks(a, b) == pytest.approx(spearmanr(a.ravel(), b.ravel()).statistic)
 
 
 @pytest.mark.parametrize(

@@ -57,17 +57,17 @@ def test_timm_pictures_are_prepared_as_timm_does(name, photo):
 
 
 def test_timm_crop_modes():
-    from exporters.sources.kinds.timm import read_preprocess
+    from exporters.sources.kinds.timm import read_data_config
 
     config = timm.data.resolve_data_config({}, pretrained_cfg={"input_size": (3, 224, 224), "crop_pct": 0.875})
-    center, notes = read_preprocess(config)
+    center, notes = read_data_config(config)
     assert (center.resize, center.resize_size, notes) == ("shortest", 256, ())
-    squash, notes = read_preprocess(config | {"crop_mode": "squash", "crop_pct": 0.9})
+    squash, notes = read_data_config(config | {"crop_mode": "squash", "crop_pct": 0.9})
     assert (squash.resize, squash.resize_size) == ("stretch", None)
     assert "timm crops 10.0% after its squash" in notes[0]
-    border, _ = read_preprocess(config | {"crop_mode": "border", "crop_pct": 1.0, "mean": (0.5, 0.5, 0.5)})
+    border, _ = read_data_config(config | {"crop_mode": "border", "crop_pct": 1.0, "mean": (0.5, 0.5, 0.5)})
     assert (border.resize, border.fill) == ("pad", (128, 128, 128))
-    grey, _ = read_preprocess(config | {"input_size": (1, 64, 64), "mean": (0.5,), "std": (0.5,), "crop_pct": 1.0})
+    grey, _ = read_data_config(config | {"input_size": (1, 64, 64), "mean": (0.5,), "std": (0.5,), "crop_pct": 1.0})
     assert (grey.colour, grey.channels, grey.size) == ("L", 1, (64, 64))
 
 

@@ -26,7 +26,7 @@ from inspector.errors import (
 )
 from inspector.image import Preprocess
 from inspector.metadata import KEY
-from inspector.model import Model, describe, to_probabilities
+from inspector.model import Model, describe_model, to_probabilities
 from inspector.model import open_model as plain_open_model
 from tests.conftest import MakeModel
 from tests.foreign import FLOAT16, UINT8, Net
@@ -356,7 +356,7 @@ def test_memory_does_not_grow(make_model: MakeModel) -> None:
 def test_describe(make_model: MakeModel) -> None:
     path = make_model(classifier(), producer="someone")
     model: Model = open_model(path)
-    found = describe(model)
+    found = describe_model(model)
     assert found["path"] == str(path)
     assert (found["opset"], found["producer"], found["classes"], found["labelled"]) == (17, "someone", 4, False)
     assert found["input"] == {"name": "x", "shape": [1, 3, 8, 8], "layout": "NCHW", "dtype": "float32"}

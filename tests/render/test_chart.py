@@ -7,9 +7,9 @@ from inspector.render.chart import (
     ACTIVATION,
     OTHER,
     DepthPoint,
+    correlate_with_position,
     depth_trend,
     draw_depth_chart,
-    rank_correlation,
 )
 from tests.render.pictures import AWKWARD, assert_margin, record
 
@@ -27,15 +27,15 @@ def ranks(values):
 def test_rank_correlation_is_pearsons_of_the_ranks(seed):
     values = np.random.default_rng(seed).integers(0, 6, size=12).tolist()
     expected = np.corrcoef(ranks(values), np.arange(12))[0, 1]
-    assert rank_correlation(values) == pytest.approx(expected)
+    assert correlate_with_position(values) == pytest.approx(expected)
     stats = pytest.importorskip("scipy.stats")
-    assert rank_correlation(values) == pytest.approx(stats.spearmanr(range(12), values).statistic)
+    assert correlate_with_position(values) == pytest.approx(stats.spearmanr(range(12), values).statistic)
 
 
 def test_rank_correlation_at_its_ends():
-    assert rank_correlation([1, 2, 9]) == pytest.approx(1)
-    assert rank_correlation([3, 2, 1]) == pytest.approx(-1)
-    assert rank_correlation([2, 2, 2]) is None
+    assert correlate_with_position([1, 2, 9]) == pytest.approx(1)
+    assert correlate_with_position([3, 2, 1]) == pytest.approx(-1)
+    assert correlate_with_position([2, 2, 2]) is None
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from inspector.render.text import (
     digit_glyphs,
     draw_text,
     drawable,
-    number,
-    percent,
+    format_percent,
+    format_value,
     shorten,
     text_mask,
     text_width,
@@ -143,11 +143,11 @@ def test_text_is_drawn_where_it_is_asked():
     ],
 )
 def test_numbers_are_short(value, shown):
-    assert number(value) == shown
+    assert format_value(value) == shown
 
 
 def test_only_all_is_100_percent_and_only_none_is_0():
-    shown = [percent(f) for f in (0, 1e-9, 0.0004, 0.001, 0.123, 0.9994, 0.99999, 1)]
+    shown = [format_percent(f) for f in (0, 1e-9, 0.0004, 0.001, 0.123, 0.9994, 0.99999, 1)]
     assert shown == ["0 %", "< 0.1 %", "< 0.1 %", "0.1 %", "12.3 %", "99.9 %", "> 99.9 %", "100 %"]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from exporters.sources.names import distinct_labels, lecture_aliases
 from exporters.sources.needs import quiet
 from exporters.sources.network import Source, SourceError, SourceRequest
-from exporters.sources.zoo import explain_failure, import_zoo, without_retries
+from exporters.sources.zoo import explain_load_failure, import_zoo, without_retries
 from inspector.errors import nearest
 from inspector.image import Preprocess, Resize
 
@@ -39,8 +39,8 @@ def load(request: SourceRequest) -> Source:
             module = timm.create_model(name, pretrained=pretrained, **options)
             config = timm.data.resolve_data_config({}, model=module)
     except Exception as error:
-        raise explain_failure(f"timm:{name}", error) from error
-    preprocess, notes = read_preprocess(config)
+        raise explain_load_failure(f"timm:{name}", error) from error
+    preprocess, notes = read_data_config(config)
     card = module.pretrained_cfg
     provenance: dict[str, Any] = {"library": "timm"}
     if tag or pretrained:
@@ -65,7 +65,7 @@ def load(request: SourceRequest) -> Source:
 _RESIZE: dict[str, Resize] = {"center": "shortest", "squash": "stretch", "border": "pad"}
 
 
-def read_preprocess(config: Mapping[str, Any]) -> tuple[Preprocess, tuple[str, ...]]:
+def read_data_config(config: Mapping[str, Any]) -> tuple[Preprocess, tuple[str, ...]]:
     """Read timm's data config: our Preprocess, and sentences on what of it could not be said."""
     channels, height, width = config["input_size"]
     resize = _RESIZE.get(config["crop_mode"], "shortest")

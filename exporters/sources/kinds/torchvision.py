@@ -8,7 +8,7 @@ from typing import Any
 from exporters.sources.names import distinct_labels, lecture_aliases
 from exporters.sources.needs import nn, quiet
 from exporters.sources.network import Source, SourceError, SourceRequest
-from exporters.sources.zoo import explain_failure, import_zoo
+from exporters.sources.zoo import explain_load_failure, import_zoo
 from inspector.errors import UsageError, nearest
 from inspector.image import Preprocess
 
@@ -50,7 +50,7 @@ def load(request: SourceRequest) -> Source:
         with quiet():
             module = models.get_model(name, weights=best if pretrained else None, **options)
     except Exception as error:
-        raise explain_failure(f"torchvision:{name}", error) from error
+        raise explain_load_failure(f"torchvision:{name}", error) from error
     provenance: dict[str, Any] = {"library": "torchvision"}
     if pretrained:
         provenance["weights"] = f"{enum.__name__.removesuffix('_Weights')}.{best.name}"

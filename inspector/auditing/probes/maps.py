@@ -19,12 +19,12 @@ from inspector.image import choose_evenly
 
 if TYPE_CHECKING:
     from inspector.cam import CamEngine, CamResult
-    from inspector.cam.faithfulness import Curve
+    from inspector.cam.faithfulness import FaithfulnessCurve
 
 METHOD = "gradcam"
 
 
-class Maps(Probe):
+class TopMaps(Probe):
     """The class activation map of the most likely class on each chosen picture. Base of the probes that judge it.
 
     Attributes:
@@ -69,7 +69,7 @@ class Maps(Probe):
         raise NotImplementedError
 
 
-class _Curves(Maps):
+class _Curves(TopMaps):
     """Areas under the curves of the map and of random maps of the same grain.
 
     Attributes:
@@ -93,7 +93,7 @@ class _Curves(Maps):
         areas = [self._area(forward, each).area for each in (found, *others)]
         self.areas[forward.entry.shown] = (areas[0], float(np.mean(areas[1:])))
 
-    def _area(self, forward: ForwardPass, found: CamResult) -> Curve:
+    def _area(self, forward: ForwardPass, found: CamResult) -> FaithfulnessCurve:
         from inspector.cam import faithfulness
 
         curve = faithfulness.deletion if self.which == "deletion" else faithfulness.insertion
@@ -117,7 +117,7 @@ class Insertion(_Curves):
     which = "insertion"
 
 
-class Inside(Maps):
+class Inside(TopMaps):
     """How much of each map lies on the object.
 
     Attributes:
@@ -156,7 +156,7 @@ class Inside(Maps):
             raise NotChecked("no map shows positive evidence")
 
 
-class Avoided(Maps):
+class Avoided(TopMaps):
     """How much of each map lies in the region to avoid.
 
     Up to `explain` pictures of each class are looked at: a mark on a rare class must not get lost among the others.

@@ -51,7 +51,7 @@ class PredictionChange:
     probability: float
 
 
-class Predictions(Probe):
+class TopPredictions(Probe):
     """The most likely class of every picture, in `top`."""
 
     needs: ClassVar[tuple[Need, ...]] = ("pictures", "classification")
@@ -68,7 +68,7 @@ class Predictions(Probe):
         self.top.append(TopPrediction(forward.entry.shown, digest, best.index, best.probability, forward.entry.label))
 
 
-class LabelledPredictions(Predictions):
+class LabelledPredictions(TopPredictions):
     """The same for pictures whose own class is known."""
 
     needs = ("pictures", "classification", "labels")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from inspector.auditing.forward_pass import ForwardPass, LayerOutput
 from inspector.auditing.graph_queries import is_quantized
 from inspector.auditing.probes import Probe
-from inspector.auditing.probes.predictions import LabelledPredictions, Predictions
+from inspector.auditing.probes.predictions import LabelledPredictions, TopPredictions
 from inspector.auditing.snapshot import PICTURES, LayerRecord, Snapshot, choose_places
 from inspector.auditing.subject import Subject
 
@@ -65,7 +65,7 @@ class Recorder(Probe):
             self.moments.setdefault(name, Moments(len(layer.maps))).add(layer.maps)
             self.samples.setdefault(name, []).append(sample_places(layer, forward.digest))
 
-    def snapshot(self, predictions: Predictions | None) -> Snapshot:
+    def snapshot(self, predictions: TopPredictions | None) -> Snapshot:
         """What was gathered."""
         model = self.subject.model
         metrics = {}

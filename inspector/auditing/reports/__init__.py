@@ -13,10 +13,12 @@ from inspector.auditing.reports.table import format_table
 from inspector.auditing.result import Audit
 from inspector.errors import OutputError
 
-File = str | os.PathLike[str] | None
+ReportFile = str | os.PathLike[str] | None
 
 
-def write_reports(audit: Audit, *, junit: File = None, sarif: File = None, markdown: File = None) -> None:
+def write_reports(
+    audit: Audit, *, junit: ReportFile = None, sarif: ReportFile = None, markdown: ReportFile = None
+) -> None:
     """Write the reports that have a file, and append the Markdown to $GITHUB_STEP_SUMMARY where that is set.
 
     A report that cannot be written does not keep the others back.
@@ -49,7 +51,7 @@ def write_reports(audit: Audit, *, junit: File = None, sarif: File = None, markd
         raise OutputError(f"a report cannot be written: {type(first).__name__}: {first}") from first
 
 
-def check_targets(*files: File) -> None:
+def check_targets(*files: ReportFile) -> None:
     """Raises OutputError where one of these files cannot be written; nothing is left behind or changed."""
     from inspector.files import atomic_path
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from inspector.auditing.reports.words import number
+from inspector.auditing.reports.words import format_number
 from inspector.auditing.result import Audit, CheckResult
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -65,9 +65,9 @@ def _case(suite: ElementTree.Element, check: CheckResult) -> None:
 def _facts(check: CheckResult) -> list[str]:
     if check.value is None:
         return []
-    limit = f", limit {number(check.limit, check.unit)}" if check.limit is not None else ""
+    limit = f", limit {format_number(check.limit, check.unit)}" if check.limit is not None else ""
     where = f", at {check.where}" if str(check.where) else ""
-    return [f"value {number(check.value, check.unit)}{limit}{where}"]
+    return [f"value {format_number(check.value, check.unit)}{limit}{where}"]
 
 
 def _count(node: ElementTree.Element, suites: list[ElementTree.Element], seconds: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from inspector.auditing.reports.words import number
+from inspector.auditing.reports.words import format_number
 from inspector.auditing.result import Audit, CheckResult
 from inspector.errors import OutputError, one_line
 
@@ -67,7 +67,7 @@ def _table(checks: list[CheckResult]) -> list[str]:
     rows = ["| | check | value | limit | what it says |", "|---|---|---:|---:|---|"]
     for c in checks:
         mark = _MARK["fail"] if c.counts == "fail" and c.status == "skipped" else _MARK[c.status]
-        value, limit = number(c.value, c.unit), number(c.limit)
+        value, limit = format_number(c.value, c.unit), format_number(c.limit)
         rows.append(f"| {mark} | `{_code(c.id)}` | {value} | {limit} | {_text(c.message)} |")
     return rows
 

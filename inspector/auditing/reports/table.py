@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inspector.auditing.reports.words import number
+from inspector.auditing.reports.words import format_number
 from inspector.auditing.result import Audit, CheckResult
 
 _MARK = {"pass": "ok", "warn": "WARN", "fail": "FAIL", "error": "BROKE", "skipped": "-"}
@@ -18,16 +18,16 @@ def format_table(audit: Audit, width: int = 100) -> str:
     rows = [c for c in audit.checks if c.status != "skipped"]
     skipped = [c for c in audit.checks if c.status == "skipped"]
     names = max((len(c.id) for c in audit.checks), default=0)
-    values = max((len(number(c.value, c.unit)) for c in rows), default=0)
-    limits = max((len(number(c.limit)) for c in rows), default=0)
+    values = max((len(format_number(c.value, c.unit)) for c in rows), default=0)
+    limits = max((len(format_number(c.limit)) for c in rows), default=0)
     lines: list[str] = []
     if rows:
         lines.append(f"{'':5}  {'check':{names}}  {'value':>{max(5, values)}}  {'limit':>{max(5, limits)}}")
         lines.append("-" * min(width, 96))
     for c in rows:
         head = (
-            f"{_MARK[c.status]:5}  {c.id:{names}}  {number(c.value, c.unit):>{max(5, values)}}  "
-            f"{number(c.limit):>{max(5, limits)}}  "
+            f"{_MARK[c.status]:5}  {c.id:{names}}  {format_number(c.value, c.unit):>{max(5, values)}}  "
+            f"{format_number(c.limit):>{max(5, limits)}}  "
         )
         lines.append(_cut(head + c.message, width))
         lines += _findings(c, width)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 
-def number(value: float | None, unit: str = "") -> str:
+def format_number(value: float | None, unit: str = "") -> str:
     """Three or four digits and the unit; empty for None."""
     if value is None:
         return ""

@@ -19,7 +19,7 @@ from inspector.guard import check_outputs
 from inspector.image import ImageSource, image_digest, open_image, read_if_open
 from inspector.layers import Layer, LayerNames
 from inspector.layers.statistics import statistics, take_first
-from inspector.model import Model, describe
+from inspector.model import Model, describe_model
 from inspector.pages.html import write_page
 from inspector.pages.maps import to_maps
 from inspector.pages.report.parts import jpeg_address, read_parts
@@ -349,7 +349,7 @@ def _model_document(model: Model) -> dict[str, Any]:
     kinds: dict[str, int] = {}
     for layer in model.layers:
         kinds[layer.kind] = kinds.get(layer.kind, 0) + 1
-    document = dict(describe(model))
+    document = dict(describe_model(model))
     known = model.metadata
     return {
         **document,

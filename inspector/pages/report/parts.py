@@ -122,9 +122,9 @@ def _thumbnail(path: str, side: int, box: Any = None) -> str:
 
 def jpeg_address(picture: Image, side: int, quality: int) -> str:
     """The picture as a data address, at most `side` pixels a side, without its profile and EXIF data."""
-    from inspector.render.figure import fitted, resized
+    from inspector.render.figure import fit_size, resize_picture
 
-    small = resized(picture, fitted(picture.size, side)) if max(picture.size) > side else picture
+    small = resize_picture(picture, fit_size(picture.size, side)) if max(picture.size) > side else picture
     plain = small.convert("RGB")
     plain.info = {}
     out = io.BytesIO()

@@ -4,70 +4,70 @@ from __future__ import annotations
 
 import numpy as np
 
-from inspector.reverse.rule import Array, Gradients, Step, accept_any, rule, unbroadcast
+from inspector.reverse.rule import Array, Gradients, HeadNode, accept_any, gradient_rule, unbroadcast
 
 
-@rule("Add", "Sum", linear="always", operands=(), accepts=accept_any)
-def _add(step: Step, g: Array) -> Gradients:
+@gradient_rule("Add", "Sum", linear="always", operands=(), accepts=accept_any)
+def _add(step: HeadNode, g: Array) -> Gradients:
     return [unbroadcast(g, step.value(i).shape) if moves else None for i, moves in enumerate(step.moving)]
 
 
-@rule("Sub", linear="always", operands=(), accepts=accept_any)
-def _sub(step: Step, g: Array) -> Gradients:
+@gradient_rule("Sub", linear="always", operands=(), accepts=accept_any)
+def _sub(step: HeadNode, g: Array) -> Gradients:
     return [
         unbroadcast(g if i == 0 else -g, step.value(i).shape) if moves else None for i, moves in enumerate(step.moving)
     ]
 
 
-@rule("Mul", linear="product", accepts=accept_any)
-def _mul(step: Step, g: Array) -> Gradients:
+@gradient_rule("Mul", linear="product", accepts=accept_any)
+def _mul(step: HeadNode, g: Array) -> Gradients:
     return [
         unbroadcast(g * step.value(1 - i), step.value(i).shape) if moves else None
         for i, moves in enumerate(step.moving)
     ]
 
 
-@rule("Div", linear="numerator", accepts=accept_any)
-def _div(step: Step, g: Array) -> Gradients:
+@gradient_rule("Div", linear="numerator", accepts=accept_any)
+def _div(step: HeadNode, g: Array) -> Gradients:
     a, b = step.value(0), step.value(1)
     to_a = unbroadcast(g / b, a.shape) if step.moving[0] else None
     to_b = unbroadcast(-g * a / (b * b), b.shape) if step.moving[1] else None
     return [to_a, to_b]
 
 
-@rule("Neg", linear="always", inputs=False, operands=())
-def _neg(step: Step, g: Array) -> Gradients:
+@gradient_rule("Neg", linear="always", inputs=False, operands=())
+def _neg(step: HeadNode, g: Array) -> Gradients:
     return [-g]
 
 
-@rule("Pow", operands=(1,))
-def _pow(step: Step, g: Array) -> Gradients:
+@gradient_rule("Pow", operands=(1,))
+def _pow(step: HeadNode, g: Array) -> Gradients:
     x, power = step.x, step.value(1)
     return [unbroadcast(g * power * np.power(x, power - 1), x.shape)]
 
 
-@rule("Sqrt")
-def _sqrt(step: Step, g: Array) -> Gradients:
+@gradient_rule("Sqrt")
+def _sqrt(step: HeadNode, g: Array) -> Gradients:
     return [g / (2 * np.sqrt(step.x))]
 
 
-@rule("Exp")
-def _exp(step: Step, g: Array) -> Gradients:
+@gradient_rule("Exp")
+def _exp(step: HeadNode, g: Array) -> Gradients:
     return [g * np.exp(step.x)]
 
 
-@rule("Log")
-def _log(step: Step, g: Array) -> Gradients:
+@gradient_rule("Log")
+def _log(step: HeadNode, g: Array) -> Gradients:
     return [g / step.x]
 
 
-@rule("Reciprocal")
-def _reciprocal(step: Step, g: Array) -> Gradients:
+@gradient_rule("Reciprocal")
+def _reciprocal(step: HeadNode, g: Array) -> Gradients:
     return [-g / (step.x * step.x)]
 
 
-@rule("Abs")
-def _abs(step: Step, g: Array) -> Gradients:
+@gradient_rule("Abs")
+def _abs(step: HeadNode, g: Array) -> Gradients:
     return [g * np.sign(step.x)]
 
 

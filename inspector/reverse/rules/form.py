@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from inspector.reverse.rule import Array, Gradients, Step, accept_any, rule, unbroadcast
+from inspector.reverse.rule import Array, Gradients, HeadNode, accept_any, gradient_rule, unbroadcast
 
 
-@rule("Identity", linear="always", inputs=False, operands=())
-def _identity(step: Step, g: Array) -> Gradients:
+@gradient_rule("Identity", linear="always", inputs=False, operands=())
+def _identity(step: HeadNode, g: Array) -> Gradients:
     return [g]
 
 
-@rule(
+@gradient_rule(
     "Dropout",
     linear="always",
     inputs=False,
@@ -22,22 +22,24 @@ def _identity(step: Step, g: Array) -> Gradients:
     # With the third input a graph asks for training mode.
     accepts=lambda step: not step.has(2) and not any(step.moving[1:]),
 )
-def _dropout(step: Step, g: Array) -> Gradients:
+def _dropout(step: HeadNode, g: Array) -> Gradients:
     return [g]
 
 
-@rule("Cast", linear="always", inputs=False, operands=(), accepts=lambda step: step.get("to") in (1, 10, 11, 16))
-def _cast(step: Step, g: Array) -> Gradients:
+@gradient_rule(
+    "Cast", linear="always", inputs=False, operands=(), accepts=lambda step: step.get("to") in (1, 10, 11, 16)
+)
+def _cast(step: HeadNode, g: Array) -> Gradients:
     return [g]
 
 
-@rule("DequantizeLinear", linear="never", inputs=False, operands=(), straight=True)
-def _dequantize(step: Step, g: Array) -> Gradients:
+@gradient_rule("DequantizeLinear", linear="never", inputs=False, operands=(), straight=True)
+def _dequantize(step: HeadNode, g: Array) -> Gradients:
     return [g]
 
 
-@rule("QuantizeLinear", linear="never", operands=(1, 2), straight=True)
-def _quantize(step: Step, g: Array) -> Gradients:
+@gradient_rule("QuantizeLinear", linear="never", operands=(1, 2), straight=True)
+def _quantize(step: HeadNode, g: Array) -> Gradients:
     """Rounding counts as the identity; what the type cannot hold is cut off there, and passes no gradient.
 
     What is less than a step beyond an end was rounded, not cut. A type that begins at the zero point cuts all below 0,
@@ -53,7 +55,7 @@ def _quantize(step: Step, g: Array) -> Gradients:
     return [np.where(passes, g, np.float32(0))]
 
 
-def _spread(value: Array, step: Step, x: Array) -> Array:
+def _spread(value: Array, step: HeadNode, x: Array) -> Array:
     """A scale or zero point in a shape that broadcasts with x: one for all, per slice of an axis, or per block."""
     if value.size == 1:
         return value.reshape(())
@@ -65,7 +67,7 @@ def _spread(value: Array, step: Step, x: Array) -> Array:
     return value.reshape(shape)
 
 
-def _limits(step: Step, kind: np.dtype[Any]) -> tuple[float, float]:
+def _limits(step: HeadNode, kind: np.dtype[Any]) -> tuple[float, float]:
     """The smallest and the largest number of the type that a node quantizes to."""
     import ml_dtypes
     import onnx
@@ -80,27 +82,27 @@ def _limits(step: Step, kind: np.dtype[Any]) -> tuple[float, float]:
     return float(info.min), float(info.max)
 
 
-@rule("Reshape", "Flatten", "Squeeze", "Unsqueeze", linear="always", operands=())
-def _reshape(step: Step, g: Array) -> Gradients:
+@gradient_rule("Reshape", "Flatten", "Squeeze", "Unsqueeze", linear="always", operands=())
+def _reshape(step: HeadNode, g: Array) -> Gradients:
     return [g.reshape(step.x.shape)]
 
 
-@rule("Transpose", linear="always", inputs=False, operands=())
-def _transpose(step: Step, g: Array) -> Gradients:
+@gradient_rule("Transpose", linear="always", inputs=False, operands=())
+def _transpose(step: HeadNode, g: Array) -> Gradients:
     order = step.get("perm") or list(reversed(range(g.ndim)))
     return [g.transpose(np.argsort(order))]
 
 
-@rule("Concat", linear="always", accepts=accept_any)
-def _concat(step: Step, g: Array) -> Gradients:
+@gradient_rule("Concat", linear="always", accepts=accept_any)
+def _concat(step: HeadNode, g: Array) -> Gradients:
     axis = step.get("axis", 1)
     sizes = [step.value(i).shape[axis] for i in range(len(step.node.input))]
     parts = np.split(g, np.cumsum(sizes)[:-1], axis=axis)
     return [part if moves else None for part, moves in zip(parts, step.moving, strict=True)]
 
 
-@rule("Split", linear="always")
-def _split(step: Step, g: Array) -> Gradients:
+@gradient_rule("Split", linear="always")
+def _split(step: HeadNode, g: Array) -> Gradients:
     shape = step.x.shape
     axis = step.get("axis", 0) % len(shape)
     count = len(step.node.output)
@@ -115,8 +117,8 @@ def _split(step: Step, g: Array) -> Gradients:
     return [np.concatenate(parts, axis=axis)]
 
 
-@rule("Slice", linear="always", accepts=lambda step: step.has(2) and not any(step.moving[1:]))
-def _slice(step: Step, g: Array) -> Gradients:
+@gradient_rule("Slice", linear="always", accepts=lambda step: step.has(2) and not any(step.moving[1:]))
+def _slice(step: HeadNode, g: Array) -> Gradients:
     out = np.zeros(step.x.shape, g.dtype)
     starts, ends = (step.value(i).ravel().tolist() for i in (1, 2))
     axes = step.value(3).ravel().tolist() if step.has(3) else list(range(len(starts)))
@@ -133,8 +135,8 @@ def _slice(step: Step, g: Array) -> Gradients:
     return [out]
 
 
-@rule("Gather", linear="always")
-def _gather(step: Step, g: Array) -> Gradients:
+@gradient_rule("Gather", linear="always")
+def _gather(step: HeadNode, g: Array) -> Gradients:
     x, indices = step.x, step.value(1).astype(np.int64)
     axis = step.get("axis", 0) % x.ndim
     out = np.zeros(x.shape, g.dtype)
@@ -144,16 +146,18 @@ def _gather(step: Step, g: Array) -> Gradients:
     return [out]
 
 
-@rule("GatherND", linear="always", accepts=lambda step: not step.get("batch_dims", 0) and not any(step.moving[1:]))
-def _gather_nd(step: Step, g: Array) -> Gradients:
+@gradient_rule(
+    "GatherND", linear="always", accepts=lambda step: not step.get("batch_dims", 0) and not any(step.moving[1:])
+)
+def _gather_nd(step: HeadNode, g: Array) -> Gradients:
     indices = step.value(1).astype(np.int64)
     out = np.zeros(step.x.shape, g.dtype)
     np.add.at(out, tuple(np.moveaxis(indices, -1, 0)), g)
     return [out]
 
 
-@rule("GatherElements", linear="always")
-def _gather_elements(step: Step, g: Array) -> Gradients:
+@gradient_rule("GatherElements", linear="always")
+def _gather_elements(step: HeadNode, g: Array) -> Gradients:
     out, indices = np.zeros(step.x.shape, g.dtype), step.value(1).astype(np.int64)
     axis = step.get("axis", 0) % out.ndim
     where: list[Any] = list(np.indices(indices.shape, sparse=True))
@@ -162,15 +166,15 @@ def _gather_elements(step: Step, g: Array) -> Gradients:
     return [out]
 
 
-@rule("Tile", linear="always")
-def _tile(step: Step, g: Array) -> Gradients:
+@gradient_rule("Tile", linear="always")
+def _tile(step: HeadNode, g: Array) -> Gradients:
     shape = step.x.shape
     repeated = [part for size, whole in zip(shape, g.shape, strict=True) for part in (whole // max(size, 1), size)]
     return [g.reshape(repeated).sum(axis=tuple(range(0, 2 * len(shape), 2)))]
 
 
-@rule("Where", linear="always", accepts=lambda step: not step.moving[0])
-def _where(step: Step, g: Array) -> Gradients:
+@gradient_rule("Where", linear="always", accepts=lambda step: not step.moving[0])
+def _where(step: HeadNode, g: Array) -> Gradients:
     condition = step.value(0).astype(bool)
     parts = (None, np.where(condition, g, np.float32(0)), np.where(condition, np.float32(0), g))
     return [
@@ -179,12 +183,12 @@ def _where(step: Step, g: Array) -> Gradients:
     ]
 
 
-@rule("Expand", linear="always", operands=())
-def _expand(step: Step, g: Array) -> Gradients:
+@gradient_rule("Expand", linear="always", operands=())
+def _expand(step: HeadNode, g: Array) -> Gradients:
     return [unbroadcast(g, step.x.shape)]
 
 
-@rule(
+@gradient_rule(
     "Pad",
     linear="always",
     accepts=lambda step: (
@@ -192,7 +196,7 @@ def _expand(step: Step, g: Array) -> Gradients:
     ),
     operands=(1,),
 )
-def _pad(step: Step, g: Array) -> Gradients:
+def _pad(step: HeadNode, g: Array) -> Gradients:
     rank, pads = g.ndim, step.value(1).ravel().tolist()
     out = np.pad(g, [(max(0, -pads[i]), max(0, -pads[i + rank])) for i in range(rank)])
     return [out[tuple(slice(max(0, pads[i]), out.shape[i] - max(0, pads[i + rank])) for i in range(rank))]]

@@ -6,44 +6,44 @@ import math
 
 import numpy as np
 
-from inspector.reverse.rule import Array, Gradients, Step, rule
+from inspector.reverse.rule import Array, Gradients, HeadNode, gradient_rule
 from inspector.reverse.windows import Windows
 
 
-@rule("GlobalAveragePool", linear="always")
-def _global_average(step: Step, g: Array) -> Gradients:
+@gradient_rule("GlobalAveragePool", linear="always")
+def _global_average(step: HeadNode, g: Array) -> Gradients:
     shape = step.x.shape
     return [np.broadcast_to(g / np.float32(math.prod(shape[2:])), shape)]
 
 
-def _axes(step: Step, rank: int) -> tuple[int, ...]:
+def _axes(step: HeadNode, rank: int) -> tuple[int, ...]:
     listed = step.value(1).ravel().tolist() if step.has(1) else step.get("axes")
     if not listed:
         return () if step.get("noop_with_empty_axes", 0) else tuple(range(rank))
     return tuple(int(a) % rank for a in listed)
 
 
-def _keep_axes(step: Step, g: Array) -> tuple[Array, tuple[int, ...]]:
+def _keep_axes(step: HeadNode, g: Array) -> tuple[Array, tuple[int, ...]]:
     """The gradient with the reduced axes kept, and those axes."""
     axes = _axes(step, step.x.ndim)
     return g.reshape([1 if i in axes else size for i, size in enumerate(step.x.shape)]), axes
 
 
-@rule("ReduceMean", "ReduceSum", linear="always", operands=(1,))
-def _reduce_mean(step: Step, g: Array) -> Gradients:
+@gradient_rule("ReduceMean", "ReduceSum", linear="always", operands=(1,))
+def _reduce_mean(step: HeadNode, g: Array) -> Gradients:
     kept, axes = _keep_axes(step, g)
     count = math.prod(step.x.shape[a] for a in axes) if step.node.op_type == "ReduceMean" else 1
     return [np.broadcast_to(kept / np.float32(count), step.x.shape)]
 
 
-@rule("ReduceMax", operands=(1,))
-def _reduce_max(step: Step, g: Array) -> Gradients:
+@gradient_rule("ReduceMax", operands=(1,))
+def _reduce_max(step: HeadNode, g: Array) -> Gradients:
     kept, axes = _keep_axes(step, g)
     return [_to_maximum(step.x, kept, axes)]
 
 
-@rule("GlobalMaxPool")
-def _global_max(step: Step, g: Array) -> Gradients:
+@gradient_rule("GlobalMaxPool")
+def _global_max(step: HeadNode, g: Array) -> Gradients:
     return [_to_maximum(step.x, g, tuple(range(2, step.x.ndim)))]
 
 
@@ -55,8 +55,8 @@ def _to_maximum(x: Array, kept: Array, axes: tuple[int, ...]) -> Array:
     return np.asarray(kept * hit / hit.sum(axis=axes, keepdims=True), np.float32)
 
 
-@rule("AveragePool", linear="always")
-def _average_pool(step: Step, g: Array) -> Gradients:
+@gradient_rule("AveragePool", linear="always")
+def _average_pool(step: HeadNode, g: Array) -> Gradients:
     size = step.x.shape[2:]
     windows = Windows.of(step, size, g.shape[2:], step.get("kernel_shape"))
     inside = windows.make_padded((), np.float32)
@@ -75,8 +75,8 @@ def _average_pool(step: Step, g: Array) -> Gradients:
     return [windows.strip(out)]
 
 
-@rule("MaxPool", accepts=lambda step: len(step.node.output) == 1 or not step.node.output[1])
-def _max_pool(step: Step, g: Array) -> Gradients:
+@gradient_rule("MaxPool", accepts=lambda step: len(step.node.output) == 1 or not step.node.output[1])
+def _max_pool(step: HeadNode, g: Array) -> Gradients:
     x = step.x
     windows = Windows.of(step, x.shape[2:], g.shape[2:], step.get("kernel_shape"))
     padded = windows.make_padded(x.shape[:2], x.dtype, -np.inf)

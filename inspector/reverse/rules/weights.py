@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from inspector.reverse.rule import Array, Gradients, Step, accept_any, rule, unbroadcast
+from inspector.reverse.rule import Array, Gradients, HeadNode, accept_any, gradient_rule, unbroadcast
 from inspector.reverse.windows import Windows
 
 
@@ -18,14 +18,14 @@ def _times(g: Array, matrix: Array) -> Array:
     return g @ np.asarray(matrix, np.float32)
 
 
-@rule(
+@gradient_rule(
     "Gemm",
     linear="product",
     inputs=False,
     operands=(1,),
     accepts=lambda step: step.moving[0] and not any(step.moving[1:]),
 )
-def _gemm(step: Step, g: Array) -> Gradients:
+def _gemm(step: HeadNode, g: Array) -> Gradients:
     weight = step.value(1)
     out = _times(g, weight if step.get("transB", 0) else weight.T)
     alpha = step.get("alpha", 1.0)
@@ -33,8 +33,8 @@ def _gemm(step: Step, g: Array) -> Gradients:
     return [out.T if step.get("transA", 0) else out]
 
 
-@rule("MatMul", linear="product", accepts=accept_any)
-def _matmul(step: Step, g: Array) -> Gradients:
+@gradient_rule("MatMul", linear="product", accepts=accept_any)
+def _matmul(step: HeadNode, g: Array) -> Gradients:
     a, b = step.value(0), step.value(1)
     if step.moving == (True, False) and b.ndim == 2 and a.ndim >= 2:
         return [_times(g.reshape(-1, g.shape[-1]), b.T).reshape(a.shape), None]
@@ -49,21 +49,23 @@ def _matmul(step: Step, g: Array) -> Gradients:
     return [to_a, to_b]
 
 
-@rule(
+@gradient_rule(
     "BatchNormalization",
     linear="always",
     inputs=False,
     operands=(1, 2, 3, 4),
     accepts=lambda step: not step.get("training_mode", 0) and not any(step.moving[1:]),
 )
-def _batch_norm(step: Step, g: Array) -> Gradients:
+def _batch_norm(step: HeadNode, g: Array) -> Gradients:
     scale, variance = step.value(1).astype(np.float64), step.value(4).astype(np.float64)
     factor = (scale / np.sqrt(variance + step.get("epsilon", 1e-5))).astype(np.float32)
     return [g * factor.reshape(-1, *[1] * (g.ndim - 2))]
 
 
-@rule("Conv", linear="product", operands=(1,), accepts=lambda step: step.moving[0] and not any(step.moving[1:]))
-def _conv(step: Step, g: Array) -> Gradients:
+@gradient_rule(
+    "Conv", linear="product", operands=(1,), accepts=lambda step: step.moving[0] and not any(step.moving[1:])
+)
+def _conv(step: HeadNode, g: Array) -> Gradients:
     weight = step.value(1)
     batch, channels, size, groups = len(g), step.x.shape[1], step.x.shape[2:], step.get("group", 1)
     windows = Windows.of(step, size, g.shape[2:], weight.shape[2:])

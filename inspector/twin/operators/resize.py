@@ -39,7 +39,7 @@ _REPEATS = {
 
 
 @dataclass(frozen=True)
-class Rule:
+class ResizeSettings:
     """The settings of a Resize node."""
 
     mode: str
@@ -118,7 +118,7 @@ def _kernel(distance: Floats, mode: str, a: float) -> Floats:
     return np.where(d <= 1, near, np.where(d < 2, far, 0)).astype(np.float32)
 
 
-def taps(axis: Axis, rule: Rule) -> tuple[NDArray[np.int64], Floats]:
+def taps(axis: Axis, rule: ResizeSettings) -> tuple[NDArray[np.int64], Floats]:
     """Which input elements each output element is made of, and how: places and weights, both (taps, out)."""
     places = source_places(axis, rule.coordinates)
     if rule.mode == "nearest":
@@ -137,7 +137,7 @@ def taps(axis: Axis, rule: Rule) -> tuple[NDArray[np.int64], Floats]:
     return np.clip(steps, 0, axis.size - 1).astype(np.int64), weights
 
 
-def _resampled(x: Tensor, axis: Axis, rule: Rule, cache: dict[Any, list[tuple[Tensor, Tensor]]]) -> Tensor:
+def _resampled(x: Tensor, axis: Axis, rule: ResizeSettings, cache: dict[Any, list[tuple[Tensor, Tensor]]]) -> Tensor:
     key = (axis, x.device, x.dtype)
     if key not in cache:
         if len(cache) > 32:
@@ -159,7 +159,7 @@ def _resampled(x: Tensor, axis: Axis, rule: Rule, cache: dict[Any, list[tuple[Te
     return y
 
 
-def resized(x: Tensor, axes: Sequence[Axis], rule: Rule, cache: dict[Any, Any]) -> Tensor:
+def resize_axes(x: Tensor, axes: Sequence[Axis], rule: ResizeSettings, cache: dict[Any, Any]) -> Tensor:
     """x resized along `axes`; the other axes stay."""
     crop = rule.coordinates == "tf_crop_and_resize"
     moving = [a for a in axes if crop or a.out != a.size or a.scale != 1]
@@ -169,7 +169,7 @@ def resized(x: Tensor, axes: Sequence[Axis], rule: Rule, cache: dict[Any, Any]) 
     if native is not None:
         return native
     if not x.is_floating_point() and rule.mode != "nearest":
-        return resized(x.to(torch.float64), axes, rule, cache).to(x.dtype)
+        return resize_axes(x.to(torch.float64), axes, rule, cache).to(x.dtype)
     y = x
     for axis in moving:
         y = _resampled(y, axis, rule, cache)
@@ -183,7 +183,7 @@ def resized(x: Tensor, axes: Sequence[Axis], rule: Rule, cache: dict[Any, Any]) 
     return y.masked_fill(outside.to(x.device), rule.extrapolation)
 
 
-def _native(x: Tensor, axes: Sequence[Axis], rule: Rule) -> Tensor | None:
+def _native(x: Tensor, axes: Sequence[Axis], rule: ResizeSettings) -> Tensor | None:
     """torch's own interpolation, or None where it computes something else."""
     if not x.is_floating_point() or not 3 <= x.dim() <= 5 or any(a.index < 2 for a in axes):
         return None
@@ -245,12 +245,12 @@ def _axes(
 
 def _plain(node: Node, scales: list[float] | None) -> Run:
     """Upsample, and Resize of opset 10: x / scale, and the nearest pixel below."""
-    rule = Rule(_mode(node), "asymmetric", "simple")
+    rule = ResizeSettings(_mode(node), "asymmetric", "simple")
     cache: dict[Any, Any] = {}
 
     def run(x: Tensor, given: Tensor | None = None) -> Tensor:
         factors = scales if scales is not None or given is None else given.tolist()
-        return resized(x, _axes(x, None, factors, None, None), rule, cache)
+        return resize_axes(x, _axes(x, None, factors, None, None), rule, cache)
 
     return run
 
@@ -276,7 +276,7 @@ def _upsample_input(node: Node) -> Run:
 
 @operator("Resize", since=11, settings=(1, 2, 3))
 def _resize(node: Node) -> Run:
-    rule = Rule(
+    rule = ResizeSettings(
         _mode(node),
         node.get("coordinate_transformation_mode", "half_pixel"),
         node.get("nearest_mode", "round_prefer_floor"),
@@ -304,7 +304,7 @@ def _resize(node: Node) -> Run:
             wanted[0] = batch  # the fixed batch of the file stands for the batch there is
         part = roi.tolist() if crop and roi is not None and roi.numel() else None
         factors = scales.tolist() if scales is not None and scales.numel() else None
-        return resized(x, _axes(x, along, factors, wanted, part, policy), rule, cache)
+        return resize_axes(x, _axes(x, along, factors, wanted, part, policy), rule, cache)
 
     if declared is None:
         return run

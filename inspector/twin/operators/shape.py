@@ -205,10 +205,10 @@ def _split(node: Node, fixed: list[int] | None) -> Run:
     return run
 
 
-Piece = tuple[int, int, int, int]
+SlicePart = tuple[int, int, int, int]
 
 
-def _sliced(x: Tensor, pieces: Sequence[Piece]) -> Tensor:
+def _sliced(x: Tensor, pieces: Sequence[SlicePart]) -> Tensor:
     """x cut by (axis, start, end, step) each; negative numbers count from the end, steps may be negative."""
     for axis, start, end, step in pieces:
         size = x.shape[axis]
@@ -238,7 +238,7 @@ def _slice_attributes(node: Node) -> Run:
 def _slice_inputs(node: Node) -> Run:
     def pieces(
         starts: Sequence[int], ends: Sequence[int], axes: Sequence[int] | None, steps: Sequence[int] | None
-    ) -> list[Piece]:
+    ) -> list[SlicePart]:
         axes = range(len(starts)) if axes is None else axes
         steps = [1] * len(starts) if steps is None else steps
         return list(zip(axes, starts, ends, steps, strict=True))
