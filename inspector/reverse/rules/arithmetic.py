@@ -71,8 +71,8 @@ def _abs(step: HeadNode, g: Array) -> Gradients:
     return [g * np.sign(step.x)]
 
 
-@rule("Max", "Min", accepts=accept_any)
-def _extreme(step: Step, g: Array) -> Gradients:
+@gradient_rule("Max", "Min", accepts=accept_any)
+def _extreme(step: HeadNode, g: Array) -> Gradients:
     """To the operand that is taken; where several are equal, in equal parts (torch.maximum)."""
     values = np.broadcast_arrays(*[step.value(i) for i in range(len(step.moving))])
     best = np.maximum.reduce(values) if step.node.op_type == "Max" else np.minimum.reduce(values)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.reverse.rule import Array, Gradients, Step, rule
+from inspector.reverse.rule import Array, Gradients, HeadNode, gradient_rule
 from inspector.reverse.windows import Windows
 
 _PLACES = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "align_corners", "asymmetric")
@@ -21,7 +21,7 @@ _ROUND: Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
 }
 
 
-def _is_known(step: Step) -> bool:
+def _is_known(step: HeadNode) -> bool:
     """Whether a resize is one whose samples are known here: no crop, no antialiasing, no aspect ratio kept."""
     return (
         step.get("coordinate_transformation_mode", "half_pixel") in _PLACES
@@ -32,8 +32,8 @@ def _is_known(step: Step) -> bool:
     )
 
 
-@rule("Resize", "Upsample", linear="always", accepts=_is_known)
-def _resize(step: Step, g: Array) -> Gradients:
+@gradient_rule("Resize", "Upsample", linear="always", accepts=_is_known)
+def _resize(step: HeadNode, g: Array) -> Gradients:
     """Interpolation is one small matrix per axis, and its gradient the transposed matrices."""
     size, out = step.x.shape, g
     for axis, scale in _scales(step, size, g.shape).items():
@@ -44,7 +44,7 @@ def _resize(step: Step, g: Array) -> Gradients:
     return [out]
 
 
-def _scales(step: Step, size: tuple[int, ...], out: tuple[int, ...]) -> dict[int, float]:
+def _scales(step: HeadNode, size: tuple[int, ...], out: tuple[int, ...]) -> dict[int, float]:
     """Axis -> new length over old, as the node gives it: it need not be the ratio of the two whole lengths."""
     modern = step.node.op_type == "Resize" and step.opset >= 11
     position = 2 if modern else 1
@@ -55,7 +55,7 @@ def _scales(step: Step, size: tuple[int, ...], out: tuple[int, ...]) -> dict[int
     return {axis: out[axis] / size[axis] for axis in axes}
 
 
-def _kind(step: Step) -> tuple[str, str, str, float, bool]:
+def _kind(step: HeadNode) -> tuple[str, str, str, float, bool]:
     """(mode, where samples lie, how nearest rounds, the cubic's coefficient, whether samples outside count)."""
     old = step.node.op_type == "Upsample" or step.opset < 11
     return (
@@ -115,8 +115,8 @@ def _cubic(distance: NDArray[np.float64], a: float) -> NDArray[np.float64]:
     return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
 
 
-@rule("DepthToSpace", linear="always", inputs=False, operands=())
-def _depth_to_space(step: Step, g: Array) -> Gradients:
+@gradient_rule("DepthToSpace", linear="always", inputs=False, operands=())
+def _depth_to_space(step: HeadNode, g: Array) -> Gradients:
     n, c, h, w = g.shape
     b = step.get("blocksize")
     cells = g.reshape(n, c, h // b, b, w // b, b)
@@ -124,15 +124,15 @@ def _depth_to_space(step: Step, g: Array) -> Gradients:
     return [cells.transpose(order).reshape(n, c * b * b, h // b, w // b)]
 
 
-@rule("SpaceToDepth", linear="always", inputs=False, operands=())
-def _space_to_depth(step: Step, g: Array) -> Gradients:
+@gradient_rule("SpaceToDepth", linear="always", inputs=False, operands=())
+def _space_to_depth(step: HeadNode, g: Array) -> Gradients:
     n, c, h, w = g.shape
     b = step.get("blocksize")
     cells = g.reshape(n, b, b, c // (b * b), h, w)
     return [cells.transpose(0, 3, 4, 1, 5, 2).reshape(n, c // (b * b), h * b, w * b)]
 
 
-@rule(
+@gradient_rule(
     "ConvTranspose",
     linear="product",
     operands=(1,),
@@ -143,7 +143,7 @@ def _space_to_depth(step: Step, g: Array) -> Gradients:
         and step.get("auto_pad", "NOTSET") in ("NOTSET", "VALID")
     ),
 )
-def _conv_transpose(step: Step, g: Array) -> Gradients:
+def _conv_transpose(step: HeadNode, g: Array) -> Gradients:
     """What spreads forwards gathers backwards: a convolution of the gradient, its windows lying on the output."""
     weight = step.value(1)
     batch, channels, size = step.x.shape[0], step.x.shape[1], step.x.shape[2:]
