@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from exporters.planning.boundary import Boundary
 from exporters.planning.dataset import Dataset
@@ -30,11 +32,15 @@ class BaseNetwork:
         spec: An .onnx file, or a SOURCE of :func:`exporters.sources.load_source`.
         weights: A file of weights for a SOURCE.
         pretrained: Whether a SOURCE comes with its library's own weights.
+        allow_links: Folders that links to the external data of an .onnx file may lead into.
+        inputs: Values of the inputs of an .onnx file that are no picture, by name.
     """
 
     spec: str
     weights: str | None = None
     pretrained: bool = False
+    allow_links: tuple[str | os.PathLike[str], ...] = ()
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_file(self) -> bool:

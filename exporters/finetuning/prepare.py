@@ -77,7 +77,7 @@ def _open_base(base: BaseNetwork, temporary: Path, options: FineTuneOptions, con
     if base.is_file:
         if base.weights is not None or base.pretrained:
             raise UsageError("an .onnx has its weights inside", "leave out --weights and --pretrained")
-        model = open_model(base.spec, warn=context.note)
+        model = open_model(base.spec, allow_links=base.allow_links, inputs=base.inputs, warn=context.note)
         if model.assumed:
             context.note(f"{base.spec} does not say everything; assumed: {'; '.join(model.assumed)}")
         return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +47,8 @@ def finetune(
     *,
     weights: str | None = None,
     pretrained: bool = False,
+    allow_links: Sequence[str | os.PathLike[str]] = (),
+    inputs: Mapping[str, Any] | None = None,
     resume: bool = False,
     cache: str | os.PathLike[str] | None = None,
     cache_limit: float = CACHE_LIMIT,
@@ -66,6 +68,8 @@ def finetune(
         run: The folder to write.
         weights: A file of weights for a SOURCE.
         pretrained: Whether a SOURCE comes with its library's own weights.
+        allow_links: Folders that links to the external data of an .onnx file may lead into.
+        inputs: Values of the inputs of an .onnx file that are no picture, by name.
         resume: Whether to go on with a run that was stopped.
         cache: Folder of stored activations; None for the user's cache folder.
         cache_limit: Gigabytes that the stored activations of all runs may take together.
@@ -95,7 +99,7 @@ def finetune(
         )
     folder = Path(run)
     resume = check_run_folder(folder, resume)
-    network = BaseNetwork(str(base), weights, pretrained)
+    network = BaseNetwork(str(base), weights, pretrained, tuple(allow_links), inputs or {})
     dataset = None
     if resume:
         asked = make_config(options, network)
@@ -121,12 +125,15 @@ def finetune(
             return _train_run(_Training(prepared, context, entry, shape, resume, started))
 
 
+# Wide: the keyword-only parameters are those of `finetune`.
 def plan_finetune(
     data: str | os.PathLike[str],
     base: str | os.PathLike[str],
     *,
     weights: str | None = None,
     pretrained: bool = False,
+    allow_links: Sequence[str | os.PathLike[str]] = (),
+    inputs: Mapping[str, Any] | None = None,
     note: Note = lambda line: None,
     progress: TrainingProgress = lambda what, done, total: None,
     **settings: Any,
@@ -135,7 +142,7 @@ def plan_finetune(
 
     Nothing is trained and nothing written. The parameters and errors are those of :func:`finetune`.
     """
-    network = BaseNetwork(str(base), weights, pretrained)
+    network = BaseNetwork(str(base), weights, pretrained, tuple(allow_links), inputs or {})
     context = RunContext(Path(), note=note, progress=progress)
     with prepare_run(data, network, _read_options(settings), context) as prepared:
         return prepared.plan, prepared.dataset

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ def audit(
     seed: int | None = None,
     provider: str = "auto",
     threads: int | None = None,
+    allow_links: Sequence[File] = (),
+    inputs: Mapping[str, Any] | None = None,
     warn: Warn | None = None,
     on_progress: Progress | None = None,
 ) -> Audit:
@@ -49,6 +51,8 @@ def audit(
         seed: Of noise and random masks, 0 or more; None takes the policy's.
         provider: auto, cpu, cuda, ...
         threads: Threads of onnxruntime; None takes all cores.
+        allow_links: Folders that links to external data of the models may lead into.
+        inputs: Values of the models' inputs that are no picture, by name.
         warn: Gets a line where something is noteworthy but not wrong.
         on_progress: Called with how many pictures are done, and how many there are.
 
@@ -75,7 +79,7 @@ def audit(
     check_targets(junit, sarif, markdown, save_snapshot)
     found = audit_model(
         model, policy, data=data, against=against, save=save_snapshot, seed=seed, provider=provider, threads=threads,
-        advance=on_progress, warn=warn,
+        allow_links=allow_links, inputs=inputs, advance=on_progress, warn=warn,
     )  # fmt: skip
     write_reports(found, junit=junit, sarif=sarif, markdown=markdown)
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
@@ -40,6 +40,8 @@ def annotate(
     activation: str | None = None,
     provider: str = "auto",
     threads: int | None = None,
+    allow_links: Sequence[File] = (),
+    inputs: Mapping[str, Any] | None = None,
     warn: Warn | None = None,
 ) -> Model:
     """Write preprocess, labels and layer names into a copy of a model; the network itself stays byte for byte.
@@ -56,6 +58,8 @@ def annotate(
         activation: What makes probabilities of the scores: softmax, sigmoid (many labels) or none.
         provider: auto, cpu, cuda, ...
         threads: Threads of onnxruntime; None takes all cores.
+        allow_links: Where a path is given: folders that links to external data may lead into.
+        inputs: Where a path is given: values of the inputs that are no picture, by name.
         warn: Gets a line where something is noteworthy but not wrong.
 
     Returns:
@@ -77,7 +81,8 @@ def annotate(
         raise wrong_type("the file to write", out, "give a path")
     if isinstance(model, str | os.PathLike):
         # Also where the metadata in the file is damaged.
-        opened = cast(Model, open_to_annotate(model, provider=provider, threads=threads, warn=warn, cls=Model))
+        options: dict[str, Any] = {"allow_links": allow_links, "inputs": inputs or {}, "warn": warn, "cls": Model}
+        opened = cast(Model, open_to_annotate(model, provider=provider, threads=threads, **options))
     else:
         opened = to_model(model, provider, threads, warn)
     written = annotate_model(
@@ -277,6 +282,8 @@ def finetune(
     *,
     weights: str | None = None,
     pretrained: bool = False,
+    allow_links: Sequence[File] = (),
+    inputs: Mapping[str, Any] | None = None,
     resume: bool = False,
     cache: File | None = None,
     cache_limit: float = CACHE_LIMIT,
@@ -297,6 +304,8 @@ def finetune(
         out: The run folder.
         weights: A safetensors file or a saved state dict for a source.
         pretrained: Take the library's own weights of a source.
+        allow_links: Folders that links to the external data of an .onnx file may lead into.
+        inputs: Values of the inputs of an .onnx file that are no picture, by name.
         resume: Go on with a run that was stopped.
         cache: Folder where the activations of the frozen part are kept; None takes the user's cache folder.
         cache_limit: Gigabytes that the cache of all runs may take.
@@ -328,9 +337,10 @@ def finetune(
 
     check_text("base", os.fspath(base) if isinstance(base, os.PathLike) else base)
     return run(
-        data, base, out, weights=weights, pretrained=pretrained, resume=resume, cache=cache, cache_limit=cache_limit,
-        tensorboard=tensorboard, provider=provider, threads=threads, note=warn or (lambda line: None),
-        progress=on_progress or (lambda what, done, total: None), **settings,
+        data, base, out, weights=weights, pretrained=pretrained, allow_links=allow_links, inputs=inputs,
+        resume=resume, cache=cache, cache_limit=cache_limit, tensorboard=tensorboard, provider=provider,
+        threads=threads, note=warn or (lambda line: None), progress=on_progress or (lambda what, done, total: None),
+        **settings,
     )  # fmt: skip
 
 
@@ -340,6 +350,8 @@ def plan_finetune(
     *,
     weights: str | None = None,
     pretrained: bool = False,
+    allow_links: Sequence[File] = (),
+    inputs: Mapping[str, Any] | None = None,
     warn: Warn | None = None,
     **settings: Unpack[FineTuneSettings],
 ) -> FineTunePlan:
@@ -350,6 +362,8 @@ def plan_finetune(
         base: The pretrained network: an .onnx classifier, or a source as `export` takes it.
         weights: A safetensors file or a saved state dict for a source.
         pretrained: Take the library's own weights of a source.
+        allow_links: Folders that links to the external data of an .onnx file may lead into.
+        inputs: Values of the inputs of an .onnx file that are no picture, by name.
         warn: Gets a line where something is noteworthy but not wrong.
         **settings: The choices of the run, such as ``head_epochs=10``; see FineTuneSettings.
 
@@ -364,5 +378,6 @@ def plan_finetune(
     import_from_here()
     from exporters.finetuning import plan_finetune as plan
 
-    made, _ = plan(data, base, weights=weights, pretrained=pretrained, note=warn or (lambda line: None), **settings)
+    more: dict[str, Any] = {"allow_links": allow_links, "inputs": inputs, "note": warn or (lambda line: None)}
+    made, _ = plan(data, base, weights=weights, pretrained=pretrained, **more, **settings)
     return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -164,6 +164,7 @@ def open_model(
     threads: int | None = None,
     metadata: bool = True,
     allow_links: Sequence[str | os.PathLike[str]] = (),
+    inputs: Mapping[str, Any] = models.NO_INPUTS,
     warn: Callable[[str], None] | None = None,
 ) -> Model:
     """Open an .onnx file from any exporter. No session is made before something is run.
@@ -174,6 +175,8 @@ def open_model(
         threads: Threads for onnxruntime, 1 to 1024; None takes all cores that this process may use.
         metadata: False ignores the metadata document that the file carries.
         allow_links: Folders that links to external data may lead into, as caches of models lay them.
+        inputs: Values of the inputs that are no picture, such as ``{"scale_factor": [1, 1]}``; those that are known by
+            their names are filled in.
         warn: Gets a line where something is noteworthy but not wrong.
 
     Returns:
@@ -182,7 +185,7 @@ def open_model(
     Raises:
         ModelError: It is not a model, damaged, unsafe, or does not take one picture.
         MetadataError: The metadata document in the file cannot be read.
-        UsageError: The number of threads is out of range, or `path` is not a path.
+        UsageError: The number of threads is out of range, `path` is not a path, or `inputs` do not fit.
 
     Example:
         >>> import inspector
@@ -193,8 +196,9 @@ def open_model(
     if not isinstance(path, str | os.PathLike):
         raise wrong_type("a model", path, "give the path of an .onnx file")
     return models.open_model(
-        path, provider=provider, threads=threads, metadata=metadata, allow_links=allow_links, warn=warn, cls=Model
-    )
+        path, provider=provider, threads=threads, metadata=metadata, allow_links=allow_links, inputs=inputs,
+        warn=warn, cls=Model,
+    )  # fmt: skip
 
 
 def to_model(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -47,6 +48,8 @@ class Request:
         save: Where the snapshot goes, None for none.
         provider: Of onnxruntime.
         threads: Of onnxruntime; None for its own choice.
+        allow_links: Folders that links to external data may lead into.
+        inputs: Values of inputs that are no picture, by name.
         advance: Told of every picture that is done.
         warn: Told what had to be assumed.
     """
@@ -58,6 +61,8 @@ class Request:
     save: PathLike | None
     provider: str
     threads: int | None
+    allow_links: Sequence[PathLike]
+    inputs: Mapping[str, Any]
     advance: Advance | None
     warn: Callable[[str], None] | None
 
@@ -65,7 +70,10 @@ class Request:
         """A model with this request's provider and threads; one that is open already stays as it is."""
         if isinstance(model, Model):
             return model
-        return open_model(model, provider=self.provider, threads=self.threads, warn=self.warn)
+        return open_model(
+            model, provider=self.provider, threads=self.threads, allow_links=self.allow_links, inputs=self.inputs,
+            warn=self.warn,
+        )  # fmt: skip
 
 
 # Long: the docstring of a call with ten options.
@@ -80,6 +88,8 @@ def audit_model(
     seed: int | None = None,
     provider: str = "auto",
     threads: int | None = None,
+    allow_links: Sequence[PathLike] = (),
+    inputs: Mapping[str, Any] | None = None,
     advance: Advance | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> Audit:
@@ -98,6 +108,8 @@ def audit_model(
         seed: Of noise and random masks, instead of the policy's; 0 or more.
         provider: Of onnxruntime: auto, cpu, cuda, ...
         threads: Of onnxruntime; by default as many as there are cores.
+        allow_links: Folders that links to external data of either model may lead into.
+        inputs: Values of the inputs of either that are no picture, by name.
         advance: Called with (pictures done, pictures in all).
         warn: Called with what had to be assumed about a model.
 
@@ -134,7 +146,9 @@ def audit_model(
     )
     add_inputs("a model or snapshot that is read", read)
     add_inputs("one of the pictures", pictures)
-    request = Request(model, demands, folder, given, save, provider, threads, advance, warn)
+    request = Request(
+        model, demands, folder, given, save, provider, threads, tuple(allow_links), inputs or {}, advance, warn
+    )
     return replace(_audit(request), seconds=time.perf_counter() - begin)
 
 

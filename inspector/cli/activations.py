@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from inspector.cli.console import (
     Console,
     ImagesArgument,
+    InputOption,
     JsonOption,
+    LinksOption,
     ModelArgument,
     OutOption,
     ProviderOption,
@@ -58,6 +60,8 @@ def activations(
         bool, option("--save-arrays", _OUTPUT, "Also write the values of each layer as .npy, float32.")
     ] = False,
     out: OutOption = "inspector-out",
+    links: LinksOption = None,
+    inputs: InputOption = None,
     json: JsonOption = False,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
@@ -67,7 +71,7 @@ def activations(
     from inspector.api.draw import ActivationOptions, ActivationRun
 
     console = Console("activations", json, quiet)
-    opened = console.open(model, provider, threads)
+    opened = console.open(model, provider, threads, links, inputs)
     console.layers(opened, layer)
     run = ActivationRun(opened, out, ActivationOptions(layer, channel, scale, colormap, size, save_arrays))
     try:

@@ -8,13 +8,16 @@ import typer
 
 from inspector.cli.console import (
     Console,
+    InputOption,
     JsonOption,
+    LinksOption,
     ModelArgument,
     ProviderOption,
     QuietOption,
     ThreadsOption,
     relative,
 )
+from inspector.cli.options import read_inputs
 
 if TYPE_CHECKING:
     from inspector.model import Model
@@ -52,6 +55,8 @@ def annotate(
             help="What makes probabilities of the scores: softmax, sigmoid (many labels) or none.",
         ),
     ] = None,
+    links: LinksOption = None,
+    inputs: InputOption = None,
     json: JsonOption = False,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
@@ -66,7 +71,7 @@ def annotate(
     console = Console("annotate", json, quiet)
     written = call(
         model, out, preprocess=preprocess, labels=labels, cam_layer=cam_layer, size=size, activation=activation,
-        provider=provider, threads=threads, warn=console.note,
+        provider=provider, threads=threads, allow_links=links or (), inputs=read_inputs(inputs), warn=console.note,
     )  # fmt: skip
     console.document(console.head(written, **document(written, out)))
     console.say(show(written, out))

@@ -11,13 +11,16 @@ import typer
 
 from inspector.cli.console import (
     Console,
+    InputOption,
     JsonOption,
+    LinksOption,
     ProviderOption,
     QuietOption,
     ThreadsOption,
     progress_bar,
     relative,
 )
+from inspector.cli.options import read_inputs
 
 if TYPE_CHECKING:
     from inspector.auditing import Audit
@@ -114,6 +117,8 @@ def audit(
             rich_help_panel=_POLICY,
         ),
     ] = False,
+    links: LinksOption = None,
+    inputs: InputOption = None,
     json: JsonOption = False,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
@@ -134,7 +139,7 @@ def audit(
     with progress_bar("audit", quiet) as advance:
         result = audit_model(
             _need_model(model), policy, data=data, against=against, save=save_snapshot, seed=seed, provider=provider,
-            threads=threads, advance=advance, warn=console.note,
+            threads=threads, allow_links=links or (), inputs=read_inputs(inputs), advance=advance, warn=console.note,
         )  # fmt: skip
     return _report(console, result, junit=junit, sarif=sarif, markdown=markdown)
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from inspector.cli.console import (
     Console,
     ImagesArgument,
+    InputOption,
     JsonOption,
+    LinksOption,
     ModelArgument,
     OutOption,
     ProviderOption,
@@ -75,6 +77,8 @@ def cam(
         option("--mask", _SCORE, "Score, and measure the evidence where this picture is bright.", "FILE"),
     ] = None,
     out: OutOption = "inspector-out",
+    links: LinksOption = None,
+    inputs: InputOption = None,
     json: JsonOption = False,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
@@ -86,7 +90,7 @@ def cam(
     from inspector.pages.overlays import MapStyle, write_overlays
 
     console = Console("cam", json, quiet)
-    engine = _prepare(console, console.open(model, provider, threads), method, layer, backend, output)
+    engine = _prepare(console, console.open(model, provider, threads, links, inputs), method, layer, backend, output)
     if engine.method.class_independent and (classes or top > 1):
         console.note(f"{engine.method.name} does not depend on the class: one map for all")
     style, area = MapStyle(opacity, colormap, negative), parse_region(region, mask)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from inspector.cli.options import read_inputs
 from inspector.cli.streams import StdoutLost, silence, write_error_line
 from inspector.errors import ImageError, InspectorError
 from inspector.text import relative as relative
@@ -36,6 +37,20 @@ ProviderOption = Annotated[
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", metavar="N", min=1, help="Threads of onnxruntime; all cores unless given.")
+]
+LinksOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-links",
+        metavar="DIR",
+        help="A folder that links from the model to its external data may lead into; again for more.",
+    ),
+]
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input", metavar="NAME=VALUE,...", help="The value of an input that is no picture; again for another."
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr; only errors.")]
 OutOption = Annotated[str, typer.Option("-o", "--out", metavar="DIR", help="Folder that the files are written into.")]
@@ -66,11 +81,21 @@ class Console:
         if not self.json:
             _print(text)
 
-    def open(self, path: str, provider: str = "auto", threads: int | None = None, metadata: bool = True) -> Model:
-        """Open a model and say once what had to be assumed."""
+    def open(
+        self,
+        path: str,
+        provider: str = "auto",
+        threads: int | None = None,
+        links: Sequence[str] | None = None,
+        inputs: Sequence[str] | None = None,
+    ) -> Model:
+        """Open a model and say once what had to be assumed. links, inputs: of --allow-links and --input."""
         from inspector.api.model import open_model
 
-        model = open_model(path, provider=provider, threads=threads, metadata=metadata, warn=self.note)
+        model = open_model(
+            path, provider=provider, threads=threads, allow_links=links or (), inputs=read_inputs(inputs),
+            warn=self.note,
+        )  # fmt: skip
         if model.assumed:
             self.note(
                 f"{path} does not say everything; assumed: {'; '.join(model.assumed)}. "

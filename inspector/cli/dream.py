@@ -9,7 +9,9 @@ import typer
 
 from inspector.cli.console import (
     Console,
+    InputOption,
     JsonOption,
+    LinksOption,
     ModelArgument,
     ProviderOption,
     QuietOption,
@@ -73,6 +75,8 @@ def dream(
             help="The picture: PNG, JPEG or WebP; inspector-out/dream-NAME.png unless given.",
         ),
     ] = None,
+    links: LinksOption = None,
+    inputs: InputOption = None,
     json: JsonOption = False,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
@@ -82,7 +86,7 @@ def dream(
     from inspector.pages.dreams import draw_dream
 
     console = Console("dream", json, quiet)
-    opened = console.open(model, provider, threads)
+    opened = console.open(model, provider, threads, links, inputs)
     chosen = [parse_weighted_layer(console, opened, text) for text in layer]
     picture = find_one_picture(image)
     target = out or Path("inspector-out") / f"dream-{picture.stem}.png"

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from inspector.cli.console import (
     Console,
+    InputOption,
     JsonOption,
+    LinksOption,
     ModelArgument,
     OutOption,
     ProviderOption,
@@ -95,6 +97,8 @@ def filters(
         int | None, option("--batch", _HOW, "Patterns made at once; by the free memory unless given.", "N", min=1)
     ] = None,
     out: OutOption = "inspector-out",
+    links: LinksOption = None,
+    inputs: InputOption = None,
     json: JsonOption = False,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
@@ -107,7 +111,7 @@ def filters(
     from inspector.pages.filters import draw_filters
 
     console = Console("filters", json, quiet)
-    opened = console.open(model, provider, threads)
+    opened = console.open(model, provider, threads, links, inputs)
     layers, numbers = choose_layers(console, opened, layer or [], classes or [], channels)
     patterns = wants_patterns(console, patches_only, from_images, threads) and _Patterns(
         choose_recipe(recipe, steps, parametrisation),

@@ -12,8 +12,17 @@ from typing import Annotated, Any
 import typer
 
 from exporters.planning.options import CACHE_LIMIT, FineTuneOptions, choices
-from inspector.cli.console import Console, JsonOption, ProviderOption, QuietOption, ThreadsOption, relative
-from inspector.cli.options import read_settings, with_fields
+from inspector.cli.console import (
+    Console,
+    InputOption,
+    JsonOption,
+    LinksOption,
+    ProviderOption,
+    QuietOption,
+    ThreadsOption,
+    relative,
+)
+from inspector.cli.options import read_inputs, read_settings, with_fields
 from inspector.extras import import_from_here, prepare_torch
 
 GROUPS = (
@@ -76,6 +85,8 @@ def finetune(
             rich_help_panel="Output",
         ),
     ] = False,
+    links: LinksOption = None,
+    inputs: InputOption = None,
     json: JsonOption = False,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
@@ -93,6 +104,7 @@ def finetune(
 
     console = Console("finetune", json, quiet)
     given: dict[str, Any] = read_settings(FineTuneOptions, settings) | {"weights": weights, "pretrained": pretrained}
+    given |= {"allow_links": links or (), "inputs": read_inputs(inputs)}
     given |= {"note": console.note, "progress": _progress(console)}
     if dry_run:
         _show_plan(console, data, base, given)
@@ -111,7 +123,8 @@ def _show_plan(console: Console, data: str, base: str, given: Mapping[str, Any])
     if console.json:
         from inspector.model import open_model
 
-        model = open_model(base) if Path(base).is_file() else None
+        opening = {"allow_links": given["allow_links"], "inputs": given["inputs"]}
+        model = open_model(base, **opening) if Path(base).is_file() else None
         skipped = [{"path": s.name, "reason": s.reason} for s in dataset.skipped]
         console.document(console.head(model, plan=plan.to_json(), skipped=skipped))
     console.say(plan.text())

@@ -46,8 +46,8 @@ INPUTS = {
 PICTURES = frozenset({"images", "image", "mask", "start"})
 """Inputs that may be pipes: whoever opens pictures does not wait for ever."""
 
-FOLDERS = frozenset({"cache"})
-"""Folders that commands keep files of their own in, under names that nobody gives."""
+FOLDERS = frozenset({"cache", "links"})
+"""Folders that commands keep files of their own in, under names that nobody gives, and folders that are only named."""
 
 _RUNS = frozenset({"run", "source"})
 """Folders of which every file counts, and not only the pictures."""

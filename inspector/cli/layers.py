@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from inspector.cli.console import (
     Console,
+    InputOption,
     JsonOption,
+    LinksOption,
     ModelArgument,
     ProviderOption,
     QuietOption,
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 def layers(
     model: ModelArgument,
+    links: LinksOption = None,
+    inputs: InputOption = None,
     json: JsonOption = False,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
@@ -32,7 +36,7 @@ def layers(
     A layer is given to other commands by its name or any unique ending of it.
     """
     console = Console("layers", json, quiet)
-    opened = console.open(model, provider, threads)
+    opened = console.open(model, provider, threads, links, inputs)
     console.document(console.head(opened, **document(opened)))
     console.say(show(opened, model))
 

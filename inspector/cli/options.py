@@ -9,6 +9,8 @@ from typing import Annotated, Any, Protocol, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from inspector.errors import UsageError
+
 
 class FieldText(Protocol):
     """What a field's option needs beside its default: its line of help, its group, and what stands for its value."""
@@ -101,6 +103,25 @@ def with_fields(
         return command
 
     return decorate
+
+
+def read_inputs(given: Sequence[str] | None) -> dict[str, list[float]]:
+    """The values of --input by name; raises UsageError for what is not NAME=VALUE,... .
+
+    Example:
+        >>> read_inputs(["scale_factor=1,1"])
+        {'scale_factor': [1.0, 1.0]}
+    """
+    values: dict[str, list[float]] = {}
+    for text in given or ():
+        name, equals, numbers = text.rpartition("=")
+        try:
+            values[name] = [float(number) for number in numbers.split(",")]
+        except ValueError:
+            equals = ""
+        if not name or not equals:
+            raise UsageError(f"--input {text!r} is not NAME=VALUE,...", "for example: --input scale_factor=1,1")
+    return values
 
 
 def read_settings(options: type, given: Mapping[str, Any]) -> dict[str, Any]:

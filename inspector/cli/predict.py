@@ -9,7 +9,9 @@ import typer
 from inspector.cli.console import (
     Console,
     ImagesArgument,
+    InputOption,
     JsonOption,
+    LinksOption,
     ModelArgument,
     ProviderOption,
     QuietOption,
@@ -36,6 +38,8 @@ def predict(
             help="Flips and turns that the scores are averaged over: hflip, vflip, rotate.",
         ),
     ] = "none",
+    links: LinksOption = None,
+    inputs: InputOption = None,
     json: JsonOption = False,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
@@ -46,7 +50,7 @@ def predict(
 
     console = Console("predict", json, quiet)
     kinds = read_poses(poses)
-    opened = console.open(model, provider, threads)
+    opened = console.open(model, provider, threads, links, inputs)
 
     def handle(picture: Picture) -> dict[str, Any]:
         return {"path": picture.path, "top": top_document(opened.predict(picture.source, top, kinds))}

@@ -8,7 +8,9 @@ import typer
 
 from inspector.cli.console import (
     Console,
+    InputOption,
     JsonOption,
+    LinksOption,
     ModelArgument,
     ProviderOption,
     QuietOption,
@@ -44,6 +46,8 @@ def quantize(
         bool, typer.Option("--reduce-range", help="7 bits for weights: for x86 machines without VNNI.")
     ] = False,
     pictures: Annotated[int, typer.Option("--pictures", metavar="N", min=1, help="Most pictures that are used.")] = 200,
+    links: LinksOption = None,
+    inputs: InputOption = None,
     json: JsonOption = False,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
@@ -56,7 +60,7 @@ def quantize(
     from exporters.quantizing import quantize_model
 
     console = Console("quantize", json, quiet)
-    opened = console.open(model, provider, threads)
+    opened = console.open(model, provider, threads, links, inputs)
     made = quantize_model(
         opened, out, calibrate, to=to, keep=keep or (), auto=auto, target=target, expose=expose,
         reduce_range=reduce_range, pictures=pictures, provider=provider, threads=threads, note=console.note,

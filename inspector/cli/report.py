@@ -10,7 +10,9 @@ import typer
 from inspector.cli.console import (
     Console,
     ImagesArgument,
+    InputOption,
     JsonOption,
+    LinksOption,
     ModelArgument,
     ProviderOption,
     QuietOption,
@@ -56,6 +58,8 @@ def report(
     run: Annotated[
         str | None, option("--run", _OTHERS, "The folder of the `inspector finetune` that made the model.", "DIR")
     ] = None,
+    links: LinksOption = None,
+    inputs: InputOption = None,
     json: JsonOption = False,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
@@ -65,7 +69,7 @@ def report(
     from inspector.api.look import report as write
 
     console = Console("report", json, quiet)
-    opened = console.open(model, provider, threads)
+    opened = console.open(model, provider, threads, links, inputs)
     pictures, empty = sort_pictures(images)
     with progress_bar("report", quiet) as move:
         page = write(

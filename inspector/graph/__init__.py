@@ -7,6 +7,7 @@ onnxruntime maps the weights it really needs from the file itself.
 """
 
 from inspector.graph.element_types import FLOAT8_TYPES, FLOAT_TYPES, HALF_TYPES, SUB_BYTE_TYPES
+from inspector.graph.fill import fill_inputs, shape_value
 from inspector.graph.graph import Cut, Graph, Input
 from inspector.graph.nodes import attributes, is_standard, node_inputs
 from inspector.graph.operators import (
@@ -36,6 +37,7 @@ __all__ = [
     "Operator",
     "attributes",
     "copy_with_metadata",
+    "fill_inputs",
     "find_operator",
     "find_training_norms",
     "infer_types",
@@ -45,6 +47,7 @@ __all__ = [
     "operator_of",
     "read_graph",
     "shape_of",
+    "shape_value",
     "to_inference",
     "value_inputs",
 ]

@@ -80,6 +80,8 @@ class Graph:
         metadata: The file's metadata entries.
         folder: What the locations of external data are relative to; links are followed.
         allow_links: Folders that links to external data were allowed to lead into.
+        given: Values of inputs that whoever opened it gave, by name.
+        origin: The graph as its file has it, where inputs were filled or a batch axis was added; None otherwise.
     """
 
     path: Path
@@ -91,6 +93,8 @@ class Graph:
     metadata: Mapping[str, str]
     folder: Path
     allow_links: tuple[Path, ...] = ()
+    given: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    origin: Graph | None = field(default=None, repr=False)
     _identities: tuple[tuple[Path, tuple[int, int, int]], ...] = field(repr=False, default=())
 
     @property
@@ -108,6 +112,11 @@ class Graph:
     def external_files(self) -> tuple[Path, ...]:
         """The files beside the model that hold weights of it; links are followed."""
         return tuple(path for path, _ in self._identities[1:])
+
+    @property
+    def opening(self) -> dict[str, Any]:
+        """What the file was opened with, by the names that :func:`inspector.open_model` gives it."""
+        return {"allow_links": self.allow_links, "inputs": self.given}
 
     @cached_property
     def digest(self) -> str:

@@ -2,11 +2,13 @@
 
 from inspector.model.alternatives import Alternative, find_alternatives
 from inspector.model.describe import describe_model
+from inspector.model.inputs import NO_INPUTS
 from inspector.model.model import Model
 from inspector.model.open import open_model
 from inspector.model.probabilities import Prediction, Predictions, check_top, to_probabilities
 
 __all__ = [
+    "NO_INPUTS",
     "Alternative",
     "Model",
     "Prediction",

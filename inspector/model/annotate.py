@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from inspector.errors import MetadataError, ModelError, NotComputable, UsageError, listing
 from inspector.files import atomic_path
@@ -79,26 +79,19 @@ def annotate_model(
         target,
         provider=opened.provider,
         threads=opened.threads,
-        allow_links=opened.graph.allow_links,
+        **opened.graph.opening,
         warn=opened.warn,
         cls=type(opened),
     )
 
 
-def open_to_annotate(
-    path: str | os.PathLike[str],
-    *,
-    provider: str = "auto",
-    threads: int | None = None,
-    warn: Callable[[str], None] | None = None,
-    cls: type[Model] = Model,
-) -> Model:
+def open_to_annotate(path: str | os.PathLike[str], cls: type[Model] = Model, **options: Any) -> Model:
     """As :func:`inspector.model.open_model`, but a metadata document that cannot be read counts as absent."""
     try:
-        return open_model(path, provider=provider, threads=threads, warn=warn, cls=cls)
+        return open_model(path, cls=cls, **options)
     except MetadataError:
         # Such a document is what annotate is called for.
-        return open_model(path, metadata=False, provider=provider, threads=threads, warn=warn, cls=cls)
+        return open_model(path, metadata=False, cls=cls, **options)
 
 
 def _check_fit(opened: Model, preprocess: Preprocess, labels: tuple[str, ...] | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast, get_args
 
 import numpy as np
 
-from inspector.errors import ModelError, listing
+from inspector.errors import ModelError
 from inspector.graph import Graph
 from inspector.image import DType, Layout, Preprocess
 from inspector.layers import layout_of
@@ -48,15 +48,14 @@ class ImageInput:
 
 
 def find_image_input(graph: Graph) -> ImageInput:
-    """Find the one input of a graph that takes pictures.
+    """Find the input of a graph that takes pictures: the first, as :func:`inspector.model.inputs.take_picture` puts it.
 
     Raises:
-        ModelError: There is none, there are several, or it asks for more memory than is safe.
+        ModelError: There is none, or it asks for more memory than is safe.
     """
     hint = "inspector reads networks that take one picture of shape (N, C, H, W) or (N, H, W, C)"
-    if len(graph.inputs) != 1:
-        names = listing([f"{i.name} {_shape_text(i.shape)}" for i in graph.inputs])
-        raise ModelError(f"{graph.path} has {len(graph.inputs)} inputs{': ' if names else ''}{names}", hint)
+    if not graph.inputs:
+        raise ModelError(f"{graph.path} has 0 inputs", hint)
     given = graph.inputs[0]
     if given.dtype not in get_args(DType):
         raise ModelError(f"{graph.path}: input {given.name!r} holds {given.dtype}, not pixels", hint)

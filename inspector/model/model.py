@@ -81,7 +81,7 @@ class Model:
             "provider": self.provider,
             "threads": self.threads,
             "metadata": self.reads_metadata,
-            "allow_links": self.graph.allow_links,
+            **self.graph.opening,
         }
         return self.reopen, (type(self), self.path, self.path.resolve(), self.digest, options)
 

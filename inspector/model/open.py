@@ -13,6 +13,7 @@ from inspector.layers import find_layers
 from inspector.metadata import Metadata, read_metadata
 from inspector.model.assume import assume_preprocess, find_image_input
 from inspector.model.foreign import complete, read_foreign
+from inspector.model.inputs import NO_INPUTS, fill_others, take_picture
 from inspector.model.model import Model
 from inspector.runtime import Sessions, ignore
 from inspector.tasks.classify import find_classifier
@@ -28,6 +29,7 @@ def open_model(
     threads: int | None = None,
     metadata: bool = True,
     allow_links: Sequence[str | PathLike[str]] = (),
+    inputs: Mapping[str, Any] = NO_INPUTS,
     warn: Callable[[str], None] | None = None,
 ) -> Model: ...
 
@@ -40,6 +42,7 @@ def open_model(
     threads: int | None = None,
     metadata: bool = True,
     allow_links: Sequence[str | PathLike[str]] = (),
+    inputs: Mapping[str, Any] = NO_INPUTS,
     warn: Callable[[str], None] | None = None,
     cls: type[M],
 ) -> M: ...
@@ -53,6 +56,7 @@ def open_model(
     threads: int | None = None,
     metadata: bool = True,
     allow_links: Sequence[str | PathLike[str]] = (),
+    inputs: Mapping[str, Any] = NO_INPUTS,
     warn: Callable[[str], None] | None = None,
     cls: type[Model] = Model,
 ) -> Model:
@@ -64,6 +68,7 @@ def open_model(
         threads: Threads for onnxruntime, 1 to 1024; None takes all cores that this process may use.
         metadata: False ignores the metadata document that the file carries.
         allow_links: Folders that links to external data may lead into; see :func:`inspector.graph.read_graph`.
+        inputs: Values of the inputs that are no picture, by name; see :func:`inspector.graph.shape_value`.
         warn: Gets a line where something is noteworthy but not wrong.
         cls: The class of the result, :class:`Model` or a subclass of it.
 
@@ -73,11 +78,11 @@ def open_model(
     Raises:
         ModelError: It is not a model, damaged, unsafe, or does not take one picture.
         MetadataError: The metadata document in the file cannot be read.
-        UsageError: The number of threads is out of range.
+        UsageError: The number of threads is out of range, or `inputs` do not fit.
     """
     if threads is not None and not 1 <= threads <= 1024:
         raise UsageError(f"threads {threads} is not between 1 and 1024")
-    graph = read_graph(path, allow_links)
+    graph = take_picture(read_graph(path, allow_links), inputs)
     document = read_metadata(graph.metadata) if metadata else Metadata()
     image_input = find_image_input(graph)
     foreign = read_foreign(graph.metadata) if metadata else None
@@ -85,6 +90,7 @@ def open_model(
         document = complete(document, foreign, image_input.size)
     assumed: list[str] = []
     preprocess = assume_preprocess(graph, document, image_input, assumed)
+    graph = fill_others(graph, inputs, preprocess, assumed)
     classifier = find_classifier(graph, document, assumed)
     if classifier is not None and document.labels and classifier.classes not in (None, len(document.labels), 1):
         assumed.append(f"labels ignored: {len(document.labels)} of them for {classifier.classes} classes")

@@ -12,6 +12,9 @@ import onnx
 import pytest
 
 from inspector import open_model
+from inspector.cli import NAMES
+from inspector.cli.app import run
+from inspector.cli.group import build
 from inspector.errors import ModelError
 from inspector.graph import read_graph
 from tests.conftest import MakeModel
@@ -92,6 +95,35 @@ def test_a_cache_of_folders_by_digest(pair: tuple[Path, Path, dict[str, np.ndarr
     with pytest.raises(ModelError, match=r"is behind a hard link; if you trust that folder, allow links into it: "):
         read_graph(work / "model.onnx")
     check(work / "model.onnx", expected, (cache, work))
+
+
+def test_every_command_that_opens_a_model_takes_the_folder(
+    pair: tuple[Path, Path, dict[str, np.ndarray]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line that refuses a link names an option that the same command has, and with it the model opens."""
+    model, data, _ = pair
+    (tmp_path / "cache").mkdir()
+    data.rename(tmp_path / "cache" / "blob")
+    data.symlink_to(tmp_path / "cache" / "blob")
+    for name in NAMES:
+        options = {flag for param in build(name).params for flag in param.opts}
+        opens = bool({"model", "base"} & {param.name for param in build(name).params})
+        assert ("--allow-links" in options) == ("--input" in options) == opens, name
+    commands = (
+        ["layers", str(model)],
+        ["annotate", str(model), "-o", str(model.with_name("named.onnx"))],
+        ["audit", str(model)],
+    )
+    for command in commands:
+        code = run(command)
+        said = capsys.readouterr()
+        hint = f"--allow-links {tmp_path}/cache"
+        assert code == (1 if command[0] == "audit" else 2), command
+        assert hint in " ".join((said.err + said.out).split()), command
+        code = run([*command, "--allow-links", str(tmp_path / "cache")])
+        said = capsys.readouterr()
+        assert "behind a symbolic link" not in said.out + said.err, command
+        assert command[0] == "audit" or code == 0, said.err
 
 
 def test_a_link_out_of_what_was_named_is_refused(

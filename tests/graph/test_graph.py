@@ -281,9 +281,12 @@ def test_not_one_picture(make_model: MakeModel) -> None:
     def two(n: Net, x: str) -> str:
         return n("Add", n.conv(x, 3, 4), n.input("mask", (1, 4, 8, 8)))
 
-    hint = "inspector reads networks that take one picture of shape (N, C, H, W) or (N, H, W, C)"
+    others = (
+        "inspector reads networks that take one picture; give the others: --input mask=VALUE,... "
+        "(`inputs` of open_model in Python)"
+    )
     message = refusal(make_model(two))
-    assert message.endswith(f"has 2 inputs: x (1, 3, 8, 8), mask (1, 4, 8, 8); {hint}")
+    assert message.endswith(f"has 2 inputs: x (1, 3, 8, 8), mask (1, 4, 8, 8); {others}")
 
     def relu(n: Net, x: str) -> str:
         return n("Relu", x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -19,11 +20,11 @@ from inspector.model import Model
 
 # VmHWM and not ru_maxrss: the latter is inherited from the process that starts it.
 _CODE = """
-import sys
+import json, sys
 from inspector.model import open_model
 import numpy as np
-path, threads, height, width = sys.argv[1:]
-model = open_model(path, provider="cpu", threads=int(threads) or None)
+path, threads, height, width, options = sys.argv[1:]
+model = open_model(path, provider="cpu", threads=int(threads) or None, **json.loads(options))
 for _ in range(3):
     model.predict(np.zeros((int(height), int(width), 3), np.uint8))
 print(*[line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")])
@@ -79,7 +80,11 @@ def _measure_peak(model: Model) -> float:
     height, width = model.preprocess.size or (224, 224)
     home = str(Path(inspector.__file__).parents[1])
     paths = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    arguments = [str(model.path.resolve()), str(model.threads or 0), str(height), str(width)]
+    options = {
+        "allow_links": [str(folder) for folder in model.graph.allow_links],
+        "inputs": {name: value.tolist() for name, value in model.graph.given.items()},
+    }
+    arguments = [str(model.path.absolute()), str(model.threads or 0), str(height), str(width), json.dumps(options)]
     try:
         done = subprocess.run(
             [sys.executable, "-c", _CODE, *arguments], capture_output=True, text=True, timeout=_SECONDS, check=False,

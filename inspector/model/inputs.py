@@ -1,0 +1,114 @@
+"""The inputs of a file: which one takes the picture, and what the others are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, get_args
+
+import numpy as np
+
+from inspector.errors import ModelError, UsageError, listing, nearest
+from inspector.graph import Graph, Input, fill_inputs, shape_value
+from inspector.image import DType, Preprocess
+
+NO_INPUTS: Mapping[str, Any] = MappingProxyType({})
+"""Nothing is given beside the picture."""
+
+
+def take_picture(graph: Graph, given: Mapping[str, Any]) -> Graph:
+    """The same graph with the input first that takes the picture.
+
+    Args:
+        graph: The graph of a file.
+        given: Values of other inputs, by name.
+
+    Raises:
+        ModelError: Several inputs could be the picture, or one is neither a picture nor known by its name.
+        UsageError: `given` names no input, or all of them.
+    """
+    names = [i.name for i in graph.inputs]
+    for name in given:
+        if name not in names:
+            near = f"; nearest: {', '.join(nearest(name, names))}" if names else ""
+            raise UsageError(f"{graph.path} has no input {name!r}{near}")
+    open_ = [i for i in graph.inputs if i.name not in given]
+    if graph.inputs and not open_:
+        raise UsageError(f"every input of {graph.path} is given, and none takes the picture", "leave out the picture")
+    pictures = [i for i in open_ if i.name not in _KNOWN] if len(open_) > 1 else open_
+    if len(pictures) > 1:
+        likely = [i for i in pictures if _is_picture(i)]
+        others = [i for i in open_ if i not in likely[:1]]
+        shown = listing([f"{i.name} {_shape_text(i)}" for i in graph.inputs])
+        example = f"--input {(others or open_)[0].name}=VALUE,..."
+        raise ModelError(
+            f"{graph.path} has {len(graph.inputs)} inputs: {shown}",
+            f"inspector reads networks that take one picture; give the others: {example} "
+            "(`inputs` of open_model in Python)",
+        )
+    if not pictures:
+        pictures = open_[:1]
+    return replace(graph, inputs=(*pictures, *(i for i in graph.inputs if i not in pictures)))
+
+
+def fill_others(graph: Graph, given: Mapping[str, Any], preprocess: Preprocess, assumed: list[str]) -> Graph:
+    """The same graph with every input but the picture's turned into a constant.
+
+    Args:
+        graph: With the picture first.
+        given: Values of other inputs, by name.
+        preprocess: Tells the size of the picture.
+        assumed: Gets a phrase for each input that is filled and was not given.
+
+    Raises:
+        UsageError: A value does not fit its input.
+        ModelError: An input that is known by its name has another shape than is usual.
+    """
+    values = {i.name: shape_value(i, given[i.name]) for i in graph.inputs if i.name in given}
+    filled = dict(values)
+    for other in graph.inputs[1:]:
+        if other.name in values:
+            continue
+        numbers, why = _guess(other, preprocess.size)
+        try:
+            filled[other.name] = shape_value(other, numbers)
+        except UsageError as error:
+            raise ModelError(f"{graph.path}: {error.message}", f"give it: --input {other.name}=VALUE,...") from None
+        shown = ",".join(f"{x:g}" for x in np.ravel(numbers))
+        assumed.append(f"input {other.name}={shown} ({why}; --input gives another)")
+    return replace(fill_inputs(graph, filled), given=values)
+
+
+_HEIGHT_WIDTH = "height and width of what the network gets"
+_KNOWN: dict[str, Callable[[float, float], tuple[list[float], str]]] = {
+    # PaddleDetection: boxes are divided by the factor, and cut at the size.
+    "scale_factor": lambda h, w: ([1, 1], "boxes in pixels of what the network gets"),
+    "im_shape": lambda h, w: ([h, w], _HEIGHT_WIDTH),
+    # Caffe2 and older Paddle.
+    "im_info": lambda h, w: ([h, w, 1], f"{_HEIGHT_WIDTH}, and a factor of 1"),
+    # The YOLOv3 of the ONNX model zoo.
+    "image_shape": lambda h, w: ([h, w], _HEIGHT_WIDTH),
+    # RT-DETR and D-FINE, whose boxes are in parts of the picture before.
+    "orig_target_sizes": lambda h, w: ([w, h], "width and height of what the network gets"),
+    # Frozen graphs of TensorFlow.
+    "keras_learning_phase": lambda h, w: ([0], "inference"),
+    "is_training": lambda h, w: ([0], "inference"),
+}
+"""Inputs that stand beside the picture under names of their own: what they are given, from height and width."""
+
+
+def _guess(other: Input, size: tuple[int, int] | None) -> tuple[list[float], str]:
+    height, width = size or (1, 1)
+    return _KNOWN[other.name](height, width)
+
+
+def _is_picture(given: Input) -> bool:
+    rank = len(given.shape) if given.shape is not None else 4
+    return given.dtype in get_args(DType) and rank in (3, 4)
+
+
+def _shape_text(given: Input) -> str:
+    if given.shape is None:
+        return "(unknown)"
+    return "(" + ", ".join("?" if s is None else str(s) for s in given.shape) + ")"
