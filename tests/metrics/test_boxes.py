@@ -24,12 +24,13 @@ def found(*rows: tuple[float, ...]) -> Found:
     return Found(table[:, :4], table[:, 4].astype(np.int64), table[:, 5])
 
 
-def test_overlaps_are_those_of_torchvision() -> None:
-    torch, ops = require("torch"), require("torchvision.ops")
+def test_overlaps_are_those_of_pycocotools() -> None:
+    mask = require("pycocotools.mask")
     rng = np.random.default_rng(0)
-    a, b = (np.concatenate([c := rng.uniform(0, 50, (n, 2)), c + rng.uniform(0, 50, (n, 2))], 1) for n in (20, 30))
-    expected = ops.box_iou(torch.tensor(a), torch.tensor(b)).numpy()
-    np.testing.assert_allclose(compute_overlaps(a, b), expected, atol=1e-12)
+    a, b = (np.concatenate([rng.uniform(0, 50, (n, 2)), rng.uniform(1, 50, (n, 2))], axis=1) for n in (20, 30))
+    crowd = rng.random(30) < 0.3
+    corners = [np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1) for boxes in (a, b)]
+    np.testing.assert_allclose(compute_overlaps(*corners, crowd), mask.iou(a, b, crowd.tolist()), atol=1e-12)
 
 
 @pytest.mark.parametrize(
