@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 import inspector.reverse.rules  # noqa: F401  the derivatives are registered by the import
 from inspector.errors import ModelError
 from inspector.graph import Graph, node_inputs, operator_of, value_inputs
+from inspector.reverse.local import go_back
 from inspector.reverse.rule import GradientRule, HeadNode, is_linear, make_step, rule_for
+from inspector.reverse.spot import Spot, SpotValues
 
 Array = NDArray[Any]
 
@@ -121,6 +123,39 @@ class Head:
         names.update((name, None) for name in self._operands if name not in self.constants)
         names.pop(self.layer, None)
         return tuple(names)
+
+    @cached_property
+    def read(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Tensors of a run that :meth:`follow` needs: those whose values are read, and those of which the shape is."""
+        valued: dict[str, None] = {}
+        shaped: dict[str, None] = {self.layer: None, self.output: None}
+        for step, rule in self._rules:
+            shaped.update((name, None) for name, moves in zip(step.node.input, step.moving, strict=True) if moves)
+            if rule is not None and rule.inputs and not rule.shapes:
+                valued.update((name, None) for name, moves in zip(step.node.input, step.moving, strict=True) if moves)
+        valued.update((name, None) for name in self._operands if name not in self.constants)
+        return tuple(valued), tuple(name for name in shaped if name not in valued)
+
+    def follow(self, seed: Spot, values: SpotValues) -> Spot | None:
+        """The gradient with respect to the layer of one place of the output, by way of the cells that feed it.
+
+        Args:
+            seed: The derivative of what is explained with respect to the output.
+            values: The tensors of `read`, and those in `weights`.
+
+        Returns:
+            The gradient, cut to a window that holds all of it; None where it is zero.
+        """
+        gradients: dict[str, Spot | None] = {self.output: seed}
+        for step, rule in reversed(self._rules):
+            outputs = [gradients.pop(name, None) for name in step.node.output]
+            if rule is None:
+                continue
+            for name, part in zip(step.node.input, go_back(step, rule, outputs, values), strict=True):
+                if part is not None and name in self.moving:
+                    known = gradients.get(name)
+                    gradients[name] = part if known is None else known + part
+        return gradients.get(self.layer)
 
     def gradient(self, seed: Array, values: Mapping[str, Array]) -> Array:
         """The gradient of sum(seed * output) with respect to the layer.

@@ -73,6 +73,7 @@ class GradientRule:
         linear: When the operator is linear: ``always``, ``never``; ``product``: where one input alone depends on the
             layer; ``numerator``: where that is the first one.
         inputs: Whether the values of the inputs that depend on the layer are needed, if only for their shape.
+        shapes: Whether of these inputs nothing but the shape is read.
         operands: Positions of the other inputs whose values are needed; None for all of them.
         accepts: Whether a node is of the form that the rule covers.
         straight: The operator rounds; its derivative is taken as if it did not.
@@ -86,6 +87,7 @@ class GradientRule:
     accepts: Callable[[HeadNode], bool]
     straight: bool = False
     contributed: bool = False
+    shapes: bool = False
 
 
 RULES: dict[str, GradientRule] = {}
@@ -112,6 +114,7 @@ def make_step(node: NodeProto, moving: Sequence[bool], lookup: Callable[[str], A
     return HeadNode(node, tuple(moving), lookup, opset, attributes(node))
 
 
+# Wide: the facts of a rule, all by name.
 def gradient_rule(
     *names: str,
     linear: Linearity = "never",
@@ -120,12 +123,13 @@ def gradient_rule(
     accepts: Callable[[HeadNode], bool] = lambda step: not any(step.moving[1:]),
     straight: bool = False,
     contributed: bool = False,
+    shapes: bool = False,
 ) -> Callable[[Derivative], Derivative]:
     """Register a function as the derivative of these operators; the options are those of :class:`GradientRule`."""
 
     def register(derivative: Derivative) -> Derivative:
         for name in names:
-            RULES[name] = GradientRule(derivative, linear, inputs, operands, accepts, straight, contributed)
+            RULES[name] = GradientRule(derivative, linear, inputs, operands, accepts, straight, contributed, shapes)
         return derivative
 
     return register

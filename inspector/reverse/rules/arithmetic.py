@@ -7,12 +7,12 @@ import numpy as np
 from inspector.reverse.rule import Array, Gradients, HeadNode, accept_any, gradient_rule, unbroadcast
 
 
-@gradient_rule("Add", "Sum", linear="always", operands=(), accepts=accept_any)
+@gradient_rule("Add", "Sum", shapes=True, linear="always", operands=(), accepts=accept_any)
 def _add(step: HeadNode, g: Array) -> Gradients:
     return [unbroadcast(g, step.value(i).shape) if moves else None for i, moves in enumerate(step.moving)]
 
 
-@gradient_rule("Sub", linear="always", operands=(), accepts=accept_any)
+@gradient_rule("Sub", shapes=True, linear="always", operands=(), accepts=accept_any)
 def _sub(step: HeadNode, g: Array) -> Gradients:
     return [
         unbroadcast(g if i == 0 else -g, step.value(i).shape) if moves else None for i, moves in enumerate(step.moving)

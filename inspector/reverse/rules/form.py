@@ -82,7 +82,7 @@ def _limits(step: HeadNode, kind: np.dtype[Any]) -> tuple[float, float]:
     return float(info.min), float(info.max)
 
 
-@gradient_rule("Reshape", "Flatten", "Squeeze", "Unsqueeze", linear="always", operands=())
+@gradient_rule("Reshape", "Flatten", "Squeeze", "Unsqueeze", shapes=True, linear="always", operands=())
 def _reshape(step: HeadNode, g: Array) -> Gradients:
     return [g.reshape(step.x.shape)]
 
@@ -93,7 +93,7 @@ def _transpose(step: HeadNode, g: Array) -> Gradients:
     return [g.transpose(np.argsort(order))]
 
 
-@gradient_rule("Concat", linear="always", accepts=accept_any)
+@gradient_rule("Concat", shapes=True, linear="always", accepts=accept_any)
 def _concat(step: HeadNode, g: Array) -> Gradients:
     axis = step.get("axis", 1)
     sizes = [step.value(i).shape[axis] for i in range(len(step.node.input))]
@@ -101,7 +101,7 @@ def _concat(step: HeadNode, g: Array) -> Gradients:
     return [part if moves else None for part, moves in zip(parts, step.moving, strict=True)]
 
 
-@gradient_rule("Split", linear="always")
+@gradient_rule("Split", shapes=True, linear="always")
 def _split(step: HeadNode, g: Array) -> Gradients:
     shape = step.x.shape
     axis = step.get("axis", 0) % len(shape)
@@ -117,7 +117,7 @@ def _split(step: HeadNode, g: Array) -> Gradients:
     return [np.concatenate(parts, axis=axis)]
 
 
-@gradient_rule("Slice", linear="always", accepts=lambda step: step.has(2) and not any(step.moving[1:]))
+@gradient_rule("Slice", shapes=True, linear="always", accepts=lambda step: step.has(2) and not any(step.moving[1:]))
 def _slice(step: HeadNode, g: Array) -> Gradients:
     out = np.zeros(step.x.shape, g.dtype)
     starts, ends = (step.value(i).ravel().tolist() for i in (1, 2))
@@ -135,7 +135,7 @@ def _slice(step: HeadNode, g: Array) -> Gradients:
     return [out]
 
 
-@gradient_rule("Gather", linear="always")
+@gradient_rule("Gather", shapes=True, linear="always")
 def _gather(step: HeadNode, g: Array) -> Gradients:
     x, indices = step.x, step.value(1).astype(np.int64)
     axis = step.get("axis", 0) % x.ndim
@@ -147,7 +147,10 @@ def _gather(step: HeadNode, g: Array) -> Gradients:
 
 
 @gradient_rule(
-    "GatherND", linear="always", accepts=lambda step: not step.get("batch_dims", 0) and not any(step.moving[1:])
+    "GatherND",
+    shapes=True,
+    linear="always",
+    accepts=lambda step: not step.get("batch_dims", 0) and not any(step.moving[1:]),
 )
 def _gather_nd(step: HeadNode, g: Array) -> Gradients:
     indices = step.value(1).astype(np.int64)
@@ -156,7 +159,7 @@ def _gather_nd(step: HeadNode, g: Array) -> Gradients:
     return [out]
 
 
-@gradient_rule("GatherElements", linear="always")
+@gradient_rule("GatherElements", shapes=True, linear="always")
 def _gather_elements(step: HeadNode, g: Array) -> Gradients:
     out, indices = np.zeros(step.x.shape, g.dtype), step.value(1).astype(np.int64)
     axis = step.get("axis", 0) % out.ndim
@@ -166,14 +169,14 @@ def _gather_elements(step: HeadNode, g: Array) -> Gradients:
     return [out]
 
 
-@gradient_rule("Tile", linear="always")
+@gradient_rule("Tile", shapes=True, linear="always")
 def _tile(step: HeadNode, g: Array) -> Gradients:
     shape = step.x.shape
     repeated = [part for size, whole in zip(shape, g.shape, strict=True) for part in (whole // max(size, 1), size)]
     return [g.reshape(repeated).sum(axis=tuple(range(0, 2 * len(shape), 2)))]
 
 
-@gradient_rule("Where", linear="always", accepts=lambda step: not step.moving[0])
+@gradient_rule("Where", shapes=True, linear="always", accepts=lambda step: not step.moving[0])
 def _where(step: HeadNode, g: Array) -> Gradients:
     condition = step.value(0).astype(bool)
     parts = (None, np.where(condition, g, np.float32(0)), np.where(condition, np.float32(0), g))
@@ -183,7 +186,7 @@ def _where(step: HeadNode, g: Array) -> Gradients:
     ]
 
 
-@gradient_rule("Expand", linear="always", operands=())
+@gradient_rule("Expand", shapes=True, linear="always", operands=())
 def _expand(step: HeadNode, g: Array) -> Gradients:
     return [unbroadcast(g, step.x.shape)]
 

@@ -10,7 +10,7 @@ from inspector.reverse.rule import Array, Gradients, HeadNode, gradient_rule
 from inspector.reverse.windows import Windows
 
 
-@gradient_rule("GlobalAveragePool", linear="always")
+@gradient_rule("GlobalAveragePool", shapes=True, linear="always")
 def _global_average(step: HeadNode, g: Array) -> Gradients:
     shape = step.x.shape
     return [np.broadcast_to(g / np.float32(math.prod(shape[2:])), shape)]
@@ -29,7 +29,7 @@ def _keep_axes(step: HeadNode, g: Array) -> tuple[Array, tuple[int, ...]]:
     return g.reshape([1 if i in axes else size for i, size in enumerate(step.x.shape)]), axes
 
 
-@gradient_rule("ReduceMean", "ReduceSum", linear="always", operands=(1,))
+@gradient_rule("ReduceMean", "ReduceSum", shapes=True, linear="always", operands=(1,))
 def _reduce_mean(step: HeadNode, g: Array) -> Gradients:
     kept, axes = _keep_axes(step, g)
     count = math.prod(step.x.shape[a] for a in axes) if step.node.op_type == "ReduceMean" else 1
@@ -55,7 +55,7 @@ def _to_maximum(x: Array, kept: Array, axes: tuple[int, ...]) -> Array:
     return np.asarray(kept * hit / hit.sum(axis=axes, keepdims=True), np.float32)
 
 
-@gradient_rule("AveragePool", linear="always")
+@gradient_rule("AveragePool", shapes=True, linear="always")
 def _average_pool(step: HeadNode, g: Array) -> Gradients:
     size = step.x.shape[2:]
     windows = Windows.of(step, size, g.shape[2:], step.get("kernel_shape"))

@@ -32,7 +32,7 @@ def _is_known(step: HeadNode) -> bool:
     )
 
 
-@gradient_rule("Resize", "Upsample", linear="always", accepts=_is_known)
+@gradient_rule("Resize", "Upsample", shapes=True, linear="always", accepts=_is_known)
 def _resize(step: HeadNode, g: Array) -> Gradients:
     """Interpolation is one small matrix per axis, and its gradient the transposed matrices."""
     size, out = step.x.shape, g
@@ -134,6 +134,7 @@ def _space_to_depth(step: HeadNode, g: Array) -> Gradients:
 
 @gradient_rule(
     "ConvTranspose",
+    shapes=True,
     linear="product",
     operands=(1,),
     accepts=lambda step: (

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from inspector.reverse.rule import Array, Gradients, HeadNode, accept_any, gradient_rule, unbroadcast
 from inspector.reverse.windows import Windows
+
+_FEW = 256
+"""Cells of a gradient that are few."""
 
 
 def _times(g: Array, matrix: Array) -> Array:
@@ -63,7 +67,11 @@ def _batch_norm(step: HeadNode, g: Array) -> Gradients:
 
 
 @gradient_rule(
-    "Conv", linear="product", operands=(1,), accepts=lambda step: step.moving[0] and not any(step.moving[1:])
+    "Conv",
+    shapes=True,
+    linear="product",
+    operands=(1,),
+    accepts=lambda step: step.moving[0] and not any(step.moving[1:]),
 )
 def _conv(step: HeadNode, g: Array) -> Gradients:
     weight = step.value(1)
@@ -74,6 +82,14 @@ def _conv(step: HeadNode, g: Array) -> Gradients:
     chosen = np.flatnonzero(g.any(axis=(0, *range(2, g.ndim))))
     if groups == 1 and 4 * len(chosen) < g.shape[1]:
         weight, split = weight[chosen], split[:, :, chosen]
+    if groups == 1 and split.shape[-1] <= _FEW:
+        # All places of the kernel in one product: for a few cells their number costs more than the numbers.
+        flat = np.asarray(weight, np.float32).reshape(len(weight), channels * math.prod(weight.shape[2:]))
+        shares = (flat.T @ split[:, 0]).reshape(batch, 1, channels, *weight.shape[2:], *g.shape[2:])
+        for at in windows.offsets():
+            spread: tuple[Any, ...] = (slice(None), slice(None), slice(None), *at)
+            out[windows.slices(at)] += shares[spread]
+        return [windows.strip(out.reshape(batch, channels, *out.shape[3:]))]
     per_group = np.asarray(weight, np.float32).reshape(groups, -1, *weight.shape[1:])
     for at in windows.offsets():
         place: tuple[Any, ...] = (..., *at)
