@@ -14,7 +14,7 @@ import pytest
 from inspector import open_model
 from inspector.cli import NAMES
 from inspector.cli.app import run
-from inspector.cli.group import build
+from inspector.cli.group import build_command
 from inspector.errors import ModelError
 from inspector.graph import read_graph
 from tests.conftest import MakeModel
@@ -106,8 +106,8 @@ def test_every_command_that_opens_a_model_takes_the_folder(
     data.rename(tmp_path / "cache" / "blob")
     data.symlink_to(tmp_path / "cache" / "blob")
     for name in NAMES:
-        options = {flag for param in build(name).params for flag in param.opts}
-        opens = bool({"model", "base"} & {param.name for param in build(name).params})
+        options = {flag for param in build_command(name).params for flag in param.opts}
+        opens = bool({"model", "base"} & {param.name for param in build_command(name).params})
         assert ("--allow-links" in options) == ("--input" in options) == opens, name
     commands = (
         ["layers", str(model)],
