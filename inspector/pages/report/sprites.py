@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 from typing import Any
 
@@ -21,8 +20,7 @@ def make_sprite(maps: NDArray[np.float32], found: LayerStatistics, side: int) ->
 
     Tiles fill rows of ceil(sqrt(C)). A reduced element is the mean of what it covers, and zero only if all of that is.
     """
-    from PIL import Image as images
-
+    from inspector.render.png import encode_sprite
     from inspector.render.scale import area_mean
 
     channels, height, width = maps.shape
@@ -45,9 +43,7 @@ def make_sprite(maps: NDArray[np.float32], found: LayerStatistics, side: int) ->
     sheet = np.zeros((rows * columns, h, w), np.uint8)
     sheet[:channels] = indices
     pixels = sheet.reshape(rows, columns, h, w).transpose(0, 2, 1, 3).reshape(rows * h, columns * w)
-    out = io.BytesIO()
-    images.fromarray(np.ascontiguousarray(pixels)).save(out, format="PNG", compress_level=6)
-    return base64.b64encode(out.getvalue()).decode(), (h, w)
+    return base64.b64encode(encode_sprite(pixels)).decode(), (h, w)
 
 
 def pack_channels(found: LayerStatistics) -> bytes:
