@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from inspector.documents import OPEN, DoesNotFitError, build_value, find_misfits
 from inspector.errors import MetadataError
@@ -17,6 +17,9 @@ SCHEMA = 1
 MAX_BYTES = 16 * 1024 * 1024
 Activation = Literal["softmax", "sigmoid", "none"]
 ACTIVATIONS: tuple[Activation, ...] = ("softmax", "sigmoid", "none")
+Task = Literal["classify", "detect", "segment", "pose", "embed", "picture"]
+"""What the outputs of a network mean. Oriented boxes and masks of single objects are ``detect`` too."""
+TASKS: tuple[Task, ...] = get_args(Task)
 _SYNSET = re.compile(r"n\d{8}[\s:,]+(?=\S)")
 _MOST_FAULTS = 6
 _AGAIN = "write it again with `inspector annotate`"
@@ -56,6 +59,10 @@ class Metadata:
     """The tensor with the scores (N, K)."""
     activation: Activation | None = None
     """What turns scores into probabilities."""
+    task: Task | None = None
+    """What the outputs mean."""
+    head: str | None = None
+    """The head that the outputs are those of, by the name of what decodes them, such as yolov8."""
     source: Mapping[str, Any] = field(default_factory=dict)
     """Where the network comes from: any keys."""
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -82,7 +89,7 @@ class Metadata:
                 }
                 for e in self.layers
             ]
-        for key in ("cam_layer", "output", "activation", "licence"):
+        for key in ("cam_layer", "output", "activation", "task", "head", "licence"):
             if (value := getattr(self, key)) is not None:
                 document[key] = value
         for key in ("source", "training", "versions"):
@@ -163,7 +170,9 @@ def _describe(place: Sequence[str | int], document: Mapping[str, Any]) -> str:
         return "layers in the metadata must be a list"
     if key == "activation":
         return f"activation {document[key]!r} in the metadata is none of {', '.join(ACTIVATIONS)}"
-    kind = "text" if key in ("cam_layer", "output", "licence") else "an object"
+    if key == "task":
+        return f"task {document[key]!r} in the metadata is none of {', '.join(TASKS)}"
+    kind = "text" if key in ("cam_layer", "output", "head", "licence") else "an object"
     return f"{key} in the metadata must be {kind}"
 
 

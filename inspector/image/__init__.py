@@ -5,6 +5,7 @@ Training, inspection and audit all go through here, so a picture is never prepar
 
 from inspector.files import Readable
 from inspector.guard import SUFFIXES
+from inspector.image.back import MapsBack
 from inspector.image.open import (
     FORMATS,
     Box,
@@ -41,6 +42,7 @@ __all__ = [
     "DType",
     "ImageSource",
     "Layout",
+    "MapsBack",
     "Preprocess",
     "Readable",
     "Resize",

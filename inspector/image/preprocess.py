@@ -22,6 +22,7 @@ Filter = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 ColorOrder = Literal["RGB", "BGR", "L"]
 Layout = Literal["NCHW", "NHWC"]
 DType = Literal["float32", "float16", "float64", "uint8"]
+Place = Literal["centre", "corner"]
 FILTERS: tuple[Filter, ...] = get_args(Filter)
 
 
@@ -35,7 +36,7 @@ class Preprocess:
     __pydantic_config__ = CLOSED
 
     size: tuple[int, int] | None = None
-    """Height and width of the tensor; null keeps the picture's own size."""
+    """Height and width of the tensor; null keeps the picture's own size, up to `stride`."""
     resize: Resize = "stretch"
     """How a picture gets `size`. stretch: both sides on their own. shortest: the shorter side becomes `resize_size`,
     then the centre is cut out. pad: as large as fits, the rest filled with `fill`. none: pixels stay as they are."""
@@ -45,6 +46,10 @@ class Preprocess:
     """A Pillow filter, antialiased where it reduces."""
     fill: tuple[int, int, int] = (114, 114, 114)
     """Red, green and blue around the picture, 0 to 255, for pad only."""
+    place: Place = "centre"
+    """Where the picture lies in the padding, for pad only: in the centre, or in the upper left corner."""
+    stride: int = 1
+    """Where `size` is null, height and width of the tensor are the picture's, rounded up to multiples of this."""
     colour: ColorOrder = "RGB"
     """Order of the channels. L is one channel, the luma of ITU-R 601."""
     layout: Layout = "NCHW"
@@ -82,8 +87,8 @@ class Preprocess:
         from PIL import Image as images
 
         resample = images.Resampling[self.filter.upper()]
-        if self.size is not None and self.resize != "none":
-            height, width = self.size
+        if self.resize not in self._as_it_is():
+            height, width = self.frame(image.size)
             if self.resize == "stretch":
                 image = image if image.size == (width, height) else image.resize((width, height), resample)
             elif self.resize == "pad":
@@ -164,16 +169,41 @@ class Preprocess:
             they are those of the centre crop.
         """
         width, height = size
-        if self.size is None or self.resize in ("none", "stretch"):
+        if self.resize in ("stretch", *self._as_it_is()):
             return (0.0, 0.0, float(width), float(height))
         (w, h), left, top = self._padded(size) if self.resize == "pad" else self._cropped(size)
         x, y = (-left, -top) if self.resize == "pad" else (left, top)
-        return (
-            x * width / w,
-            y * height / h,
-            (x + self.size[1]) * width / w,
-            (y + self.size[0]) * height / h,
-        )
+        high, wide = self.frame(size)
+        return (x * width / w, y * height / h, (x + wide) * width / w, (y + high) * height / h)
+
+    def frame(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the tensor of a picture of `size` (width, height)."""
+        if self.size is not None and self.resize != "none":
+            return self.size
+        step = self.stride if self.resize in ("stretch", "pad") else 1
+        return (-(-size[1] // step) * step, -(-size[0] // step) * step)
+
+    def to_picture(self, points: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float64]:
+        """Take places in the tensor back to the picture, exactly; they may lie beyond it.
+
+        Args:
+            points: (..., 2), x and y in pixels of the tensor, where 0 is the left or upper edge of the first pixel.
+            size: (width, height) of the picture, as :func:`open_image` turned it.
+
+        Returns:
+            float64 (..., 2), x and y in pixels of the picture, counted in the same way.
+        """
+        height, width = self.frame(size)
+        left, top, right, bottom = self.box(size)
+        step = np.array([(right - left) / width, (bottom - top) / height])
+        moved: NDArray[np.float64] = np.asarray(points, np.float64) * step + (left, top)
+        return moved
+
+    def _as_it_is(self) -> tuple[Resize, ...]:
+        """The ways of resizing that leave the picture as it is."""
+        if self.size is not None:
+            return ("none",)
+        return ("none", "shortest") if self.stride > 1 else ("none", "shortest", "stretch", "pad")
 
     def _cropped(self, size: tuple[int, int]) -> tuple[tuple[int, int], int, int]:
         """((width, height) after the resize, left, top of the crop); torchvision's rounding."""
@@ -192,10 +222,11 @@ class Preprocess:
 
     def _padded(self, size: tuple[int, int]) -> tuple[tuple[int, int], int, int]:
         """((width, height) inside the padding, left, top)."""
-        assert self.size is not None
-        height, width = self.size
+        height, width = self.frame(size)
         ratio = min(width / size[0], height / size[1])
         inner = (max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio)))
+        if self.place == "corner":
+            return inner, 0, 0
         return inner, (width - inner[0]) // 2, (height - inner[1]) // 2
 
     def with_size(self, size: tuple[int, int] | None) -> Preprocess:
@@ -210,7 +241,10 @@ class Preprocess:
 
     def to_json(self) -> dict[str, Any]:
         """The metadata form; `from_json` reads it back unchanged."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        # Versions before these keys refuse them, and most files do without.
+        late = {"place": "centre", "stride": 1}
+        kept = {k: v for k, v in asdict(self).items() if k not in late or v != late[k]}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in kept.items()}
 
     @staticmethod
     def from_json(document: Mapping[str, Any]) -> Preprocess:
@@ -266,6 +300,7 @@ _RULES = {
     "std": " (it must be positive)",
     "scale": " (it must be positive)",
     "size": " (height, width)",
+    "place": " (centre or corner)",
 }
 """What is said after a value that is not allowed."""
 
@@ -289,6 +324,8 @@ def _find_problems(values: Mapping[str, Any]) -> dict[str, str]:
         "size": values["size"] is None or _is_size(values["size"]),
         "resize_size": values["resize_size"] is None or _is_side(values["resize_size"]),
         "fill": _is_rgb(values["fill"]),
+        "place": values["place"] in get_args(Place),
+        "stride": _is_side(values["stride"]) and values["stride"] <= 1024,
     }
     problems = {key: _phrase(key, values[key]) for key, good in allowed.items() if not good}
     for key in ("mean", "std"):

@@ -15,6 +15,7 @@ from inspector.image import DType, Layout, Preprocess
 from inspector.layers import layout_of
 from inspector.metadata import Metadata
 from inspector.model.pixels import choose_range, find_arithmetic, find_channel_axis
+from inspector.tasks.decoder import Habit
 
 DEFAULT_SIZE = 224
 """Height and width taken where neither the graph nor its metadata fixes them."""
@@ -93,7 +94,9 @@ def _shape_text(shape: Sequence[Any] | None) -> str:
     return "(" + ", ".join("?" if s is None else str(s) for s in shape) + ")" if shape is not None else "(unknown)"
 
 
-def assume_preprocess(graph: Graph, document: Metadata, given: ImageInput, assumed: list[str]) -> Preprocess:
+def assume_preprocess(
+    graph: Graph, document: Metadata, given: ImageInput, assumed: list[str], habit: Habit | None = None
+) -> Preprocess:
     """Take the preprocess of the metadata; without one assume the likeliest.
 
     Args:
@@ -101,6 +104,7 @@ def assume_preprocess(graph: Graph, document: Metadata, given: ImageInput, assum
         document: Its metadata.
         given: Its input.
         assumed: Gets a phrase for each thing that had to be assumed, which says what and why.
+        habit: How networks with this head take their pictures; None where nothing is usual.
 
     Raises:
         ModelError: The preprocess of the metadata makes another number of channels than the input has.
@@ -121,6 +125,8 @@ def assume_preprocess(graph: Graph, document: Metadata, given: ImageInput, assum
             found = found.with_size(given.size)
         # A conversion to float16 or to channels last keeps the document and changes the input: the graph knows.
         return replace(found, dtype=given.dtype, layout=given.layout)
+    if habit is not None:
+        return _follow_habit(graph, habit, given, assumed)
     size = given.size
     if size is None:
         declared = given.shape[1:3] if given.layout == "NHWC" else given.shape[2:]
@@ -130,6 +136,27 @@ def assume_preprocess(graph: Graph, document: Metadata, given: ImageInput, assum
     guess = guess_values(graph, given)
     assumed.append(f"preprocess {guess.name} ({guess.why}; the picture stretched to {size[0]}x{size[1]})")
     return replace(Preprocess.named(guess.name, size, given.channels, given.layout), dtype=given.dtype)
+
+
+def _follow_habit(graph: Graph, habit: Habit, given: ImageInput, assumed: list[str]) -> Preprocess:
+    """The preprocess that is usual for the head; what the graph itself does with pixels is known better."""
+    usual = habit.preprocess
+    wanted = given.size
+    if wanted is None and usual.size is not None:
+        declared = given.shape[1:3] if given.layout == "NHWC" else given.shape[2:]
+        height, width = (s if isinstance(s, int) else u for s, u in zip(declared, usual.size, strict=True))
+        wanted = (height, width)
+        assumed.append(f"input size {height}x{width}")
+    guess = guess_values(graph, given)
+    why, found = habit.why, usual.with_size(wanted)
+    if guess.proven or given.channels != usual.channels:
+        values = Preprocess.named(guess.name, wanted, given.channels)
+        why = guess.why
+        found = replace(found, colour=values.colour, scale=values.scale, mean=values.mean, std=values.std)
+    how = {"pad": "padded", "stretch": "stretched", "shortest": "cut", "none": "left"}[found.resize]
+    where = f"{how} to {wanted[0]}x{wanted[1]}" if wanted else f"{how} as it is"
+    assumed.append(f"preprocess {why}; the picture {where}")
+    return replace(found, layout=given.layout, dtype=given.dtype)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from inspector.image import Preprocess
-from inspector.metadata import Metadata
+from inspector.metadata import Metadata, Task
+from inspector.tasks.seen import NO_HINTS, Hints
 
 _LONGEST_TEXT = 1 << 20
 _MOST_CLASSES = 100_000
@@ -24,6 +25,7 @@ class Foreign:
         preprocess: How a picture becomes the input, without a size; None where that is not told.
         size: (H, W) of the input; None where that is not told.
         task: What the outputs mean, in the exporter's own word; None where that is not told.
+        hints: What it says of the outputs.
     """
 
     who: str
@@ -31,6 +33,7 @@ class Foreign:
     preprocess: Preprocess | None = None
     size: tuple[int, int] | None = None
     task: str | None = None
+    hints: Hints = NO_HINTS
 
 
 def read_foreign(properties: Mapping[str, str]) -> Foreign | None:
@@ -69,7 +72,26 @@ def _ultralytics(properties: Mapping[str, str]) -> Foreign:
     task = properties.get("task")
     # Classifiers are trained on the middle of the picture, everything else on the whole of it in a frame of grey.
     preprocess = Preprocess(resize="shortest" if task == "classify" else "pad")
-    return Foreign("Ultralytics", _names(properties["names"]), preprocess, _sides(properties.get("imgsz", "")), task)
+    size, hints = _sides(properties.get("imgsz", "")), _hints(properties, task)
+    return Foreign("Ultralytics", _names(properties["names"]), preprocess, size, task, hints)
+
+
+_TASKS: dict[str, Task] = {
+    "classify": "classify",
+    "detect": "detect",
+    "segment": "detect",
+    "pose": "pose",
+    "obb": "detect",
+}
+
+
+def _hints(properties: Mapping[str, str], task: str | None) -> Hints:
+    """What the outputs mean. A segmenter of Ultralytics gives boxes with a mask each."""
+    arguments, shape = _literal(properties.get("args", "")), _literal(properties.get("kpt_shape", ""))
+    suppresses = isinstance(arguments, dict) and arguments.get("nms") is True
+    ends = properties.get("end2end", "").lower() == "true" or suppresses
+    points = shape[0] if isinstance(shape, list | tuple) and shape and type(shape[0]) is int else None
+    return Hints("Ultralytics", _TASKS.get(task or ""), task == "obb", task == "segment", points, ends or None)
 
 
 def _names(text: str) -> tuple[str, ...] | None:

@@ -16,6 +16,7 @@ from inspector.image import ImageSource, Preprocess, open_image
 from inspector.image.poses import check_poses, list_poses, turn_picture
 from inspector.layers import Layer, LayerNames, Layers, find_layer, move_channels_first
 from inspector.metadata import Metadata
+from inspector.model.answers import Answers
 from inspector.model.assume import ImageInput
 from inspector.model.batches import run_in_batches
 from inspector.model.classes import find_class
@@ -29,10 +30,11 @@ from inspector.model.probabilities import (
 )
 from inspector.runtime import Sessions, ignore
 from inspector.tasks.classify import Classifier
+from inspector.tasks.decoder import Decoder
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Model:
+class Model(Answers):
     """An opened .onnx file. Made by :func:`open_model`.
 
     Two models are equal only when they are the same object, so a model can be the key of a dictionary. A model that is
@@ -52,6 +54,7 @@ class Model:
         warn: Gets a line where something is noteworthy but not wrong.
         reads_metadata: False when the document inside the file was ignored on request.
         reopen: Opens the file again for a copy; :func:`inspector.model.open.open_again`.
+        decoder: What makes answers of the outputs; None for a classifier, and for a head that is not known.
     """
 
     graph: Graph
@@ -67,6 +70,7 @@ class Model:
     warn: Callable[[str], None] = ignore
     reads_metadata: bool = True
     reopen: Callable[..., Any] = ignore
+    decoder: Decoder | None = None
 
     def __repr__(self) -> str:
         shape = ", ".join("?" if size is None else str(size) for size in self.input.shape)
@@ -391,10 +395,4 @@ class Model:
         return both if p >= 0.5 else both[::-1]
 
     def _classifier(self) -> Classifier:
-        if self.classifier is None:
-            outputs = ", ".join(self.graph.outputs[:4])
-            raise NotComputable(
-                f"{self.path} has no classification output (its outputs: {outputs})",
-                "activations and layers work on it; predict needs scores of shape (N, K)",
-            )
-        return self.classifier
+        return self.classifier if self.classifier is not None else self._refuse("predict")

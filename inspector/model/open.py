@@ -16,7 +16,8 @@ from inspector.model.foreign import complete, read_foreign
 from inspector.model.inputs import NO_INPUTS, fill_others, take_picture
 from inspector.model.model import Model
 from inspector.runtime import Sessions, ignore
-from inspector.tasks.classify import find_classifier
+from inspector.tasks.recognise import recognise
+from inspector.tasks.seen import NO_HINTS
 
 M = TypeVar("M", bound=Model)
 
@@ -89,9 +90,13 @@ def open_model(
     if foreign is not None:
         document = complete(document, foreign, image_input.size)
     assumed: list[str] = []
-    preprocess = assume_preprocess(graph, document, image_input, assumed)
+    size = image_input.size or (document.preprocess.size if document.preprocess is not None else None)
+    hints = foreign.hints if foreign is not None else NO_HINTS
+    decoder = recognise(graph, document, hints, size, [])[1]
+    preprocess = assume_preprocess(graph, document, image_input, assumed, decoder.habit if decoder else None)
     graph = fill_others(graph, inputs, preprocess, assumed)
-    classifier = find_classifier(graph, document, assumed)
+    # Shapes may depend on what fills the other inputs, and what fills those on how the head takes its pictures.
+    classifier, decoder = recognise(graph, document, hints, preprocess.size, assumed)
     if classifier is not None and document.labels and classifier.classes not in (None, len(document.labels), 1):
         assumed.append(f"labels ignored: {len(document.labels)} of them for {classifier.classes} classes")
         document = document.with_(labels=None)
@@ -104,6 +109,7 @@ def open_model(
         input=image_input,
         preprocess=preprocess,
         classifier=classifier,
+        decoder=decoder,
         assumed=tuple(assumed),
         sessions=Sessions(graph, provider, threads, warn or ignore),
         provider=provider,

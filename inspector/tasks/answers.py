@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-Task = Literal["classify", "detect", "segment", "pose", "embed", "picture"]
-"""What the outputs of a network mean. Oriented boxes and masks of single objects are ``detect`` too."""
+from inspector.metadata import Task as Task
 
 Corners = tuple[float, float, float, float]
 """x1, y1, x2, y2: left, top, right, bottom."""

@@ -1,0 +1,141 @@
+"""What a file shows of its outputs before anything is run: what a head is recognised by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import onnx
+
+from inspector.graph import Graph, operator_of
+from inspector.layers.layout import infer_values, known_shape
+from inspector.metadata import Task
+from inspector.tasks.values import Values, find_values
+
+Size = int | str | None
+_TAIL = 24
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What the metadata of another exporter says of the outputs.
+
+    Attributes:
+        who: The exporter; empty where no metadata says anything.
+        task: What the outputs mean; None where it is not told.
+        oriented: The boxes are turned.
+        instances: Each object has a mask.
+        keypoints: Keypoints of each object; None where that is not told.
+        end_to_end: The graph suppresses boxes itself; None where that is not told.
+    """
+
+    who: str = ""
+    task: Task | None = None
+    oriented: bool = False
+    instances: bool = False
+    keypoints: int | None = None
+    end_to_end: bool | None = None
+
+
+NO_HINTS = Hints()
+"""Nothing is said."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a graph.
+
+    Attributes:
+        name: Of the tensor.
+        shape: As far as it is known; None where not even the number of axes is.
+        dtype: The numpy name of its type; empty where it is not known.
+    """
+
+    name: str
+    shape: tuple[Size, ...] | None
+    dtype: str
+
+    @property
+    def axes(self) -> int:
+        """Number of axes; -1 where that is not known."""
+        return -1 if self.shape is None else len(self.shape)
+
+    def size(self, axis: int) -> int | None:
+        """The length of an axis; None where it is open."""
+        if self.shape is None or not -len(self.shape) <= axis < len(self.shape):
+            return None
+        found = self.shape[axis]
+        return found if isinstance(found, int) else None
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it holds floats, or nothing says that it does not."""
+        return not self.dtype or self.dtype.startswith("float")
+
+    def __str__(self) -> str:
+        shape = "?" if self.shape is None else ", ".join("?" if s is None else str(s) for s in self.shape)
+        return f"{self.name} ({shape})"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of a file.
+
+    Attributes:
+        graph: The graph.
+        size: (H, W) of its input, where the graph or the metadata fixes them.
+        labels: Number of class names that the metadata holds; None without names.
+        hints: What other exporters say.
+        said: Somebody said that it is this head: what cannot be known from shapes is then taken as it is usual.
+        names: The outputs to look at; all of the graph's where it is empty.
+    """
+
+    graph: Graph
+    size: tuple[int, int] | None
+    labels: int | None = None
+    hints: Hints = NO_HINTS
+    said: bool = False
+    names: tuple[str, ...] = ()
+
+    @cached_property
+    def outputs(self) -> tuple[Output, ...]:
+        """The outputs, in the order of the file."""
+        names = self.names or tuple(name for name in self.graph.outputs if name in self.graph.producer_of)
+        inferred = infer_values(self.graph)
+        made = []
+        for name in names:
+            value = inferred.get(name)
+            kind = value.type.tensor_type.elem_type if value is not None else 0
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(kind).name if kind else ""
+            made.append(Output(name, known_shape(value) if value is not None else None, dtype))
+        return tuple(made)
+
+    def named(self, *names: str) -> Output | None:
+        """The output that has one of these names, in any case."""
+        return next((one for name in names for one in self.outputs if one.name.lower() == name), None)
+
+    def of_axes(self, axes: int) -> tuple[Output, ...]:
+        """The outputs with so many axes."""
+        return tuple(one for one in self.outputs if one.axes == axes)
+
+    def cells(self, strides: Sequence[int]) -> int | None:
+        """Places of the grids of `strides` together; None where the size of the input is open."""
+        if self.size is None:
+            return None
+        return sum(-(-self.size[0] // s) * -(-self.size[1] // s) for s in strides)
+
+    def values(self, output: Output) -> Values:
+        """What is provable of the values of an output."""
+        shapes = {name: known_shape(value) for name, value in infer_values(self.graph).items()}
+        return find_values(self.graph, output.name, shapes)
+
+    def has_near_end(self, output: Output, operator: str, tail: int = _TAIL) -> bool:
+        """Whether one of the last nodes before an output is this operator."""
+        nodes, _ = self.graph.needed([output.name])
+        return any(self.graph.nodes[i].op_type == operator for i in sorted(nodes)[-tail:])
+
+    def counts(self, output: Output) -> bool:
+        """Whether the number of its rows depends on the picture."""
+        nodes, _ = self.graph.needed([output.name])
+        return any(operator_of(self.graph.nodes[i]).counts for i in nodes)
