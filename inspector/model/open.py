@@ -92,11 +92,15 @@ def open_model(
     assumed: list[str] = []
     size = image_input.size or (document.preprocess.size if document.preprocess is not None else None)
     hints = foreign.hints if foreign is not None else NO_HINTS
-    decoder = recognise(graph, document, hints, size, [])[1]
+    meant: list[str] = []
+    classifier, decoder = recognise(graph, document, hints, size, meant)
     preprocess = assume_preprocess(graph, document, image_input, assumed, decoder.habit if decoder else None)
-    graph = fill_others(graph, inputs, preprocess, assumed)
-    # Shapes may depend on what fills the other inputs, and what fills those on how the head takes its pictures.
-    classifier, decoder = recognise(graph, document, hints, preprocess.size, assumed)
+    many, graph = len(graph.inputs), fill_others(graph, inputs, preprocess, assumed)
+    if many > 1:
+        # Shapes may depend on what fills the other inputs, and what fills those on how the head takes its pictures.
+        meant.clear()
+        classifier, decoder = recognise(graph, document, hints, preprocess.size, meant)
+    assumed += meant
     if classifier is not None and document.labels and classifier.classes not in (None, len(document.labels), 1):
         assumed.append(f"labels ignored: {len(document.labels)} of them for {classifier.classes} classes")
         document = document.with_(labels=None)

@@ -102,14 +102,21 @@ class Seen:
     def outputs(self) -> tuple[Output, ...]:
         """The outputs, in the order of the file."""
         names = self.names or tuple(name for name in self.graph.outputs if name in self.graph.producer_of)
-        inferred = infer_values(self.graph)
         made = []
         for name in names:
-            value = inferred.get(name)
+            value = self._inferred.get(name)
             kind = value.type.tensor_type.elem_type if value is not None else 0
             dtype = onnx.helper.tensor_dtype_to_np_dtype(kind).name if kind else ""
             made.append(Output(name, known_shape(value) if value is not None else None, dtype))
         return tuple(made)
+
+    @cached_property
+    def _inferred(self) -> dict[str, onnx.ValueInfoProto]:
+        return infer_values(self.graph)
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[Size, ...] | None]:
+        return {name: known_shape(value) for name, value in self._inferred.items()}
 
     def named(self, *names: str) -> Output | None:
         """The output that has one of these names, in any case."""
@@ -127,8 +134,7 @@ class Seen:
 
     def values(self, output: Output) -> Values:
         """What is provable of the values of an output."""
-        shapes = {name: known_shape(value) for name, value in infer_values(self.graph).items()}
-        return find_values(self.graph, output.name, shapes)
+        return find_values(self.graph, output.name, self._shapes)
 
     def has_near_end(self, output: Output, operator: str, tail: int = _TAIL) -> bool:
         """Whether one of the last nodes before an output is this operator."""
