@@ -205,13 +205,14 @@ def _leading_to(graph: Graph, output: str, path: Sequence[int]) -> list[int]:
     return kept[::-1]
 
 
-def find_head(graph: Graph, layer: str, output: str) -> Head:
+def find_head(graph: Graph, layer: str, output: str, held: Sequence[str] = ()) -> Head:
     """The head between two tensors.
 
     Args:
         graph: The graph.
         layer: The tensor where it begins.
         output: The tensor where it ends.
+        held: Tensors that are taken as they are, though they may depend on the layer: no way leads through them.
 
     Raises:
         ModelError: The graph has no tensor named `output`.
@@ -220,13 +221,15 @@ def find_head(graph: Graph, layer: str, output: str) -> Head:
     from_picture = graph.from_picture
     if output not in graph.producer_of and output not in inputs:
         raise ModelError(f"the graph has no tensor named {output!r}")
-    nodes, _ = graph.needed([output], [layer])
+    beyond = [name for name in held if name != layer]
+    nodes, _ = graph.needed([output], [layer, *beyond])
     moving = {layer}
     path: list[int] = []
     for i in sorted(nodes):
-        node = graph.nodes[i]
-        if any(name in moving for name in value_inputs(node)):
-            moving.update(name for name in node.output if name)
+        node, row = graph.nodes[i], operator_of(graph.nodes[i])
+        if any(name in moving for name in value_inputs(node)) and not row.positions:
+            # Where the largest lie changes by jumps, if at all.
+            moving.update(name for name in list(node.output)[: 1 if row.ranks else None] if name)
             path.append(i)
     path = _leading_to(graph, output, path) if output in moving else []
     beside = dict.fromkeys(n for i in path for n in node_inputs(graph.nodes[i]) if n not in moving)
@@ -238,7 +241,7 @@ def find_head(graph: Graph, layer: str, output: str) -> Head:
         if name in graph.initializers or (name not in from_picture and not graph.needed([name])[1] & {*inputs})
     )
     # Shapes may also be asked for of the layer itself; only what reads the picture's own matters for a cut.
-    _, outside = graph.needed([output], [layer, *siblings]) if path else (set(), set())
+    _, outside = graph.needed([output], [layer, *beyond, *siblings]) if path else (set(), set())
     return Head(
         graph=graph,
         layer=layer,
