@@ -273,10 +273,10 @@ def test_numpy_and_the_twin_agree(method: str, layer: str, tmp_path: Path, rng: 
 
 @pytest.fixture
 def strange(tmp_path: Path, rng: np.random.Generator) -> Model:
-    """A head with a transposed convolution, which only the twin can differentiate, then one more layer of maps."""
+    """A head with a transposed convolution that pads itself, for the twin alone, then one more layer of maps."""
     nodes, weights = trunk(rng)
     nodes += [
-        node("ConvTranspose", "maps k2", "grown", strides=[2, 2]),
+        node("ConvTranspose", "maps k2", "grown", strides=[2, 2], auto_pad="SAME_UPPER"),
         node("Relu", "grown", "deep"),
         node("GlobalAveragePool", "deep", "pool"),
         node("Flatten", "pool", "flat"),
