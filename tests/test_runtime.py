@@ -130,7 +130,12 @@ def test_provider_of_a_model(make_model: MakeModel) -> None:
 
 
 def test_both_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metadata, "version", lambda name: "1.32")
+    def version(name: str) -> str:
+        if name in ("onnxruntime", "onnxruntime-gpu"):
+            return "1.32"
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
     with pytest.raises(MissingExtra) as caught:
         runtime.load_runtime()
     assert str(caught.value) == (

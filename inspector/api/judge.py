@@ -93,8 +93,10 @@ class Installation:
         python: Version of Python.
         platform: Operating system and processor.
         cores: Cores that this process may use.
-        packages: `name`, `version` (None where it is not installed) and `for` of each package.
+        packages: `name`, `version` (None where it is not installed), `for` and `problem` (why it cannot be imported, or
+            None) of each package.
         runtimes: The distributions of onnxruntime that are installed.
+        runtime: `name` and `version` of the one whose files are imported; None where there is none.
         providers: `name`, `built_in` and `device` of each provider.
         chosen: The providers that a model would run on, first choice first.
         works: What can be done here: `inspect`, `twin`, `export`.
@@ -106,6 +108,7 @@ class Installation:
     cores: int
     packages: tuple[Mapping[str, Any], ...] = field(repr=False)
     runtimes: tuple[str, ...]
+    runtime: Mapping[str, str] | None
     providers: tuple[Mapping[str, Any], ...] = field(repr=False)
     chosen: tuple[str, ...]
     works: Mapping[str, bool]

@@ -27,7 +27,9 @@ def doctor(
 
 def show(found: Installation) -> str:
     """The same for people."""
-    packages = [(p["name"], p["version"] or "-", p["for"]) for p in found.packages]
+    packages = [
+        (p["name"], p["version"] or "-", "cannot be imported" if p["problem"] else p["for"]) for p in found.packages
+    ]
     providers = [(p["name"], *("yes" if p[key] else "no" for key in ("built_in", "device"))) for p in found.providers]
     return "\n".join(
         [

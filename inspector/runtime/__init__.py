@@ -1,11 +1,11 @@
 """onnxruntime: which provider, which session, and nothing run that was not asked for."""
 
+from inspector.runtime.distributions import RuntimePackage, find_imported, find_runtimes
 from inspector.runtime.limits import MAX_TENSOR_BYTES, check_sizes, measure_memory
 from inspector.runtime.providers import (
     PROVIDERS,
     choose_providers,
     count_cores,
-    find_runtimes,
     has_device,
     load_runtime,
 )
@@ -17,11 +17,13 @@ __all__ = [
     "KEPT_SESSIONS",
     "MAX_TENSOR_BYTES",
     "PROVIDERS",
+    "RuntimePackage",
     "Session",
     "Sessions",
     "check_sizes",
     "choose_providers",
     "count_cores",
+    "find_imported",
     "find_runtimes",
     "has_device",
     "ignore",

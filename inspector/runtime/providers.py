@@ -10,6 +10,7 @@ from types import ModuleType
 
 from inspector.errors import MissingExtra, UsageError
 from inspector.extras import install_command
+from inspector.runtime.distributions import find_runtimes
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -22,21 +23,6 @@ PROVIDERS = {
     "openvino": "OpenVINOExecutionProvider",
 }
 """Names for --provider."""
-_RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
-
-
-def find_runtimes() -> list[str]:
-    """Find the installed distributions that provide onnxruntime; more than one overwrite each other's files."""
-    from importlib import metadata
-
-    found = []
-    for name in _RUNTIMES:
-        try:
-            metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-        found.append(name)
-    return found
 
 
 def load_runtime() -> ModuleType:
@@ -50,10 +36,10 @@ def load_runtime() -> ModuleType:
     """
     installed = find_runtimes()
     if len(installed) > 1:
+        number = "both" if len(installed) == 2 else "all"
         raise MissingExtra(
-            f"{' and '.join(installed)} are both installed and overwrite each other",
-            f"pip uninstall -y {' '.join(installed)}, then install one: {install_command('cpu')} "
-            f"or {install_command('gpu')}",
+            f"{' and '.join(installed)} are {number} installed and overwrite each other",
+            f"pip uninstall -y {' '.join(installed)}, then install one: {_name_installs(installed)}",
         )
     # From 1.32 on the runtime keeps a database of events under the user's cache, starts a thread for it and looks up a
     # host. Nothing leaves the machine here, unless the user has said otherwise.
@@ -68,6 +54,13 @@ def load_runtime() -> ModuleType:
             f"onnxruntime {why}", f"{install_command('cpu')}, or {install_command('gpu')} for a CUDA device"
         ) from None
     return module
+
+
+def _name_installs(installed: list[str]) -> str:
+    """The commands that bring one of these distributions, as a choice."""
+    extras = {"onnxruntime": "cpu", "onnxruntime-gpu": "gpu"}
+    commands = [install_command(extras[x]) if x in extras else f"pip install {x}" for x in installed]
+    return " or ".join(commands)
 
 
 def has_device(provider: str) -> bool:
