@@ -15,7 +15,7 @@ FALLBACK = "factory"
 
 
 @cache
-def source_forms() -> dict[str, str]:
+def list_source_forms() -> dict[str, str]:
     """Return the form of each kind by its name, ``{"timm": "timm:NAME", ...}``; the fallback comes last."""
     folder = Path(__file__).with_name("sources") / "kinds"
     files = {path.stem: path for path in sorted(folder.glob("[a-z]*.py"), reverse=True)}
@@ -25,7 +25,7 @@ def source_forms() -> dict[str, str]:
 
 def list_forms(last: str = ", ") -> str:
     """Return all forms as one text, with `last` before the last of them."""
-    *first, fallback = source_forms().values()
+    *first, fallback = list_source_forms().values()
     return f"{', '.join(first)}{last}{fallback}"
 
 

@@ -110,7 +110,7 @@ def compare_layer(
     worst = float(difference.max(initial=0.0))
     signal, noise = (np.square(part, dtype=np.float64).sum() for part in (magnitudes, difference))
     allowed = max(tolerance * scale, step, ROUNDING * operands)
-    return Agreement(layer, worst, scale, worst <= allowed, float(decibels(signal, noise)))
+    return Agreement(layer, worst, scale, worst <= allowed, float(to_decibels(signal, noise)))
 
 
 def is_rounding(reference: NDArray[Any], other: NDArray[Any], operands: float) -> bool:
@@ -123,7 +123,7 @@ def find_worst(rows: Iterable[Agreement]) -> Agreement:
     return max(rows, key=lambda row: row.relative)
 
 
-def decibels(signal: NDArray[np.float64], noise: NDArray[np.float64]) -> NDArray[np.float64]:
+def to_decibels(signal: NDArray[np.float64], noise: NDArray[np.float64]) -> NDArray[np.float64]:
     """10 log10(signal / noise), clipped to +-100 dB: signal is a sum of squares, noise of squared differences.
 
     No noise is +100 dB, also without a signal; noise that is not a number is -100 dB.
@@ -180,11 +180,11 @@ class SignalToNoise:
     @property
     def layer_db(self) -> float:
         """Of the layer as a whole."""
-        return float(decibels(self.signal.sum(), self.noise.sum()))
+        return float(to_decibels(self.signal.sum(), self.noise.sum()))
 
     def channels_db(self) -> NDArray[np.float64]:
         """Of each channel (C,)."""
-        return decibels(self.signal, self.noise)
+        return to_decibels(self.signal, self.noise)
 
     def worst_channel(self) -> tuple[int, float]:
         """(channel, dB) of the worst channel that carries a signal worth the name."""

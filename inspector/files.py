@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from inspector.errors import OutputError
 from inspector.guard import check_writing
-from inspector.leftovers import part_name, sweep
+from inspector.leftovers import name_part, sweep
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +50,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     shown = Path(path)
     target = Path(os.path.realpath(shown))
-    temporary = target.with_name(f"{part_name()}{target.suffix[:32]}")
+    temporary = target.with_name(f"{name_part()}{target.suffix[:32]}")
     try:
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "is a folder")
@@ -107,7 +107,7 @@ def output_folder(path: str | os.PathLike[str]) -> Path:
     except FileExistsError as error:
         raise OutputError(f"cannot make the folder {folder}: a file has that name", "choose another name") from error
     except OSError as error:
-        reason, hint = reason_of(error, folder)
+        reason, hint = explain_os_error(error, folder)
         raise OutputError(f"cannot make the folder {folder}: {reason}", hint) from error
     return folder
 
@@ -123,11 +123,11 @@ def temporary_folder() -> Iterator[Path]:
 
     place = Path(tempfile.gettempdir())
     sweep(place)
-    folder = place / part_name()
+    folder = place / name_part()
     try:
         folder.mkdir(mode=0o700)
     except OSError as error:
-        reason, hint = reason_of(error, folder)
+        reason, hint = explain_os_error(error, folder)
         raise OutputError(f"cannot make a folder in {place}: {reason}", hint or "set TMPDIR") from error
     try:
         yield folder
@@ -175,7 +175,7 @@ def read_to_limit(stream: Readable, limit: int, first: bytes = b"") -> bytes:
     return b"".join(parts)
 
 
-def safe_name(text: str, taken: set[str] | None = None, limit: int = 80) -> str:
+def make_safe_name(text: str, taken: set[str] | None = None, limit: int = 80) -> str:
     """A file name for `text` that is valid on Linux, macOS and Windows, of at most `limit` characters.
 
     Letters, digits and signs of every script are kept, in their composed form (NFC), where the file system's encoding
@@ -185,7 +185,7 @@ def safe_name(text: str, taken: set[str] | None = None, limit: int = 80) -> str:
     ending are not told apart here.
 
     Example:
-        >>> safe_name("a/b:c"), safe_name("虎猫"), safe_name("?")
+        >>> make_safe_name("a/b:c"), make_safe_name("虎猫"), make_safe_name("?")
         ('a_b_c', '虎猫', 'unnamed')
     """
     composed = unicodedata.normalize("NFC", "".join(_escape_byte(c) for c in text))
@@ -258,7 +258,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         os.close(number)
 
 
-def reason_of(error: OSError, path: Path | None = None) -> tuple[str, str]:
+def explain_os_error(error: OSError, path: Path | None = None) -> tuple[str, str]:
     """Why something could not be written, and what to do about it; the second may be empty."""
     where = Path(error.filename) if isinstance(error.filename, str) else path
     if error.errno == errno.ENOENT and where is not None and where.parent.is_dir():
@@ -269,5 +269,5 @@ def reason_of(error: OSError, path: Path | None = None) -> tuple[str, str]:
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:
-    reason, hint = reason_of(error, path)
+    reason, hint = explain_os_error(error, path)
     return OutputError(f"cannot write {path}: {reason}", hint)

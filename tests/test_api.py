@@ -22,7 +22,7 @@ import inspector
 from inspector import InspectorError, Model, open_model
 from inspector.api.make import FineTuneSettings
 from inspector.api.pictures import Results
-from inspector.cli import commands
+from inspector.cli import list_commands
 from inspector.errors import MissingExtra
 from tests.conftest import ROOT, MakeModel
 from tests.foreign import Net
@@ -49,7 +49,7 @@ def tiny(make_model: MakeModel) -> Path:
     return make_model(build, shape=("N", 3, 16, 16))
 
 
-@pytest.mark.parametrize("command", [name for name, _ in commands()])
+@pytest.mark.parametrize("command", [name for name, _ in list_commands()])
 def test_every_command_is_a_function_with_a_docstring(command: str) -> None:
     function = getattr(inspector, CALLS.get(command, command))
     text = inspect.getdoc(function) or ""

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inspector.cli import commands
-from inspector.cli.app import guarded
+from inspector.cli import list_commands
 from inspector.cli.app import run as run_here
+from inspector.cli.app import run_guarded
 from inspector.errors import ImageError
 from inspector.image import Preprocess
 from inspector.model.annotate import annotate_model
@@ -53,12 +53,12 @@ def document(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dict
     return found
 
 
-@pytest.mark.parametrize("name", [name for name, _ in commands()])
+@pytest.mark.parametrize("name", [name for name, _ in list_commands()])
 def test_every_command_has_help_and_a_place_in_the_readme(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(capsys, name, "--help")
     assert code == 0
     assert out.startswith(f"Usage: inspector {name}")
-    function = dict(commands())[name]
+    function = dict(list_commands())[name]
     assert inspect.getdoc(function), f"{name} has no description"
     assert f"inspector {name}" in (ROOT / "README.md").read_text("utf-8")
 
@@ -292,7 +292,7 @@ def test_an_internal_error_is_one_line_too(capsys: pytest.CaptureFixture[str]) -
     def broken() -> None:
         raise ZeroDivisionError("by nought")
 
-    assert guarded(broken, json=False) == 2
+    assert run_guarded(broken, json=False) == 2
     assert capsys.readouterr().err.startswith("inspector: internal error, ZeroDivisionError: by nought")
 
 
@@ -300,7 +300,7 @@ def test_interrupted_is_130(capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    assert guarded(interrupted, json=False) == 130
+    assert run_guarded(interrupted, json=False) == 130
     assert capsys.readouterr().err == "inspector: interrupted\n"
 
 
@@ -357,7 +357,7 @@ def test_image_error_is_an_inspector_error() -> None:
 
 
 # finetune runs torch alone, which has no providers.
-@pytest.mark.parametrize("name", [name for name, _ in commands() if name != "finetune"])
+@pytest.mark.parametrize("name", [name for name, _ in list_commands() if name != "finetune"])
 def test_every_command_takes_the_common_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = call(capsys, name, "--help")
     assert [option for option in ("--json", "--provider", "--threads", "--quiet") if option not in out] == []
@@ -523,12 +523,12 @@ def test_scores_say_which_way_is_better(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_labels_with_commas_stay_apart() -> None:
-    from inspector.cli.console import top_line
+    from inspector.cli.console import format_top
 
     plain = [{"label": "cat", "probability": 0.5}, {"label": "dog", "probability": 0.25}]
-    assert top_line(plain) == "cat 50.0 %, dog 25.0 %"
+    assert format_top(plain) == "cat 50.0 %, dog 25.0 %"
     several = [{"label": "tabby, tabby cat", "probability": 0.5}, {"label": "dog", "probability": 0.25}]
-    assert top_line(several) == "tabby, tabby cat 50.0 %; dog 25.0 %"
+    assert format_top(several) == "tabby, tabby cat 50.0 %; dog 25.0 %"
 
 
 def test_words_for_people(tmp_path: Path, make_model: MakeModel, capsys: pytest.CaptureFixture[str]) -> None:
@@ -561,5 +561,5 @@ def test_the_list_of_commands_says_what_they_say_of_themselves() -> None:
     """Their modules are not imported for it: that would double the time of `inspector --help`."""
     from inspector.cli.group import find_command, read_help
 
-    for name, function in commands():
+    for name, function in list_commands():
         assert read_help(name) == inspect.getdoc(function) == inspect.getdoc(find_command(name))

@@ -14,7 +14,7 @@ import pytest
 
 import inspector
 from inspector.cam.methods import METHODS
-from inspector.cli import commands
+from inspector.cli import list_commands
 from tests.conftest import ROOT, require
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -42,13 +42,13 @@ def test_the_table_of_commands_is_not_stale(command_pages: dict[str, Any]) -> No
     assert command_pages["replace_table"](README) == README, "run: python docs/scripts/commands.py"
 
 
-@pytest.mark.parametrize("name", [name for name, _ in commands()])
+@pytest.mark.parametrize("name", [name for name, _ in list_commands()])
 def test_every_command_is_shown(name: str) -> None:
     shown = "".join(page.read_text("utf-8") for page in PAGES if page.name != "commands.md")
     assert f"inspector {name}" in shown, f"show `inspector {name}` in docs/guide.md"
 
 
-@pytest.mark.parametrize("name", [name for name, _ in commands()])
+@pytest.mark.parametrize("name", [name for name, _ in list_commands()])
 def test_every_command_is_in_the_changelog(name: str) -> None:
     changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
     assert re.search(rf"`(?:inspector )?{name}[ `]", changes), f"say in CHANGELOG.md that there is `inspector {name}`"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inspector.errors import OutputError
-from inspector.files import atomic_path, output_folder, safe_name, write_bytes, write_npy, write_text
+from inspector.files import atomic_path, make_safe_name, output_folder, write_bytes, write_npy, write_text
 
 
 def names(folder):
@@ -154,7 +154,7 @@ def test_output_folder(tmp_path):
 @given(st.lists(st.text(max_size=120), max_size=12))
 def test_safe_names_are_portable_and_unique(texts):
     taken = set()
-    made = [safe_name(text, taken) for text in texts]
+    made = [make_safe_name(text, taken) for text in texts]
     assert len({name.casefold() for name in made}) == len(made)
     for name in made:
         assert 1 <= len(name) <= 80
@@ -165,7 +165,7 @@ def test_safe_names_are_portable_and_unique(texts):
         assert name[-1] not in ". "
         assert name.split(".")[0].lower() not in {"con", "nul", "com1", "lpt9"}
     again = set()
-    assert [safe_name(text, again) for text in texts] == made
+    assert [make_safe_name(text, again) for text in texts] == made
 
 
 @pytest.mark.parametrize(
@@ -191,16 +191,16 @@ def test_safe_names_are_portable_and_unique(texts):
     ],
 )
 def test_safe_names(text, name):
-    assert safe_name(text) == name
+    assert make_safe_name(text) == name
 
 
 def test_a_name_that_the_encoding_of_files_has_no_bytes_for(monkeypatch):
     monkeypatch.setattr(os, "fsencode", lambda text: text.encode("latin-1"))
-    assert [safe_name(t) for t in ("é", "猫-é", "大象")] == ["é", "u732b-e", "u5927u8c61"]
+    assert [make_safe_name(t) for t in ("é", "猫-é", "大象")] == ["é", "u732b-e", "u5927u8c61"]
 
 
 def test_names_that_differ_only_in_case_or_in_what_is_lost():
     taken = set()
-    assert [safe_name(t, taken) for t in ("Conv", "conv", "co/nv", "co:nv", "x" * 99, "x" * 98)] == [
+    assert [make_safe_name(t, taken) for t in ("Conv", "conv", "co/nv", "co:nv", "x" * 99, "x" * 98)] == [
         "Conv", "conv-2", "co_nv", "co_nv-2", "x" * 80, "x" * 78 + "-2",
     ]  # fmt: skip

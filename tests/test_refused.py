@@ -15,7 +15,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from inspector.cli.app import app, guarded
+from inspector.cli.app import app, run_guarded
 from inspector.metadata import KEY
 from tests.conftest import MakeModel
 from tests.foreign import Net
@@ -30,7 +30,7 @@ def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
 
     def call(*arguments: str | Path) -> tuple[int, str, str]:
         given = [*map(str, arguments)]
-        code = guarded(lambda: app(args=given, prog_name="inspector", standalone_mode=False), "--json" in given)
+        code = run_guarded(lambda: app(args=given, prog_name="inspector", standalone_mode=False), "--json" in given)
         out, err = capfd.readouterr()
         return code, out, err
 

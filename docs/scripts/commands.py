@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from typer.models import ArgumentInfo, OptionInfo
 
-from inspector.cli import commands
+from inspector.cli import list_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- commands: written by docs/scripts/commands.py -->", "<!-- end of commands -->"
@@ -37,12 +37,12 @@ def first_sentence(function: Any) -> str:
 
 def write_table() -> str:
     """The rows of the README's table: one a command."""
-    return "\n".join(f"| `inspector {name}` | {first_sentence(function)} |" for name, function in commands())
+    return "\n".join(f"| `inspector {name}` | {first_sentence(function)} |" for name, function in list_commands())
 
 
 def write_page() -> str:
     """The whole of docs/commands.md."""
-    return "\n".join([HEAD, *(_write_command(name, function) for name, function in commands())])
+    return "\n".join([HEAD, *(_write_command(name, function) for name, function in list_commands())])
 
 
 def replace_table(readme: str) -> str:

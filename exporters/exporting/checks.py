@@ -34,7 +34,7 @@ class Answer:
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
+def pause_training(module: nn.Module) -> Iterator[None]:
     """`module` in evaluation mode inside the block, every submodule's own mode restored after it.
 
     Raises ExportError when a submodule stays in training mode.

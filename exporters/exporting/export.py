@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from exporters.exporting.checks import check_answers, check_deterministic, evaluating
+from exporters.exporting.checks import check_answers, check_deterministic, pause_training
 from exporters.exporting.document import finish_graph, make_metadata
 from exporters.exporting.layers import choose_cam_layer, choose_exposed, name_layers
 from exporters.exporting.photograph import open_photograph
 from exporters.exporting.proof import prove
 from exporters.exporting.request import DEFAULT_OPSET, check_labels, check_request
 from exporters.exporting.trace import choose_activation, keep_output, list_outputs, trace_network
-from exporters.sources import Source, source_of
+from exporters.sources import Source, make_source
 from exporters.sources.needs import nn, torch
 from inspector.compare import Agreement
 from inspector.files import atomic_path
@@ -95,14 +95,14 @@ def export_onnx(
         ParityError: A layer's values differ between torch and onnxruntime.
         OutputError: The file cannot be written.
     """
-    origin = source_of(source, preprocess, labels)
+    origin = make_source(source, preprocess, labels)
     opset = DEFAULT_OPSET if opset is None else opset
     check_request(origin.module, opset, origin.preprocess, activation)
     if isinstance(image, str | os.PathLike):
         check_outputs({"-o": path}, {"the picture of the comparison": [image]})
     picture, photograph = open_photograph(image)
     one = origin.preprocess.tensor(picture)
-    with atomic_path(path) as temporary, evaluating(origin.module):
+    with atomic_path(path) as temporary, pause_training(origin.module):
         # Two different pictures: torch takes a batch of one for a constant.
         batch = torch.from_numpy(np.concatenate([one, np.flip(one, axis=(2, 3))]))
         answer = check_answers(origin.module, batch)

@@ -71,7 +71,7 @@ def compare(
     return table
 
 
-def torch_values(
+def compute_torch_values(
     program: torch.export.ExportedProgram, tensor: torch.Tensor, wanted: Iterable[str]
 ) -> dict[str, NDArray[Any]]:
     """The values of an exported program's nodes on one input, by node name; one pass, each freed when last used.
@@ -108,7 +108,7 @@ class _Recorder(torch.fx.Interpreter):
         return value
 
 
-def onnx_values(path: Path, tensor: NDArray[Any], wanted: Sequence[str]) -> dict[str, NDArray[Any]]:
+def compute_onnx_values(path: Path, tensor: NDArray[Any], wanted: Sequence[str]) -> dict[str, NDArray[Any]]:
     """The outputs `wanted` of an .onnx file on one input, by name; one pass, as the file stands.
 
     Raises MissingExtra without onnxruntime, ParityError when onnxruntime cannot run the file.

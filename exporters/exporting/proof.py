@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.exporting.checks import ExportError
-from exporters.exporting.parity import ParityError, compare, onnx_values, torch_values
+from exporters.exporting.parity import ParityError, compare, compute_onnx_values, compute_torch_values
 from exporters.sources.needs import torch
 from inspector.compare import Agreement
 from inspector.errors import listing
@@ -45,12 +45,12 @@ def prove(
     """
     node_of = {after: before for before, after in tensors.items()}
     name_of = {x.tensor: x.name for x in layers}
-    ours = torch_values(program, torch.from_numpy(picture), [node_of[name] for name in graph.outputs])
+    ours = compute_torch_values(program, torch.from_numpy(picture), [node_of[name] for name in graph.outputs])
     if unmatched := [name_of.get(name, name) for name in graph.outputs if node_of[name] not in ours]:
         raise ParityError(f"there is no value in torch to compare with for {listing(unmatched)}")
     for node, value in own.items():
         _check_interpreter(ours[node], value)
-    theirs = onnx_values(graph.path, picture, graph.outputs)
+    theirs = compute_onnx_values(graph.path, picture, graph.outputs)
     ordered = sorted(graph.outputs, key=graph.producer_of.__getitem__)
     scales = find_operand_scales(graph, ordered)
     return compare(

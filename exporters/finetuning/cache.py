@@ -28,7 +28,7 @@ _ROWS, _KEY, _LOCK, _USED = "rows.txt", "key.json", "lock", "used"
 _ID = 72  # bytes of a row's name in rows.txt: 64 of a digest, a colon, the version, padding, a line end
 
 
-def default_folder() -> Path:
+def find_default_folder() -> Path:
     """INSPECTOR_CACHE, else the user's cache folder."""
     if given := os.environ.get("INSPECTOR_CACHE"):
         return Path(given)
@@ -201,7 +201,7 @@ def _enter(folder: Path, stack: contextlib.ExitStack) -> None:
                 continue
 
 
-def needed_gigabytes(columns: Sequence[Column], rows: int) -> float:
+def estimate_gigabytes(columns: Sequence[Column], rows: int) -> float:
     """What `rows` rows take on disk."""
     return sum(c.row_bytes for c in columns) * rows / 1e9
 

@@ -29,7 +29,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], document: M
         text = json.dumps(document, sort_keys=True)
         whole = {k: v.detach().contiguous() for k, v in tensors.items()}
         try:
-            safetensors_torch().save_file(whole, temporary, {_KEY: text})
+            import_safetensors().save_file(whole, temporary, {_KEY: text})
         except Exception as error:  # its own class, with the number of the system's error in the text
             number = re.search(r"\(os error (\d+)\)", str(error))
             if number is None:
@@ -40,7 +40,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], document: M
 
 def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """(tensors by name, the document). Raises CheckpointError, MissingExtra."""
-    safetensors_torch()
+    import_safetensors()
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -55,7 +55,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
         ) from None
 
 
-def safetensors_torch() -> Any:
+def import_safetensors() -> Any:
     """The module `safetensors.torch`. Raises MissingExtra."""
     try:
         import safetensors.torch

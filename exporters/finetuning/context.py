@@ -13,7 +13,7 @@ from exporters.planning.dataset import Dataset
 from exporters.planning.head import ClassifierHead
 from exporters.planning.options import CACHE_LIMIT, FineTuneOptions
 from exporters.planning.plan import FineTunePlan
-from exporters.sources.weights import file_record
+from exporters.sources.weights import record_file
 from inspector.files import atomic_path, output_folder
 from inspector.model import Model, open_model
 
@@ -50,7 +50,7 @@ class BaseNetwork:
     def digest_weights(self) -> str | None:
         """Return what the weights are known by: the SHA-256 of their file."""
         given = self.weights
-        return file_record(given)["sha256"] if given is not None and Path(given).is_file() else given
+        return record_file(given)["sha256"] if given is not None and Path(given).is_file() else given
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ _BATCH = 16
 _CHUNK = 8  # batches between two writes
 
 
-def weights_digest(graph: Graph, tensors: Sequence[str]) -> str:
+def digest_weights(graph: Graph, tensors: Sequence[str]) -> str:
     """SHA-256 of the part of the graph that makes `tensors`: its nodes and its weights, value by value."""
     cut = graph.cut(tensors)
     digest = hashlib.sha256()
@@ -37,7 +37,7 @@ def weights_digest(graph: Graph, tensors: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def row_name(sample: Sample, version: int) -> str:
+def name_row(sample: Sample, version: int) -> str:
     """The name of a row of the cache."""
     return f"{sample.digest}:{version}"
 
@@ -61,15 +61,15 @@ def fill(
     Raises OverflowError where float16 cannot hold an activation.
     """
     wanted = list_rows(train, held_out, versions)
-    missing = set(entry.missing([row_name(s, v) for s, v in wanted]))
-    todo = [(s, v) for s, v in wanted if row_name(s, v) in missing]
+    missing = set(entry.missing([name_row(s, v) for s, v in wanted]))
+    todo = [(s, v) for s, v in wanted if name_row(s, v) in missing]
     tensors = [c.tensor for c in entry.columns]
     done = len(wanted) - len(todo)
     names: list[str] = []
     values: list[dict[str, NDArray[np.float32]]] = []
     for piece, batch in _batches(model, todo, options):
         values.append(model.run(batch, tensors))
-        names += [row_name(s, v) for s, v in piece]
+        names += [name_row(s, v) for s, v in piece]
         if len(values) == _CHUNK:
             entry.append(names, {t: np.concatenate([v[t] for v in values]) for t in tensors})
             done += len(names)
@@ -144,7 +144,7 @@ def read_activations(
     entry: CacheEntry, tensors: Sequence[str], samples: Sequence[Sample], versions: int
 ) -> StoredActivations:
     """What the cache holds of `samples`."""
-    rows = [[entry.rows[row_name(s, v)] for v in range(versions)] for s in samples]
+    rows = [[entry.rows[name_row(s, v)] for v in range(versions)] for s in samples]
     return StoredActivations(
         tuple(entry.map(t) for t in tensors),
         np.array(rows, np.int64).reshape(len(samples), versions),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from exporters.exporting.parity import ParityError
 from exporters.finetuning import checkpoint
 from exporters.finetuning.context import Note, PreparedRun, TrainingProgress
-from exporters.finetuning.network import file_digest
+from exporters.finetuning.network import digest_file
 from exporters.finetuning.norms import fold_state
 from exporters.finetuning.train import HEAD, Trainer, TrainingPhase
 from exporters.planning.dataset import Dataset, Sample
@@ -116,7 +116,7 @@ def finish_model(
         # By the plan and not by what was written: what was written and should not have been is what is looked for.
         learned = prepared.plan.trained(document["phase"])
         frozen = [[n for n in g.initializers if n not in learned] for g in (start.graph, model.graph)]
-        digests = file_digest(start.graph, frozen[0]), file_digest(model.graph, frozen[1])
+        digests = digest_file(start.graph, frozen[0]), digest_file(model.graph, frozen[1])
     for line in notes:
         note(line)
     return FinishedModel(open_model(target), parity, tuple(arrays), digests, agreement, tuple(notes))

@@ -57,7 +57,7 @@ def measure(scores: NDArray[Any], labels: NDArray[Any]) -> Metrics:
     )
 
 
-def better(one: Mapping[str, Any], other: Mapping[str, Any] | None, select: str) -> bool:
+def is_better(one: Mapping[str, Any], other: Mapping[str, Any] | None, select: str) -> bool:
     """Whether the figures `one` beat `other`: in `select`, and at a tie in the loss."""
     if other is None:
         return True

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.finetuning.norms import Norms, State, fold_state
-from exporters.planning.boundary import Boundary, float_initializers
+from exporters.planning.boundary import Boundary, find_float_initializers
 from exporters.planning.head import ClassifierHead
 from exporters.planning.places import place_norms
 from exporters.sources.needs import nn, torch
@@ -124,10 +124,10 @@ def build_network(
     top = build_twin(graph, [head.scores], [head.features], trainable=True, shapes=shapes)
     trunk, between = None, None
     if boundary is not None:
-        below = float_initializers(graph, range(boundary.start))
+        below = find_float_initializers(graph, range(boundary.start))
         if norms == "batch":
             nodes, _ = graph.needed([head.features], boundary.tensors)
-            free = float_initializers(graph, sorted(nodes)).keys() - below.keys()
+            free = find_float_initializers(graph, sorted(nodes)).keys() - below.keys()
             places = place_norms(graph, boundary.start, head.node)
             between = Norms([p for p in places if {p.weight, p.bias} <= free])
         trunk = build_twin(
@@ -153,7 +153,7 @@ def build_network(
     return network.to(memory_format=LAYOUT)
 
 
-def relative_sizes(network: TrainableNetwork) -> dict[str, float]:
+def compare_sizes(network: TrainableNetwork) -> dict[str, float]:
     """How large a step of rate 1 is for each trained tensor: its root mean square, a tenth of that for a bias.
 
     Not below 1e-3, or what starts at zero would stay there. The tenth is for what a bias does to a whole map. Of the
@@ -166,7 +166,7 @@ def relative_sizes(network: TrainableNetwork) -> dict[str, float]:
     }
 
 
-def file_digest(graph: Graph, names: Sequence[str]) -> str:
+def digest_file(graph: Graph, names: Sequence[str]) -> str:
     """SHA-256 of these initializers as the file holds them, name by name."""
     digest = hashlib.sha256()
     for name in sorted(names):

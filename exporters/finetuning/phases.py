@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from exporters.finetuning.cache import CacheEntry
 from exporters.finetuning.context import PreparedRun
 from exporters.finetuning.features import read_activations
-from exporters.finetuning.network import build_network, relative_sizes
+from exporters.finetuning.network import build_network, compare_sizes
 from exporters.finetuning.norms import find_weight
 from exporters.finetuning.train import HEAD, JOINT, TrainingPhase
 from exporters.planning.boundary import Boundary
@@ -33,7 +33,7 @@ def make_phases(prepared: PreparedRun, entry: CacheEntry, shape: tuple[int, ...]
         shares = prepared.plan.rates()
         sizes = {}
         if boundary is not None:
-            sizes = {n: s * shares.get(find_weight(n), 1.0) for n, s in relative_sizes(network).items()}
+            sizes = {n: s * shares.get(find_weight(n), 1.0) for n, s in compare_sizes(network).items()}
         val = read_activations(entry, tensors, dataset.val, 1)
         return TrainingPhase(name, epochs, rate, options.patience or max(5, epochs // 2), network, train, val, sizes)
 

@@ -48,7 +48,7 @@ class Reporter:
         self, folder: Path, options: FineTuneOptions, dataset: Dataset, tensorboard: bool, note: Callable[[str], None]
     ) -> None:
         self.folder, self.options, self.dataset, self.note = folder, options, dataset, note
-        self.board = summary_writer()(str(folder / "tensorboard")) if tensorboard else None
+        self.board = import_summary_writer()(str(folder / "tensorboard")) if tensorboard else None
         self.written = 0
 
     def epoch(self, history: Sequence[Mapping[str, Any]]) -> None:
@@ -182,7 +182,7 @@ def _share(confusion: Sequence[Sequence[int]]) -> str:
     return f"{right} of {total} right, {format_percent(right / total)}" if total else ""
 
 
-def summary_writer() -> Any:
+def import_summary_writer() -> Any:
     """The class that writes event files. Raises MissingExtra."""
     try:
         from torch.utils.tensorboard import SummaryWriter

@@ -23,11 +23,11 @@ from exporters.finetuning.folder import check_run_folder, check_same, make_confi
 from exporters.finetuning.metrics import Metrics, measure
 from exporters.finetuning.phases import compare_digests, make_phases
 from exporters.finetuning.prepare import prepare_run, read_pictures
-from exporters.finetuning.report import Reporter, summary_writer
+from exporters.finetuning.report import Reporter, import_summary_writer
 from exporters.finetuning.result import FineTuneResult, find_result, write_result
 from exporters.finetuning.storing import fill_cache
 from exporters.finetuning.train import Trainer, TrainingState
-from exporters.planning.augment import distinct_versions
+from exporters.planning.augment import count_distinct_versions
 from exporters.planning.dataset import Dataset
 from exporters.planning.options import CACHE_LIMIT, FineTuneOptions
 from exporters.planning.plan import FineTunePlan
@@ -111,7 +111,7 @@ def finetune(
     device = choose_device(provider)
     choose_providers(provider)  # what is not there is said before anything is written
     _check_extras(options, device, tensorboard)
-    store = Path(cache) if cache else caching.default_folder()
+    store = Path(cache) if cache else caching.find_default_folder()
     context = RunContext(folder, device, provider, threads, store, cache_limit, tensorboard, note, progress)
     with (
         _use_threads(threads),
@@ -150,14 +150,14 @@ def plan_finetune(
 
 def _read_options(settings: Mapping[str, Any]) -> FineTuneOptions:
     options = FineTuneOptions.from_json(settings)
-    return replace(options, versions=distinct_versions(options.augment, options.versions))
+    return replace(options, versions=count_distinct_versions(options.augment, options.versions))
 
 
 def _check_extras(options: FineTuneOptions, device: str, tensorboard: bool) -> None:
     """Raises MissingExtra for what would be missed only at the end, UsageError for devices that are not there."""
-    checkpoint.safetensors_torch()
+    checkpoint.import_safetensors()
     if tensorboard:
-        summary_writer()
+        import_summary_writer()
     if options.devices > 1:
         check_devices(options.devices, device)
 

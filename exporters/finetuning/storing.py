@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from exporters.finetuning import cache as caching
 from exporters.finetuning.context import PreparedRun, RunContext
-from exporters.finetuning.features import fill, list_rows, row_name, weights_digest
+from exporters.finetuning.features import digest_weights, fill, list_rows, name_row
 from inspector.errors import InspectorError
 from inspector.image import open_image
 
@@ -25,13 +25,13 @@ def fill_cache(prepared: PreparedRun, context: RunContext) -> Iterator[tuple[cac
     probe = model.preprocess.tensor(open_image(dataset.train[0].path))
     values = model.run(probe, tensors)
     key = {
-        "weights": weights_digest(model.graph, tensors),
+        "weights": digest_weights(model.graph, tensors),
         "preprocess": model.preprocess.to_json(),
         "augment": list(options.augment),
         "seed": options.augment_seed,
         "schema": 1,
     }
-    names = [row_name(s, v) for s, v in list_rows(dataset.train, dataset.val, options.versions)]
+    names = [name_row(s, v) for s, v in list_rows(dataset.train, dataset.val, options.versions)]
     rows = len(names)
     kinds = dict.fromkeys(tensors, options.cache_dtype) | {features: "float32"}
     for _ in range(2):
@@ -48,8 +48,8 @@ def fill_cache(prepared: PreparedRun, context: RunContext) -> Iterator[tuple[cac
                 continue
             entry.stop_filling()
             note(
-                f"{rows} rows of {caching.needed_gigabytes(columns, 1) * 1e6:.0f} kB "
-                f"({caching.needed_gigabytes(columns, rows):.2f} GB); {entry.computed} computed, "
+                f"{rows} rows of {caching.estimate_gigabytes(columns, 1) * 1e6:.0f} kB "
+                f"({caching.estimate_gigabytes(columns, rows):.2f} GB); {entry.computed} computed, "
                 f"{rows - entry.computed} were there"
             )
             yield entry, tuple(probe.shape)

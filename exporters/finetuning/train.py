@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from exporters.finetuning import checkpoint
 from exporters.finetuning.features import StoredActivations
-from exporters.finetuning.metrics import Metrics, better, measure
+from exporters.finetuning.metrics import Metrics, is_better, measure
 from exporters.finetuning.network import TrainableNetwork
 from exporters.finetuning.norms import State, fold_state
 from exporters.planning.options import FineTuneOptions
@@ -63,7 +63,7 @@ class TrainingState:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def schedule(name: str, done: float) -> float:
+def schedule_rate(name: str, done: float) -> float:
     """Share of the peak rate after `done` in [0, 1) of a phase.
 
     ``cosine``: from 1 down to 0. ``onecycle``: from 1/25 up in the first quarter, then down to 1e-4, both by cosines.
@@ -75,7 +75,7 @@ def schedule(name: str, done: float) -> float:
     return 1e-4 + (1 - 1e-4) * 0.5 * (1 + math.cos(math.pi * (done - 0.25) / 0.75))
 
 
-def class_weights(labels: NDArray[Any], classes: int) -> NDArray[np.float32]:
+def weigh_classes(labels: NDArray[Any], classes: int) -> NDArray[np.float32]:
     """N / (K n_k) for each class, so that every class weighs the same: float32 (K,)."""
     counts = np.bincount(labels, minlength=classes)
     return (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)
@@ -88,7 +88,7 @@ def draw_batches(
     rng = np.random.default_rng([options.seed, 2, phase, epoch])
     count = len(labels)
     if options.balance == "sampling":
-        chance = class_weights(labels, classes)[labels].astype(np.float64)
+        chance = weigh_classes(labels, classes)[labels].astype(np.float64)
         order = rng.choice(count, count, p=chance / chance.sum())
     else:
         order = rng.permutation(count)
@@ -189,10 +189,10 @@ class Trainer:
             # Without the confusion matrix: of a thousand classes it would make every checkpoint megabytes larger.
             figures = {name: value for name, value in found.to_json().items() if name != "confusion"}
             entry = {"phase": phase.name, "epoch": state.epoch, "rate": rate, "train_loss": loss, **figures}
-            if new := better(entry, state.phase_best, options.select):
+            if new := is_better(entry, state.phase_best, options.select):
                 state.phase_best = entry
             state.waited = 0 if new else state.waited + 1
-            entry["best"] = better(entry, state.best, options.select)
+            entry["best"] = is_better(entry, state.best, options.select)
             if entry["best"]:
                 state.best = entry
             if entry["best"] and self.rank == 0:
@@ -233,7 +233,7 @@ class Trainer:
         labels = data.labels.numpy()
         weight = None
         if options.balance == "weights":
-            weight = torch.from_numpy(class_weights(labels, self.classes)).to(self.device)
+            weight = torch.from_numpy(weigh_classes(labels, self.classes)).to(self.device)
         steps = -(-len(data) // options.batch)
         # Dropout and mixup draw from here: an epoch that is done again after a kill draws the same.
         torch.manual_seed(options.seed * 1_000_003 + state.phase * 10_007 + state.epoch + 7_919 * self.rank)
@@ -243,7 +243,7 @@ class Trainer:
         batches = draw_batches(labels, data.versions, self.classes, options, state.phase, state.epoch)
         for step, (index, version) in enumerate(batches):
             batch = len(index)
-            rate = phase.rate * schedule(options.schedule, (state.epoch + step / steps) / phase.epochs)
+            rate = phase.rate * schedule_rate(options.schedule, (state.epoch + step / steps) / phase.epochs)
             for group in optimiser.param_groups:
                 group["lr"] = rate * group["share"]
             # The mean over the whole batch is what one process would have: DDP averages, so a share counts world times.

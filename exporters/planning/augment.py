@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _RANDOM = ("crop", "colour")
 
 
-def distinct_versions(kinds: Sequence[str], versions: int) -> int:
+def count_distinct_versions(kinds: Sequence[str], versions: int) -> int:
     """How many of `versions` can differ: as many as there are flips and turns, where nothing is drawn."""
     return versions if any(kind in _RANDOM for kind in kinds) else min(versions, len(list_poses(kinds)))
 

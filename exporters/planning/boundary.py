@@ -35,7 +35,7 @@ def place_boundary(
     cannot be cut there.
     """
     graph = model.graph
-    starts = {layer.name: first_node(graph, layer) for layer in model.layers}
+    starts = {layer.name: find_first_node(graph, layer) for layer in model.layers}
     if unfreeze_from is not None:
         first = _named(model.layers, unfreeze_from)
     else:
@@ -58,7 +58,7 @@ def place_boundary(
     return Boundary(first, start, _crossing(graph, head, start, first.name))
 
 
-def first_node(graph: Graph, layer: Layer) -> int:
+def find_first_node(graph: Graph, layer: Layer) -> int:
     """The first node of a layer: the convolution whose folded norm or bias makes the layer's tensor."""
     last = graph.producer_of[layer.tensor]
     index = last
@@ -77,7 +77,7 @@ def first_node(graph: Graph, layer: Layer) -> int:
     return last
 
 
-def float_initializers(graph: Graph, nodes: Sequence[int]) -> dict[str, int]:
+def find_float_initializers(graph: Graph, nodes: Sequence[int]) -> dict[str, int]:
     """Weights that these nodes read: initializer name -> number of elements, those of floating point only."""
     found: dict[str, int] = {}
     for index in nodes:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from inspector.errors import ImageError, InspectorError, listing, one_line
-from inspector.image import SUFFIXES, find_images, image_digest, open_image
+from inspector.image import SUFFIXES, digest_image, find_images, open_image
 from inspector.runtime import count_cores
 
 SPLITS = ("train", "val", "test")
@@ -288,7 +288,7 @@ def _judged(
 
 def _judge(entry: _Entry) -> str | LeftOut:
     try:
-        digest = image_digest(entry.path)
+        digest = digest_image(entry.path)
         image = open_image(entry.path)
     except ImageError as error:
         return LeftOut(entry.name, error.message)

@@ -14,7 +14,7 @@ from onnx import ValueInfoProto, numpy_helper
 
 from inspector.errors import NotComputable, UsageError
 from inspector.files import atomic_path
-from inspector.graph import Graph, Operator, attributes, infer_types, is_standard, operator_of, read_graph, shape_of
+from inspector.graph import Graph, Operator, attributes, infer_types, is_standard, operator_of, read_graph, read_shape
 from inspector.image import Preprocess
 from inspector.metadata import KEY, LayerEntry
 from inspector.model import Model
@@ -304,7 +304,7 @@ def _downstream(graph: Graph, node: int) -> set[str]:
 
 
 def _is_maps(value: onnx.ValueInfoProto) -> bool:
-    shape = shape_of(value)
+    shape = read_shape(value)
     return shape is not None and len(shape) == 4 and any(side != 1 for side in shape[2:])
 
 

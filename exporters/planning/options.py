@@ -52,7 +52,8 @@ def _choice(default: Any, text: str, **more: Any) -> Any:
 class FineTuneOptions:
     """The choices that make a run; two runs with equal options, data and base give equal models.
 
-    Every field's `OptionField` says what it is (see :func:`choices`); here stands what a line of help has no room for.
+    Every field's `OptionField` says what it is (see :func:`list_option_fields`); here stands what a line of help has no
+    room for.
 
     Attributes:
         unfreeze_last: 3 where neither this nor `unfreeze_from` is given, as the lecture advises.
@@ -237,7 +238,7 @@ class FineTuneOptions:
         """
         if self.unfreeze_from is not None and self.unfreeze_last is not None:
             raise UsageError("both --unfreeze-from and --unfreeze-last were given", "give one of them")
-        for name, choice in choices().items():
+        for name, choice in list_option_fields().items():
             _check_value(name, getattr(self, name), choice)
         if unknown := [kind for kind in self.augment if kind not in AUGMENTATIONS]:
             raise UsageError(f"there is no augmentation {unknown[0]!r}", f"known: {', '.join(AUGMENTATIONS)}, none")
@@ -272,14 +273,14 @@ class FineTuneOptions:
         Raises:
             UsageError: A name is unknown, or a value is wrong.
         """
-        known = list(choices())
+        known = list(list_option_fields())
         if unknown := [name for name in document if name not in known]:
             raise UsageError(f"there is no option {unknown[0]!r}; nearest: {', '.join(nearest(unknown[0], known))}")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
         return FineTuneOptions(**values)
 
 
-def choices() -> dict[str, OptionField]:
+def list_option_fields() -> dict[str, OptionField]:
     """Return what is known of each field of :class:`FineTuneOptions`, by name, in their order."""
     return {f.name: f.metadata["choice"] for f in fields(FineTuneOptions)}
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from exporters.planning.boundary import Boundary, first_node, float_initializers
+from exporters.planning.boundary import Boundary, find_first_node, find_float_initializers
 from exporters.planning.dataset import Dataset
 from exporters.planning.head import ClassifierHead
 from exporters.planning.options import FineTuneOptions
@@ -73,9 +73,9 @@ def make_plan(
 ) -> FineTunePlan:
     """The plan of a run. model: the base with its new head, as it is written into the run folder."""
     graph = model.graph
-    starts = {layer.name: first_node(graph, layer) for layer in model.layers}
+    starts = {layer.name: find_first_node(graph, layer) for layer in model.layers}
     owned = _owned(graph, model.layers)
-    frozen_too = float_initializers(graph, range(boundary.start if boundary else head.node))
+    frozen_too = find_float_initializers(graph, range(boundary.start if boundary else head.node))
     unfrozen = [x.name for x in model.layers if boundary and starts[x.name] >= boundary.start and owned[x.name]]
     rows = []
     for layer in model.layers:
@@ -94,7 +94,7 @@ def make_plan(
             )
         )
     named = {name for weights in owned.values() for name in weights}
-    trained = float_initializers(graph, range(boundary.start, len(graph.nodes))) if boundary else {}
+    trained = find_float_initializers(graph, range(boundary.start, len(graph.nodes))) if boundary else {}
     between = {n: c for n, c in trained.items() if n not in named | frozen_too.keys() and graph.initializers[n].dims}
     if between:
         rows.append(PlannedLayer("between layers", "", sum(between.values()), None, options.joint_rate, tuple(between)))
@@ -140,7 +140,7 @@ def _owned(graph: Graph, layers: Sequence[Layer]) -> dict[str, dict[str, int]]:
             taken.add(index)
             nodes.append(index)
             stack += [n for n in node_inputs(graph.nodes[index]) if n not in ends]
-        weights = float_initializers(graph, sorted(nodes))
+        weights = find_float_initializers(graph, sorted(nodes))
         found[layer.name] = {n: c for n, c in weights.items() if n not in named and graph.initializers[n].dims}
         named.update(weights)
     return found

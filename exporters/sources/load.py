@@ -9,9 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from exporters.forms import FALLBACK, list_forms, source_forms
+from exporters.forms import FALLBACK, list_forms, list_source_forms
 from exporters.sources.network import Source, SourceRequest
-from exporters.sources.weights import file_record, load_state, read_state
+from exporters.sources.weights import load_state, read_state, record_file
 from inspector.errors import UsageError
 from inspector.image import Preprocess
 from inspector.model.options import read_labels, read_preprocess
@@ -60,7 +60,7 @@ def load_source(
     provenance = {"spec": spec, **source.provenance}
     if state is not None and weights is not None:
         load_state(source.module, state, Path(weights).name)
-        provenance["weights"] = file_record(weights)
+        provenance["weights"] = record_file(weights)
     elif not pretrained and kind.LIBRARY:
         provenance["weights"] = "random"
         notes.append("no weights were given: they are random")
@@ -87,5 +87,5 @@ def _read_spec(spec: str) -> tuple[Any, SourceRequest]:
     before, _, name = spec.partition(":")
     if not before or not name:
         raise UsageError(f"{spec!r} names no network", hint)
-    kind = before if before in source_forms() else FALLBACK
+    kind = before if before in list_source_forms() else FALLBACK
     return import_module(f"exporters.sources.kinds.{kind}"), SourceRequest(before, name)

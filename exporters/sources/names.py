@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from exporters.sources.needs import nn
 
 
-def lecture_aliases(module: nn.Module) -> dict[str, tuple[str, ...]]:
+def find_lecture_aliases(module: nn.Module) -> dict[str, tuple[str, ...]]:
     """The names that *Deep Learning with Python* gives to the layers of a VGG: layer name -> (alias, ...); else empty.
 
     ``block5_conv3`` is the convolution, with its folded norm but before the ReLU, as the lecture's table maps it.
@@ -37,7 +37,7 @@ def lecture_aliases(module: nn.Module) -> dict[str, tuple[str, ...]]:
     return aliases
 
 
-def distinct_labels(names: Sequence[str], fallback: Sequence[str] | None = None) -> tuple[str, ...]:
+def make_labels_distinct(names: Sequence[str], fallback: Sequence[str] | None = None) -> tuple[str, ...]:
     """The first of each entry's synonyms ("tabby, tabby cat" -> "tabby"), all different.
 
     Where several entries begin alike, one with a further synonym of its own takes that, the first without one keeps

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from exporters.sources.names import lecture_aliases
+from exporters.sources.names import find_lecture_aliases
 from exporters.sources.needs import nn
 from exporters.sources.weights import State
 from inspector.errors import InspectorError, UsageError
@@ -63,7 +63,7 @@ class SourceError(InspectorError):
     kind = "source"
 
 
-def source_of(
+def make_source(
     source: Source | nn.Module, preprocess: Preprocess | None = None, labels: Sequence[str] | None = None
 ) -> Source:
     """Return `source` with these parts replaced; a bare module becomes a source.
@@ -80,7 +80,7 @@ def source_of(
         if preprocess is None:
             raise UsageError("a bare module does not say how pictures are prepared for it", "give preprocess=")
         name = type(source).__name__
-        source = Source(source, name, preprocess, None, {"spec": name}, lecture_aliases(source))
+        source = Source(source, name, preprocess, None, {"spec": name}, find_lecture_aliases(source))
     if preprocess is not None:
         source = replace(source, preprocess=preprocess)
     if labels is not None:

@@ -76,7 +76,7 @@ def load_state(module: nn.Module, state: Mapping[str, torch.Tensor], origin: str
     module.load_state_dict(dict(state), strict=False)
 
 
-def file_record(path: str | os.PathLike[str]) -> dict[str, str]:
+def record_file(path: str | os.PathLike[str]) -> dict[str, str]:
     """What may be said of a file in a model: its bare name and its digest, never where it lay."""
     with Path(path).open("rb") as file:
         return {"file": Path(path).name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

@@ -151,7 +151,7 @@ def _choose(
 ) -> tuple[list[Layer], list[int] | None]:
     """The layers and channels that are meant; None for all channels."""
     from inspector.layers import Layer as AnyLayer
-    from inspector.receptive import block_layers, parse_channels
+    from inspector.receptive import find_block_layers, parse_channels
 
     check_texts("classes", classes, int)
     numbers = parse_channels(channels) if isinstance(channels, str) else list(channels)
@@ -169,7 +169,7 @@ def _choose(
         some = [x.name for x in model.layers[:: max(1, len(model.layers) // 3)]][:3]
         raise UsageError("no layer was given", f"give layers by name ({', '.join(some)}, ...) or all-blocks")
     if layers == "all-blocks":
-        return list(block_layers(model)), numbers
+        return list(find_block_layers(model)), numbers
     return list(model.choose_layers(layers)), numbers
 
 

@@ -175,13 +175,13 @@ def collect(steps: Iterable[Done[T] | Skipped]) -> Results[T]:
         else:
             done.append(step.result)
     if not done:
-        raise none_worked(skipped)
+        raise make_none_error(skipped)
     results = Results(done)
     results.skipped = tuple(skipped)
     return results
 
 
-def none_worked(skipped: Iterable[Skipped]) -> InspectorError:
+def make_none_error(skipped: Iterable[Skipped]) -> InspectorError:
     """The error for pictures of which none could be used."""
     errors = [one.error for one in skipped]
     problem = errors[0] if errors else ImageError("no pictures were given")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inspector.ascent.loop import generator
+from inspector.ascent.loop import make_generator
 from inspector.ascent.network import Network, choose_device
 from inspector.ascent.objectives import Objective, deep, likeness
 from inspector.ascent.pictures import to_image
@@ -136,7 +136,7 @@ def dream(
     _check(weighted, octaves, ratio, steps, rate, tile)
     photograph = picture_to_tensor(open_image(image), model.preprocess.channels)
     network = Network(model, [layer for layer, _ in weighted], device=choose_device(provider))
-    sizes = octave_sizes((photograph.shape[2], photograph.shape[3]), model.preprocess.size, octaves, ratio)
+    sizes = plan_octaves((photograph.shape[2], photograph.shape[3]), model.preprocess.size, octaves, ratio)
     worker = _Dreamer(network, weighted, photograph, tile, jitter, seed, caricature)
     probe = (min(sizes[0][0], 224), min(sizes[0][1], 224))
     worker.check(probe)
@@ -185,7 +185,7 @@ def _check(
         )
 
 
-def octave_sizes(
+def plan_octaves(
     size: tuple[int, int], own: tuple[int, int] | None, octaves: int | None, ratio: float
 ) -> list[tuple[int, int]]:
     """(H, W) of each octave, smallest first, the picture's own last.
@@ -274,7 +274,7 @@ class _Dreamer:
         sums = [0.0] * len(self.layers)
         area = picture.shape[2] * picture.shape[3]
         with torch.no_grad():
-            for top, left, bottom, right in pieces(picture.shape[2:], self.tile, None):
+            for top, left, bottom, right in cut_tiles(picture.shape[2:], self.tile, None):
                 values = self.network(picture[..., top:bottom, left:right])
                 share = (bottom - top) * (right - left) / area
                 for k, (layer, _) in enumerate(self.layers):
@@ -284,14 +284,14 @@ class _Dreamer:
     def step(self, picture: Tensor, small: Tensor, octave: int, step: int, rate: float) -> None:
         """One step, in place. picture: float32 (1, C, H, W). small: the photograph at this size."""
         assert self.objective is not None
-        random = generator(self.seed, "dream", octave, step)
+        random = make_generator(self.seed, "dream", octave, step)
         limit = [min(self.jitter, side // 4) for side in picture.shape[2:]]
         shift = [int(torch.randint(-n, n + 1, (1,), generator=random)) if n else 0 for n in limit]
         moved = torch.roll(picture, shift, (2, 3))
         beside = torch.roll(small, shift, (2, 3)) if self.caricature else None
         gradient = torch.zeros_like(moved)
         area = picture.shape[2] * picture.shape[3]
-        for top, left, bottom, right in pieces(picture.shape[2:], self.tile, random):
+        for top, left, bottom, right in cut_tiles(picture.shape[2:], self.tile, random):
             part = moved[..., top:bottom, left:right].detach().requires_grad_()
             values = self.network(part)
             if beside is not None:
@@ -307,7 +307,7 @@ class _Dreamer:
         picture.clamp_(0, 1)
 
 
-def pieces(size: Sequence[int], tile: int, random: torch.Generator | None) -> Iterator[TileBox]:
+def cut_tiles(size: Sequence[int], tile: int, random: torch.Generator | None) -> Iterator[TileBox]:
     """(top, left, bottom, right) of tiles that cover (H, W), each side between half a tile and one and a half.
 
     random: moves the seams; None puts them at whole tiles.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inspector.errors import UsageError
-from inspector.image import ImageSource, image_digest
+from inspector.image import ImageSource, digest_image
 from inspector.layers import Layer
 
 
@@ -40,7 +40,7 @@ class FilterObjective:
     @property
     def start_digest(self) -> str:
         """SHA-256 of the picture to start from; empty where there is none."""
-        return image_digest(self.start) if self.start is not None else ""
+        return digest_image(self.start) if self.start is not None else ""
 
     def settings(self) -> dict[str, str]:
         """What the record of a picture says of it, beside the method and the picture to start from."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inspector.ascent.filter_objective import FilterObjective
-from inspector.ascent.loop import AscentResult, ascend, draw, generator
-from inspector.ascent.network import Network, free_memory
+from inspector.ascent.loop import AscentResult, ascend, draw, make_generator
+from inspector.ascent.network import Network, measure_free_memory
 from inspector.ascent.objectives import Objective, channel, diversity, neuron, stay
 from inspector.ascent.pictures import start_picture
 from inspector.ascent.settle import FilterSpec
@@ -121,7 +121,7 @@ class _FilterAscent:
         if spec.objective.variants > 1:
             channels = self.network.shapes(spec.size)[spec.layer.name][0]
             each += 3 * 4 * channels**2  # correlations between channels, and what their gradient needs
-        budget = min(_BUDGET, int(0.35 * free_memory()))
+        budget = min(_BUDGET, int(0.35 * measure_free_memory()))
         return max(1, min(_BATCH, budget // max(each, 1)))
 
     def find(self, numbers: Sequence[int]) -> list[Pattern]:
@@ -171,7 +171,7 @@ class _FilterAscent:
         if asked.variants > 1:
             groups = [c if k < real else -1 for k, (c, _) in enumerate(rows)]
             objective = objective + _spread(plain, spec.layer.name, groups)
-        starts = [generator(spec.seed, c, v, attempt, "start") for c, v in rows]
+        starts = [make_generator(spec.seed, c, v, attempt, "start") for c, v in rows]
         reference = None
         if asked.start is not None:
             picture = start_picture(self.model, asked.start, spec.size).to(network.device)
@@ -190,7 +190,7 @@ class _FilterAscent:
             canvas = canvas.to(network.device)
         draws = None
         if view is not None:
-            draws = draw([generator(spec.seed, c, v, attempt, "view") for c, v in rows], recipe.steps, view.draws)
+            draws = draw([make_generator(spec.seed, c, v, attempt, "view") for c, v in rows], recipe.steps, view.draws)
             draws = draws.to(network.device)
         return ascend(
             network, objective, canvas, recipe.new_optimiser(), steps=recipe.steps, view=view, draws=draws,

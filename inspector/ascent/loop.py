@@ -135,7 +135,7 @@ class _Scorer:
         return self.view(pictures, draws) if self.view is not None and draws is not None else pictures
 
 
-def generator(*what: object) -> torch.Generator:
+def make_generator(*what: object) -> torch.Generator:
     """A random generator that depends on `what` (seed, channel, attempt) and on nothing else."""
     digest = hashlib.sha256(repr(what).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

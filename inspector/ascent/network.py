@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from inspector.ascent.picked import PickedConvolution, last_convolution
+from inspector.ascent.picked import PickedConvolution, find_last_convolution
 from inspector.errors import NotComputable, UsageError
 from inspector.graph import to_inference
 from inspector.layers import Layer
@@ -53,7 +53,7 @@ class Network:
         self.precision = precision
         wanted = list(dict.fromkeys(x.tensor for x in self.layers))
         graph = to_inference(model.graph)  # pictures of one batch must not change each other
-        found = last_convolution(graph, wanted[0]) if picking and len(wanted) == 1 else None
+        found = find_last_convolution(graph, wanted[0]) if picking and len(wanted) == 1 else None
         self.convolution: PickedConvolution | None = None
         self.behind: Twin | None = None
         self._picked: Tensor | None = None
@@ -192,7 +192,7 @@ def has_bfloat16() -> bool:
     return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
 
 
-def free_memory() -> int:
+def measure_free_memory() -> int:
     """Bytes that may be taken without swapping; a guess of 2 GB where the system does not say."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -223,7 +223,7 @@ def choose_device(provider: str) -> str:
     return "cpu"
 
 
-def layer_values(values: Mapping[str, Tensor], name: str) -> Tensor:
+def take_layer(values: Mapping[str, Tensor], name: str) -> Tensor:
     """The values of one layer, with a clear error when an objective asks for a layer that is not computed."""
     if name not in values:
         raise UsageError(f"the objective needs layer {name!r}, which is not computed", f"there are {', '.join(values)}")

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inspector.ascent.network import layer_values
+from inspector.ascent.network import take_layer
 from inspector.errors import UsageError
 
 LayerTensors = Mapping[str, Tensor]
@@ -60,9 +60,9 @@ def _both(a: Objective, b: Objective) -> tuple[str, ...]:
 def _maps(values: LayerTensors, layer: str) -> Tensor:
     """(N, C, positions); one position for a layer (N, K)."""
     return (
-        layer_values(values, layer).flatten(2)
-        if layer_values(values, layer).dim() > 2
-        else (layer_values(values, layer).unsqueeze(2))
+        take_layer(values, layer).flatten(2)
+        if take_layer(values, layer).dim() > 2
+        else (take_layer(values, layer).unsqueeze(2))
     )
 
 
@@ -92,7 +92,7 @@ def neuron(layer: str, channels: Sequence[int], position: tuple[int, int] | None
     chosen = tuple(channels)
 
     def score(values: LayerTensors) -> Tensor:
-        whole = layer_values(values, layer)
+        whole = take_layer(values, layer)
         if whole.dim() < 4:
             return _picked(values, layer, chosen).mean(1)
         height, width = whole.shape[2:4]
@@ -134,7 +134,7 @@ def deep(layer: str) -> Objective:
 
 def _reference(values: LayerTensors, layer: str, given: Tensor | None) -> Tensor:
     """The activation to compare with: the one given, else that of the picture which the loop shows beside."""
-    return (layer_values(values, f"{layer}@reference") if given is None else given).detach()
+    return (take_layer(values, f"{layer}@reference") if given is None else given).detach()
 
 
 def likeness(layer: str, reference: Tensor | None = None, power: float = 1.0) -> Objective:
@@ -145,7 +145,7 @@ def likeness(layer: str, reference: Tensor | None = None, power: float = 1.0) ->
     """
 
     def score(values: LayerTensors) -> Tensor:
-        own = layer_values(values, layer)
+        own = take_layer(values, layer)
         target = _reference(values, layer, reference).to(own)
         if own.dim() == 4 and target.shape[2:] != own.shape[2:]:
             target = torch.nn.functional.interpolate(target, own.shape[2:], mode="bilinear", align_corners=False)
@@ -166,7 +166,7 @@ def stay(layer: str, reference: Tensor | None = None) -> Objective:
     """
 
     def score(values: LayerTensors) -> Tensor:
-        own = layer_values(values, layer)
+        own = take_layer(values, layer)
         target = _reference(values, layer, reference).to(own).expand_as(own)
         distance: Tensor = (own - target).flatten(1).norm(dim=1)
         value: Tensor = -distance / target.flatten(1).norm(dim=1).clamp_min(1e-6)

@@ -16,7 +16,7 @@ class Optimiser(Protocol):
         ...
 
 
-def normalised(gradient: Tensor) -> Tensor:
+def normalise_gradient(gradient: Tensor) -> Tensor:
     """The gradient (N, ...) divided by its root mean square (+1e-5), each picture's by its own.
 
     Over the whole batch, as the lecture's code would do it, a channel with large values would silence the others.
@@ -25,7 +25,7 @@ def normalised(gradient: Tensor) -> Tensor:
     return gradient / (rms + 1e-5).reshape(-1, *[1] * (gradient.dim() - 1))
 
 
-def unit(gradient: Tensor) -> Tensor:
+def scale_to_unit(gradient: Tensor) -> Tensor:
     """The gradient (N, ...) divided by its root mean square, however small that is; zero where it is all zero."""
     flat = gradient.flatten(1)
     # Twice, so that squares of very small numbers do not vanish.
@@ -45,7 +45,7 @@ class Ascent:
     def step(self, parameter: Tensor, gradient: Tensor) -> None:
         """One step."""
         with torch.no_grad():
-            parameter += self.rate * normalised(gradient)
+            parameter += self.rate * normalise_gradient(gradient)
 
 
 class Adam:
@@ -68,7 +68,7 @@ class Adam:
 
     def step(self, parameter: Tensor, gradient: Tensor) -> None:
         """One step."""
-        gradient = unit(gradient)
+        gradient = scale_to_unit(gradient)
         first, second = self.betas
         if self._mean is None or self._square is None:
             self._mean, self._square = torch.zeros_like(gradient), torch.zeros_like(gradient)

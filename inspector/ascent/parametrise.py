@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from inspector.ascent.spectrum import DECORRELATED, frequencies, natural_magnitude
+from inspector.ascent.spectrum import DECORRELATED, compute_frequencies, compute_natural_magnitude
 from inspector.errors import UsageError
 
 
@@ -108,7 +108,7 @@ class Fourier:
         Independent coefficients of standard deviation 1 give components of standard deviation `scale`.
         """
         height, width = size
-        frequency = torch.from_numpy(frequencies(height, width)).clamp_min(1 / max(height, width))
+        frequency = torch.from_numpy(compute_frequencies(height, width)).clamp_min(1 / max(height, width))
         falling = frequency**-decay
         # Each coefficient but those of the first and last column stands for two.
         twice = torch.full((width // 2 + 1,), 2.0, dtype=torch.float64)
@@ -161,7 +161,7 @@ class Phase:
     """Phases alone; the magnitude of each frequency stays what photographs have.
 
     parameter: float32 (N, C, H, W // 2 + 1), radians. MACO: Fel et al., "Unlocking Feature Visualization for Deeper
-    Networks with MAgnitude Constrained Optimization" (NeurIPS 2023). The magnitude is that of `natural_magnitude`, or
+    Networks with MAgnitude Constrained Optimization" (NeurIPS 2023). The magnitude is that of `compute_natural_magnitude`, or
     of the pictures the canvas starts from.
     """
 
@@ -180,7 +180,7 @@ class Phase:
         """Random phases. strength is without meaning here. contrast: of the magnitude, 1 is a photograph's."""
         shape = (channels, size[0], size[1] // 2 + 1)
         noise = torch.stack([torch.rand(shape, generator=g) for g in generators])
-        magnitude = torch.from_numpy(natural_magnitude(*size, channels)) * contrast
+        magnitude = torch.from_numpy(compute_natural_magnitude(*size, channels)) * contrast
         return cls((noise * 2 - 1) * torch.pi, size, magnitude.float())
 
     @classmethod

@@ -48,7 +48,7 @@ class PickedConvolution(nn.Module):
         return summed + self.get_buffer("bias")[channels].reshape(-1, 1, 1, 1).to(summed.dtype)
 
 
-def last_convolution(graph: Graph, tensor: str) -> tuple[str, str, PickedConvolution] | None:
+def find_last_convolution(graph: Graph, tensor: str) -> tuple[str, str, PickedConvolution] | None:
     """(its input, its output, the convolution) that `tensor` comes from, through nothing but elementwise activations.
 
     None where there is no such convolution: another operator, groups, one or three dimensions, weights that are

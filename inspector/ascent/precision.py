@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from inspector.ascent.loop import generator
+from inspector.ascent.loop import make_generator
 from inspector.ascent.network import Network, has_bfloat16
 from inspector.ascent.objectives import channel
 from inspector.ascent.recipes import Recipe
@@ -37,7 +37,7 @@ def choose_precision(
         return "float32"
     numbers = sorted({0, count // 2, count - 1})
     canvas = Recipe("probe", "fourier", 1, 1.0, "adam").canvas(
-        size, network.channels, [generator(seed, c, "probe") for c in numbers], 40.0
+        size, network.channels, [make_generator(seed, c, "probe") for c in numbers], 40.0
     )
     pictures = canvas.pictures().detach().requires_grad_()
     gradients = []

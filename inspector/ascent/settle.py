@@ -16,7 +16,7 @@ from inspector.ascent.recipes import CLEAR, Recipe
 from inspector.errors import NotComputable, UsageError
 from inspector.layers import Layer
 from inspector.model import Model
-from inspector.receptive.fields import ReceptiveField, receptive_field
+from inspector.receptive.fields import ReceptiveField, compute_receptive_field
 from inspector.version import __version__
 
 SMALLEST, LARGEST = 16, 1024
@@ -117,7 +117,7 @@ def settle_filters(model: Model, layer: Layer, options: FilterOptions) -> Filter
         UsageError: The layer has none of the channels asked for, or there is no such precision.
         NotComputable: The layer cannot be computed on a canvas of this size.
     """
-    seen = receptive_field(model, layer.tensor)
+    seen = compute_receptive_field(model, layer.tensor)
     parts = [layer, *([options.objective.keep[0]] if options.objective.keep else [])]
     network = Network(model, parts, device=options.device)
     size, count = _settle_size(model, network, layer, seen, options.size, options.recipe)
@@ -142,7 +142,7 @@ def settle_filters(model: Model, layer: Layer, options: FilterOptions) -> Filter
     )
 
 
-def canvas_size(model: Model, field: ReceptiveField) -> tuple[int, int]:
+def choose_canvas_size(model: Model, field: ReceptiveField) -> tuple[int, int]:
     """(H, W) of the canvas for a layer with this receptive field.
 
     One and a half times what a unit sees, from 48 to 160 pixels, but not larger than the network's own input.
@@ -158,7 +158,7 @@ def _settle_size(
 ) -> tuple[tuple[int, int], int]:
     """(H, W) of the canvas, and the number of channels that the layer has on it."""
     own = model.preprocess.size
-    tries = [(size, size)] if size is not None else [canvas_size(model, seen)]
+    tries = [(size, size)] if size is not None else [choose_canvas_size(model, seen)]
     if size is None and recipe.display == "lecture":
         tries = [(min(64, own[0]), min(64, own[1])) if own else (64, 64)]
     problem: NotComputable | None = None

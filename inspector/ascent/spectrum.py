@@ -41,13 +41,13 @@ color components, four directions from horizontal to vertical, twelve frequencie
 _TABLE = np.array([[[float(v) for v in row.split()] for row in color.split("|")] for color in _MAGNITUDE.split("/")])
 
 
-def frequencies(height: int, width: int) -> NDArray[np.float64]:
+def compute_frequencies(height: int, width: int) -> NDArray[np.float64]:
     """Frequency in cycles per pixel of each coefficient of a real transform: float64 (H, W // 2 + 1)."""
     found: NDArray[np.float64] = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     return found
 
 
-def natural_magnitude(height: int, width: int, channels: int = 3) -> NDArray[np.float64]:
+def compute_natural_magnitude(height: int, width: int, channels: int = 3) -> NDArray[np.float64]:
     """Magnitude of each Fourier coefficient in a typical photograph: float64 (channels, H, W // 2 + 1).
 
     For the orthonormal transform (``norm="ortho"``) of the decorrelated components of the logit; 0 at frequency zero,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.auditing.pictures import Entry
-from inspector.image import image_digest
+from inspector.image import digest_image
 from inspector.layers import Layer
 
 if TYPE_CHECKING:
@@ -80,4 +80,4 @@ class ForwardPass:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the picture's file."""
-        return image_digest(self.entry.path)
+        return digest_image(self.entry.path)

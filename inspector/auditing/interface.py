@@ -9,7 +9,7 @@ from typing import Any
 
 from onnx import ValueInfoProto
 
-from inspector.graph import Graph, operator_of, shape_of
+from inspector.graph import Graph, operator_of, read_shape
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def describe_interface(graph: Graph) -> Interface:
 
 
 def _describe(value: ValueInfoProto) -> Port:
-    shape = shape_of(value)
+    shape = read_shape(value)
     # The name of a free size says nothing.
     sizes = None if shape is None else tuple(size if isinstance(size, int) else None for size in shape)
     return Port(value.name, sizes, value.type.tensor_type.elem_type)

@@ -78,7 +78,7 @@ def parse_policy(document: Mapping[str, Any], folder: Path, source: str) -> Poli
         PolicyError: With all that is wrong.
     """
     checks = find_checks()
-    model = document_model(tuple(checks.values()))
+    model = make_document_model(tuple(checks.values()))
     try:
         read = cast(Any, model.model_validate(dict(document), context={"folder": folder}))
     except ValidationError as error:
@@ -97,7 +97,7 @@ def parse_policy(document: Mapping[str, Any], folder: Path, source: str) -> Poli
 
 
 @lru_cache(maxsize=4)
-def document_model(checks: tuple[Check, ...]) -> type[BaseModel]:
+def make_document_model(checks: tuple[Check, ...]) -> type[BaseModel]:
     """The whole document as a pydantic model, with a table for each of `checks`."""
     tables: dict[str, Any] = {
         # An alias: a check or a setting may be called as a method of pydantic is, such as "copy".

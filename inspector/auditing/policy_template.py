@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from inspector.auditing.catalogue import find_builtin_checks, find_checks
 from inspector.auditing.policy import Demands, Images, Regions, Table
-from inspector.auditing.policy_reader import document_model
+from inspector.auditing.policy_reader import make_document_model
 
 _HEAD = """\
 # What `inspector audit` demands of a model. Every value here is the built-in one: leave out what you do not change.
@@ -38,7 +38,7 @@ def format_template() -> str:
 
 def make_policy_schema() -> dict[str, Any]:
     """The JSON schema of a policy with our own checks, for editors; other people's checks are not in it."""
-    schema = document_model(tuple(find_builtin_checks().values())).model_json_schema()
+    schema = make_document_model(tuple(find_builtin_checks().values())).model_json_schema()
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Policy of inspector audit"}
     return {**head, **_simplify(schema)}
 

@@ -301,6 +301,6 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return mean[where.reshape(-1)]
 
 
-def mean_figures(figures: Sequence[dict[str, float]]) -> dict[str, float]:
+def average_figures(figures: Sequence[dict[str, float]]) -> dict[str, float]:
     """The mean of each figure over several maps: drop becomes the average drop, increase the share that rose."""
     return {key: float(np.mean([f[key] for f in figures])) for key in (figures[0] if figures else {})}

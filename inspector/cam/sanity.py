@@ -61,7 +61,7 @@ def randomise(
         after = _shuffle_head(engine, seed).maps(image, chosen)
     else:
         names = None if part == "all" else sorted({n for head in engine.heads for n in head.constants})
-        with shuffled_model(engine.model, names, seed) as model:
+        with shuffle_model(engine.model, names, seed) as model:
             backend = engine.backend if engine.method.needs == "gradient" else "auto"
             output = None if explained.classifier else explained.tensor
             if explained.element is not None:
@@ -93,7 +93,7 @@ def _shuffle(value: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
 
 
 @contextmanager
-def shuffled_model(model: Model, names: Sequence[str] | None = None, seed: int = 0) -> Iterator[Model]:
+def shuffle_model(model: Model, names: Sequence[str] | None = None, seed: int = 0) -> Iterator[Model]:
     """The model opened from a temporary copy whose weights (named ones, or all) are permuted, each within its tensor.
 
     Only floating-point initializers of two or more dimensions are permuted; biases and norms stay.

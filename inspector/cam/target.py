@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from inspector.errors import ClassNotFound, NotComputable, UsageError, nearest
 from inspector.model import Model, Prediction
-from inspector.tasks.classify import ends_of
+from inspector.tasks.classify import find_ends
 
 Array = NDArray[Any]
 
@@ -99,7 +99,7 @@ def _ends(model: Model) -> tuple[str, ...]:
     """Outputs of the file that only turn the classifier's scores into probabilities."""
     if model.classifier is None or not model.classifier.in_graph:
         return ()
-    return ends_of(model.graph, model.classifier.scores)
+    return find_ends(model.graph, model.classifier.scores)
 
 
 def choose_targets(

@@ -12,7 +12,7 @@ NAMES = (
 )  # fmt: skip
 
 
-def commands() -> Iterator[tuple[str, Callable[..., Any]]]:
+def list_commands() -> Iterator[tuple[str, Callable[..., Any]]]:
     """(name, function) of each command, in the order of the documentation."""
     for name in NAMES:
         yield name, getattr(import_module(f"inspector.cli.{name}"), name)

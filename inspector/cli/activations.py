@@ -15,11 +15,11 @@ from inspector.cli.console import (
     ProviderOption,
     QuietOption,
     ThreadsOption,
+    align_columns,
+    document_top,
+    format_shape,
+    format_top,
     relative,
-    shape_text,
-    table,
-    top_document,
-    top_line,
 )
 from inspector.cli.options import option
 
@@ -87,7 +87,7 @@ def document(path: str, gallery: Gallery) -> dict[str, Any]:
     """The entry of a picture in `images`."""
     return {
         "path": path,
-        "top": top_document(gallery.top),
+        "top": document_top(gallery.top),
         "layers": [
             {
                 "name": x.layer.name,
@@ -115,15 +115,17 @@ def show(entry: Any) -> str:
     """The same for people."""
     rows = [
         (
-            x["name"], x["kind"], shape_text(x["shape"]), "empty", "", "", "", "", "",
+            x["name"], x["kind"], format_shape(x["shape"]), "empty", "", "", "", "", "",
         )
         if x["grid"] is None
         else (
-            x["name"], x["kind"], shape_text(x["shape"][1:]), f"{x['min']:.3g}", f"{x['max']:.3g}", f"{x['mean']:.3g}",
-            f"{x['std']:.3g}", f"{x['zero_fraction']:.1%}", len(x["blank_channels"]) or "",
+            x["name"], x["kind"], format_shape(x["shape"][1:]), f"{x['min']:.3g}", f"{x['max']:.3g}",
+            f"{x['mean']:.3g}", f"{x['std']:.3g}", f"{x['zero_fraction']:.1%}", len(x["blank_channels"]) or "",
         )
         for x in entry["layers"]
     ]  # fmt: skip
     headers = ("layer", "kind", "shape", "min", "max", "mean", "std", "zero", "constant")
-    lines = [entry["path"] + (f": {top_line(entry['top'])}" if entry["top"] else ""), ""]
-    return "\n".join([*lines, table(headers, rows, "min max mean std zero constant"), "", f"open {entry['overview']}"])
+    lines = [entry["path"] + (f": {format_top(entry['top'])}" if entry["top"] else ""), ""]
+    return "\n".join(
+        [*lines, align_columns(headers, rows, "min max mean std zero constant"), "", f"open {entry['overview']}"]
+    )

@@ -10,9 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from inspector.cli import NAMES
-from inspector.cli.ends import Interrupted, Stopped, as_error, error_document, wants_traceback
+from inspector.cli.ends import Interrupted, Stopped, as_error, document_error, wants_traceback
 from inspector.cli.group import CommandGroup
-from inspector.cli.streams import StdoutLost, code_of_signal, handle_signals, prepare_streams, silence, write_error_line
+from inspector.cli.streams import (
+    StdoutLost,
+    find_signal_code,
+    handle_signals,
+    prepare_streams,
+    silence,
+    write_error_line,
+)
 from inspector.errors import InspectorError, OutputError, UsageError, nearest
 from inspector.version import __version__
 
@@ -53,16 +60,16 @@ def main(arguments: list[str] | None = None) -> None:
     prepare_streams()
     handle_signals()
     given = sys.argv[1:] if arguments is None else arguments
-    sys.exit(code_of_signal(run(given)))
+    sys.exit(find_signal_code(run(given)))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line: the exit code. Without arguments the help, as --help gives it."""
     given = list(arguments) or ["--help"]
-    return guarded(lambda: app(args=given, prog_name="inspector", standalone_mode=False), "--json" in given)
+    return run_guarded(lambda: app(args=given, prog_name="inspector", standalone_mode=False), "--json" in given)
 
 
-def guarded(call: Callable[[], Any], json: bool) -> int:
+def run_guarded(call: Callable[[], Any], json: bool) -> int:
     """The exit code of `call`, with every expected error reported as one line (or one JSON document)."""
     code = 0
     try:
@@ -72,10 +79,10 @@ def guarded(call: Callable[[], Any], json: bool) -> int:
         # The reader of our output (head, less) has seen enough.
         silence(sys.stdout)
     except OSError as error:
-        from inspector.files import reason_of
+        from inspector.files import explain_os_error
 
         silence(sys.stdout)
-        reason, hint = reason_of(error)
+        reason, hint = explain_os_error(error)
         write_error_line(f"inspector: {OutputError(f'stdout cannot be written: {reason}', hint)}")
         return 2
     return code
@@ -120,14 +127,14 @@ def _usage(error: Exception) -> UsageError:
 
 def _interrupted(json: bool) -> int:
     if json:
-        print(error_document(Interrupted("interrupted")), flush=True)
+        print(document_error(Interrupted("interrupted")), flush=True)
     write_error_line("inspector: interrupted")
     return 130
 
 
 def _report(error: InspectorError, json: bool) -> int:
     if json:
-        print(error_document(error))
+        print(document_error(error))
     else:
         write_error_line(f"inspector: {error}")
     return 2

@@ -182,7 +182,7 @@ class Console:
             for x in found
         ]
         if told:
-            first, *others = [(x["preprocess"], top_line([x])) for x in told]
+            first, *others = [(x["preprocess"], format_top([x])) for x in told]
             more = "".join(f", with {name} {line}" for name, line in others)
             self.note(f"{picture.path}: with preprocess {first[0]} the top class would be {first[1]}{more}")
         return {"alternatives": told}
@@ -272,7 +272,7 @@ def find_given_pictures(images: Sequence[str]) -> Iterator[Picture | ImageError]
             yield ImageError(f"stdin cannot be read: {error.strerror or error}", "give a picture to it, or a path")
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "") -> str:
+def align_columns(headers: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "") -> str:
     """Columns lined up for people. right: headers whose column is aligned to the right, separated by blanks."""
     cells = [list(map(str, headers)), *([*map(str, row)] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
@@ -284,12 +284,12 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], right: str = ""
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def top_document(top: Sequence[Prediction]) -> list[dict[str, Any]]:
+def document_top(top: Sequence[Prediction]) -> list[dict[str, Any]]:
     """`top` of a document."""
     return [{"index": p.index, "label": p.label, "probability": p.probability, "score": p.score} for p in top]
 
 
-def top_line(top: Sequence[Mapping[str, Any]]) -> str:
+def format_top(top: Sequence[Mapping[str, Any]]) -> str:
     """`Egyptian cat 76.1 %, tabby 10.3 %`; with semicolons between labels that hold commas themselves."""
     between = "; " if any("," in p["label"] for p in top) else ", "
     # A broken network's probabilities are NaN.
@@ -297,6 +297,6 @@ def top_line(top: Sequence[Mapping[str, Any]]) -> str:
     return between.join(f"{p['label']} {share}" for p, share in zip(top, told, strict=True))
 
 
-def shape_text(shape: Sequence[Any] | None) -> str:
+def format_shape(shape: Sequence[Any] | None) -> str:
     """`N x 32 x 112 x 112`, `?` where a size is not known."""
     return "?" if shape is None else " x ".join("?" if s is None else str(s) for s in shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inspector.cli.console import Console, JsonOption, ProviderOption, QuietOption, ThreadsOption, table
+from inspector.cli.console import Console, JsonOption, ProviderOption, QuietOption, ThreadsOption, align_columns
 
 if TYPE_CHECKING:
     from inspector.api.judge import Installation
@@ -35,9 +35,9 @@ def show(found: Installation) -> str:
         [
             f"inspector on Python {found.python} ({found.platform}), {found.cores} cores",
             "",
-            table(("package", "version", "for"), packages),
+            align_columns(("package", "version", "for"), packages),
             "",
-            table(("provider", "built in", "device"), providers),
+            align_columns(("provider", "built in", "device"), providers),
             "",
             *found.advice,
         ]

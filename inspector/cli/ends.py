@@ -23,7 +23,7 @@ class Interrupted(InspectorError):
     kind = "interrupted"
 
 
-def error_fields(error: InspectorError) -> dict[str, Any]:
+def describe_error(error: InspectorError) -> dict[str, Any]:
     """`error` of a document."""
     return {"error": {"kind": error.kind, "message": error.message, "hint": error.hint}}
 
@@ -49,6 +49,6 @@ def wants_traceback(error: BaseException) -> bool:
     return not expected and bool(os.environ.get("INSPECTOR_DEBUG"))
 
 
-def error_document(error: InspectorError) -> str:
+def document_error(error: InspectorError) -> str:
     """The document of a command that failed."""
-    return to_json(error_fields(error))
+    return to_json(describe_error(error))

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
-from inspector.api.pictures import Done, Skipped, none_worked
-from inspector.cli.ends import Stopped, as_error, error_fields, wants_traceback
+from inspector.api.pictures import Done, Skipped, make_none_error
+from inspector.cli.ends import Stopped, as_error, describe_error, wants_traceback
 from inspector.cli.streams import write_error_line
 from inspector.text import to_json
 
@@ -57,7 +57,7 @@ class EntryStream:
     def close(self) -> None:
         """The end of the document. Raises the error of the first picture where none worked."""
         if not self.done:
-            raise none_worked(self.skipped)
+            raise make_none_error(self.skipped)
         if self.console.json:
             print(f"], {to_json(self._skipped())[1:]}")
         elif self.skipped:
@@ -68,7 +68,7 @@ class EntryStream:
         self._tell()
         if not (self.console.json and self.done):
             raise error
-        print(f"], {to_json({**self._skipped(), **error_fields(as_error(error))})[1:]}", flush=True)
+        print(f"], {to_json({**self._skipped(), **describe_error(as_error(error))})[1:]}", flush=True)
         if isinstance(error, KeyboardInterrupt):
             write_error_line("inspector: interrupted")
             raise Stopped(130) from error

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from exporters.forms import list_forms
-from inspector.cli.console import Console, JsonOption, ProviderOption, QuietOption, ThreadsOption, relative, table
+from inspector.cli.console import (
+    Console,
+    JsonOption,
+    ProviderOption,
+    QuietOption,
+    ThreadsOption,
+    align_columns,
+    relative,
+)
 from inspector.errors import UsageError
 from inspector.extras import import_from_here, prepare_torch
 
@@ -93,7 +101,7 @@ def show(written: Exported) -> str:
     worst = find_worst(written.parity)
     rows = [(row.layer, f"{row.max_abs:.1e}", f"{row.scale:.3g}") for row in written.parity]
     return (
-        f"{table(('layer', 'difference', 'scale'), rows)}\n\n"
+        f"{align_columns(('layer', 'difference', 'scale'), rows)}\n\n"
         f"{written.path}: {written.size / 1e6:.1f} MB, {len(written.layers)} layers, {len(written.parity)} outputs "
         f"compared between torch and onnxruntime on {written.picture}; the largest difference is "
         f"{worst.relative:.1e} of the scale of {worst.layer}"

@@ -19,9 +19,9 @@ from inspector.cli.console import (
     ProviderOption,
     QuietOption,
     ThreadsOption,
+    align_columns,
     find_given_pictures,
     progress_bar,
-    table,
 )
 from inspector.cli.ends import Stopped
 from inspector.cli.options import option
@@ -178,7 +178,7 @@ def choose_layers(
     console: Console, model: Model, names: Sequence[str], classes: Sequence[str], channels: str
 ) -> tuple[list[Layer], list[int] | None]:
     """The layers and channels that the options mean; None for all channels."""
-    from inspector.receptive import block_layers, parse_channels
+    from inspector.receptive import find_block_layers, parse_channels
 
     if classes:
         if names:
@@ -189,7 +189,7 @@ def choose_layers(
         raise UsageError("no layer was given", f"give --layer with a name ({', '.join(some)}, ...) or all-blocks")
     chosen: list[Layer] = []
     for name in names:
-        chosen += block_layers(model) if name == "all-blocks" else console.layers(model, [name])
+        chosen += find_block_layers(model) if name == "all-blocks" else console.layers(model, [name])
     numbers = parse_channels(channels)
     if channels != _CHANNELS and numbers is not None:
         _note_missing(console, chosen, numbers)
@@ -287,7 +287,7 @@ def document(layer: Layer, run: FilterRun, settings: Mapping[str, Any]) -> dict[
     found = patches.patches.patches if patches else {}
     if patches is not None:
         made |= {"patches": relative(patches.path), "pictures": patches.patches.seen}
-    channels = pattern_entries(sheet) if sheet is not None else {c: {"channel": c, **_NO_PATTERN} for c in found}
+    channels = build_pattern_entries(sheet) if sheet is not None else {c: {"channel": c, **_NO_PATTERN} for c in found}
     for number, entry in channels.items():
         if number in found:
             entry["patches"] = [
@@ -300,7 +300,7 @@ def document(layer: Layer, run: FilterRun, settings: Mapping[str, Any]) -> dict[
 _NO_PATTERN: dict[str, Any] = {"activation_start": None, "activation": None, "image": None, "stuck": False}
 
 
-def pattern_entries(sheet: FilterSheet) -> dict[int, dict[str, Any]]:
+def build_pattern_entries(sheet: FilterSheet) -> dict[int, dict[str, Any]]:
     """Channel -> its entry of `channels`."""
     return {
         p.channel: {
@@ -328,6 +328,6 @@ def show(entries: Sequence[Mapping[str, Any]], more: Mapping[str, Any]) -> str:
         stuck, kept = sum(c["stuck"] for c in with_pattern), sum(bool(c.get("reused")) for c in with_pattern)
         rows.append((x["layer"], x["size"] or "", len(x["channels"]), kept or "", stuck or "", *values))
     headers = ("layer", "size", "channels", "reused", "stuck", "start", "end")
-    lines = [table(headers, rows, "size channels reused stuck start end"), ""]
+    lines = [align_columns(headers, rows, "size channels reused stuck start end"), ""]
     lines += [f"open {path}" for x in entries for path in (x["grid"], x.get("patches")) if path]
     return "\n".join([*lines, *(f"open {more[key]}" for key in ("overview", "walk") if more.get(key))])

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from exporters.planning.options import CACHE_LIMIT, FineTuneOptions, choices
+from exporters.planning.options import CACHE_LIMIT, FineTuneOptions, list_option_fields
 from inspector.cli.console import (
     Console,
     InputOption,
@@ -22,7 +22,7 @@ from inspector.cli.console import (
     ThreadsOption,
     relative,
 )
-from inspector.cli.options import read_inputs, read_settings, with_fields
+from inspector.cli.options import add_fields, read_inputs, read_settings
 from inspector.extras import import_from_here, prepare_torch
 
 GROUPS = (
@@ -31,7 +31,7 @@ GROUPS = (
 )  # fmt: skip
 
 
-@with_fields(FineTuneOptions, choices(), GROUPS)
+@add_fields(FineTuneOptions, list_option_fields(), GROUPS)
 def finetune(
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="A folder of class folders, or a CSV of path,label[,split][,weight].")

@@ -60,7 +60,7 @@ def guard_command(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def guarded(**given: Any) -> Any:
         _refuse_pipes(given)
-        with guard_inputs(outputs_of(given), inputs_of(given)):
+        with guard_inputs(find_outputs(given), find_inputs(given)):
             return command(**given)
 
     return guarded
@@ -79,7 +79,7 @@ def _refuse_pipes(given: Mapping[str, Any]) -> None:
             )
 
 
-def outputs_of(given: Mapping[str, Any]) -> dict[str, FileOrDescriptor | None]:
+def find_outputs(given: Mapping[str, Any]) -> dict[str, FileOrDescriptor | None]:
     """What a command is asked to write, by option."""
     outputs: dict[str, FileOrDescriptor | None] = {
         option: given[name]
@@ -93,7 +93,7 @@ def outputs_of(given: Mapping[str, Any]) -> dict[str, FileOrDescriptor | None]:
     return outputs
 
 
-def inputs_of(given: Mapping[str, Any]) -> dict[str, list[FileOrDescriptor]]:
+def find_inputs(given: Mapping[str, Any]) -> dict[str, list[FileOrDescriptor]]:
     """What a command reads, by what it is called."""
     inputs: dict[str, list[FileOrDescriptor]] = {"": [1, 2]}
     for name, role in INPUTS.items():

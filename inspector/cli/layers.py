@@ -13,9 +13,9 @@ from inspector.cli.console import (
     ProviderOption,
     QuietOption,
     ThreadsOption,
+    align_columns,
+    format_shape,
     relative,
-    shape_text,
-    table,
 )
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ def document(model: Model) -> dict[str, Any]:
 
 def show(model: Model, path: str) -> str:
     """The same for people."""
-    rows = [(x.name, x.kind, shape_text(x.shape), "yes" if x.exposed else "") for x in model.layers]
+    rows = [(x.name, x.kind, format_shape(x.shape), "yes" if x.exposed else "") for x in model.layers]
     about = (
         f"{path}: {len(rows)} layers, {model.graph.parameters:,} parameters, opset {model.graph.opset}, "
-        f"input {model.input.name} {shape_text(model.input.shape)} ({model.input.layout}), "
+        f"input {model.input.name} {format_shape(model.input.shape)} ({model.input.layout}), "
         f"{model.classes or 'no'} classes"
     )
-    return f"{about}\n\n{table(('layer', 'kind', 'shape', 'exposed'), rows)}"
+    return f"{about}\n\n{align_columns(('layer', 'kind', 'shape', 'exposed'), rows)}"

@@ -78,7 +78,7 @@ class GroupedCommand(TyperCommand):
                     formatter.write_dl(records)
 
 
-def with_fields(
+def add_fields(
     options: type, choices: Mapping[str, FieldText], groups: Sequence[str] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a decorator that gives a command one option for each field of a dataclass, in place of its ``**settings``.
@@ -125,7 +125,7 @@ def read_inputs(given: Sequence[str] | None) -> dict[str, list[float]]:
 
 
 def read_settings(options: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn the values of the options that :func:`with_fields` made into values of the fields, by name."""
+    """Turn the values of the options that :func:`add_fields` made into values of the fields, by name."""
     hints = get_type_hints(options)
     return {name: _read(hints[name], value) for name, value in given.items()}
 

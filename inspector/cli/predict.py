@@ -16,8 +16,8 @@ from inspector.cli.console import (
     ProviderOption,
     QuietOption,
     ThreadsOption,
-    top_document,
-    top_line,
+    document_top,
+    format_top,
 )
 
 if TYPE_CHECKING:
@@ -53,6 +53,6 @@ def predict(
     opened = console.open(model, provider, threads, links, inputs)
 
     def handle(picture: Picture) -> dict[str, Any]:
-        return {"path": picture.path, "top": top_document(opened.predict(picture.source, top, kinds))}
+        return {"path": picture.path, "top": document_top(opened.predict(picture.source, top, kinds))}
 
-    console.each(opened, images, handle, lambda entry: f"{entry['path']}: {top_line(entry['top'])}")
+    console.each(opened, images, handle, lambda entry: f"{entry['path']}: {format_top(entry['top'])}")

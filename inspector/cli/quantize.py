@@ -15,8 +15,8 @@ from inspector.cli.console import (
     ProviderOption,
     QuietOption,
     ThreadsOption,
+    align_columns,
     relative,
-    table,
 )
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def document(made: QuantizedModel) -> dict[str, Any]:
 def show(made: QuantizedModel) -> str:
     """The same for people."""
     rows = [(d.layer, f"{d.sqnr_db:.1f}", d.worst_channel, f"{d.worst_channel_db:.1f}") for d in made.drift]
-    lines = [table(("layer", "dB", "worst channel", "its dB"), rows, right="dB"), ""]
+    lines = [align_columns(("layer", "dB", "worst channel", "its dB"), rows, right="dB"), ""]
     agreement = ""
     if made.agreement is not None:
         agreement = f", top class agrees on {made.agreement:.1%} of {made.pictures} pictures"

@@ -18,8 +18,8 @@ from inspector.cli.console import (
     QuietOption,
     ThreadsOption,
     find_given_pictures,
+    format_top,
     progress_bar,
-    top_line,
 )
 from inspector.cli.options import option
 from inspector.errors import ImageError
@@ -106,5 +106,5 @@ def tell(
     about |= console.alternatives(model, shown)
     console.document(console.head(model, **about))
     for entry in page.images:
-        console.say(entry["path"] + (f": {top_line(entry['top'])}" if entry["top"] else ""))
+        console.say(entry["path"] + (f": {format_top(entry['top'])}" if entry["top"] else ""))
     console.say(f"open {relative(page.path)} ({page.size / 1e6:.1f} MB)")

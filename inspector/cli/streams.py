@@ -84,7 +84,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def code_of_signal(code: int) -> int:
+def find_signal_code(code: int) -> int:
     """130 is Ctrl-C; the exit code of the signal that came instead of it, as a shell tells it."""
     return 128 + _ended_by[0] if code == 130 and _ended_by else code
 

@@ -19,7 +19,7 @@ from inspector.graph.operators import (
     value_inputs,
 )
 from inspector.graph.read import copy_with_metadata, read_graph
-from inspector.graph.shapes import infer_types, shape_of
+from inspector.graph.shapes import infer_types, read_shape
 from inspector.graph.training import find_training_norms, normalises_by_batch, to_inference
 from inspector.graph.wire import INLINE_LIMIT
 
@@ -46,7 +46,7 @@ __all__ = [
     "normalises_by_batch",
     "operator_of",
     "read_graph",
-    "shape_of",
+    "read_shape",
     "shape_value",
     "to_inference",
     "value_inputs",

@@ -13,7 +13,7 @@ import onnx
 
 from inspector.errors import ModelError
 from inspector.graph.element_types import SUB_BYTE_TYPES
-from inspector.graph.nodes import all_tensors
+from inspector.graph.nodes import iterate_tensors
 from inspector.graph.wire import EXTERNAL, NOT_ONNX, SELF
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def resolve_references(proto: ModelProto, path: Path, size: int, allowed: Sequen
     real = path.resolve()
     found: dict[str, tuple[Path, os.stat_result]] = {}
     pending: list[tuple[StringStringEntryProto, Path]] = []
-    for tensor in all_tensors(proto):
+    for tensor in iterate_tensors(proto):
         expected = _byte_length(tensor, path)
         if tensor.data_location != EXTERNAL:
             held = _held_bytes(tensor)
@@ -109,7 +109,7 @@ def resolve_references(proto: ModelProto, path: Path, size: int, allowed: Sequen
             entry.value = target.relative_to(folder).as_posix()
         except ValueError:
             raise ModelError(f"the name of {path} is not UTF-8, which an .onnx needs", "rename the file") from None
-    return Outside(folder, tuple((target, file_identity(status)) for target, status in found.values()))
+    return Outside(folder, tuple((target, identify_file(status)) for target, status in found.values()))
 
 
 def _find_external(path: Path, location: str, allowed: Sequence[Path]) -> tuple[Path, os.stat_result]:
@@ -143,7 +143,7 @@ def _find_external(path: Path, location: str, allowed: Sequence[Path]) -> tuple[
     return target, status
 
 
-def file_identity(status: os.stat_result) -> tuple[int, int, int]:
+def identify_file(status: os.stat_result) -> tuple[int, int, int]:
     """What changes when a file is written again: (inode, size in bytes, time of change in nanoseconds)."""
     return (status.st_ino, status.st_size, status.st_mtime_ns)
 

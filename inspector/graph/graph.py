@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from inspector.errors import ModelError, listing
 from inspector.graph.element_types import FLOAT_TYPES
-from inspector.graph.external import file_identity, read_reference
+from inspector.graph.external import identify_file, read_reference
 from inspector.graph.nodes import node_inputs
 from inspector.graph.operators import operator_of, value_inputs
 from inspector.graph.wire import EXTERNAL
@@ -230,7 +230,7 @@ class Graph:
         """
         for path, before in self._identities:
             try:
-                now = file_identity(path.stat())
+                now = identify_file(path.stat())
             except OSError as error:
                 raise ModelError(f"{path} cannot be read any more: {error.strerror}") from None
             if now != before:

@@ -47,7 +47,7 @@ def _attribute(attribute: AttributeProto) -> Any:
     return list(value) if attribute.type in (6, 7) else value
 
 
-def all_tensors(proto: ModelProto) -> Iterator[TensorProto]:
+def iterate_tensors(proto: ModelProto) -> Iterator[TensorProto]:
     """Every tensor that holds values: weights, attributes, and those in bodies and local functions."""
     graphs = [proto.graph]
     nodes = [node for function in proto.functions for node in function.node]
@@ -69,10 +69,10 @@ def all_tensors(proto: ModelProto) -> Iterator[TensorProto]:
         nodes.clear()
 
 
-def with_bodies(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+def iterate_with_bodies(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
     """These nodes, and those in the bodies of If, Loop and Scan."""
     for node in nodes:
         yield node
         for attribute in node.attribute:
             for body in (attribute.g, *attribute.graphs) if attribute.type in GRAPHS else ():
-                yield from with_bodies(body.node)
+                yield from iterate_with_bodies(body.node)

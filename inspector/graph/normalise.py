@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from inspector.errors import ModelError
-from inspector.graph.nodes import GRAPHS, is_standard, node_inputs, with_bodies
+from inspector.graph.nodes import GRAPHS, is_standard, iterate_with_bodies, node_inputs
 from inspector.graph.wire import NOT_ONNX
 
 if TYPE_CHECKING:
@@ -125,13 +125,13 @@ def _check_functions(proto: ModelProto, path: Path) -> None:
             if key in bodies and key not in sizes:
                 if key in calling or len(calling) > 100:
                     raise ModelError(f"{path} is damaged: local function {node.op_type!r} calls itself", NOT_ONNX)
-                sizes[key] = size(with_bodies(bodies[key]), (*calling, key))
+                sizes[key] = size(iterate_with_bodies(bodies[key]), (*calling, key))
             total += sizes.get(key, 1)
         if total > MAX_NODES:
             raise ModelError(f"{path} has local functions that expand to more than {MAX_NODES} nodes", NOT_ONNX)
         return total
 
-    size(with_bodies(proto.graph.node), ())
+    size(iterate_with_bodies(proto.graph.node), ())
 
 
 def _read_constant(node: NodeProto) -> TensorProto | None:

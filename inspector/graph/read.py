@@ -14,11 +14,11 @@ import onnx
 
 from inspector.errors import ModelError, say_no_path
 from inspector.graph.check import check_graph
-from inspector.graph.external import file_identity, resolve_references
+from inspector.graph.external import identify_file, resolve_references
 from inspector.graph.graph import Graph, Input
-from inspector.graph.nodes import GRAPHS, all_tensors
+from inspector.graph.nodes import GRAPHS, iterate_tensors
 from inspector.graph.normalise import normalise_model
-from inspector.graph.shapes import shape_of
+from inspector.graph.shapes import read_shape
 from inspector.graph.wire import MODEL_METADATA, NOT_ONNX, encode_message, scan_fields, scan_model
 from inspector.guard import add_inputs
 
@@ -75,7 +75,7 @@ def read_graph(path: str | os.PathLike[str], allow_links: Sequence[str | os.Path
         metadata={p.key: p.value for p in proto.metadata_props},
         folder=outside.folder,
         allow_links=allowed,
-        _identities=((given, file_identity(status)), *outside.files),
+        _identities=((given, identify_file(status)), *outside.files),
     )
     check_graph(graph)
     return graph
@@ -128,7 +128,7 @@ def _texts(proto: ModelProto) -> Iterator[object]:
     for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
         yield value.name
         yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
-    for tensor in all_tensors(proto):
+    for tensor in iterate_tensors(proto):
         yield tensor.name
         yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
     for function in proto.functions:
@@ -154,4 +154,4 @@ def _input(value: onnx.ValueInfoProto, path: Path) -> Input:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
     except KeyError:
         raise ModelError(f"{path}: input {value.name!r} has an unknown data type ({tensor.elem_type})") from None
-    return Input(value.name, shape_of(value), dtype)
+    return Input(value.name, read_shape(value), dtype)

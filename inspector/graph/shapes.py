@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from inspector.graph.nodes import with_bodies
+from inspector.graph.nodes import iterate_with_bodies
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 
-def shape_of(value: onnx.ValueInfoProto) -> tuple[int | str | None, ...] | None:
+def read_shape(value: onnx.ValueInfoProto) -> tuple[int | str | None, ...] | None:
     """The declared shape: int, symbol or None per dimension; None when not even the rank is known."""
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
@@ -28,10 +28,10 @@ _NOT_INFERRED = "not.inferred"
 def infer_types(proto: ModelProto) -> list[onnx.ValueInfoProto]:
     """Types and shapes of the tensors of a structure by onnx's shape inference; empty where it fails."""
     # onnx counts a Range out number by number, and 10^11 of them take a hundred bytes to ask for: not inferred.
-    if any(node.op_type == "Range" for node in with_bodies(proto.graph.node)):
+    if any(node.op_type == "Range" for node in iterate_with_bodies(proto.graph.node)):
         copy = onnx.ModelProto()
         copy.CopyFrom(proto)
-        for node in with_bodies(copy.graph.node):
+        for node in iterate_with_bodies(copy.graph.node):
             if node.op_type == "Range":
                 node.domain = _NOT_INFERRED
         copy.opset_import.add(domain=_NOT_INFERRED, version=1)

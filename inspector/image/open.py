@@ -108,7 +108,7 @@ def _decode(data: bytes, name: str, max_pixels: int) -> Image:
         raise ImageError(f"{name} is truncated or damaged: {error}") from None
 
 
-def image_digest(source: ImageSource) -> str:
+def digest_image(source: ImageSource) -> str:
     """SHA-256 hex digest of a picture's file bytes; for PIL images and arrays of their pixels and size."""
     from PIL import Image as images
 

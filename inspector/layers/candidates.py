@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from onnx import TensorProto
 
-from inspector.graph import Graph, attributes, operator_of, shape_of
+from inspector.graph import Graph, attributes, operator_of, read_shape
 from inspector.layers.layer import Size
-from inspector.layers.layout import infer_values, known_shape, layout_of
+from inspector.layers.layout import infer_values, layout_of, read_known_shape
 
 if TYPE_CHECKING:
     from onnx import NodeProto, ValueInfoProto
@@ -54,10 +54,10 @@ class Finder:
     def shape(self, tensor: str) -> tuple[Size, ...] | None:
         """The shape, channels first; from the file where it says so, else by shape inference."""
         declared = self.graph.value_infos.get(tensor)
-        shape = shape_of(declared) if declared is not None else None
+        shape = read_shape(declared) if declared is not None else None
         if shape is None:
             inferred = self._values.get(tensor)
-            shape = known_shape(inferred) if inferred is not None else None
+            shape = read_known_shape(inferred) if inferred is not None else None
         if shape is not None and len(shape) >= 3 and self.is_channels_last(tensor):
             return (shape[0], shape[-1], *shape[1:-1])
         return shape

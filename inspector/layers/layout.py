@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from inspector.graph import Graph, infer_types, shape_of
+from inspector.graph import Graph, infer_types, read_shape
 from inspector.layers.layer import Size
 
 
@@ -23,7 +23,7 @@ def layout_of(shape: Sequence[Size] | None) -> str:
 
 def infer_shapes(graph: Graph) -> dict[str, tuple[Size, ...] | None]:
     """Shapes of all tensors by onnx's shape inference on the structure alone; where it fails, as declared."""
-    return {name: known_shape(value) for name, value in infer_values(graph).items()}
+    return {name: read_known_shape(value) for name, value in infer_values(graph).items()}
 
 
 def infer_values(graph: Graph) -> dict[str, onnx.ValueInfoProto]:
@@ -35,9 +35,9 @@ def infer_values(graph: Graph) -> dict[str, onnx.ValueInfoProto]:
     return {value.name: value for value in found}
 
 
-def known_shape(value: onnx.ValueInfoProto) -> tuple[Size, ...] | None:
+def read_known_shape(value: onnx.ValueInfoProto) -> tuple[Size, ...] | None:
     """The shape of an inferred tensor, without the symbols that inference makes up: they say no more than None."""
-    shape = shape_of(value)
+    shape = read_shape(value)
     return shape and tuple(None if isinstance(s, str) and s.startswith("unk__") else s for s in shape)
 
 

@@ -18,7 +18,7 @@ from inspector.layers import Layer
 from inspector.metadata import ACTIVATIONS, KEY, LayerEntry, Metadata
 from inspector.model import Model, open_model
 from inspector.model.options import read_labels, read_preprocess
-from inspector.tasks.classify import ends_of
+from inspector.tasks.classify import find_ends
 
 M = TypeVar("M", bound=Model)
 
@@ -145,7 +145,7 @@ def _output(opened: Model) -> str | None:
     """The graph output that the classification was read from, so that it need not be looked for again."""
     if opened.classifier is None:
         return None
-    return next(iter(ends_of(opened.graph, opened.classifier.scores)), None)
+    return next(iter(find_ends(opened.graph, opened.classifier.scores)), None)
 
 
 def _refuse_stranded_data(opened: Model, target: Path) -> None:

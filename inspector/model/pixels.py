@@ -62,7 +62,7 @@ class Arithmetic:
         return float(ends.min()), float(ends.max())
 
 
-def first_nodes(graph: Graph) -> Iterator[NodeProto]:
+def find_first_nodes(graph: Graph) -> Iterator[NodeProto]:
     """The nodes that the picture goes through one by one, from the input to where it branches."""
     tensor = graph.inputs[0].name
     for _ in range(_LONGEST):
@@ -83,7 +83,7 @@ def find_channel_axis(graph: Graph) -> tuple[int, int] | None:
         None where the picture does not come to a convolution in its own layout.
     """
     axes = [0, 1, 2, 3]  # for each axis of the tensor at hand the one of the input that it is
-    for node in first_nodes(graph):
+    for node in find_first_nodes(graph):
         operator = operator_of(node)
         if node.op_type == "Transpose":
             perm = attributes(node).get("perm")
@@ -111,7 +111,7 @@ def find_arithmetic(graph: Graph, channel_axis: int, channels: int) -> Arithmeti
     factor, shift = np.ones(channels), np.zeros(channels)
     order = np.arange(channels)  # for each channel of the tensor at hand the one of the input that it is
     axis, done = channel_axis, []
-    for node in first_nodes(graph):
+    for node in find_first_nodes(graph):
         operator = operator_of(node)
         if node.op_type == "Transpose":
             perm = attributes(node).get("perm") or [3, 2, 1, 0]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from inspector.errors import UsageError
 from inspector.files import output_folder, write_bytes
 from inspector.guard import check_outputs
-from inspector.image import ImageSource, image_digest, read_if_open
+from inspector.image import ImageSource, digest_image, read_if_open
 from inspector.model import Model
 from inspector.provenance import Provenance
 
@@ -88,7 +88,7 @@ def save_dream(made: Dream, path: Path, model: Model, source: ImageSource, seed:
     check_outputs({"-o": path}, {"the model itself": model.graph.files, "the picture itself": pictures})
     made_by = Provenance(
         model.sha256,
-        image_digest(source),
+        digest_image(source),
         layer=", ".join(f"{x.layer}:{x.weight:g}" for x in made.layers),
         method="caricature" if caricature else "DeepDream",
         seed=seed,

@@ -18,7 +18,7 @@ from inspector.pages.sheets import draw_layer_sheet
 from inspector.provenance import Provenance
 from inspector.receptive.patches import TopPatches
 from inspector.render.png import save_png
-from inspector.render.scale import hatch, to_rgb
+from inspector.render.scale import draw_hatch, to_rgb
 from inspector.text import to_json
 
 if TYPE_CHECKING:
@@ -179,4 +179,4 @@ def _to_image(pixels: Any) -> Image.Image:
 
 def _draw_hatched(size: tuple[int, int]) -> Image.Image:
     """What stands for a picture that could not be made."""
-    return Image.fromarray(to_rgb(hatch(*size)))
+    return Image.fromarray(to_rgb(draw_hatch(*size)))

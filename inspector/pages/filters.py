@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inspector.files import output_folder, safe_name
+from inspector.files import make_safe_name, output_folder
 from inspector.guard import check_folder
 from inspector.image import ImageSource, find_images
 from inspector.layers import Layer, LayerNames
@@ -134,7 +134,7 @@ def _draw_patterns(
     for layer in layers:
         wanted = channels.get(layer.name) if isinstance(channels, Mapping) else channels
         spec = settle_filters(model, layer, replace(options, channels=wanted))
-        jobs.append(LayerFiles(model, spec, target / f"filters-{safe_name(layer.name, names)}"))
+        jobs.append(LayerFiles(model, spec, target / f"filters-{make_safe_name(layer.name, names)}"))
     for job in jobs:
         recipe = re.escape(job.spec.recipe.name)
         numbers = "|".join(f"{number:04d}" for number in job.missing())
@@ -177,7 +177,7 @@ def _draw_patch_sheets(
     taken: set[str] = set()
     sheets = {}
     for name, patches in found.items():
-        target = output_folder(folder / f"filters-{safe_name(name, taken)}")
+        target = output_folder(folder / f"filters-{make_safe_name(name, taken)}")
         sheet = next((s for s in run.sheets if s.layer.name == name), None)
         patterns = {p.channel: None if p.stuck else p.image for p in sheet.pictures} if sheet else {}
         path = draw_patch_sheet(model, patches, sources, target / "patches.png", patterns)

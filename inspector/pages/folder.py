@@ -29,7 +29,7 @@ MAPS = re.compile(r"[a-z]*cam[^/\\\0]*\.(png|npy)")
 _OWNER = ("source", "name", "picture", "maps")
 
 
-def sheet_path(stem: Path, channel: int | None) -> Path:
+def place_sheet(stem: Path, channel: int | None) -> Path:
     """The picture of a layer: of all its channels, or of one."""
     return stem.with_name(f"{stem.name}.png" if channel is None else f"{stem.name}-channel-{channel}.png")
 
@@ -38,7 +38,7 @@ def list_files(stems: Iterable[Path], channel: int | None, arrays: bool) -> set[
     """The names of all files that a run writes beside its record."""
     names = {"index.html", "picture.png", "depth.png", "channels.npz"}
     for stem in stems:
-        names.add(sheet_path(stem, channel).name)
+        names.add(place_sheet(stem, channel).name)
         if arrays:
             names.add(f"{stem.name}.npy")
     return names

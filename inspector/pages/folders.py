@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from inspector.errors import OutputError, UsageError
-from inspector.files import lock_folder, make_plain, output_folder, safe_name
+from inspector.files import lock_folder, make_plain, make_safe_name, output_folder
 from inspector.guard import list_inputs
-from inspector.image import ImageSource, image_digest
+from inspector.image import ImageSource, digest_image
 from inspector.model import Model
 from inspector.pages.folder import MAPS, OURS, RECORD, read_record, remove_results, write_record
 from inspector.pages.overview import IndexEntry, write_index
@@ -57,7 +57,7 @@ class PictureFolders:
             return
         inside = [p for p in list_inputs() if _is_result(p) and _same_folder(p.parent.parent, self.out)]
         if inside:
-            stems = {_fold(safe_name(p.stem)) for p in list_inputs()}
+            stems = {_fold(make_safe_name(p.stem)) for p in list_inputs()}
             for path in inside:
                 if _NUMBER.sub("", _fold(path.parent.name)) in stems or _fold(path.parent.name) in stems:
                     raise UsageError(f"{path} is read, and lies where results go", "give another folder to -o")
@@ -75,7 +75,7 @@ class PictureFolders:
             ImageError: The picture cannot be read.
             OutputError: The folder cannot be made.
         """
-        digest = image_digest(source)
+        digest = digest_image(source)
         # Not Path.exists, which raises for a name that is too long.
         missing = [p for p in (self.out, *self.out.parents) if not os.path.lexists(p)]
         output_folder(self.out)
@@ -117,7 +117,7 @@ class PictureFolders:
 
     def _find(self, stem: str, key: str, digest: str) -> tuple[Path, bool]:
         """(the folder of a picture, whether it was made)."""
-        base = safe_name(stem)
+        base = make_safe_name(stem)
         for actual in self._list().get(_fold(base), ()):
             taken = _fold(actual) in self._taken
             if self._read(actual).get("source") == key and not taken:

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.errors import ModelError, UsageError
-from inspector.files import atomic_path, output_folder, safe_name, write_npy
+from inspector.files import atomic_path, make_safe_name, output_folder, write_npy
 from inspector.guard import check_folder
-from inspector.image import ImageSource, image_digest, open_image, read_if_open
+from inspector.image import ImageSource, digest_image, open_image, read_if_open
 from inspector.layers import Layer, LayerNames
 from inspector.layers.statistics import LayerStatistics, statistics, take_first
 from inspector.model import Model, Prediction
-from inspector.pages.folder import OURS, list_files, sheet_path, start_folder
+from inspector.pages.folder import OURS, list_files, place_sheet, start_folder
 from inspector.pages.maps import to_maps
 from inspector.provenance import Provenance
 from inspector.runtime import count_cores
@@ -155,7 +155,7 @@ def draw_gallery(
         chosen = _keep_drawable(chosen, values, channel, layers is not None)
         target = output_folder(folder)
         names: set[str] = set()
-        files = {x.name: target / f"{i:03d}-{safe_name(x.name, names)}" for i, x in enumerate(chosen)}
+        files = {x.name: target / f"{i:03d}-{make_safe_name(x.name, names)}" for i, x in enumerate(chosen)}
         best = tuple(model.top(scores[0], top)) if scores is not None else ()
         shares = [(p.label, p.probability) for p in best]
         full = [x for x in chosen if values[x.name].size]
@@ -163,7 +163,7 @@ def draw_gallery(
         # Large layers first, so that no thread is left with one at the end.
         by_size = sorted(chosen, key=lambda layer: -values[layer.name].size)
         found = dict(zip(by_size, pool.map(lambda x: statistics(take_first(values[x.name])), by_size), strict=True))
-        made_by = Provenance(model.sha256, image_digest(image), method="activations")
+        made_by = Provenance(model.sha256, digest_image(image), method="activations")
         view = model.preprocess.view(picture).convert("RGB")
         style = _Style(model, shown, view, channel, scale, colormap, size, save_arrays, made_by)
         page = _start_page(style, picture)
@@ -181,11 +181,11 @@ def draw_gallery(
 def _check_drawing(scale: str, colormap: str, size: int | None) -> None:
     """Raise UsageError for what could not be drawn, before anything is run or written."""
     from inspector.render.channel import LARGEST, SMALLEST
-    from inspector.render.colormap import color_table
+    from inspector.render.colormap import make_color_table
 
     if scale not in SCALES:
         raise UsageError(f"there is no scale {scale!r}", f"known: {', '.join(SCALES)}")
-    color_table(colormap)
+    make_color_table(colormap)
     if size is not None and not SMALLEST <= size <= LARGEST:
         raise UsageError(f"the size must be {SMALLEST} to {LARGEST} pixels, not {size}")
 
@@ -259,7 +259,7 @@ def _draw_layer(
             colormap=style.colormap,
         )
         made_by = made_by.with_(settings={"channel": channel})
-    path = save_png(drawing, sheet_path(stem, channel), made_by.png_info())
+    path = save_png(drawing, place_sheet(stem, channel), made_by.png_info())
     arrays = write_npy(stem.with_name(f"{stem.name}.npy"), array) if style.save_arrays else None
     return DrawnLayer(layer, array.shape, found, path, drawing.size, arrays)
 
@@ -308,9 +308,9 @@ def _start_page(style: _Style, picture: Image) -> Overview:
 
 
 def _draw_page_pictures(folder: Path, page: Overview, points: Iterable[tuple[str, str, float]]) -> Any:
-    from inspector.pages.overview import depth_points, draw_page_pictures
+    from inspector.pages.overview import draw_page_pictures, select_depth_points
 
-    return draw_page_pictures(folder, page, depth_points(points))
+    return draw_page_pictures(folder, page, select_depth_points(points))
 
 
 def _write_page(

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inspector.files import output_folder, safe_name, write_npy
+from inspector.files import make_safe_name, output_folder, write_npy
 from inspector.guard import check_folder
-from inspector.image import ImageSource, image_digest, open_image, read_if_open
+from inspector.image import ImageSource, digest_image, open_image, read_if_open
 from inspector.pages.folder import note_maps
 from inspector.provenance import Provenance
 
@@ -112,7 +112,7 @@ def write_overlays(
     from inspector.cam.faithfulness import judge_map
 
     image = read_if_open(image)
-    stem = re.escape(safe_name(engine.method.name.replace("+", "p")))
+    stem = re.escape(make_safe_name(engine.method.name.replace("+", "p")))
     check_folder(folder, re.compile(rf"{stem}.*\.(png|npy)", re.DOTALL), [image, *engine.model.graph.files])
     picture = open_image(image)
     if region is not None:
@@ -120,7 +120,7 @@ def write_overlays(
     results = engine.maps(image, classes, top)[: 1 if engine.method.class_independent else None]
     settings = {"backend": results[0].backend, "negative": bool(style and style.negative)}
     made_by = Provenance(
-        engine.model.sha256, image_digest(image), layer=results[0].layer, method=results[0].method, settings=settings
+        engine.model.sha256, digest_image(image), layer=results[0].layer, method=results[0].method, settings=settings
     )
     writer = _MapWriter(engine, picture, output_folder(folder), name, style or MapStyle(), made_by)
     drawn = [writer.write_map(result) for result in results]
@@ -156,7 +156,7 @@ class _MapWriter:
 
         alone = self.engine.method.class_independent
         about = "" if alone else f"-{result.target.index}-{result.target.label}"
-        stem = safe_name(result.method.replace("+", "p") + about, self.taken)
+        stem = make_safe_name(result.method.replace("+", "p") + about, self.taken)
         figure = draw_cam(
             self.picture,
             self.style.values(result),
@@ -199,5 +199,5 @@ class _MapWriter:
             colormap=style.colormap,
             signed=style.negative,
         )
-        path = self.folder / f"{safe_name(first.method, self.taken)}.png"
+        path = self.folder / f"{make_safe_name(first.method, self.taken)}.png"
         return save_png(sheet, path, self.made_by.png_info(), level=6)

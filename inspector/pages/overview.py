@@ -13,8 +13,8 @@ from inspector.files import output_folder
 from inspector.image import Box
 from inspector.pages.html import write_page
 from inspector.provenance import Provenance
-from inspector.render.chart import DepthPoint, depth_trend, draw_depth_chart
-from inspector.render.figure import fit_size, mark_box, resize_picture, scaled_box
+from inspector.render.chart import DepthPoint, describe_trend, draw_depth_chart
+from inspector.render.figure import fit_size, mark_box, resize_picture, scale_box
 from inspector.render.png import save_png
 
 
@@ -86,7 +86,7 @@ class PagePictures:
     chart: tuple[int, int] | None
 
 
-def depth_points(layers: Iterable[tuple[str, str, float]]) -> list[DepthPoint]:
+def select_depth_points(layers: Iterable[tuple[str, str, float]]) -> list[DepthPoint]:
     """The chart's points, from name, kind and zero fraction of each layer, first to last."""
     return [DepthPoint(name, zero, kind == "activation") for name, kind, zero in layers]
 
@@ -107,7 +107,7 @@ def draw_page_pictures(
     target = output_folder(folder)
     size = page.picture.size
     shown = fit_size(size, 640) if max(size) > 640 or max(size) < 128 else size
-    small = mark_box(resize_picture(page.picture, shown), scaled_box(page.box, size, shown))
+    small = mark_box(resize_picture(page.picture, shown), scale_box(page.box, size, shown))
     text = page.provenance.png_info()
     save_png(small, target / "picture.png", text)
     points = _points_of(page) if points is None else points
@@ -139,13 +139,15 @@ def write_overview(folder: str | os.PathLike[str], page: Overview, pictures: Pag
         page.provenance,
         page=page,
         pictures=pictures,
-        trend=depth_trend(_points_of(page)) if pictures.chart else "",
+        trend=describe_trend(_points_of(page)) if pictures.chart else "",
         facts={**page.provenance.png_info(), **page.facts},
     )
 
 
 def _points_of(page: Overview) -> list[DepthPoint]:
-    return depth_points((layer.name, layer.kind, layer.zero_fraction) for layer in page.layers if not layer.empty)
+    return select_depth_points(
+        (layer.name, layer.kind, layer.zero_fraction) for layer in page.layers if not layer.empty
+    )
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def draw_layer_sheet(model: Model, sheet: FilterSheet, spec: FilterSpec, made_by
     """``<recipe>-grid.png``: all finished channels in rows of eight, numbered."""
     recipe, size, pictures = spec.recipe, sheet.size, sheet.pictures
     tiles: list[Image.Image | None] = []
-    side = tile_size(max(size), sum(1 + len(p.variants) for p in pictures))
+    side = choose_tile_size(max(size), sum(1 + len(p.variants) for p in pictures))
     for picture in pictures:
         tiles.append(None if picture.stuck else scale_picture(load_picture(picture.image), side))
         tiles += [scale_picture(load_picture(path), side) for path in picture.variants]
@@ -62,7 +62,7 @@ def draw_layer_sheet(model: Model, sheet: FilterSheet, spec: FilterSpec, made_by
     return save_png(drawn, sheet.folder / f"{recipe.name}-grid.png", made_by.png_info(), level=6)
 
 
-def tile_size(side: int, count: int) -> int:
+def choose_tile_size(side: int, count: int) -> int:
     """Side of a tile: the picture's own where there is room for all, enlarged by a whole factor where it is small."""
     wanted = side * max(1, round(_LEGIBLE / side))
     most = int(math.sqrt(_SHEET_PIXELS / max(count, 1))) - 24
@@ -86,13 +86,13 @@ def scale_picture(picture: Image.Image, side: int) -> Image.Image:
 
 def draw_mosaic(tiles: Sequence[Image.Image | None], tile: int, columns: int, gap: int) -> Image.Image:
     """Tiles side by side without numbers; None is hatched."""
-    from inspector.render.scale import hatch, to_rgb
+    from inspector.render.scale import draw_hatch, to_rgb
 
     rows = -(-len(tiles) // columns)
     sheet = Image.new("RGB", (columns * (tile + gap) - gap, rows * (tile + gap) - gap), (255, 255, 255))
     for n, picture in enumerate(tiles):
         if picture is None:
-            shown = Image.fromarray(to_rgb(hatch(tile, tile)))
+            shown = Image.fromarray(to_rgb(draw_hatch(tile, tile)))
         else:
             shown = scale_picture(picture, tile)
         sheet.paste(shown, (n % columns * (tile + gap), n // columns * (tile + gap)))

@@ -14,7 +14,7 @@ from inspector.receptive.reach import (
     change_spans,
     unite_pairs,
 )
-from inspector.receptive.walk import FieldWalk, field_rule, mix
+from inspector.receptive.walk import FieldWalk, field_rule, mix_places
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -26,7 +26,7 @@ def _pad(walk: FieldWalk, node: NodeProto) -> Pair:
     axes = walk.constants(node, 3, int)
     rank = walk.rank(node.input[0]) or (len(pads) // 2 if pads and axes is None else None)
     if pads is None or rank is None:
-        return mix(walk, node)
+        return mix_places(walk, node)
     begin = dict(zip(axes if axes is not None else range(rank), pads[: len(pads) // 2], strict=False))
     begin = {axis % rank: by for axis, by in begin.items()}
 
@@ -43,7 +43,7 @@ def _slice(walk: FieldWalk, node: NodeProto) -> Pair:
     axes, steps = walk.integers(node, "axes", 3), walk.integers(node, "steps", 4)
     rank = walk.rank(node.input[0])
     if starts is None or ends is None or rank is None:
-        return mix(walk, node)
+        return mix_places(walk, node)
     axes = [a % rank for a in axes] if axes is not None else list(range(len(starts)))
     begin = dict(zip(axes, starts, strict=True))
     step = dict(zip(axes, steps or [1] * len(starts), strict=True))
@@ -69,7 +69,7 @@ def _transpose(walk: FieldWalk, node: NodeProto) -> Pair:
     rank = walk.rank(node.input[0])
     if perm is None:
         if rank is None:
-            return mix(walk, node)
+            return mix_places(walk, node)
         perm = list(reversed(range(rank)))
     return change_spans(walk.reach_of(node.input[0]), lambda s: replace(s, axis=perm.index(s.axis)))
 
@@ -100,7 +100,7 @@ def _gather(walk: FieldWalk, node: NodeProto) -> Pair:
     axis = attributes(node).get("axis", 0)
     rank, indices = walk.rank(node.input[0]), walk.rank(node.input[1])
     if rank is None or indices is None or walk.reach_of(node.input[1]) != NEITHER:
-        return mix(walk, node)
+        return mix_places(walk, node)
     axis %= rank
 
     def change(span: Span) -> Span | None:
@@ -116,7 +116,7 @@ def _reshape(walk: FieldWalk, node: NodeProto) -> Pair:
     """A spatial axis survives when everything before it, or everything behind it, keeps its size."""
     before, after = walk.shape(node.input[0]), walk.shape(node.output[0])
     if before is None or after is None:
-        return mix(walk, node)
+        return mix_places(walk, node)
 
     def same(left: Iterable[Any], right: Iterable[Any]) -> bool:
         return all(a == b and a is not None for a, b in zip(left, right, strict=True))
@@ -136,7 +136,7 @@ def _reshape(walk: FieldWalk, node: NodeProto) -> Pair:
 def _squeeze(walk: FieldWalk, node: NodeProto) -> Pair:
     axes, rank = walk.integers(node, "axes", 1), walk.rank(node.input[0])
     if axes is None or rank is None:
-        return mix(walk, node)
+        return mix_places(walk, node)
     gone = {a % rank for a in axes}
     return change_spans(
         walk.reach_of(node.input[0]),
@@ -148,7 +148,7 @@ def _squeeze(walk: FieldWalk, node: NodeProto) -> Pair:
 def _unsqueeze(walk: FieldWalk, node: NodeProto) -> Pair:
     axes, rank = walk.integers(node, "axes", 1), walk.rank(node.input[0])
     if axes is None or rank is None:
-        return mix(walk, node)
+        return mix_places(walk, node)
     new = sorted(a % (rank + len(axes)) for a in axes)
 
     def change(span: Span) -> Span:

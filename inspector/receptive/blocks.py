@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from inspector.errors import NotComputable
 from inspector.layers import Layer
 from inspector.model import Model
-from inspector.receptive.fields import receptive_fields
+from inspector.receptive.fields import compute_receptive_fields
 
 _SKIPPED = frozenset({"pool", "gate", "softmax", "resize", "linear"})
 _FEWEST, _MOST = 3, 8
 
 
-def block_layers(model: Model) -> tuple[Layer, ...]:
+def find_block_layers(model: Model) -> tuple[Layer, ...]:
     """The last layer at each resolution, first to last: for VGG16 the end of each block before its pool.
 
     A layer of a block that already reduces is left out where there is another, so that EfficientNet's first is
@@ -27,7 +27,7 @@ def block_layers(model: Model) -> tuple[Layer, ...]:
     spatial = spatial or [x for x in model.layers if x.spatial]
     if not spatial:
         raise NotComputable(f"{model.path} has no layers with maps", "give --layer a name of `inspector layers MODEL`")
-    fields = receptive_fields(model.graph, [x.tensor for x in spatial], model.input.layout)
+    fields = compute_receptive_fields(model.graph, [x.tensor for x in spatial], model.input.layout)
     stages: dict[float, list[Layer]] = {}
     for layer in spatial:
         if fields[layer.tensor].size is not None:
@@ -36,8 +36,8 @@ def block_layers(model: Model) -> tuple[Layer, ...]:
         return tuple(spread(spatial, _MOST))
     chosen = []
     for jump in sorted(stages):
-        later = {block_of(x.name) for other in stages if other > jump for x in stages[other]}
-        own = [x for x in stages[jump] if block_of(x.name) not in later]
+        later = {match_block(x.name) for other in stages if other > jump for x in stages[other]}
+        own = [x for x in stages[jump] if match_block(x.name) not in later]
         chosen.append((own or stages[jump])[-1])
     return tuple(spread(chosen, _MOST))
 
@@ -49,7 +49,7 @@ def spread(layers: Sequence[Layer], most: int) -> list[Layer]:
     return [layers[round(k * (len(layers) - 1) / (most - 1))] for k in range(most)]
 
 
-def block_of(name: str) -> str:
+def match_block(name: str) -> str:
     """The name up to its last number: ``_blocks.1._swish`` is in ``_blocks.1``; the name itself where it has none."""
     parts = name.split(".")
     last = max((k for k, part in enumerate(parts) if part.isdigit()), default=len(parts) - 1)

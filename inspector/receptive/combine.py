@@ -15,7 +15,7 @@ from inspector.receptive.reach import (
     change_spans,
     unite_pairs,
 )
-from inspector.receptive.walk import FieldWalk, field_rule, mix
+from inspector.receptive.walk import FieldWalk, field_rule, mix_places
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -42,7 +42,7 @@ def reduce_axes(walk: FieldWalk, node: NodeProto) -> Pair:
     single = operator_of(node).positions
     axes = [int(values.get("axis", 0))] if single else walk.integers(node, "axes", 1)
     if rank is None:
-        return mix(walk, node)
+        return mix_places(walk, node)
     if not axes:
         if values.get("noop_with_empty_axes"):
             return walk.reach_of(node.input[0])
@@ -107,4 +107,4 @@ def _matmul(walk: FieldWalk, node: NodeProto) -> Pair:
         return change_spans(left, lambda s: None if s.axis == ranks[0] - 1 else s)  # type: ignore[operator]
     if left == NEITHER and ranks[1] is not None:
         return change_spans(right, lambda s: None if s.axis == ranks[1] - 2 else s)  # type: ignore[operator]
-    return mix(walk, node)
+    return mix_places(walk, node)

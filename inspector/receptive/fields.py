@@ -20,7 +20,7 @@ import inspector.receptive.arrange  # noqa: F401  its rules are registered by th
 from inspector.graph import Graph, operator_of
 from inspector.receptive.combine import combine_elements, reduce_axes
 from inspector.receptive.reach import Pair
-from inspector.receptive.walk import RULES, FieldWalk, mix
+from inspector.receptive.walk import RULES, FieldWalk, mix_places
 from inspector.receptive.windows import slide_window
 
 if TYPE_CHECKING:
@@ -61,12 +61,12 @@ class ReceptiveField:
         return left, top, right, bottom
 
 
-def receptive_field(model: Model, tensor: str) -> ReceptiveField:
-    """The receptive field of one tensor of `model`; see :func:`receptive_fields`."""
-    return receptive_fields(model.graph, [tensor], model.input.layout)[tensor]
+def compute_receptive_field(model: Model, tensor: str) -> ReceptiveField:
+    """The receptive field of one tensor of `model`; see :func:`compute_receptive_fields`."""
+    return compute_receptive_fields(model.graph, [tensor], model.input.layout)[tensor]
 
 
-def receptive_fields(graph: Graph, tensors: Sequence[str], layout: str = "NCHW") -> dict[str, ReceptiveField]:
+def compute_receptive_fields(graph: Graph, tensors: Sequence[str], layout: str = "NCHW") -> dict[str, ReceptiveField]:
     """The receptive field of each of some tensors.
 
     Operators that nothing is known about count as seeing everything, so a field is never too small; behind a Resize it
@@ -95,7 +95,7 @@ def _pass_node(walk: FieldWalk, node: NodeProto) -> Pair:
         return RULES[node.op_type](walk, node)
     if operator.reduction and operator.standard:
         return reduce_axes(walk, node)
-    return mix(walk, node)
+    return mix_places(walk, node)
 
 
 def _field_of(pair: Pair) -> ReceptiveField:

@@ -21,7 +21,7 @@ from inspector.image import ImageSource, open_image
 from inspector.layers import Layer
 from inspector.layers.statistics import take_first
 from inspector.model import Model
-from inspector.receptive.fields import ReceptiveField, receptive_fields
+from inspector.receptive.fields import ReceptiveField, compute_receptive_fields
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -196,7 +196,7 @@ def find_patches(
             if skipped
             else "no pictures were given"
         )
-    fields = receptive_fields(model.graph, [layer.tensor for layer in layers], model.input.layout)
+    fields = compute_receptive_fields(model.graph, [layer.tensor for layer in layers], model.input.layout)
     return {
         layer.name: TopPatches(
             layer, fields[layer.tensor], _list_patches(search, layer, fields[layer.tensor]), search.seen, tuple(skipped)

@@ -53,7 +53,7 @@ def unite_pairs(a: Pair, b: Pair) -> Pair:
     return unite(a[0], b[0]), unite(a[1], b[1])
 
 
-def lose(reach: Reach) -> Reach:
+def lose_places(reach: Reach) -> Reach:
     """After an operator that mixes all positions."""
     return EVERYTHING if reach.span is not None or reach.everything else NOTHING
 

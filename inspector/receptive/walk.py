@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from inspector.graph import Graph, attributes, shape_of, value_inputs
+from inspector.graph import Graph, attributes, read_shape, value_inputs
 from inspector.layers import infer_shapes
-from inspector.receptive.reach import NEITHER, Pair, lose, start, unite_pairs
+from inspector.receptive.reach import NEITHER, Pair, lose_places, start, unite_pairs
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -67,7 +67,7 @@ class FieldWalk:
         if tensor is not None:
             return tuple(tensor.dims)
         declared = self.graph.value_infos.get(name)
-        shape = shape_of(declared) if declared is not None else None
+        shape = read_shape(declared) if declared is not None else None
         return shape if shape is not None else self._shapes.get(name)
 
     def rank(self, name: str) -> int | None:
@@ -99,10 +99,10 @@ class FieldWalk:
         return [kind(v) for v in values.ravel().tolist()]
 
 
-def mix(walk: FieldWalk, node: NodeProto) -> Pair:
+def mix_places(walk: FieldWalk, node: NodeProto) -> Pair:
     """An operator that nothing is known about: everything that its inputs see, everywhere."""
     made = NEITHER
     for name in value_inputs(node):
         pair = walk.reach_of(name)
-        made = unite_pairs(made, (lose(pair[0]), lose(pair[1])))
+        made = unite_pairs(made, (lose_places(pair[0]), lose_places(pair[1])))
     return made

@@ -14,7 +14,7 @@ from inspector.receptive.reach import (
     change_spans,
     unite_pairs,
 )
-from inspector.receptive.walk import FieldWalk, field_rule, mix
+from inspector.receptive.walk import FieldWalk, field_rule, mix_places
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -29,7 +29,7 @@ def slide_window(walk: FieldWalk, node: NodeProto) -> Pair:
         position = operator.weight
         weight = walk.shape(node.input[position]) if position is not None and len(node.input) > position else None
         if weight is None or not all(isinstance(d, int) for d in weight):
-            return mix(walk, node)
+            return mix_places(walk, node)
         kernel = [int(d or 1) for d in weight[2:]]
     count = len(kernel)
     strides = values.get("strides") or [1] * count
@@ -75,7 +75,7 @@ def _conv_transpose(walk: FieldWalk, node: NodeProto) -> Pair:
     if kernel is None and weight is not None:
         kernel = [int(d or 1) for d in weight[2:]]
     if kernel is None or "SAME" in values.get("auto_pad", "") or values.get("output_shape"):
-        return mix(walk, node)
+        return mix_places(walk, node)
     count = len(kernel)
     strides = values.get("strides") or [1] * count
     dilations = values.get("dilations") or [1] * count

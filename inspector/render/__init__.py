@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inspector.render.cam import CamMap, draw_cam, draw_cam_sheet, draw_overlay
 from inspector.render.channel import draw_channel
-from inspector.render.chart import DepthPoint, depth_trend, draw_depth_chart
+from inspector.render.chart import DepthPoint, describe_trend, draw_depth_chart
 from inspector.render.colormap import COLORMAPS
 from inspector.render.grid import draw_grid
 from inspector.render.png import save_png
@@ -16,7 +16,7 @@ __all__ = [
     "SCALES",
     "CamMap",
     "DepthPoint",
-    "depth_trend",
+    "describe_trend",
     "draw_cam",
     "draw_cam_sheet",
     "draw_channel",

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from inspector.errors import UsageError
 from inspector.image import Box
-from inspector.render.colormap import color_table
+from inspector.render.colormap import make_color_table
 from inspector.render.figure import (
     INK,
     MUTED,
@@ -20,14 +20,14 @@ from inspector.render.figure import (
     PAPER,
     draw_lines,
     fit_size,
-    lines_height,
     mark_box,
+    measure_lines,
     paste_bar,
     resize_picture,
-    scaled_box,
-    whole_box,
+    round_box,
+    scale_box,
 )
-from inspector.render.text import draw_text, format_percent, line_height, wrap
+from inspector.render.text import draw_text, format_percent, measure_line, wrap
 
 OPACITY = 0.4
 SIGNED_OPACITY = 0.8
@@ -205,14 +205,14 @@ def draw_overlay(
         opacity = SIGNED_OPACITY if signed else OPACITY
     if not 0 <= opacity <= 1:
         raise UsageError(f"the opacity must be 0 to 1, not {opacity:g}")
-    table = color_table(colormap or ("diverging" if signed else "viridis"), 256)
+    table = make_color_table(colormap or ("diverging" if signed else "viridis"), 256)
     rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
     if not values.any() or opacity == 0:
         return rgb.copy()
     high = limit if limit is not None else _limit([values], signed)
     levels = (values / high + 1) / 2 if signed else values / high
-    exact = scaled_box(box, rgb.size, rgb.size)
-    left, top, right, bottom = whole_box(exact, rgb.size)
+    exact = scale_box(box, rgb.size, rgb.size)
+    left, top, right, bottom = round_box(exact, rgb.size)
     across = _weights(left, right, exact[0], exact[2], values.shape[1])
     down = _weights(top, bottom, exact[1], exact[3], values.shape[0])
     # Interpolation is separable: first across the few rows of the heatmap, then down, a band at a time.
@@ -278,7 +278,7 @@ def _draw_figure(
         raise UsageError(f"the size must be {SMALLEST} to {LARGEST} pixels, not {size}")
     limit = _limit([_check_heatmap(entry.heatmap) for entry in maps], style.signed)
     shown = fit_size(picture.size, size)
-    small, exact = resize_picture(picture, shown), scaled_box(style.box, picture.size, shown)
+    small, exact = resize_picture(picture, shown), scale_box(style.box, picture.size, shown)
     panels = [(["the picture"], mark_box(small, exact))]
     width = max(shown[0], min(size, 220))
     empty = [entry.empty or not np.asarray(entry.heatmap).any() for entry in maps]
@@ -324,8 +324,8 @@ def _place_panels(
     rows = -(-len(panels) // across)
     room = max(across * (width + PAD) - PAD, 400)
     blocks = [(texts.title, 17, INK, 3), (texts.made, 12, INK, 3), (texts.subtitle, 12, MUTED, 2)]
-    top = PAD - 4 + lines_height(room, blocks) + 8
-    caption_height = max(len(lines) for lines, _ in panels) * line_height(12) + 4
+    top = PAD - 4 + measure_lines(room, blocks) + 8
+    caption_height = max(len(lines) for lines, _ in panels) * measure_line(12) + 4
     cell_height = caption_height + tall + PAD
     height = top + rows * cell_height + (56 if limit is not None else 0)
     canvas = Image.new("RGB", (room + 2 * PAD, height), PAPER)
@@ -334,7 +334,7 @@ def _place_panels(
     for n, (lines, panel) in enumerate(panels):
         x, y = PAD + n % across * (width + PAD), top + n // across * cell_height
         for k, line in enumerate(lines):
-            draw_text(draw, (x, y + k * line_height(12)), line, 12, INK)
+            draw_text(draw, (x, y + k * measure_line(12)), line, 12, INK)
         canvas.paste(panel, (x, y + caption_height))
     if limit is not None:
         bar_width = min(256, room)
@@ -342,7 +342,7 @@ def _place_panels(
         paste_bar(canvas, (PAD, y, PAD + bar_width, y + 12), -limit if style.signed else 0, limit, style.colormap)
         note = wrap(texts.legend, 12, room - bar_width - 14, 2)
         for k, line in enumerate(note):
-            draw_text(draw, (PAD + bar_width + 14, y - 2 + k * line_height(12)), line, 12, INK)
+            draw_text(draw, (PAD + bar_width + 14, y - 2 + k * measure_line(12)), line, 12, INK)
     return canvas
 
 
@@ -361,7 +361,7 @@ def _with_words(picture: Image.Image, words: str) -> Image.Image:
     """`picture` with a sentence on a pale strip across its middle."""
     size = 13
     lines = wrap(words, size, max(picture.width - 16, 20), 4)
-    pitch = line_height(size)
+    pitch = measure_line(size)
     tall = min(len(lines) * pitch + 12, picture.height)
     top = (picture.height - tall) // 2
     pixels = np.array(picture)

@@ -19,13 +19,13 @@ from inspector.render.figure import (
     Color,
     draw_lines,
     fit_size,
-    lines_height,
+    measure_lines,
     paste_bar,
     resize_picture,
-    whole_box,
+    round_box,
 )
-from inspector.render.scale import Scaled, area_mean, as_maps, hatch, to_indices, to_rgb, wants_symmetric
-from inspector.render.text import draw_text, format_percent, format_value, text_width
+from inspector.render.scale import Scaled, as_maps, average_areas, draw_hatch, to_indices, to_rgb, wants_symmetric
+from inspector.render.text import draw_text, format_percent, format_value, measure_text
 
 SMALLEST, LARGEST = 64, 4096
 
@@ -75,7 +75,7 @@ def draw_channel(
     scaled = to_indices(maps, "layer" if scale == "channel" else scale, limits, wants_symmetric(colormap, scale))
     if bool(scaled.blank[0]):
         shown = (size, size) if array.shape[0] == array.shape[1] else fit_size(array.shape[::-1], size)
-        tile = Image.fromarray(to_rgb(hatch(shown[1], shown[0]), colormap))
+        tile = Image.fromarray(to_rgb(draw_hatch(shown[1], shown[0]), colormap))
     elif smooth or max(array.shape) > size:
         tile = _smooth(maps, fit_size(array.shape[::-1], size), scaled.limits, scale, limits, colormap)
     else:
@@ -95,10 +95,10 @@ def _place_panels(
 ) -> Image.Image:
     """The panels below the text, each below its name, and the color bar below the last one, which is the map."""
     tile = panels[-1][1]
-    widths = [max(panel.width, text_width(name, 12)) for name, panel in panels]
+    widths = [max(panel.width, measure_text(name, 12)) for name, panel in panels]
     map_width = max(widths[-1], 240)
     room = max(sum(widths[:-1]) + map_width + PAD * (len(panels) - 1), 360)
-    top = PAD - 4 + lines_height(room, blocks) + 8
+    top = PAD - 4 + measure_lines(room, blocks) + 8
     tallest = max(panel.height for _, panel in panels)
     canvas = Image.new("RGB", (room + 2 * PAD, top + 20 + tallest + 10 + 12 + 22 + PAD), PAPER)
     draw = ImageDraw.Draw(canvas)
@@ -125,7 +125,7 @@ def _seen(picture: Image.Image, box: Box | None, size: tuple[int, int]) -> tuple
     """What the network saw, at the size of the map, so that what is at one place in one is there in the other."""
     if box is None:
         return "the picture", resize_picture(picture, size)
-    region = whole_box(box, picture.size)
+    region = round_box(box, picture.size)
     name = "the picture" if region == (0, 0, *picture.size) else "the part of the picture that the network saw"
     return name, resize_picture(picture.crop(region), size)
 
@@ -145,7 +145,7 @@ def _smooth(
         picture = Image.fromarray(lecture).resize(size, Image.Resampling.NEAREST)
         return Image.fromarray(to_rgb(np.asarray(picture), colormap))
     with np.errstate(all="ignore"):
-        reduced = area_mean(maps, factor) if factor > 1 else maps
+        reduced = average_areas(maps, factor) if factor > 1 else maps
     bad = ~np.isfinite(reduced[0])
     plain = np.where(bad, 0, reduced[0]).astype(np.float32)
     enlarged = np.array(Image.fromarray(plain).resize(size, Image.Resampling.BILINEAR))

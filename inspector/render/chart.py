@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from inspector.errors import UsageError
-from inspector.render.figure import INK, MUTED, PAD, PAPER, RULE, Color, draw_lines, lines_height
-from inspector.render.text import draw_text, draw_text_up, format_percent, shorten, text_width
+from inspector.render.figure import INK, MUTED, PAD, PAPER, RULE, Color, draw_lines, measure_lines
+from inspector.render.text import draw_text, draw_text_up, format_percent, measure_text, shorten
 
 ACTIVATION: Color = (68, 57, 154)
 OTHER: Color = (214, 116, 20)
@@ -50,14 +50,14 @@ def draw_depth_chart(
     if any(not 0 <= point.zero_fraction <= 1 for point in points):
         raise UsageError("a zero fraction must be in [0, 1]")
     room = width - 2 * PAD
-    blocks = [(title, 17, INK, 3), (depth_trend(points), 13, INK, 3), (subtitle, 12, MUTED, 2)]
-    legend_top = PAD - 4 + lines_height(room, blocks) + 8
+    blocks = [(title, 17, INK, 3), (describe_trend(points), 13, INK, 3), (subtitle, 12, MUTED, 2)]
+    legend_top = PAD - 4 + measure_lines(room, blocks) + 8
     top, left = legend_top + 28, PAD + 66
     plot_width, plot_height = width - left - PAD - 6, 260
     step = plot_width / len(points)
     named = _named(points, max(1, math.ceil(_PITCH / step)))
     names = {n: shorten(points[n].name, 11, 150, middle=True) for n in named}
-    names_height = max(text_width(name, 11) for name in names.values())
+    names_height = max(measure_text(name, 11) for name in names.values())
     bottom = top + plot_height
     height = bottom + 8 + names_height + 10 + 18 + PAD - 4
 
@@ -71,11 +71,11 @@ def draw_depth_chart(
     x = left + 12
     for text in _legend(points):
         draw_text(draw, (x + 12, legend_top + 1), text, 12, INK)
-        x += text_width(text, 12) + 44
+        x += measure_text(text, 12) + 44
     for value in range(0, 101, 20):
         draw_text(draw, (left - 8, bottom - value / 100 * plot_height - 8), f"{value} %", 12, MUTED, "right")
     axis = "exact zeros in the layer"
-    draw_text_up(draw, (PAD + 8, top + (plot_height - text_width(axis, 12)) / 2), axis, 12, MUTED)
+    draw_text_up(draw, (PAD + 8, top + (plot_height - measure_text(axis, 12)) / 2), axis, 12, MUTED)
     for n, name in names.items():
         draw_text_up(draw, (centres[n][0], bottom + 8), name, 11, MUTED)
     below = "layers in the order of the network, the first on the left"
@@ -85,7 +85,7 @@ def draw_depth_chart(
     return canvas
 
 
-def depth_trend(points: Sequence[DepthPoint]) -> str:
+def describe_trend(points: Sequence[DepthPoint]) -> str:
     """One sentence on how the zero fraction of the activation layers goes with their depth.
 
     It rests on Spearman's rank correlation; layers of one kind only, since a convolution's own output is almost
@@ -161,7 +161,7 @@ def _shapes(
     along = left + 12
     for text in _legend(points):
         _marker(draw, along, legend_top + 9, 4.5, text.startswith("activation"))
-        along += text_width(text, 12) + 44
+        along += measure_text(text, 12) + 44
 
 
 def _marker(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, activation: bool) -> None:

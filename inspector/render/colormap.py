@@ -48,7 +48,7 @@ COLORMAPS = ("viridis", "magma", "inferno", "turbo", "grey", "diverging")
 
 
 @lru_cache(maxsize=32)
-def color_table(name: str = "viridis", count: int = 256) -> NDArray[np.uint8]:
+def make_color_table(name: str = "viridis", count: int = 256) -> NDArray[np.uint8]:
     """The colors of map `name`: uint8 (count, 3), RGB, from the lowest value to the highest; read-only.
 
     Raises UsageError for a name not in COLORMAPS.

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw
 
 from inspector.errors import UsageError
-from inspector.render.colormap import color_table
-from inspector.render.figure import INK, MUTED, PAD, PAPER, draw_lines, lines_height, paste_bar
-from inspector.render.text import draw_text, draw_text_up, format_percent, shorten, text_width
+from inspector.render.colormap import make_color_table
+from inspector.render.figure import INK, MUTED, PAD, PAPER, draw_lines, measure_lines, paste_bar
+from inspector.render.text import draw_text, draw_text_up, format_percent, measure_text, shorten
 
 MOST = 64
 """Classes that are drawn; of more, those with the most mistakes."""
@@ -33,19 +33,19 @@ def draw_confusion(
     n = len(chosen)
     cell = max(14, min(72, 620 // n))
     names = [shorten(labels[k], 12, 170, middle=True) for k in chosen]
-    widest = max(text_width(name, 12) for name in names)
+    widest = max(measure_text(name, 12) for name in names)
     upright = widest > cell - 6
     left = PAD + 24 + widest + 8
     room = max(left + n * cell, 420) - PAD
     blocks = [(title, 17, INK, 3), (f"{note}rows: true class; columns: answer", 12, INK, 2), (subtitle, 12, MUTED, 2)]
-    top = PAD - 4 + lines_height(room, blocks) + 12
+    top = PAD - 4 + measure_lines(room, blocks) + 12
     below = top + n * cell
     height = below + (widest + 12 if upright else 24) + 24 + 62
     canvas = Image.new("RGB", (room + 2 * PAD, height), PAPER)
     draw = ImageDraw.Draw(canvas)
     draw_lines(draw, PAD, PAD - 4, room, blocks)
-    table = color_table("viridis", 256)
-    draw_text_up(draw, (PAD + 6, top + (n * cell - text_width("true class", 12)) / 2), "true class", 12, MUTED)
+    table = make_color_table("viridis", 256)
+    draw_text_up(draw, (PAD + 6, top + (n * cell - measure_text("true class", 12)) / 2), "true class", 12, MUTED)
     for r, true in enumerate(chosen):
         total = sum(counts[true])
         y = top + r * cell
@@ -56,7 +56,7 @@ def draw_confusion(
             x = left + c * cell
             draw.rectangle((x, y, x + cell - 2, y + cell - 2), fill=color)
             text = str(counts[true][answer])
-            if counts[true][answer] and text_width(text, 12) <= cell - 4:
+            if counts[true][answer] and measure_text(text, 12) <= cell - 4:
                 # Dark ink on the bright end of the map, white elsewhere.
                 ink = INK if share > 0.6 else (255, 255, 255)
                 lift = 16 if cell >= 44 else 9

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 
 from inspector.errors import UsageError
-from inspector.render.figure import INK, MUTED, PAD, PAPER, RULE, Color, draw_lines, lines_height
-from inspector.render.text import draw_text, text_width, tick_labels, ticks
+from inspector.render.figure import INK, MUTED, PAD, PAPER, RULE, Color, draw_lines, measure_lines
+from inspector.render.text import choose_ticks, draw_text, format_ticks, measure_text
 
 COLORS: tuple[Color, ...] = ((68, 57, 154), (214, 116, 20), (24, 128, 96))
 _FINE = 3
@@ -71,7 +71,7 @@ def draw_curves(
         raise UsageError("there are no epochs to draw")
     room = width - 2 * PAD
     blocks = [(title, 17, INK, 2), (subtitle, 12, MUTED, 3)]
-    top = PAD - 4 + lines_height(room, blocks) + 10
+    top = PAD - 4 + measure_lines(room, blocks) + 10
     pitch = _HEIGHT + 62
     height = top + len(panels) * pitch + 26
     fine = Image.new("RGB", (width * _FINE, height * _FINE), PAPER)
@@ -96,13 +96,13 @@ def _draw_words(draw: ImageDraw.ImageDraw, panel: Panel, axes: _Axes, phases: Se
     """A panel's title and key, the names of the phases, and the numbers at its axes."""
     left, y0, _, y1 = axes.box
     draw_text(draw, (left, y0 - 38), panel.title, 13, INK)
-    x = left + text_width(panel.title, 13) + 26
+    x = left + measure_text(panel.title, 13) + 26
     for n, curve in enumerate(panel.curves):
         draw.rectangle((x, y0 - 32, x + 14, y0 - 29), fill=COLORS[n % len(COLORS)])
         draw_text(draw, (x + 20, y0 - 38), curve.name, 12, INK)
-        x += text_width(curve.name, 12) + 46
-    values = ticks(*axes.span)
-    for value, text in zip(values, tick_labels(values), strict=True):
+        x += measure_text(curve.name, 12) + 46
+    values = choose_ticks(*axes.span)
+    for value, text in zip(values, format_ticks(values), strict=True):
         draw_text(draw, (left - 8, axes.y(value) - 8), text, 12, MUTED, "right")
     for name, first in phases:
         draw_text(draw, (axes.x(first - 0.5) + 5, y0 - 18), f"{name} phase", 12, MUTED)
@@ -123,7 +123,7 @@ def _draw_lines(
     """A panel's grid and curves, on a canvas that is finer by the factor _FINE."""
     f = _FINE
     left, top, right, bottom = axes.box
-    for value in ticks(*axes.span):
+    for value in choose_ticks(*axes.span):
         y = round(axes.y(value) * f)
         draw.rectangle((left * f, y, right * f, y + f - 1), fill=RULE)
     for _, first in phases[1:]:

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from inspector.image import Box
-from inspector.render.colormap import color_table
-from inspector.render.text import draw_text, line_height, text_width, tick_labels, ticks, wrap
+from inspector.render.colormap import make_color_table
+from inspector.render.text import choose_ticks, draw_text, format_ticks, measure_line, measure_text, wrap
 
 Color = tuple[int, int, int]
 
@@ -21,7 +21,7 @@ RULE: Color = (214, 214, 214)
 PAD = 16
 
 
-def grey(color: Color) -> int:
+def to_grey(color: Color) -> int:
     """The grey of INK, MUTED and the like, for canvases of mode "L"."""
     return color[0]
 
@@ -43,14 +43,14 @@ def draw_lines(
             continue
         for line in wrap(text, size, room, most):
             draw_text(draw, (left, y), line, size, fill, bold=size >= 15)
-            y += line_height(size)
+            y += measure_line(size)
         y += 2
     return y
 
 
-def lines_height(room: int, blocks: Sequence[tuple[str, int, int | Color, int]]) -> int:
+def measure_lines(room: int, blocks: Sequence[tuple[str, int, int | Color, int]]) -> int:
     """The height `draw_lines` takes."""
-    return sum(len(wrap(text, size, room, most)) * line_height(size) + 2 for text, size, _, most in blocks if text)
+    return sum(len(wrap(text, size, room, most)) * measure_line(size) + 2 for text, size, _, most in blocks if text)
 
 
 def draw_ticks(
@@ -73,14 +73,14 @@ def draw_ticks(
     """
     (left, top, width), (low, high) = edge, span
     if labels is None:
-        values = ticks(low, high)
-        labels = dict(zip(values, tick_labels(values), strict=True))
+        values = choose_ticks(low, high)
+        labels = dict(zip(values, format_ticks(values), strict=True))
     end = -math.inf
     for value, text in labels.items():
         # Halved, so that the widest range a float has does not overflow.
         share = (value / 2 - low / 2) / (high / 2 - low / 2) if high > low else 0.5
         x = left + share * (width - 1)
-        extent = text_width(text, size)
+        extent = measure_text(text, size)
         begin = min(max(x - extent / 2, left), left + width - extent)
         draw.line((round(x), top, round(x), top + 3), fill=fill)
         if begin >= end + 5:
@@ -98,7 +98,7 @@ def paste_bar(
 ) -> None:
     """A color bar from `low` to `high` in `box` of an RGB canvas, with its numbers below; they take 20 pixels."""
     left, top, right, bottom = box
-    strip = np.broadcast_to(color_table(colormap, right - left), (bottom - top, right - left, 3))
+    strip = np.broadcast_to(make_color_table(colormap, right - left), (bottom - top, right - left, 3))
     canvas.paste(Image.fromarray(np.ascontiguousarray(strip)), (left, top))
     draw_ticks(ImageDraw.Draw(canvas), (left, bottom, right - left), (low, high), INK, labels)
 
@@ -119,7 +119,7 @@ def resize_picture(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     return rgb.resize(size, Image.Resampling.NEAREST if larger else Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
-def scaled_box(box: Box | None, picture: tuple[int, int], shown: tuple[int, int]) -> Box:
+def scale_box(box: Box | None, picture: tuple[int, int], shown: tuple[int, int]) -> Box:
     """`box` of a picture in pixels of the size it is shown at; all of it if None."""
     if box is None:
         return (0.0, 0.0, float(shown[0]), float(shown[1]))
@@ -127,7 +127,7 @@ def scaled_box(box: Box | None, picture: tuple[int, int], shown: tuple[int, int]
     return box[0] * x, box[1] * y, box[2] * x, box[3] * y
 
 
-def whole_box(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+def round_box(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """`box` on whole pixels inside a picture of `size`, at least one pixel each way."""
     left = min(max(round(box[0]), 0), size[0] - 1)
     top = min(max(round(box[1]), 0), size[1] - 1)
@@ -136,7 +136,7 @@ def whole_box(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 def mark_box(picture: Image.Image, box: Box) -> Image.Image:
     """`picture` (RGB) with what is outside `box` dimmed and its border drawn; unchanged if the box is all of it."""
-    left, top, right, bottom = whole_box(box, picture.size)
+    left, top, right, bottom = round_box(box, picture.size)
     if (left, top, right, bottom) == (0, 0, *picture.size):
         return picture
     pixels = np.asarray(picture)

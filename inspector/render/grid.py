@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from inspector.errors import UsageError
-from inspector.render.figure import INK, MUTED, draw_lines, draw_ticks, grey, lines_height
+from inspector.render.figure import INK, MUTED, draw_lines, draw_ticks, measure_lines, to_grey
 from inspector.render.scale import (
     LEVELS,
     NAN_INDEX,
@@ -20,13 +20,13 @@ from inspector.render.scale import (
     Scaled,
     as_maps,
     check_scale,
-    grey_to_index,
-    hatch,
-    palette,
+    draw_hatch,
+    find_grey_index,
+    make_palette,
     to_indices,
     wants_symmetric,
 )
-from inspector.render.text import digit_glyphs, draw_text, format_percent, format_value, shorten, text_width
+from inspector.render.text import draw_digits, draw_text, format_percent, format_value, measure_text, shorten
 
 SMALLEST_TILE = 21
 """Tiles are enlarged by a whole factor to at least this many pixels, and to twice that in a layer of few channels."""
@@ -42,7 +42,7 @@ _LONGEST_SIDE = 4096
 _THINNEST_TILE = 12
 _MAX_WIDTH = 2200
 _TALLEST = 2.5
-_INK, _MUTED = grey(INK), grey(MUTED)
+_INK, _MUTED = to_grey(INK), to_grey(MUTED)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def draw_grid(
         UsageError: The maps have another shape, there is no such scale or color map, or columns are below 1.
     """
     check_scale(scale, limits)
-    table = palette(colormap)
+    table = make_palette(colormap)
     array = as_maps(maps)
     if columns is not None and columns < 1:
         raise UsageError(f"a sheet needs at least one column, not {columns}")
@@ -148,7 +148,7 @@ def _layout(channels: int, height: int, width: int, columns: int | None, shrink:
     enlarge_x, enlarge_y = (enlarge, stretch) if width >= height else (stretch, enlarge)
     tile_width, tile_height = width * enlarge_x, height * enlarge_y
     label_size = 10 if tile_width < 48 else 11 if tile_width < 120 else 13
-    _, digit_height, advance = digit_glyphs(label_size).shape
+    _, digit_height, advance = draw_digits(label_size).shape
 
     def arrange(count: int) -> SheetLayout:
         count = min(count, channels)
@@ -184,7 +184,7 @@ def _layout(channels: int, height: int, width: int, columns: int | None, shrink:
 @lru_cache(maxsize=64)
 def _labels(first: int, count: int, size: int, width: int) -> NDArray[np.uint8]:
     """The numbers first .. first + count - 1, each centred on a strip: palette indices (count, height, width)."""
-    glyphs = grey_to_index(255 - digit_glyphs(size) // 4 * 3)
+    glyphs = find_grey_index(255 - draw_digits(size) // 4 * 3)
     _, height, advance = glyphs.shape
     out = np.full((count, height, width), PAPER, np.uint8)
     numbers = np.arange(first, first + count)
@@ -212,7 +212,7 @@ def _place_tiles(area: NDArray[np.uint8], scaled: Scaled, layout: SheetLayout, f
     left = (cell_w - _GAP - layout.tile_width) // 2
     if kx > 1:
         tiles = np.repeat(tiles, kx, axis=2)
-    hatched = hatch(layout.tile_height, layout.tile_width) if scaled.blank.any() else None
+    hatched = draw_hatch(layout.tile_height, layout.tile_width) if scaled.blank.any() else None
 
     full = count // layout.columns
     # Whole rows in one assignment each, then the rest of the last row.
@@ -263,22 +263,22 @@ def _header(width: int, title: str, facts: str, subtitle: str, scaled: Scaled) -
     room = width - 2 * _PAD
     blocks = [(title, 17, _INK, 3), (facts, 12, _INK, 3), (subtitle, 12, _MUTED, 2)]
     # A sheet may be far wider than what is written above it. Bar and key take less than 900.
-    inked = max(900, *(text_width(text, size) + 2 * _PAD for text, size, _, _ in blocks))
-    canvas = Image.new("L", (min(width, inked), lines_height(room, blocks) + 120), 255)
+    inked = max(900, *(measure_text(text, size) + 2 * _PAD for text, size, _, _ in blocks))
+    canvas = Image.new("L", (min(width, inked), measure_lines(room, blocks) + 120), 255)
     draw = ImageDraw.Draw(canvas)
     y = draw_lines(draw, _PAD, _PAD - 4, room, blocks) + 6
     bar_width, bar_height = min(256, room), 12
     bar_top = y
     note = _bar_labels(draw, scaled, _PAD, y + bar_height, bar_width)
     x = _PAD + bar_width + 14
-    if x + text_width(note, 12) > width - _PAD:
+    if x + measure_text(note, 12) > width - _PAD:
         x, y = _PAD, y + bar_height + 20
     draw_text(draw, (x, y - 1), shorten(note, 12, width - x - _PAD), 12, _INK)
     y = max(y + 18, bar_top + bar_height + 24)
 
     swatches = []
     if scaled.blank.any():
-        swatches.append((hatch(14, 28), "constant on this picture"))
+        swatches.append((draw_hatch(14, 28), "constant on this picture"))
     if scaled.nan or scaled.infinite:
         swatches.append((np.full((14, 28), NAN_INDEX, np.uint8), "NaN or infinite"))
     boxes = []
@@ -286,9 +286,9 @@ def _header(width: int, title: str, facts: str, subtitle: str, scaled: Scaled) -
     for swatch, text in swatches:
         boxes.append((x, y, swatch))
         draw_text(draw, (x + 34, y), text, 12, _INK)
-        x += 34 + text_width(text, 12) + 22
+        x += 34 + measure_text(text, 12) + 22
     y += 24 if swatches else 0
-    out = grey_to_index(np.asarray(canvas)[: y + 8])
+    out = find_grey_index(np.asarray(canvas)[: y + 8])
     out[bar_top : bar_top + bar_height, _PAD : _PAD + bar_width] = np.arange(bar_width) * LEVELS // bar_width
     for x, top, swatch in boxes:
         out[top : top + swatch.shape[0], x : x + swatch.shape[1]] = swatch

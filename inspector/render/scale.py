@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.errors import UsageError, listing
-from inspector.render.colormap import color_table, is_diverging
+from inspector.render.colormap import is_diverging, make_color_table
 
 SCALES = ("channel", "layer", "fixed", "lecture")
 
@@ -112,7 +112,7 @@ def to_indices(
         start, stop = low, high
     if shrink > 1:
         with np.errstate(all="ignore"):
-            array = area_mean(array, shrink)
+            array = average_areas(array, shrink)
         flat = array.reshape(channels, -1)
         finite = np.isfinite(flat) if finite is not None else None
     indices = _quantize(flat, start, stop, uniform=common is not None, clip=scale in ("fixed", "lecture"))
@@ -166,7 +166,7 @@ def check_scale(scale: str, limits: tuple[float, float] | None) -> None:
         raise UsageError(f"the limits {limits[0]:g} to {limits[1]:g} are not an increasing finite range")
 
 
-def area_mean(maps: NDArray[Any], factor: int) -> NDArray[Any]:
+def average_areas(maps: NDArray[Any], factor: int) -> NDArray[Any]:
     """`maps` (C, H, W) reduced by `factor`: (C, ceil(H / factor), ceil(W / factor)), each the mean of its block.
 
     Blocks at the right and bottom edge may be smaller; the mean is of what they hold.
@@ -180,10 +180,10 @@ def area_mean(maps: NDArray[Any], factor: int) -> NDArray[Any]:
     return out
 
 
-def palette(colormap: str = "viridis") -> bytes:
+def make_palette(colormap: str = "viridis") -> bytes:
     """The 256 colors of a sheet as 768 bytes: the map, the greys, and the color for what is not finite."""
     table = np.full((256, 3), 255, np.uint8)
-    table[:LEVELS] = color_table(colormap, LEVELS)
+    table[:LEVELS] = make_color_table(colormap, LEVELS)
     table[LEVELS : LEVELS + GREYS] = np.rint(np.linspace(255, 0, GREYS))[:, None].astype(np.uint8)
     table[NAN_INDEX] = NAN_COLOR
     return table.tobytes()
@@ -193,13 +193,13 @@ GREY_TABLE = bytes(PAPER + round((255 - grey) / 255 * (GREYS - 1)) for grey in r
 """The index of the palette's nearest grey for every grey 0..255."""
 
 
-def grey_to_index(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def find_grey_index(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Greys 0..255 as indices of the palette's greys, nearest first; same shape, uint8."""
     return np.frombuffer(bytearray(grey.tobytes().translate(GREY_TABLE)), np.uint8).reshape(grey.shape)
 
 
 @lru_cache(maxsize=16)
-def hatch(height: int, width: int) -> NDArray[np.uint8]:
+def draw_hatch(height: int, width: int) -> NDArray[np.uint8]:
     """Diagonal lines on light grey, for what is constant: palette indices (height, width), read-only."""
     y, x = np.ogrid[:height, :width]
     lines = (x + y) % 7 < 2
@@ -210,7 +210,7 @@ def hatch(height: int, width: int) -> NDArray[np.uint8]:
 
 def to_rgb(indices: NDArray[np.uint8], colormap: str = "viridis") -> NDArray[np.uint8]:
     """Palette indices as colors: uint8 (..., 3)."""
-    return np.frombuffer(palette(colormap), np.uint8).reshape(256, 3)[indices]
+    return np.frombuffer(make_palette(colormap), np.uint8).reshape(256, 3)[indices]
 
 
 def wants_symmetric(colormap: str, scale: str) -> bool:

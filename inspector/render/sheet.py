@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from inspector.errors import UsageError
-from inspector.render.figure import INK, MUTED, PAD, PAPER, Color, draw_lines, fit_size, lines_height, resize_picture
-from inspector.render.scale import hatch, to_rgb
-from inspector.render.text import draw_text, line_height, text_width, wrap
+from inspector.render.figure import INK, MUTED, PAD, PAPER, Color, draw_lines, fit_size, measure_lines, resize_picture
+from inspector.render.scale import draw_hatch, to_rgb
+from inspector.render.text import draw_text, measure_line, measure_text, wrap
 
 _CAPTION = 12
 _MAX_PIXELS = 40_000_000
@@ -78,10 +78,10 @@ def _place_tiles(
     """Tiles below their lines. cell: (width, height) of the largest tile. grid: (columns, pixels between tiles)."""
     (widest, tallest), (columns, margin) = cell, grid
     rows = -(-len(tiles) // columns)
-    pitch = line_height(_CAPTION)
+    pitch = measure_line(_CAPTION)
     row_lines = [max(map(len, lines[row * columns : (row + 1) * columns])) for row in range(rows)]
     room = max(columns * (widest + margin) - margin, 360)
-    head = lines_height(room, blocks)
+    head = measure_lines(room, blocks)
     top = PAD - 4 + head + 8 if head else PAD
     height = top + sum(count * pitch + tallest + margin + 2 for count in row_lines) + PAD
     if (room + 2 * PAD) * height > _MAX_PIXELS:
@@ -104,11 +104,11 @@ def _place_tiles(
 
 def _missing(width: int, height: int, word: str) -> Image.Image:
     """A hatched tile with `word` on a pale strip."""
-    pixels = np.array(to_rgb(hatch(height, width)))
+    pixels = np.array(to_rgb(draw_hatch(height, width)))
     lines = wrap(word, _CAPTION, max(width - 6, 20), 3)
-    pitch = line_height(_CAPTION)
+    pitch = measure_line(_CAPTION)
     top = max(0, (height - len(lines) * pitch) // 2 - 1)
-    across = max((text_width(line, _CAPTION) for line in lines), default=0) + 8
+    across = max((measure_text(line, _CAPTION) for line in lines), default=0) + 8
     left = max(0, (width - across) // 2)
     pixels[top : top + len(lines) * pitch + 2, left : width - left] = 245
     out = Image.fromarray(pixels)

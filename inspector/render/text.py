@@ -52,7 +52,7 @@ def _has_glyph(name: str, char: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _face_for(text: str) -> tuple[str, str]:
-    """The name of a face for `drawable` text, and the text as that face can draw it."""
+    """The name of a face for text of :func:`make_drawable`, and the text as that face can draw it."""
     if _BUILT_IN.issuperset(text):
         return "", text
     foreign = [char for char in dict.fromkeys(text) if char not in _BUILT_IN]
@@ -62,7 +62,7 @@ def _face_for(text: str) -> tuple[str, str]:
     return "", "".join(char if char in _BUILT_IN else "?" for char in text)
 
 
-def line_height(size: int) -> int:
+def measure_line(size: int) -> int:
     """Distance between lines of text of `size`, in pixels."""
     return round(size * 1.4)
 
@@ -96,9 +96,9 @@ def _cell(char: str, size: int, bold: bool = False) -> tuple[NDArray[np.uint8], 
 
 
 @lru_cache(maxsize=1024)
-def text_width(text: str, size: int) -> int:
+def measure_text(text: str, size: int) -> int:
     """Width of `text` in pixels."""
-    name, text = _face_for(drawable(text))
+    name, text = _face_for(make_drawable(text))
     if name:
         face = _font(name, size)
         assert face is not None
@@ -107,9 +107,9 @@ def text_width(text: str, size: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def text_mask(text: str, size: int, bold: bool = False) -> NDArray[np.uint8]:
+def draw_text_mask(text: str, size: int, bold: bool = False) -> NDArray[np.uint8]:
     """One line of `text` as coverage 0..255: uint8 (height, width), read-only, the same height for every text."""
-    name, text = _face_for(drawable(text))
+    name, text = _face_for(make_drawable(text))
     ascent, descent = _metrics(size)
     if name:
         face = _font(name, size)
@@ -133,7 +133,7 @@ def text_mask(text: str, size: int, bold: bool = False) -> NDArray[np.uint8]:
     return mask
 
 
-def drawable(text: str) -> str:
+def make_drawable(text: str) -> str:
     """`text` on one line, without control characters; what the built-in face lacks is spelled in ASCII if it can be.
 
     Letters of other scripts stay as they are, for a face that has them. No figure has room for more than a thousand
@@ -162,13 +162,13 @@ def shorten(text: str, size: int, limit: int, middle: bool = False) -> str:
 
     The middle is for names and paths, whose ends say most.
     """
-    text = drawable(text)
-    if text_width(text, size) <= limit:
+    text = make_drawable(text)
+    if measure_text(text, size) <= limit:
         return text
     low, high = 0, len(text)
     while low < high:
         keep = (low + high + 1) // 2
-        if text_width(_cut(text, keep, middle), size) <= limit:
+        if measure_text(_cut(text, keep, middle), size) <= limit:
             low = keep
         else:
             high = keep - 1
@@ -183,10 +183,10 @@ def _cut(text: str, keep: int, middle: bool) -> str:
 
 def wrap(text: str, size: int, limit: int, lines: int = 2) -> list[str]:
     """`text` in at most `lines` lines no wider than `limit` pixels; what does not fit ends in an ellipsis."""
-    rest = drawable(text)
+    rest = make_drawable(text)
     out: list[str] = []
     while rest:
-        if text_width(rest, size) <= limit:
+        if measure_text(rest, size) <= limit:
             return [*out, rest]
         if len(out) == lines - 1:
             return [*out, shorten(rest, size, limit)]
@@ -204,7 +204,7 @@ def _fitting(text: str, size: int, limit: int) -> int:
     low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
-        if text_width(text[:middle], size) <= limit:
+        if measure_text(text[:middle], size) <= limit:
             low = middle
         else:
             high = middle - 1
@@ -228,19 +228,19 @@ def draw_text(
 
 @lru_cache(maxsize=256)
 def _stencil(text: str, size: int, bold: bool) -> Image.Image:
-    return Image.fromarray(text_mask(text, size, bold))
+    return Image.fromarray(draw_text_mask(text, size, bold))
 
 
 def draw_text_up(
     draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, size: int, fill: int | tuple[int, int, int]
 ) -> None:
     """Draw one line of `text` that reads upwards, centred on xy[0], its last letter at the top, xy[1]."""
-    mask = np.rot90(text_mask(text, size))
+    mask = np.rot90(draw_text_mask(text, size))
     draw.bitmap((round(xy[0] - mask.shape[1] / 2), round(xy[1])), Image.fromarray(mask.copy()), fill=fill)
 
 
 @lru_cache(maxsize=64)
-def digit_glyphs(size: int) -> NDArray[np.uint8]:
+def draw_digits(size: int) -> NDArray[np.uint8]:
     """The digits 0 to 9 as coverage 0..255: uint8 (10, height, advance), cut to the height of the digits."""
     cells = [_cell(digit, size)[0] for digit in "0123456789"]
     advance = max(cell.shape[1] for cell in cells)
@@ -275,7 +275,7 @@ def format_percent(fraction: float) -> str:
     return "> 99.9 %" if value >= 99.95 else f"{value:.1f} %"
 
 
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
+def choose_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round values in [low, high], about `count` of them, zero among them if it is in the range."""
     if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
         return [low]
@@ -289,8 +289,8 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [n * step for n in range(first, last + 1)]
 
 
-def tick_labels(values: Sequence[float]) -> list[str]:
-    """Labels for `ticks`, all with as many decimals as tell them apart."""
+def format_ticks(values: Sequence[float]) -> list[str]:
+    """Labels for the ticks of :func:`choose_ticks`, all with as many decimals as tell them apart."""
     largest = max((abs(v) for v in values), default=0.0)
     if largest and not 1e-3 <= largest < 1e5:
         return ["0" if v == 0 else f"{v:.3g}" for v in values]

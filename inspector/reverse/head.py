@@ -14,7 +14,7 @@ import inspector.reverse.rules  # noqa: F401  the derivatives are registered by 
 from inspector.errors import ModelError
 from inspector.graph import Graph, node_inputs, operator_of, value_inputs
 from inspector.reverse.local import go_back
-from inspector.reverse.rule import GradientRule, HeadNode, is_linear, make_step, rule_for
+from inspector.reverse.rule import GradientRule, HeadNode, find_rule, is_linear, make_step
 from inspector.reverse.spot import Spot, SpotValues
 
 Array = NDArray[Any]
@@ -75,7 +75,7 @@ class Head:
             make_step(node, [name in self.moving for name in node.input], nothing, self.graph.opset)
             for node in (self.graph.nodes[i] for i in self.path)
         ]
-        return tuple((step, rule_for(step)) for step in steps)
+        return tuple((step, find_rule(step)) for step in steps)
 
     @cached_property
     def unknown(self) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ RULES: dict[str, GradientRule] = {}
 """Operator -> its rule."""
 
 
-def rule_for(step: HeadNode) -> GradientRule | None:
+def find_rule(step: HeadNode) -> GradientRule | None:
     """The rule for a node, or None when there is none for it."""
     known = RULES.get(step.node.op_type)
     if known is None or not (known.contributed or is_standard(step.node)):

@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 
 from inspector.errors import ModelError
-from inspector.graph import Cut, Graph, infer_types, node_inputs, shape_of
+from inspector.graph import Cut, Graph, infer_types, node_inputs, read_shape
 
 MAX_TENSOR_BYTES = 2 * 1024**3
 """No single tensor of a network that looks at pictures is this large; a graph that makes one is refused."""
@@ -45,7 +45,7 @@ def check_sizes(graph: Graph, cut: Cut, shapes: Mapping[str, Sequence[int]]) -> 
                 tensor.shape.dim.add().dim_value = size
     sizes: dict[str, int] = {}
     for value in infer_types(probe):
-        shape = shape_of(value)
+        shape = read_shape(value)
         if shape is None or not all(isinstance(size, int) for size in shape):
             continue
         kind = value.type.tensor_type.elem_type

@@ -12,7 +12,7 @@ from inspector.graph import Graph, is_standard, operator_of
 from inspector.graph.operators import Ending
 from inspector.layers import infer_shapes
 from inspector.metadata import Activation, Metadata
-from inspector.tasks.values import Shapes, find_values, over_all_classes
+from inspector.tasks.values import Shapes, find_values, sums_over_all_classes
 
 _ACTIVATION: dict[Ending, Activation] = {"softmax": "softmax", "log-softmax": "softmax", "sigmoid": "sigmoid"}
 _LONGEST_TAIL = 16
@@ -88,7 +88,7 @@ def _judge(graph: Graph, name: str, shapes: Shapes, document: Metadata) -> Class
         return None
     end = _before_ranks(graph, name, shapes)
     shape = shapes.get(end)
-    count = class_count(shape)
+    count = count_classes(shape)
     if count is None and not (shape is None or len(shape) == 2):
         return None
     scores, activation = _before_activation(graph, end, shapes)
@@ -105,7 +105,7 @@ def _judge(graph: Graph, name: str, shapes: Shapes, document: Metadata) -> Class
     return Classifier(end, document.activation or guess, count, False, document.activation is None)
 
 
-def ends_of(graph: Graph, scores: str) -> tuple[str, ...]:
+def find_ends(graph: Graph, scores: str) -> tuple[str, ...]:
     """The graph outputs that are the tensor `scores`, a softmax or sigmoid of it, or its ranks."""
     shapes = infer_shapes(graph)
     ends = {name: _before_ranks(graph, name, shapes) for name in graph.outputs}
@@ -121,7 +121,7 @@ def _counts_what_it_sees(graph: Graph, name: str) -> bool:
     )
 
 
-def class_count(shape: Sequence[Any] | None) -> int | None:
+def count_classes(shape: Sequence[Any] | None) -> int | None:
     """K of shapes (N, K), (N, K, 1, 1), (N, 1, K) and, without a batch axis, (K,); None for anything else."""
     if shape is None or not shape:
         return None
@@ -139,7 +139,7 @@ def _before_ranks(graph: Graph, name: str, shapes: Shapes) -> str:
     """
     tensor, shaped = name, ""
     for _ in range(_LONGEST_TAIL):
-        if not shaped and class_count(shapes.get(tensor)) is not None:
+        if not shaped and count_classes(shapes.get(tensor)) is not None:
             shaped = tensor
         index = graph.producer_of.get(tensor)
         if index is None:
@@ -148,7 +148,7 @@ def _before_ranks(graph: Graph, name: str, shapes: Shapes) -> str:
         row = operator_of(node)
         if row.ranks:
             # Where the scores are maps, a class is ranked at every place: a segmenter's answer, no picture's.
-            return node.input[0] if class_count(shapes.get(node.input[0])) is not None else name
+            return node.input[0] if count_classes(shapes.get(node.input[0])) is not None else name
         if not row.passes:
             break
         tensor = node.input[0]
@@ -171,7 +171,7 @@ def _before_activation(graph: Graph, name: str, shapes: Shapes) -> tuple[str, Ac
         if row.ending:
             if row.integer:
                 return name, "none"  # nothing before it can be asked for as scores
-            if row.ending == "sigmoid" or over_all_classes(graph, node, shapes):
+            if row.ending == "sigmoid" or sums_over_all_classes(graph, node, shapes):
                 return node.input[0], _ACTIVATION[row.ending]
             return name, "none"
         written = _written_softmax(graph, node) if row.standard else None

@@ -9,7 +9,7 @@ from functools import cached_property
 import onnx
 
 from inspector.graph import Graph, operator_of
-from inspector.layers.layout import infer_values, known_shape
+from inspector.layers.layout import infer_values, read_known_shape
 from inspector.metadata import Task
 from inspector.tasks.values import Values, find_values
 
@@ -107,7 +107,7 @@ class Seen:
             value = self._inferred.get(name)
             kind = value.type.tensor_type.elem_type if value is not None else 0
             dtype = onnx.helper.tensor_dtype_to_np_dtype(kind).name if kind else ""
-            made.append(Output(name, known_shape(value) if value is not None else None, dtype))
+            made.append(Output(name, read_known_shape(value) if value is not None else None, dtype))
         return tuple(made)
 
     @cached_property
@@ -116,7 +116,7 @@ class Seen:
 
     @cached_property
     def _shapes(self) -> dict[str, tuple[Size, ...] | None]:
-        return {name: known_shape(value) for name, value in self._inferred.items()}
+        return {name: read_known_shape(value) for name, value in self._inferred.items()}
 
     def named(self, *names: str) -> Output | None:
         """The output that has one of these names, in any case."""

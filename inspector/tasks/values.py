@@ -150,7 +150,7 @@ def _rule(*names: str) -> Callable[[RangeRule], RangeRule]:
     return register
 
 
-def over_all_classes(graph: Graph, node: NodeProto, shapes: Shapes) -> bool:
+def sums_over_all_classes(graph: Graph, node: NodeProto, shapes: Shapes) -> bool:
     """Whether a softmax sums to one over everything that a picture gives it."""
     shape = shapes.get(node.input[0])
     old = graph.opset < 13  # then all axes from the given one on were taken together
@@ -166,7 +166,7 @@ def over_all_classes(graph: Graph, node: NodeProto, shapes: Shapes) -> bool:
 
 @_rule("Softmax")
 def _softmax(find: _Finder, node: NodeProto, depth: int) -> Values:
-    return Values(0, 1, 1.0 if over_all_classes(find.graph, node, find.shapes) else None)
+    return Values(0, 1, 1.0 if sums_over_all_classes(find.graph, node, find.shapes) else None)
 
 
 @_rule("LpNormalization")
@@ -239,7 +239,7 @@ def _sigmoid(find: _Finder, node: NodeProto, depth: int) -> Values:
 @_rule("Exp")
 def _exp(find: _Finder, node: NodeProto, depth: int) -> Values:
     if (log := find.made_by(node.input[0], "LogSoftmax")) is not None:
-        return Values(0, 1, 1.0 if over_all_classes(find.graph, log, find.shapes) else None)
+        return Values(0, 1, 1.0 if sums_over_all_classes(find.graph, log, find.shapes) else None)
     inside = find.of(node.input[0], depth)
     return Values(math.exp(min(inside.low, 700)), math.exp(inside.high) if inside.high < 700 else _INF)
 

@@ -21,8 +21,8 @@ from inspector.twin.module import Twin, write_back
 from inspector.twin.support import (
     TwinUnsupported,
     Unsupported,
-    supported_operators,
-    unsupported,
+    find_unsupported,
+    list_supported_operators,
 )
 from inspector.twin.verify import TwinMismatch, verify_twin
 
@@ -33,8 +33,8 @@ __all__ = [
     "TwinUnsupported",
     "Unsupported",
     "build_twin",
-    "supported_operators",
-    "unsupported",
+    "find_unsupported",
+    "list_supported_operators",
     "verify_twin",
     "write_back",
 ]

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from inspector.errors import NotComputable, UsageError, listing
-from inspector.graph import infer_types, shape_of
+from inspector.graph import infer_types, read_shape
 from inspector.runtime import check_sizes
 from inspector.twin.folding import Weights, fold
 from inspector.twin.fusion import fuse
-from inspector.twin.module import FixedBatch, Phantom, Stored, Twin, state_keys
-from inspector.twin.program import ANCHOR, BATCH, REGISTERS, Body, Program, Step, branching
-from inspector.twin.records import Compiler, Constants, Record, decode, reads
-from inspector.twin.support import TwinUnsupported, describe_unsupported, refusal
+from inspector.twin.module import FixedBatch, Phantom, Stored, Twin, name_state
+from inspector.twin.program import ANCHOR, BATCH, REGISTERS, Body, Program, Step, make_branching_step
+from inspector.twin.records import Compiler, Constants, Record, decode, list_reads
+from inspector.twin.support import TwinUnsupported, describe_unsupported, explain_refusal
 from inspector.twin.table import Kernel, OperatorForm, Run
 from inspector.twin.types import to_array
 
@@ -93,7 +93,7 @@ def build_twin(
     layout = _Layout(compiler, weights, cut.outputs, in_place, after or {})
     program = layout.compile(records, given, phantoms)
     sizes = {name: _sizes(graph, cut, name, (shapes or {}).get(name), records) for name in phantoms}
-    keys = state_keys(dict.fromkeys((*graph.initializers, *(s.name for s in layout.stored))))
+    keys = name_state(dict.fromkeys((*graph.initializers, *(s.name for s in layout.stored))))
     twin = Twin(
         program,
         given,
@@ -116,7 +116,7 @@ def _fixed_batch(graph: Graph) -> int | None:
 
 def _batch_first(graph: Graph, outputs: Sequence[str], batch: int) -> frozenset[str]:
     """Those of `outputs` whose first axis is the fixed batch, as far as the file tells."""
-    shapes = {v.name: shape_of(v) for v in (*graph.value_infos.values(), *infer_types(graph.proto))}
+    shapes = {v.name: read_shape(v) for v in (*graph.value_infos.values(), *infer_types(graph.proto))}
     known = {name: shape for name, shape in shapes.items() if shape is not None and len(shape) > 1}
     return frozenset(
         name for name in outputs if name in known and known[name][0] == batch and name in graph.producer_of
@@ -130,7 +130,7 @@ def _check(
     refused = [
         describe_unsupported(graph, index, compiler.opsets.get(record.domain, 1), reason)
         for index, record in zip(chosen, records, strict=True)
-        if (reason := refusal(record, compiler)) is not None
+        if (reason := explain_refusal(record, compiler)) is not None
     ]
     if refused:
         raise TwinUnsupported(refused, outputs)
@@ -216,7 +216,7 @@ class _Layout:
         inputs = tuple(self.register("value", name) for name in given)
         for name in phantoms:
             self.register("value", name)
-        self.reads.update(name for record in records for name in reads(record))
+        self.reads.update(name for record in records for name in list_reads(record))
         self.reads.update(self.asked)
         for record in records:
             self._add(record)
@@ -300,7 +300,7 @@ class _Layout:
         taken = {r for body in bodies for step in body.steps for r in step.inputs}
         captured = taken.union(*(body.results for body in bodies)) - {ANCHOR, BATCH, _ABSENT, REGISTERS}
         self.steps.append(
-            branching(
+            make_branching_step(
                 bodies,
                 (REGISTERS, condition, *sorted(captured)),
                 outputs,

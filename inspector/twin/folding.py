@@ -9,7 +9,7 @@ import torch
 
 from inspector.errors import NotComputable
 from inspector.graph import FLOAT_TYPES
-from inspector.twin.records import Compiler, Constants, Record, reads, walk_records
+from inspector.twin.records import Compiler, Constants, Record, list_reads, walk_records
 
 
 @dataclass
@@ -47,7 +47,7 @@ def fold(
                 continue
         every.append(record)
         row = compiler.find(record)
-        if not all(name in constants for name in reads(record)):
+        if not all(name in constants for name in list_reads(record)):
             live.append(record)
             continue
         if row.view and _is_rearranged_weight(record, constants, chains):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 import torch
 
-from inspector.twin.records import Constants, Record, readers
+from inspector.twin.records import Constants, Record, find_readers
 
 
 def fuse(records: Sequence[Record], constants: Constants, asked: Collection[str]) -> list[Record]:
@@ -24,7 +24,7 @@ class _Fuser:
         self.constants = constants
         self.asked = asked
         self.maker = {name: record for record in records for name in record.outputs if name}
-        self.readers = readers(records)
+        self.readers = find_readers(records)
         self.gone: set[int] = set()
         self.replacement: dict[int, Record] = {}
 

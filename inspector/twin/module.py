@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from inspector.errors import NotComputable, UsageError
-from inspector.twin.program import ANCHOR, BATCH, BackwardRule, Program, leaky
-from inspector.twin.types import numpy_dtype, to_array
+from inspector.twin.program import ANCHOR, BATCH, BackwardRule, Program, make_leaky_rule
+from inspector.twin.types import to_array, to_numpy_dtype
 
 
 class _Scope(nn.Module):
@@ -182,7 +182,7 @@ class Twin(nn.Module):
         A unit is dead where its activation is flat because it is switched off or saturated: Relu at x <= 0, Clip
         outside its limits, HardSwish at x <= -3, HardSigmoid outside, ThresholdedRelu, Shrink.
         """
-        with self.modified_backward(leaky(slope)):
+        with self.modified_backward(make_leaky_rule(slope)):
             yield self
 
     @contextmanager
@@ -215,7 +215,7 @@ def write_back(twin: Twin) -> dict[str, NDArray[Any]]:
     for name, key in twin.keys.items():
         dtype = twin._file_dtypes[name]
         value = state[key].detach().cpu()
-        arrays[name] = to_array(value).astype(numpy_dtype(dtype))
+        arrays[name] = to_array(value).astype(to_numpy_dtype(dtype))
     return arrays
 
 
@@ -236,7 +236,7 @@ _OWN = (
 _RESERVED = frozenset((*dir(nn.Module()), *vars(Twin), *_OWN))
 
 
-def state_keys(names: Iterable[str]) -> dict[str, str]:
+def name_state(names: Iterable[str]) -> dict[str, str]:
     """A state_dict key for each tensor name; the same for every part of one graph.
 
     The name itself where torch allows it. An empty part becomes "_"; a part that torch keeps for itself, or that is

@@ -52,7 +52,9 @@ class Step:
         """This activation with another backward, or this If with such activations."""
         if self.bodies:
             bodies = [Body(tuple(s.with_rule(rule) for s in body.steps), body.results) for body in self.bodies]
-            return replace(branching(bodies, self.inputs, self.outputs, self.names, self.label), free=self.free)
+            return replace(
+                make_branching_step(bodies, self.inputs, self.outputs, self.names, self.label), free=self.free
+            )
         dead, plain, data = self.dead, self.plain, self.data
         if dead is None:
             return self
@@ -66,7 +68,7 @@ class Step:
         return replace(self, run=run)
 
 
-def branching(
+def make_branching_step(
     bodies: Sequence[Body],
     inputs: tuple[int, ...],
     outputs: tuple[int, ...],
@@ -105,7 +107,7 @@ class Ruled(torch.autograd.Function):
         return rule(gradients[0], natural, x, dead(x)), None, None, None
 
 
-def leaky(slope: float) -> BackwardRule:
+def make_leaky_rule(slope: float) -> BackwardRule:
     """The rule that lets `slope` times the gradient through where the unit is dead."""
     return lambda gradient, natural, x, dead: torch.where(dead, slope * gradient, natural)
 
@@ -164,10 +166,10 @@ def execute(steps: Sequence[Step], registers: list[Any]) -> None:
             for i in step.free:
                 registers[i] = None
     except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
-        raise failure(step, registers, error) from error
+        raise make_failure(step, registers, error) from error
 
 
-def failure(step: Step | None, registers: list[Any], error: Exception) -> Exception:
+def make_failure(step: Step | None, registers: list[Any], error: Exception) -> Exception:
     """The error to raise when a step fails; running out of memory stays what it is."""
     if isinstance(error, torch.OutOfMemoryError) or step is None:
         return error

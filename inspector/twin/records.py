@@ -86,13 +86,13 @@ def walk_records(records: Iterable[Record]) -> Iterator[Record]:
         yield record
 
 
-def reads(record: Record) -> Iterator[str]:
+def list_reads(record: Record) -> Iterator[str]:
     """Every tensor that a record reads, those that its branches take from outside included."""
     yield from (name for name in record.inputs if name)
     for branch in record.branches:
         inner = set(branch.constants)
         for child in branch.records:
-            yield from (name for name in reads(child) if name not in inner)
+            yield from (name for name in list_reads(child) if name not in inner)
             inner.update(child.outputs)
         yield from (name for name in branch.outputs if name not in inner)
 
@@ -219,10 +219,10 @@ def _closed(name: str) -> Tensor | None:
     raise AssertionError(f"constant {name!r} is asked for after the twin was built")
 
 
-def readers(records: Iterable[Record]) -> dict[str, list[Record]]:
+def find_readers(records: Iterable[Record]) -> dict[str, list[Record]]:
     """The records that read each tensor; one that reads it twice is there twice."""
     found: dict[str, list[Record]] = {}
     for record in records:
-        for name in reads(record):
+        for name in list_reads(record):
             found.setdefault(name, []).append(record)
     return found

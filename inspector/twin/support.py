@@ -52,12 +52,12 @@ class TwinUnsupported(NotComputable):
         )
 
 
-def supported_operators() -> tuple[str, ...]:
+def list_supported_operators() -> tuple[str, ...]:
     """Names of the operators in the table, sorted; those of other domains as ``domain:Name``."""
     return tuple(sorted(f"{domain}:{op}" if domain else op for domain, op in TABLE if domain != "inspector"))
 
 
-def unsupported(graph: Graph) -> list[Unsupported]:
+def find_unsupported(graph: Graph) -> list[Unsupported]:
     """The nodes of `graph` that the twin cannot run, in topological order; empty when it can run everything.
 
     Attributes and constant settings are looked at; weights are not read.
@@ -67,13 +67,13 @@ def unsupported(graph: Graph) -> list[Unsupported]:
     found = []
     for index, node in enumerate(graph.nodes):
         record = decode(node, graph.tensor_array)
-        reason = refusal(record, compiler)
+        reason = explain_refusal(record, compiler)
         if reason is not None:
             found.append(describe_unsupported(graph, index, compiler.opsets.get(record.domain, 1), reason))
     return found
 
 
-def refusal(record: Record, compiler: Compiler) -> str | None:
+def explain_refusal(record: Record, compiler: Compiler) -> str | None:
     """Why the twin cannot run this node, or None."""
     for each in walk_records([record]):
         try:

@@ -70,7 +70,7 @@ def to_array(tensor: Tensor) -> NDArray[Any]:
     return tensor.numpy().copy()
 
 
-def numpy_dtype(name: str) -> np.dtype[Any]:
+def to_numpy_dtype(name: str) -> np.dtype[Any]:
     """numpy's type of this name; bfloat16 and float8 are ml_dtypes'."""
     import ml_dtypes
 

@@ -17,16 +17,16 @@ from inspector.ascent import (  # noqa: E402
     Pixels,
     blur,
     compose,
-    generator,
     jitter,
     l2,
+    make_generator,
     pad,
     rotate,
     scale,
     total_variation,
 )
-from inspector.ascent.optimise import normalised, unit  # noqa: E402
-from inspector.ascent.spectrum import COLOR, DECORRELATED, frequencies, natural_magnitude  # noqa: E402
+from inspector.ascent.optimise import normalise_gradient, scale_to_unit  # noqa: E402
+from inspector.ascent.spectrum import COLOR, DECORRELATED, compute_frequencies, compute_natural_magnitude  # noqa: E402
 
 
 def noise(*shape: int, seed: int = 0):  # type: ignore[no-untyped-def]
@@ -39,7 +39,7 @@ def noise(*shape: int, seed: int = 0):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize("size", [(16, 16), (15, 20), (21, 13)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_fourier_gives_real_pictures_of_any_size(size: tuple[int, int], channels: int) -> None:
-    canvas = Fourier.noise(size, channels, [generator(0), generator(1)])
+    canvas = Fourier.noise(size, channels, [make_generator(0), make_generator(1)])
     pictures = canvas.pictures().detach()
     assert pictures.shape == (2, channels, *size)
     assert pictures.dtype == torch.float32
@@ -56,10 +56,10 @@ def test_a_picture_comes_back_from_its_coefficients(size: tuple[int, int]) -> No
 @pytest.mark.parametrize("decay", [1.0, 1.25])
 def test_the_spectrum_falls_as_it_should(decay: float) -> None:
     size = (64, 64)
-    generators = [generator(n) for n in range(64)]
+    generators = [make_generator(n) for n in range(64)]
     components = Fourier.noise(size, 3, generators, strength=100, decay=decay).components().detach()
     power = torch.fft.rfft2(components, norm="ortho").abs().square().mean((0, 1)).numpy()
-    frequency = frequencies(*size)
+    frequency = compute_frequencies(*size)
     inside = (frequency > 0.05) & (frequency < 0.5)
     inside[:, 0] = inside[:, -1] = False
     slope = np.polyfit(np.log(frequency[inside]), np.log(power[inside]), 1)[0]
@@ -74,7 +74,7 @@ def test_colors_correlate_as_in_photographs() -> None:
     assert np.abs(products - np.diag(np.diag(products))).max() < 0.02 * products.max()
     assert (COLOR[:, 0] > 0.25).all()
     assert np.linalg.norm(DECORRELATED, axis=0).max() == pytest.approx(1)
-    pictures = Fourier.noise((48, 48), 3, [generator(n) for n in range(16)], strength=30).pictures().detach()
+    pictures = Fourier.noise((48, 48), 3, [make_generator(n) for n in range(16)], strength=30).pictures().detach()
     found = np.corrcoef(torch.logit(pictures).permute(1, 0, 2, 3).reshape(3, -1).numpy())
     covariance = DECORRELATED @ DECORRELATED.T
     expected = covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
@@ -83,29 +83,29 @@ def test_colors_correlate_as_in_photographs() -> None:
 
 
 def test_phases_keep_the_magnitude_of_photographs() -> None:
-    canvas = Phase.noise((32, 40), 3, [generator(0)], contrast=0.5)
+    canvas = Phase.noise((32, 40), 3, [make_generator(0)], contrast=0.5)
     with torch.no_grad():
         canvas.parameter += 1.3 * noise(*canvas.parameter.shape)
     inverse = torch.linalg.inv(torch.tensor(DECORRELATED).float())
     components = torch.einsum("oc,nchw->nohw", inverse, torch.logit(canvas.pictures().detach()))
     found = torch.fft.rfft2(components, norm="ortho").abs()[0]
-    wanted = torch.from_numpy(natural_magnitude(32, 40) * 0.5).float()
+    wanted = torch.from_numpy(compute_natural_magnitude(32, 40) * 0.5).float()
     # The first and the last column hold pairs that must be each other's conjugate.
     assert torch.allclose(found[:, :, 1:-1], wanted[:, :, 1:-1], rtol=2e-2, atol=1e-3)
 
 
 def test_the_natural_magnitude_falls_with_frequency_and_is_small() -> None:
-    found = natural_magnitude(64, 64)
+    found = compute_natural_magnitude(64, 64)
     assert found.shape == (3, 64, 33)
     assert (found[:, 0, 0] == 0).all()
     row = found[0, 0, 1:]
     assert row[0] > 5 * row[10] > 10 * row[31]
     assert np.isfinite(found).all()
-    assert natural_magnitude(30, 31, 1).shape == (1, 30, 16)
+    assert compute_natural_magnitude(30, 31, 1).shape == (1, 30, 16)
 
 
 def test_noise_of_the_lecture() -> None:
-    pictures = Pixels.noise((50, 50), 3, [generator(0)]).pictures().detach() * 255
+    pictures = Pixels.noise((50, 50), 3, [make_generator(0)]).pictures().detach() * 255
     assert 128 <= float(pictures.min()) < 129
     assert 147 < float(pictures.max()) <= 148
 
@@ -155,7 +155,7 @@ def test_a_quarter_turn_and_an_enlargement() -> None:
 def test_each_picture_has_its_own_draw() -> None:
     pictures = noise(1, 3, 24, 24).expand(3, 3, 24, 24)
     view = compose([jitter(6), scale(0.8, 1.2), rotate(20)])
-    draws = torch.rand(3, view.draws, generator=generator(0))
+    draws = torch.rand(3, view.draws, generator=make_generator(0))
     seen = view(pictures, draws)
     assert not torch.allclose(seen[0], seen[1])
     for b in range(3):
@@ -182,17 +182,19 @@ def test_a_blur_keeps_the_mean_and_takes_the_detail() -> None:
 
 
 def test_gradients_are_normalised_picture_by_picture() -> None:
-    gradient = torch.randn(3, 3, 8, 8, generator=generator(0)) * torch.tensor([1e-3, 1.0, 1e4]).reshape(3, 1, 1, 1)
-    found = normalised(gradient)
+    gradient = torch.randn(3, 3, 8, 8, generator=make_generator(0)) * torch.tensor([1e-3, 1.0, 1e4]).reshape(3, 1, 1, 1)
+    found = normalise_gradient(gradient)
     for b in range(3):
         assert torch.allclose(found[b], gradient[b] / (gradient[b].square().mean().sqrt() + 1e-5), rtol=1e-5)
-    even = unit(gradient * torch.tensor([1e-20, 1.0, 1.0]).reshape(3, 1, 1, 1)).flatten(1).square().mean(1).sqrt()
+    even = (
+        scale_to_unit(gradient * torch.tensor([1e-20, 1.0, 1.0]).reshape(3, 1, 1, 1)).flatten(1).square().mean(1).sqrt()
+    )
     assert even.tolist() == pytest.approx([1, 1, 1], rel=1e-4)
-    assert (unit(torch.zeros(1, 4)) == 0).all()
+    assert (scale_to_unit(torch.zeros(1, 4)) == 0).all()
 
 
 def test_the_optimisers_act_on_each_picture_alone() -> None:
-    gradients = [torch.randn(2, 5, generator=generator(n)) for n in range(6)]
+    gradients = [torch.randn(2, 5, generator=make_generator(n)) for n in range(6)]
     for make in (lambda: Ascent(0.1), lambda: Adam(0.1, 6)):
         both, one, other = torch.zeros(2, 5), torch.zeros(1, 5), make()
         alone = make()
@@ -209,7 +211,7 @@ def test_adam_is_adam() -> None:
     place, mean, square = np.zeros(4), np.zeros(4), np.zeros(4)
     other = np.zeros(4)
     for n in range(1, 11):
-        gradient = unit(torch.randn(1, 4, generator=generator(n)))
+        gradient = scale_to_unit(torch.randn(1, 4, generator=make_generator(n)))
         optimiser.step(found, gradient)
         dampened.step(calm, gradient)
         g = gradient[0].double().numpy()

@@ -23,8 +23,8 @@ from tests.foreign import Net
 torch = require("torch")
 
 from inspector.ascent import dream  # noqa: E402
-from inspector.ascent.dreaming import octave_sizes, pieces  # noqa: E402
-from inspector.cli.app import guarded  # noqa: E402
+from inspector.ascent.dreaming import cut_tiles, plan_octaves  # noqa: E402
+from inspector.cli.app import run_guarded  # noqa: E402
 from inspector.cli.dream import dream as function  # noqa: E402
 
 
@@ -33,7 +33,7 @@ def command(*arguments: str) -> int:
 
     app = typer.Typer(add_completion=False)
     app.command()(function)
-    return guarded(lambda: app(args=[*arguments], standalone_mode=False), "--json" in arguments)
+    return run_guarded(lambda: app(args=[*arguments], standalone_mode=False), "--json" in arguments)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_tiles_cover_everything_once(size: tuple[int, int], tile: int) -> None:
     seams = set()
     for moving in (None, random, random, random, random):
         cover = np.zeros(size, int)
-        for top, left, bottom, right in pieces(size, tile, moving):
+        for top, left, bottom, right in cut_tiles(size, tile, moving):
             cover[top:bottom, left:right] += 1
             for side, length in ((bottom - top, size[0]), (right - left, size[1])):
                 assert min(tile // 2, length) <= side <= tile * 3 // 2
@@ -134,13 +134,13 @@ def test_a_large_picture_takes_little_memory(tmp_path: Path) -> None:
 
 
 def test_octaves_follow_the_picture() -> None:
-    assert octave_sizes((300, 451), (224, 224), None, 1.4)[-1] == (300, 451)
-    assert len(octave_sizes((300, 451), (224, 224), None, 1.4)) == 3
-    large = octave_sizes((2000, 3000), (224, 224), None, 1.4)
+    assert plan_octaves((300, 451), (224, 224), None, 1.4)[-1] == (300, 451)
+    assert len(plan_octaves((300, 451), (224, 224), None, 1.4)) == 3
+    large = plan_octaves((2000, 3000), (224, 224), None, 1.4)
     assert len(large) > 6
     assert min(large[0]) >= 100
-    assert octave_sizes((28, 28), (28, 28), None, 1.4)[-1] == (28, 28)
-    assert len(octave_sizes((300, 400), (224, 224), 2, 1.4)) == 2
+    assert plan_octaves((28, 28), (28, 28), None, 1.4)[-1] == (28, 28)
+    assert len(plan_octaves((300, 400), (224, 224), 2, 1.4)) == 2
 
 
 def test_the_document_and_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from inspector import open_image, open_model
 from inspector.errors import NotComputable, UsageError
-from inspector.image import image_digest
+from inspector.image import digest_image
 from tests.ascent.nets import pixels, save, small
 from tests.conftest import PHOTO, require
 from tests.foreign import Net
@@ -23,7 +23,7 @@ torch = require("torch")
 from inspector.ascent import CLEAR, LECTURE, FilterObjective  # noqa: E402
 from inspector.ascent.network import Network  # noqa: E402
 from inspector.ascent.precision import choose_precision  # noqa: E402
-from inspector.cli.app import guarded  # noqa: E402
+from inspector.cli.app import run_guarded  # noqa: E402
 from inspector.cli.filters import filters  # noqa: E402
 from inspector.pages.filters import draw_filters  # noqa: E402
 
@@ -36,7 +36,7 @@ def command(*arguments: str) -> int:
 
     app = typer.Typer(add_completion=False)
     app.command()(filters)
-    return guarded(lambda: app(args=[*arguments], standalone_mode=False), "--json" in arguments)
+    return run_guarded(lambda: app(args=[*arguments], standalone_mode=False), "--json" in arguments)
 
 
 def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
@@ -249,11 +249,14 @@ def test_pictures_of_a_real_network_are_the_same_for_any_batch_and_company(
 
 
 def test_early_layers_have_a_small_canvas_with_much_around_it(default_model: Path) -> None:
-    from inspector.ascent.settle import canvas_size
-    from inspector.receptive.fields import receptive_field
+    from inspector.ascent.settle import choose_canvas_size
+    from inspector.receptive.fields import compute_receptive_field
 
     model = open_model(default_model)
-    sizes = [canvas_size(model, receptive_field(model, model.layer(n).tensor)) for n in ("swish", "blocks.4", "fc")]
+    sizes = [
+        choose_canvas_size(model, compute_receptive_field(model, model.layer(n).tensor))
+        for n in ("swish", "blocks.4", "fc")
+    ]
     assert sizes == [(48, 48), (104, 104), (160, 160)]
     assert CLEAR.for_canvas((48, 48)).margin > CLEAR.margin == CLEAR.for_canvas((104, 104)).margin
     assert LECTURE.for_canvas((48, 48)) == LECTURE
@@ -325,7 +328,7 @@ def test_pictures_say_how_they_were_made(here: Path, capsys: pytest.CaptureFixtu
         with Image.open(path) as image:
             text = image.text  # type: ignore[attr-defined]
         assert text["Method"] == "gradient descent"
-        assert text["Image"] == image_digest(PHOTO)
+        assert text["Image"] == digest_image(PHOTO)
         assert text["Kept"] == "one:2"
 
 

@@ -17,15 +17,15 @@ from tests.conftest import MakeModel, require
 
 torch = require("torch")
 
-from inspector.ascent import CLEAR, LECTURE, Adam, Network, Pixels, ascend, channel, draw, generator  # noqa: E402
+from inspector.ascent import CLEAR, LECTURE, Adam, Network, Pixels, ascend, channel, draw, make_generator  # noqa: E402
 
 
 def climb(model: Model, name: str, channels: list[int], recipe=LECTURE, seed: int = 0, size: int = 32):  # type: ignore[no-untyped-def]
     layer = model.layer(name)
     network = Network(model, [layer])
-    canvas = recipe.canvas((size, size), network.channels, [generator(seed, c, "start") for c in channels])
+    canvas = recipe.canvas((size, size), network.channels, [make_generator(seed, c, "start") for c in channels])
     view = recipe.view()
-    draws = draw([generator(seed, c, "view") for c in channels], recipe.steps, view.draws) if view else None
+    draws = draw([make_generator(seed, c, "view") for c in channels], recipe.steps, view.draws) if view else None
     return ascend(
         network, channel(layer.name, channels), canvas, recipe.new_optimiser(), steps=recipe.steps, view=view,
         draws=draws, leaky=recipe.leaky, crop=recipe.crop if recipe.margin else None,
@@ -36,7 +36,7 @@ def test_ascent_on_a_quadratic_reaches_its_peak(tmp_path: Path) -> None:
     peak = (0.2, 0.5, 0.7)
     model = open_model(quadratic(tmp_path / "bowl.onnx", peak))
     network = Network(model, [model.layer("bowl")])
-    canvas = Pixels.noise((8, 8), 3, [generator(0)])
+    canvas = Pixels.noise((8, 8), 3, [make_generator(0)])
     result = ascend(network, channel("bowl", [0]), canvas, Adam(0.05, 200), steps=200)
     assert float(result.end[0]) == pytest.approx(0, abs=1e-4)
     assert result.pictures.mean((0, 2, 3)).tolist() == pytest.approx(peak, abs=5e-3)
@@ -111,7 +111,7 @@ def test_the_lecture_is_followed_step_by_step(tmp_path: Path) -> None:
     model = open_model(small(tmp_path / "small.onnx"))
     layer = model.layer("two_act")
     network = Network(model, [layer])
-    picture = Pixels.noise((32, 32), 3, [generator(0, 3, "start")]).pictures().detach().clone()
+    picture = Pixels.noise((32, 32), 3, [make_generator(0, 3, "start")]).pictures().detach().clone()
     for _ in range(40):
         picture.requires_grad_()
         loss = network(picture)[layer.name][0, 3].mean()
@@ -154,7 +154,7 @@ def test_weights_are_frozen_and_unchanged(tmp_path: Path) -> None:
     model = open_model(small(tmp_path / "small.onnx"))
     network = Network(model, [model.layer("two_act")])
     before = {k: v.clone() for k, v in network.twin.state_dict().items()}
-    canvas = Pixels.noise((32, 32), 3, [generator(0)])
+    canvas = Pixels.noise((32, 32), 3, [make_generator(0)])
     ascend(network, channel("two_act", [0]), canvas, Adam(0.1), steps=3)
     assert all(not p.requires_grad and p.grad is None for p in network.twin.parameters())
     assert all(torch.equal(v, before[k]) for k, v in network.twin.state_dict().items())

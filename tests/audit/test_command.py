@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from inspector.auditing import find_checks
-from inspector.cli.app import guarded
+from inspector.cli.app import run_guarded
 from inspector.cli.audit import audit
 from tests.audit import broken
 from tests.conftest import MakeModel
@@ -37,7 +37,7 @@ def app() -> typer.Typer:
 
 def call(app: typer.Typer, capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
     given = ["audit", *map(str, arguments)]
-    code = guarded(lambda: app(args=given, standalone_mode=False), "--json" in given)
+    code = run_guarded(lambda: app(args=given, standalone_mode=False), "--json" in given)
     out, err = capsys.readouterr()
     return code, out, err
 

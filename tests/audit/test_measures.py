@@ -23,7 +23,7 @@ from inspector.auditing.probes.predictions import LabelledPredictions, TopPredic
 from inspector.auditing.probes.samples import SIZE, Samples
 from inspector.auditing.probes.zeros import find_upper_bound
 from inspector.auditing.subject import Subject
-from inspector.compare import SignalToNoise, decibels, signal_to_noise
+from inspector.compare import SignalToNoise, signal_to_noise, to_decibels
 from inspector.metrics import measure_calibration_error
 from inspector.model import open_model
 from tests.audit.pictures import pngs
@@ -44,9 +44,15 @@ def pooled(net: Net, x: str) -> str:
 
 
 def test_decibels() -> None:
-    assert decibels(np.array([100.0, 1, 0, 1, 0]), np.array([1.0, 100, 0, 0, 1])).tolist() == [20, -20, 100, 100, -100]
-    assert decibels(np.array([1.0, np.nan]), np.array([np.nan, 1.0])).tolist() == [-100, -100]
-    assert decibels(np.array([np.inf]), np.array([1.0])).tolist() == [100]
+    assert to_decibels(np.array([100.0, 1, 0, 1, 0]), np.array([1.0, 100, 0, 0, 1])).tolist() == [
+        20,
+        -20,
+        100,
+        100,
+        -100,
+    ]
+    assert to_decibels(np.array([1.0, np.nan]), np.array([np.nan, 1.0])).tolist() == [-100, -100]
+    assert to_decibels(np.array([np.inf]), np.array([1.0])).tolist() == [100]
 
 
 def test_a_signal_with_known_noise() -> None:

@@ -53,9 +53,9 @@ def test_what_is_in_it(saved: Path, default_model: Path, cats: Path) -> None:
     pictures = sorted((cats / "Egyptian_cat").iterdir())
     values = [model.activations(p, ["blocks.2"])["blocks.2"][0].reshape(24, -1) for p in pictures]
     assert shot.mean == pytest.approx(np.mean([v.mean(axis=1) for v in values], axis=0), abs=1e-3)
-    from inspector.image import image_digest
+    from inspector.image import digest_image
 
-    digest = image_digest(pictures[0])
+    digest = digest_image(pictures[0])
     row = snapshot.sampled.index(digest)
     expected = values[0][:, choose_places("blocks.2", digest, values[0].shape[1])].T
     assert shot.samples[row * PLACES : (row + 1) * PLACES] == pytest.approx(expected, abs=1e-2)

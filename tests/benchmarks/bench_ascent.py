@@ -32,7 +32,7 @@ import torchvision
 from torch import Tensor
 
 from inspector import open_model
-from inspector.ascent import LECTURE, Network, ascend, channel, generator
+from inspector.ascent import LECTURE, Network, ascend, channel, make_generator
 from inspector.ascent.network import has_bfloat16
 from tests.benchmarks.measure import DEFAULT_MODEL, report
 
@@ -139,7 +139,7 @@ def _ours(model: Any, layers: Sequence[Any], precision: str, pictures: int = 8, 
             times.append(now - last)
         last = now
 
-    canvas = LECTURE.canvas((224, 224), 3, [generator(0, c) for c in numbers])
+    canvas = LECTURE.canvas((224, 224), 3, [make_generator(0, c) for c in numbers])
     ascend(network, channel(layers[0].name, numbers), canvas, LECTURE.new_optimiser(), steps=steps + 1, on_step=tick)
     return statistics.median(times) / pictures
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from inspector import open_model
 from inspector.cam import METHODS, CamResult, prepare
-from inspector.cam.faithfulness import judge_map, mean_figures
+from inspector.cam.faithfulness import average_figures, judge_map
 from inspector.cam.result import scale_map
 
 SKIMAGE = (
@@ -81,7 +81,7 @@ def main() -> int:
     print(f"{len(pictures)} photographs, {options.steps} steps")
     print("| map | deletion, less is better | insertion, more is better | average drop | increase |")
     print("|---|---|---|---|---|")
-    means = {name: mean_figures(rows) for name, rows in figures.items()}
+    means = {name: average_figures(rows) for name, rows in figures.items()}
     for name, mean in means.items():
         cells = (f"{mean[key]:{form}}" for key, form in FIGURES)
         print(f"| {name} | {' | '.join(cells)} |")

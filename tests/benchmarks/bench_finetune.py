@@ -26,9 +26,9 @@ from bench_elpv import write_split
 from measure import DEFAULT_MODEL, report
 
 from exporters import finetuning
-from exporters.finetuning.metrics import better, measure
+from exporters.finetuning.metrics import is_better, measure
 from exporters.finetuning.result import FineTuneResult
-from exporters.finetuning.train import class_weights, draw_batches, schedule
+from exporters.finetuning.train import draw_batches, schedule_rate, weigh_classes
 from exporters.planning.augment import augment_image
 from exporters.planning.dataset import Sample, read_dataset
 from exporters.planning.options import FineTuneOptions
@@ -75,7 +75,7 @@ class Straightforward:
     def run(self) -> None:
         options, train = self.options, list(self.dataset.train)
         labels = np.array([s.label for s in train])
-        weight = torch.from_numpy(class_weights(labels, len(self.dataset.classes)))
+        weight = torch.from_numpy(weigh_classes(labels, len(self.dataset.classes)))
         own = dict(self.twin.named_parameters())
         best, kept = None, {}
         for phase, (name, epochs, peak) in enumerate(
@@ -101,7 +101,7 @@ class Straightforward:
                 for step, (index, version) in enumerate(batches):
                     for group in optimiser.param_groups:
                         group["lr"] = (
-                            peak * group["share"] * schedule(options.schedule, (epoch + step / steps) / epochs)
+                            peak * group["share"] * schedule_rate(options.schedule, (epoch + step / steps) / epochs)
                         )
                     optimiser.zero_grad()
                     scores = self.twin(self.pictures([train[i] for i in index], list(map(int, version))))
@@ -113,7 +113,7 @@ class Straightforward:
                     optimiser.step()
                 val = list(self.dataset.val)
                 found = measure(self.scores(val), np.array([s.label for s in val])).to_json()
-                if better(found, best, options.select):
+                if is_better(found, best, options.select):
                     best, kept = found, {k: v.clone() for k, v in self.twin.state_dict().items()}
         self.twin.load_state_dict(kept)
 

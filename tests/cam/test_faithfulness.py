@@ -13,13 +13,13 @@ from inspector import open_model
 from inspector.cam import class_activation_maps
 from inspector.cam.faithfulness import (
     Region,
+    average_figures,
     change_in_confidence,
     correlate_ranks,
     deletion,
     energy_inside,
     insertion,
     judge_map,
-    mean_figures,
     parse_region,
     pointing_game,
 )
@@ -221,8 +221,8 @@ def test_every_figure_and_their_means(corner: Model) -> None:
     assert list(figures) == ["deletion", "insertion", "drop", "increase", "pointing_game", "energy_inside"]
     assert all(isinstance(v, float) for v in figures.values())
     assert "pointing_game" not in judge_map(corner, bright(), found, steps=2)
-    assert mean_figures([{"drop": 0.0}, {"drop": 0.5}]) == {"drop": 0.25}
-    assert mean_figures([]) == {}
+    assert average_figures([{"drop": 0.0}, {"drop": 0.5}]) == {"drop": 0.25}
+    assert average_figures([]) == {}
 
 
 def test_rank_correlation_with_ties() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from inspector import open_model
 from inspector.cam import prepare
-from inspector.cam.sanity import randomise, shuffled_model
+from inspector.cam.sanity import randomise, shuffle_model
 from inspector.errors import UsageError
 from tests.cam.nets import CHANNELS, Array, node, normal, picture, save_net, trunk
 
@@ -35,7 +35,7 @@ def flat(array: Array) -> list[float]:
 
 def test_a_shuffled_copy_has_the_same_numbers_in_other_places(tmp_path: Path, rng: np.random.Generator) -> None:
     model = open_model(deep(tmp_path / "m.onnx", rng))
-    with shuffled_model(model, ["w2"], seed=1) as other:
+    with shuffle_model(model, ["w2"], seed=1) as other:
         path = other.path
         assert path.exists()
         assert flat(other.graph.weight("w2")) == flat(model.graph.weight("w2"))
@@ -44,12 +44,12 @@ def test_a_shuffled_copy_has_the_same_numbers_in_other_places(tmp_path: Path, rn
             assert np.array_equal(other.graph.weight(name), model.graph.weight(name))
         assert not np.allclose(other.scores(picture(rng)), model.scores(picture(rng)))
     assert not path.exists()
-    with shuffled_model(model, seed=1) as one, shuffled_model(model, seed=1) as two:
+    with shuffle_model(model, seed=1) as one, shuffle_model(model, seed=1) as two:
         for name in ("k", "w1", "w2"):
             assert not np.array_equal(one.graph.weight(name), model.graph.weight(name))
             assert np.array_equal(one.graph.weight(name), two.graph.weight(name))
         assert np.array_equal(one.graph.weight("b1"), model.graph.weight("b1"))
-    with pytest.raises(UsageError, match="no weights behind this layer"), shuffled_model(model, []):
+    with pytest.raises(UsageError, match="no weights behind this layer"), shuffle_model(model, []):
         pass
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from exporters.exporting.parity import ParityError, compare, onnx_values
+from exporters.exporting.parity import ParityError, compare, compute_onnx_values
 from inspector.compare import TOLERANCE
 from inspector.errors import MissingExtra
 
@@ -59,11 +59,11 @@ def test_nothing_compared_is_a_failure():
 def test_a_file_that_onnxruntime_cannot_run(tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"\x08\x01nonsense")
     with pytest.raises(ParityError, match="onnxruntime cannot run the exported graph") as caught:
-        onnx_values(tmp_path / "x.onnx", np.zeros((1, 3, 8, 8), np.float32), ["logits"])
+        compute_onnx_values(tmp_path / "x.onnx", np.zeros((1, 3, 8, 8), np.float32), ["logits"])
     assert "\n" not in str(caught.value)
 
 
 def test_without_onnxruntime_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(MissingExtra, match=r'pip install -e ".*\[cpu\]"'):
-        onnx_values(tmp_path / "x.onnx", np.zeros(1), ["logits"])
+        compute_onnx_values(tmp_path / "x.onnx", np.zeros(1), ["logits"])

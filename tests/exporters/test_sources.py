@@ -17,9 +17,9 @@ import torch
 import torchvision
 
 from exporters.sources import SourceError, load_source
-from exporters.sources.names import distinct_labels, lecture_aliases
+from exporters.sources.names import find_lecture_aliases, make_labels_distinct
 from exporters.sources.weights import WeightsError
-from inspector.cli.app import app, guarded
+from inspector.cli.app import app, run_guarded
 from inspector.errors import MetadataError, UsageError
 from inspector.extras import install_command
 from inspector.image import Preprocess, open_image
@@ -255,19 +255,19 @@ def test_pretrained_weights_are_asked_for_and_recorded(monkeypatch):
 def test_the_names_of_the_book(name, places):
     with torch.device("meta"):
         module = torchvision.models.get_model(name)
-    names = {alias: layer for layer, aliases in lecture_aliases(module).items() for alias in aliases}
+    names = {alias: layer for layer, aliases in find_lecture_aliases(module).items() for alias in aliases}
     assert places.items() <= {a: int(n.removeprefix("features.")) for a, n in names.items() if "block" in a}.items()
     assert len([a for a in names if "_conv" in a and "relu" not in a]) == 13
     assert len([a for a in names if "_pool" in a]) == 5
     assert names["predictions"] == "classifier.6"
-    assert lecture_aliases(torch.nn.Sequential()) == {}
+    assert find_lecture_aliases(torch.nn.Sequential()) == {}
 
 
 def test_labels_are_the_first_synonym_and_all_different():
     names = ["tabby, tabby cat", "crane", "crane", "maillot", "maillot, tank suit", "tench"]
-    assert distinct_labels(names) == ("tabby", "crane (1)", "crane (2)", "maillot", "tank suit", "tench")
+    assert make_labels_distinct(names) == ("tabby", "crane (1)", "crane (2)", "maillot", "tank suit", "tench")
     clean = ["", "crane bird", "construction crane", "", "", ""]
-    assert distinct_labels(names, clean) == (
+    assert make_labels_distinct(names, clean) == (
         "tabby",
         "crane bird",
         "construction crane",
@@ -309,16 +309,16 @@ def test_importing_the_package_imports_no_torch():
 
 
 def test_a_kind_is_a_file_and_help_and_errors_list_it(capsys):
-    from exporters.forms import list_forms, source_forms
+    from exporters.forms import list_forms, list_source_forms
 
     folder = ROOT / "exporters" / "sources" / "kinds"
-    assert set(source_forms()) == {path.stem for path in folder.glob("*.py")} - {"__init__"}
-    for kind, form in source_forms().items():
+    assert set(list_source_forms()) == {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    for kind, form in list_source_forms().items():
         module = importlib.import_module(f"exporters.sources.kinds.{kind}")
         assert isinstance(module.LIBRARY, bool)
         assert callable(module.load)
         assert re.fullmatch(rf"{kind}:NAME" if module.LIBRARY else r"[\w.]+:\w+", form)
     with pytest.raises(UsageError, match=f"SOURCE is {re.escape(list_forms(' or '))}"):
         load_source("resnet18")
-    assert guarded(lambda: app(args=["export", "--help"], standalone_mode=False), False) == 0
+    assert run_guarded(lambda: app(args=["export", "--help"], standalone_mode=False), False) == 0
     assert f"{list_forms()}, or a run of finetune." in " ".join(capsys.readouterr().out.split())

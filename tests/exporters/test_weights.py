@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from exporters.sources import load_source
-from exporters.sources.weights import WeightsError, file_record, load_state, read_state
+from exporters.sources.weights import WeightsError, load_state, read_state, record_file
 from tests.exporters import nets
 
 
@@ -160,4 +160,4 @@ def test_another_head_is_told_apart(state):
 
 def test_the_record_of_a_file_holds_no_path(tmp_path):
     (tmp_path / "w.pth").write_bytes(b"abc")
-    assert file_record(tmp_path / "w.pth") == {"file": "w.pth", "sha256": hashlib.sha256(b"abc").hexdigest()}
+    assert record_file(tmp_path / "w.pth") == {"file": "w.pth", "sha256": hashlib.sha256(b"abc").hexdigest()}

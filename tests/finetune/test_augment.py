@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from exporters.planning.augment import augment_image, distinct_versions
+from exporters.planning.augment import augment_image, count_distinct_versions
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
 PICTURE = Image.fromarray(PIXELS)
@@ -27,11 +27,11 @@ def test_flips_go_through_all_four_poses() -> None:
 
 
 def test_turns_and_a_flip_make_the_eight_poses_of_a_square() -> None:
-    assert distinct_versions(("hflip", "rotate"), 64) == 8
-    assert distinct_versions(("hflip", "vflip", "rotate"), 64) == 8
-    assert distinct_versions(("hflip",), 4) == 2
-    assert distinct_versions((), 4) == 1
-    assert distinct_versions(("hflip", "crop"), 4) == 4
+    assert count_distinct_versions(("hflip", "rotate"), 64) == 8
+    assert count_distinct_versions(("hflip", "vflip", "rotate"), 64) == 8
+    assert count_distinct_versions(("hflip",), 4) == 2
+    assert count_distinct_versions((), 4) == 1
+    assert count_distinct_versions(("hflip", "crop"), 4) == 4
     found = {version(k, "hflip", "rotate").tobytes() for k in range(8)}
     assert len(found) == 8
 

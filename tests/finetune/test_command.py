@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from inspector import open_model
-from inspector.cli.app import app, guarded
+from inspector.cli.app import app, run_guarded
 from tests.finetune.conftest import write_digits
 
 QUICK = (
@@ -21,7 +21,7 @@ QUICK = (
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
     given = [*map(str, arguments)]
-    code = guarded(lambda: app(args=given, prog_name="inspector", standalone_mode=False), "--json" in given)
+    code = run_guarded(lambda: app(args=given, prog_name="inspector", standalone_mode=False), "--json" in given)
     out, err = capsys.readouterr()
     return code, out, err
 

@@ -9,21 +9,21 @@ from typing import Any
 
 import pytest
 
-from exporters.planning.options import FineTuneOptions, choices
-from inspector.cli.app import app, guarded
+from exporters.planning.options import FineTuneOptions, list_option_fields
+from inspector.cli.app import app, run_guarded
 from inspector.cli.options import read_settings
 from tests.conftest import ROOT
 
 
 def help_of(capsys: pytest.CaptureFixture[str]) -> str:
-    assert guarded(lambda: app(args=["finetune", "--help"], standalone_mode=False), False) == 0
+    assert run_guarded(lambda: app(args=["finetune", "--help"], standalone_mode=False), False) == 0
     return capsys.readouterr().out
 
 
 def test_every_field_is_an_option_with_its_default_and_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(help_of(capsys).split())
     for option in fields(FineTuneOptions):
-        choice = choices()[option.name]
+        choice = list_option_fields()[option.name]
         flag = f"--{option.name.replace('_', '-')} "
         assert (flag in text) is bool(choice.help), option.name
         assert choice.help in text

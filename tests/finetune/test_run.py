@@ -25,9 +25,9 @@ from exporters.finetuning import folder as run_folder
 from exporters.finetuning import phases as run_phases
 from exporters.finetuning.cache import open_entry
 from exporters.finetuning.features import StoredActivations
-from exporters.finetuning.metrics import better, measure
+from exporters.finetuning.metrics import is_better, measure
 from exporters.finetuning.network import TrainableNetwork, build_network
-from exporters.finetuning.train import Trainer, TrainingError, class_weights, draw_batches, schedule
+from exporters.finetuning.train import Trainer, TrainingError, draw_batches, schedule_rate, weigh_classes
 from exporters.planning.boundary import place_boundary
 from exporters.planning.dataset import DataError
 from exporters.planning.head import find_classifier_head
@@ -752,20 +752,20 @@ def test_measure_against_scikit_learn() -> None:
 
 def test_better() -> None:
     one, other = {"accuracy": 0.5, "loss": 1.0}, {"accuracy": 0.5, "loss": 2.0}
-    assert better(one, other, "accuracy")
-    assert not better(other, one, "accuracy")
-    assert not better(one, one, "loss")
-    assert better(one, None, "loss")
+    assert is_better(one, other, "accuracy")
+    assert not is_better(other, one, "accuracy")
+    assert not is_better(one, one, "loss")
+    assert is_better(one, None, "loss")
 
 
 def test_schedules() -> None:
     steps = np.arange(100) / 100
-    cycle = [schedule("onecycle", s) for s in steps]
+    cycle = [schedule_rate("onecycle", s) for s in steps]
     assert cycle[0] == pytest.approx(0.04)
     assert max(cycle) == pytest.approx(1)
     assert np.argmax(cycle) == 25
     assert cycle[-1] < 0.01
-    assert np.all(np.diff([schedule("cosine", s) for s in steps]) < 0)
+    assert np.all(np.diff([schedule_rate("cosine", s) for s in steps]) < 0)
 
 
 def test_batches_cover_every_picture_once_and_sampling_evens_classes_out() -> None:
@@ -779,7 +779,7 @@ def test_batches_cover_every_picture_once_and_sampling_evens_classes_out() -> No
         for i, _ in draw_batches(labels, 1, 2, FineTuneOptions(batch=100, balance="sampling"), 0, e)
     ]
     assert 0.45 < np.mean(many) < 0.55
-    assert class_weights(labels, 2) == pytest.approx([100 / 180, 5])
+    assert weigh_classes(labels, 2) == pytest.approx([100 / 180, 5])
 
 
 def test_a_quantised_base_is_refused(make_model: Any, digits: Path, tmp_path: Path) -> None:

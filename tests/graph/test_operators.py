@@ -22,8 +22,8 @@ from inspector.graph import (
     read_graph,
     value_inputs,
 )
-from inspector.graph.operators.contributed import contributed_rows, learning_rows
-from inspector.graph.operators.standard import standard_rows
+from inspector.graph.operators.contributed import make_contributed_rows, make_learning_rows
+from inspector.graph.operators.standard import make_standard_rows
 from tests.conftest import MakeModel
 from tests.foreign import Net
 
@@ -54,7 +54,7 @@ def test_every_operator_that_onnxruntime_writes_has_a_row() -> None:
 
 
 def test_no_operator_has_two_rows() -> None:
-    rows = [row for part in (standard_rows, contributed_rows, learning_rows) for row in part()]
+    rows = [row for part in (make_standard_rows, make_contributed_rows, make_learning_rows) for row in part()]
     assert [key for key, times in Counter((r.domain, r.name) for r in rows).items() if times > 1] == []
     assert len(rows) == len(OPERATORS)
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from inspector.errors import ImageError
-from inspector.image import Preprocess, find_images, image_digest, open_image
+from inspector.image import Preprocess, digest_image, find_images, open_image
 from inspector.image import open as image_module
 
 RNG = np.random.default_rng(0)
@@ -329,9 +329,9 @@ def test_find_images(tmp_path: Path) -> None:
 def test_digest(tmp_path: Path) -> None:
     data = saved(COLOURS, "PNG")
     (tmp_path / "x.png").write_bytes(data)
-    assert image_digest(data) == image_digest(tmp_path / "x.png")
-    assert image_digest(COLOURS) == image_digest(np.asarray(COLOURS))
-    assert image_digest(np.zeros((2, 3), np.uint8)) != image_digest(np.zeros((3, 2), np.uint8))
+    assert digest_image(data) == digest_image(tmp_path / "x.png")
+    assert digest_image(COLOURS) == digest_image(np.asarray(COLOURS))
+    assert digest_image(np.zeros((2, 3), np.uint8)) != digest_image(np.zeros((3, 2), np.uint8))
 
 
 def test_nothing_stays_open(tmp_path: Path, no_descriptor_leak: None) -> None:
@@ -352,4 +352,4 @@ def test_what_has_no_end_is_not_read_to_it(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(ImageError, match=r"has more than .* MB, the limit for a picture's file"):
             open_image(source)
     with pytest.raises(ImageError, match="the limit"):
-        image_digest("/dev/zero")
+        digest_image("/dev/zero")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from inspector.errors import ImageError
-from inspector.image import image_digest, open_image, read_if_open
+from inspector.image import digest_image, open_image, read_if_open
 from tests.image.test_image import COLOURS, pixels, saved
 
 
@@ -30,7 +30,7 @@ def test_open_files(tmp_path: Path, no_descriptor_leak: None) -> None:
                 # Twice: it stands again where it stood.
                 np.testing.assert_array_equal(pixels(source), pixels(source))
                 np.testing.assert_array_equal(pixels(source), np.asarray(COLOURS))
-                assert image_digest(source) == image_digest(data)
+                assert digest_image(source) == digest_image(data)
     with zipfile.ZipFile(tmp_path / "a.zip") as archive, archive.open("a.png") as member:
         np.testing.assert_array_equal(pixels(member), np.asarray(COLOURS))
 
@@ -58,7 +58,7 @@ def test_open_files(tmp_path: Path, no_descriptor_leak: None) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_picture_at_all(source: Any, message: str) -> None:
-    for use in (open_image, image_digest):
+    for use in (open_image, digest_image):
         with pytest.raises(ImageError) as caught:
             use(source)
         assert message in str(caught.value)

@@ -21,7 +21,7 @@ from inspector.cam import prepare
 from inspector.errors import ImageError, LayerNotFound, UsageError
 from inspector.layers.statistics import statistics
 from inspector.pages.report import Report, write_report
-from inspector.pages.report.parts import audit_part, confusion_part, filters_part
+from inspector.pages.report.parts import audit_part, draw_confusion_part, draw_filters_part
 from inspector.pages.report.sprites import LEVELS, make_sprite
 from tests.conftest import MakeModel
 from tests.foreign import Net
@@ -205,23 +205,23 @@ def test_parts_of_other_commands(tmp_path: Path, photo: Path) -> None:
     assert found["summary"] == "2 checks: 1 pass, 1 fail"
     assert found["findings"] == ["fail: 3 <dead> channels"]
     assert audit_part(write_audit(tmp_path, "ab", passed=True), "ab")["verdict"] == "pass"
-    patterns = filters_part(write_filters(tmp_path, "ab", "l", photo), "ab")
+    patterns = draw_filters_part(write_filters(tmp_path, "ab", "l", photo), "ab")
     assert set(patterns["l"]) == {"17"}, "a stuck channel has no pattern"
     assert len(patterns["l"]["17"]) == 4
     (tmp_path / "no.json").write_text("[1]")
     with pytest.raises(UsageError, match="is not a document of inspector audit --json"):
         audit_part(tmp_path / "no.json", "ab")
     with pytest.raises(UsageError, match="cannot be read as JSON"):
-        filters_part(tmp_path / "missing.json", "ab")
+        draw_filters_part(tmp_path / "missing.json", "ab")
     with pytest.raises(UsageError, match=r"holds no confusion\.png"):
-        confusion_part(tmp_path)
+        draw_confusion_part(tmp_path)
 
 
 def test_documents_of_another_model_are_refused(tmp_path: Path, photo: Path) -> None:
     with pytest.raises(UsageError, match=r"audit\.json is about another model, SHA-256 ab…; this one is cd…"):
         audit_part(write_audit(tmp_path, "ab"), "cd")
     with pytest.raises(UsageError, match=r"filters\.json is about another model.*run `inspector filters` on this"):
-        filters_part(write_filters(tmp_path, "ab", "l", photo), "cd")
+        draw_filters_part(write_filters(tmp_path, "ab", "l", photo), "cd")
 
 
 @pytest.mark.parametrize("lost", ["channels", "layer", "model", "channel", "value", "image"])
@@ -234,11 +234,11 @@ def test_documents_that_lack_something_are_refused(lost: str, tmp_path: Path, ph
             del holder[lost]
     path.write_text(json.dumps(document), "utf-8")
     with pytest.raises(UsageError, match=f"is not as inspector filters --json writes it: KeyError '{lost}'"):
-        filters_part(path, "ab")
+        draw_filters_part(path, "ab")
     document["channels"] = 7
     path.write_text(json.dumps(document), "utf-8")
     with pytest.raises(UsageError, match="is not as inspector filters --json writes it"):
-        filters_part(path, "ab")
+        draw_filters_part(path, "ab")
 
 
 def test_a_channel_without_finite_elements_is_not_constant(

@@ -210,10 +210,10 @@ def fp16(tmp_path_factory: pytest.TempPathFactory, default_model: Path, photos: 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Any:
     """The document that a command prints; it must succeed."""
-    from inspector.cli.app import app, guarded
+    from inspector.cli.app import app, run_guarded
 
     given = [*map(str, arguments), "--json", "--quiet"]
-    code = guarded(lambda: app(args=given, standalone_mode=False), True)
+    code = run_guarded(lambda: app(args=given, standalone_mode=False), True)
     out, err = capsys.readouterr()
     assert (code, err) == (0, ""), out
     return json.loads(out)
@@ -465,10 +465,10 @@ def test_the_written_file_is_held_against_the_target(
     made = quantize_model(path, tmp_path / "q.onnx", noise, auto=True, target=0.95)
     [note] = made.notes
     assert note.startswith("the written file agrees on 90.0% of the pictures, less than the 95.0%")
-    from inspector.cli.app import app, guarded
+    from inspector.cli.app import app, run_guarded
 
     given = ["quantize", str(path), "-o", str(tmp_path / "r.onnx"), "--calibrate", str(noise), "--auto", "--json"]
-    assert guarded(lambda: app(args=[*given, "--quiet"], standalone_mode=False), True) == 0
+    assert run_guarded(lambda: app(args=[*given, "--quiet"], standalone_mode=False), True) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["notes"] == [note]
     assert err == f"inspector: {note}\n"

@@ -15,7 +15,7 @@ from inspector import open_model
 from inspector.errors import ImageError, UsageError
 from inspector.model import Model
 from inspector.pages.sheets import draw_patch_sheet
-from inspector.receptive import block_layers, find_patches, parse_channels
+from inspector.receptive import find_block_layers, find_patches, parse_channels
 from inspector.receptive.patches import crop_patch, draw_patches
 from tests.ascent.nets import save, small
 from tests.conftest import MakeModel
@@ -163,7 +163,7 @@ def test_channels_that_make_no_sense_are_refused(text: str) -> None:
 
 
 def test_one_layer_for_each_resolution(default_model: Path, make_model: MakeModel) -> None:
-    layers = block_layers(open_model(default_model))
+    layers = find_block_layers(open_model(default_model))
     sizes = [x.shape[2] for x in layers if x.shape]
     assert sizes == [112, 56, 28, 14, 7]
 
@@ -172,5 +172,5 @@ def test_one_layer_for_each_resolution(default_model: Path, make_model: MakeMode
             x = net("Relu", net.conv(x, 3, 3))
         return x
 
-    one = block_layers(open_model(make_model(flat, shape=(1, 3, 16, 16))))
+    one = find_block_layers(open_model(make_model(flat, shape=(1, 3, 16, 16))))
     assert 3 <= len(one) <= 8

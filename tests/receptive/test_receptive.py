@@ -12,7 +12,7 @@ import pytest
 
 from inspector import open_model
 from inspector.graph import read_graph
-from inspector.receptive import receptive_field, receptive_fields
+from inspector.receptive import compute_receptive_field, compute_receptive_fields
 from tests.conftest import MakeModel
 from tests.foreign import Net
 
@@ -42,7 +42,7 @@ def support(path: Path, position: tuple[int, int], size: int = SIDE, axes: tuple
 
 def clipped(path: Path, position: tuple[int, int], size: int = SIDE) -> tuple[int, int, int, int]:
     graph = read_graph(path)
-    box = receptive_fields(graph, [graph.outputs[0]])[graph.outputs[0]].box(position, (size, size))
+    box = compute_receptive_fields(graph, [graph.outputs[0]])[graph.outputs[0]].box(position, (size, size))
     left, top, right, bottom = box
     return max(top, 0), max(left, 0), min(bottom, size), min(right, size)
 
@@ -155,7 +155,7 @@ def test_behind_a_resize_the_box_is_never_too_small(mode: str, how: str, make_mo
 )
 def test_global_operators_see_everything(build: Callable[[Net, str], str], make_model: MakeModel) -> None:
     graph = read_graph(make_model(build, shape=(1, 1, SIDE, SIDE)))
-    field = receptive_fields(graph, graph.outputs)[graph.outputs[0]]
+    field = compute_receptive_fields(graph, graph.outputs)[graph.outputs[0]]
     assert field.size is None
     assert field.everything
     assert field.box((0, 0), (40, 50)) == (0, 0, 50, 40)
@@ -168,27 +168,29 @@ def test_a_gate_sees_everything_and_leaves_the_local_field(make_model: MakeModel
         return net("Mul", maps, gate)
 
     graph = read_graph(make_model(build, shape=(1, 1, SIDE, SIDE)))
-    field = receptive_fields(graph, graph.outputs)[graph.outputs[0]]
+    field = compute_receptive_fields(graph, graph.outputs)[graph.outputs[0]]
     assert (field.size, field.everything) == ((3, 3), True)
 
 
 def test_an_unknown_operator_counts_as_everything(make_model: MakeModel) -> None:
     graph = read_graph(make_model(lambda n, x: n("CumSum", x, n.const(np.array(3))), shape=(1, 1, SIDE, SIDE)))
-    assert receptive_fields(graph, graph.outputs)[graph.outputs[0]].size is None
+    assert compute_receptive_fields(graph, graph.outputs)[graph.outputs[0]].size is None
 
 
 def test_the_default_model(default_model: Path) -> None:
     model = open_model(default_model)
     first = model.layers[0]
-    assert receptive_field(model, first.tensor).size == (3, 3)
-    sizes = [f.size[0] for x in model.layers if x.kind == "add" and (f := receptive_field(model, x.tensor)).size]
+    assert compute_receptive_field(model, first.tensor).size == (3, 3)
+    sizes = [
+        f.size[0] for x in model.layers if x.kind == "add" and (f := compute_receptive_field(model, x.tensor)).size
+    ]
     assert sizes == sorted(sizes)
-    assert receptive_field(model, model.layers[-1].tensor).size is None
+    assert compute_receptive_field(model, model.layers[-1].tensor).size is None
 
 
 def field_of(path: Path) -> Any:
     graph = read_graph(path)
-    return receptive_fields(graph, [graph.outputs[0]])[graph.outputs[0]]
+    return compute_receptive_fields(graph, [graph.outputs[0]])[graph.outputs[0]]
 
 
 def test_what_a_fused_convolution_adds_is_seen_as_well(make_model: MakeModel) -> None:
@@ -254,5 +256,5 @@ def test_as_many_as_the_picture_says(make_model: MakeModel) -> None:
         return many, n("ConstantOfShape", n("Shape", x), out="own")
 
     graph = read_graph(make_model(build))
-    assert receptive_fields(graph, ["many"])["many"].everything
-    assert not receptive_fields(graph, ["own"])["own"].everything
+    assert compute_receptive_fields(graph, ["many"])["many"].everything
+    assert not compute_receptive_fields(graph, ["own"])["own"].everything

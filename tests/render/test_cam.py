@@ -5,7 +5,7 @@ from PIL import Image
 from inspector.errors import UsageError
 from inspector.render import cam, figure
 from inspector.render.cam import CamMap, draw_cam, draw_cam_sheet, draw_overlay
-from inspector.render.colormap import color_table
+from inspector.render.colormap import make_color_table
 from tests.render.pictures import AWKWARD, LONG, assert_margin, find, gradient, record
 
 
@@ -32,7 +32,7 @@ def test_overlay_is_bilinear_and_blended(box, shape):
     picture, values = gradient(60, 44), heat(*shape)
     out = np.asarray(draw_overlay(picture, values, box, opacity=0.4)).astype(int)
     exact = box or (0, 0, 60, 44)
-    table, pixels = color_table("magma" if False else "viridis").astype(int), np.asarray(picture).astype(int)
+    table, pixels = make_color_table("magma" if False else "viridis").astype(int), np.asarray(picture).astype(int)
     for x, y in [(12, 7), (30, 20), (49, 38), (25, 6), (11, 39)]:
         index = round(slowly(values, exact, x, y) * 255)
         near = [0.6 * pixels[y, x] + 0.4 * table[min(max(index + d, 0), 255)] for d in (-1, 0, 1)]
@@ -71,7 +71,7 @@ def test_nothing_to_see_changes_nothing():
 def test_zero_of_a_signed_map_leaves_the_picture_and_its_ends_have_the_colors():
     values = np.array([[-2.0, 0.0, 4.0]])
     out = np.asarray(draw_overlay(Image.new("RGB", (300, 10)), values, signed=True, opacity=1)).astype(int)
-    table = color_table("diverging").astype(int)
+    table = make_color_table("diverging").astype(int)
     assert out[5, 150].max() <= 3  # black, as the picture is
     assert np.abs(out[5, 299] - table[255]).max() <= 1
     assert np.abs(out[5, 0] - table[64] / 2).max() <= 4  # half of the largest magnitude: half transparent

@@ -3,7 +3,7 @@ import pytest
 
 from inspector.errors import UsageError
 from inspector.render.channel import draw_channel
-from inspector.render.colormap import color_table
+from inspector.render.colormap import make_color_table
 from inspector.render.scale import LEVELS, NAN_COLOR
 from tests.render.pictures import AWKWARD, assert_margin, find, gradient
 
@@ -15,7 +15,7 @@ def map_of(height, width, seed=0):
 def test_every_element_is_a_square_of_its_color():
     values = np.arange(12, dtype=np.float32).reshape(3, 4)
     image = np.asarray(draw_channel(values, title="t", size=100))
-    table = color_table("viridis", LEVELS)
+    table = make_color_table("viridis", LEVELS)
     for k, index in enumerate(np.rint(np.arange(12) / 11 * (LEVELS - 1)).astype(int)):
         at = np.argwhere((image == table[index]).all(axis=2))
         square = at[at[:, 0] > 60]

@@ -8,7 +8,7 @@ from inspector.render.chart import (
     OTHER,
     DepthPoint,
     correlate_with_position,
-    depth_trend,
+    describe_trend,
     draw_depth_chart,
 )
 from tests.render.pictures import AWKWARD, assert_margin, record
@@ -52,12 +52,12 @@ def test_rank_correlation_at_its_ends():
     ],
 )
 def test_the_trend_in_words(fractions, words):
-    assert words in depth_trend(points(fractions))
+    assert words in describe_trend(points(fractions))
 
 
 def test_only_activation_layers_make_the_trend():
     mixed = [p for f in (0.1, 0.2, 0.3) for p in (*points([f]), *points([0.0], False))]
-    assert "+1.00 over 3 activation layers" in depth_trend(mixed)
+    assert "+1.00 over 3 activation layers" in describe_trend(mixed)
 
 
 @pytest.mark.parametrize("count", [1, 2, 13, 91, 1000])

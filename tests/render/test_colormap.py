@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from inspector.errors import UsageError
-from inspector.render.colormap import COLORMAPS, color_table, is_diverging
+from inspector.render.colormap import COLORMAPS, is_diverging, make_color_table
 from inspector.render.scale import LEVELS
 
 
@@ -10,12 +10,12 @@ from inspector.render.scale import LEVELS
 def test_tables_are_those_of_matplotlib(name):
     matplotlib = pytest.importorskip("matplotlib")
     theirs = np.rint(matplotlib.colormaps[name](np.arange(256))[:, :3] * 255)
-    assert np.abs(color_table(name) - theirs).max() <= 1  # it rounds 0.5 another way
+    assert np.abs(make_color_table(name) - theirs).max() <= 1  # it rounds 0.5 another way
 
 
 @pytest.mark.parametrize("name", COLORMAPS)
 def test_every_map_has_colors_enough_to_tell_values_apart(name):
-    table = color_table(name, LEVELS)
+    table = make_color_table(name, LEVELS)
     assert table.shape == (LEVELS, 3)
     assert table.dtype == np.uint8
     assert len(np.unique(table, axis=0)) >= LEVELS - 3
@@ -23,13 +23,13 @@ def test_every_map_has_colors_enough_to_tell_values_apart(name):
 
 @pytest.mark.parametrize("name", ["viridis", "magma", "inferno", "grey"])
 def test_sequential_maps_grow_lighter(name):
-    light = color_table(name).astype(float) @ [0.2126, 0.7152, 0.0722]
+    light = make_color_table(name).astype(float) @ [0.2126, 0.7152, 0.0722]
     assert (np.diff(light) > -0.8).all()
     assert light[-1] - light[0] > 150
 
 
 def test_the_middle_of_the_diverging_map_is_its_lightest_and_neutral():
-    table = color_table("diverging").astype(int)
+    table = make_color_table("diverging").astype(int)
     light = table.sum(axis=1)
     assert 120 <= light.argmax() <= 135
     assert np.ptp(table[127]) < 10
@@ -40,9 +40,9 @@ def test_the_middle_of_the_diverging_map_is_its_lightest_and_neutral():
 
 def test_an_unknown_map_is_refused_with_the_known_ones():
     with pytest.raises(UsageError, match="no color map is called 'jet'; there are viridis, magma"):
-        color_table("jet")
+        make_color_table("jet")
 
 
 def test_a_table_cannot_be_changed_by_a_caller():
     with pytest.raises(ValueError, match="read-only"):
-        color_table("viridis")[0, 0] = 1
+        make_color_table("viridis")[0, 0] = 1

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from inspector.errors import UsageError
-from inspector.render.colormap import color_table
+from inspector.render.colormap import make_color_table
 from inspector.render.confusion import MOST, draw_confusion
 from inspector.render.curves import COLORS, Curve, Panel, draw_curves
 from inspector.render.figure import INK
@@ -61,7 +61,7 @@ def test_no_epochs_are_refused() -> None:
 def test_a_cell_has_the_color_of_its_share() -> None:
     figure = draw_confusion([[3, 1], [0, 4]], ["cat", "dog"], title="Answers")
     pixels = {tuple(int(v) for v in p) for p in np.asarray(figure).reshape(-1, 3)}
-    table = color_table("viridis", 256)
+    table = make_color_table("viridis", 256)
     for share in (0.75, 0.25, 0.0, 1.0):
         assert tuple(int(v) for v in table[round(255 * share)]) in pixels
     assert INK in pixels

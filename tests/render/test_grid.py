@@ -3,8 +3,8 @@ import pytest
 
 from inspector.errors import UsageError
 from inspector.render.grid import _PAD, MAX_PIXELS, SMALLEST_TILE, _labels, draw_grid, plan_layout
-from inspector.render.scale import LEVELS, NAN_COLOR, NAN_INDEX, PAPER, hatch, to_indices
-from inspector.render.text import text_mask
+from inspector.render.scale import LEVELS, NAN_COLOR, NAN_INDEX, PAPER, draw_hatch, to_indices
+from inspector.render.text import draw_text_mask
 from tests.render.pictures import AWKWARD, LONG, assert_margin
 
 SHAPES = [(1, 1, 1), (1, 14, 14), (3, 112, 112), (7, 7, 7), (13, 5, 9), (17, 28, 28), (33, 1, 7), (40, 1, 1)]
@@ -55,7 +55,7 @@ def test_every_channel_has_its_number(first, count, width):
     strips = _labels(first, count, 10, width)
     for n, strip in enumerate(strips):
         columns = np.flatnonzero((strip != PAPER).any(axis=0))
-        mask = text_mask(str(first + n), 10)
+        mask = draw_text_mask(str(first + n), 10)
         inked = np.flatnonzero(mask.any(axis=0))
         assert columns[-1] - columns[0] == pytest.approx(inked[-1] - inked[0], abs=1)
         assert (columns[0] + columns[-1]) / 2 == pytest.approx(width / 2, abs=3)
@@ -89,7 +89,7 @@ def test_constant_channels_are_hatched_never_noise():
     for scale in ("channel", "layer", "lecture"):
         _, tiles = cells(draw_grid(maps, title="t", scale=scale), plan_layout(4, 14, 14), 4)
         for blank in (tiles[1], tiles[2]):
-            assert (blank == hatch(*blank.shape)).all()
+            assert (blank == draw_hatch(*blank.shape)).all()
         assert (tiles[0] < LEVELS).all()
 
 

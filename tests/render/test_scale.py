@@ -10,9 +10,9 @@ from inspector.render.scale import (
     NAN_COLOR,
     NAN_INDEX,
     SCALES,
-    area_mean,
-    grey_to_index,
-    palette,
+    average_areas,
+    find_grey_index,
+    make_palette,
     to_indices,
     to_rgb,
     wants_symmetric,
@@ -150,7 +150,7 @@ def test_zero_is_in_the_middle_of_a_symmetric_range():
 @pytest.mark.parametrize("factor", [1, 2, 3, 20])
 def test_area_mean_is_the_mean_of_every_block(size, factor):
     maps = random_maps((2, *size), dtype=np.float64)
-    found = area_mean(maps, factor)
+    found = average_areas(maps, factor)
     for y in range(found.shape[1]):
         for x in range(found.shape[2]):
             block = maps[:, y * factor : (y + 1) * factor, x * factor : (x + 1) * factor]
@@ -186,9 +186,9 @@ def test_what_cannot_be_scaled_is_refused(arguments, message):
 
 
 def test_the_palette_holds_the_map_the_greys_and_one_color_that_is_neither():
-    table = np.frombuffer(palette(), np.uint8).reshape(256, 3)
+    table = np.frombuffer(make_palette(), np.uint8).reshape(256, 3)
     assert tuple(table[NAN_INDEX]) == NAN_COLOR
-    assert tuple(grey_to_index(np.array([255, 0], np.uint8))) == (LEVELS, NAN_INDEX - 1)
+    assert tuple(find_grey_index(np.array([255, 0], np.uint8))) == (LEVELS, NAN_INDEX - 1)
     for name in ("viridis", "magma", "inferno", "turbo", "grey", "diverging"):
         colors = to_rgb(np.arange(LEVELS, dtype=np.uint8), name).astype(int)
         assert np.abs(colors - NAN_COLOR).sum(axis=1).min() > 100

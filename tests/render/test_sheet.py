@@ -3,7 +3,7 @@ import pytest
 from PIL import ImageChops
 
 from inspector.errors import UsageError
-from inspector.render.scale import hatch, to_rgb
+from inspector.render.scale import draw_hatch, to_rgb
 from inspector.render.sheet import draw_sheet
 from tests.render.pictures import AWKWARD, assert_margin, find, gradient, record
 
@@ -32,7 +32,7 @@ def test_a_tile_that_could_not_be_made_is_hatched_and_says_so(monkeypatch):
     said = record(monkeypatch, sheet)
     image = np.asarray(draw_sheet([gradient(64, 64), None], ["0", "1"], missing="stuck"))
     assert "stuck" in said
-    top = to_rgb(hatch(64, 64))[:12]
+    top = to_rgb(draw_hatch(64, 64))[:12]
     assert any((image[y : y + 12, 85:149] == top).all() for y in range(image.shape[0] - 12))
     assert_margin(draw_sheet([None], ["x"]))
 

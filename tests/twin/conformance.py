@@ -21,7 +21,7 @@ from onnx import numpy_helper
 
 from inspector.errors import InspectorError
 from inspector.graph import read_graph
-from inspector.twin import build_twin, supported_operators
+from inspector.twin import build_twin, list_supported_operators
 from inspector.twin.types import to_array, to_tensor
 
 IMPOSSIBLE = {
@@ -140,7 +140,7 @@ def _epsilon(dtype: np.dtype[Any]) -> float:
 
 def outcomes(cases: Iterable[Case], dtype: torch.dtype | None = None) -> list[Outcome]:
     """Runs every case whose operators are all in the table."""
-    known, results = set(supported_operators()), []
+    known, results = set(list_supported_operators()), []
     reasons = IMPOSSIBLE if dtype is None else IMPOSSIBLE_IN_FLOAT32
     with tempfile.TemporaryDirectory() as folder:
         for case in cases:
@@ -168,7 +168,7 @@ def table(results: Iterable[Outcome], across: int = 4) -> str:
     cells += [" | "] * (-len(cells) % across)
     lines = ["| operator | cases " * across + "|", "|---|---" * across + "|"]
     lines += [f"| {' | '.join(cells[start : start + across])} |" for start in range(0, len(cells), across)]
-    without = [name for name in supported_operators() if name not in total]
+    without = [name for name in list_supported_operators() if name not in total]
     lines += ["", f"Compared with onnxruntime instead, for want of cases: {', '.join(without)}."]
     return "\n".join(lines)
 

@@ -11,7 +11,7 @@ from tests.conftest import require
 
 torch = require("torch")
 
-from inspector.twin import supported_operators  # noqa: E402
+from inspector.twin import list_supported_operators  # noqa: E402
 from tests.twin.compared import COMPARED  # noqa: E402
 from tests.twin.conformance import Case, Outcome, disk_cases, node_cases, outcomes, summary, table  # noqa: E402
 
@@ -34,7 +34,7 @@ def float32(cases: list[Case]) -> list[Outcome]:
     return outcomes([case for case in cases if "_expanded" not in case.name], torch.float32)
 
 
-@pytest.mark.parametrize("operator", supported_operators())
+@pytest.mark.parametrize("operator", list_supported_operators())
 def test_cases_pass(operator: str, own_types: list[Outcome], float32: list[Outcome]) -> None:
     for results in (own_types, float32):
         mine = [o for o in results if operator in o.operators]

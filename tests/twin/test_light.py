@@ -12,7 +12,7 @@ from tests.conftest import LIGHT, require
 require("torch")
 
 from inspector.graph import read_graph  # noqa: E402
-from inspector.twin import build_twin, unsupported, verify_twin  # noqa: E402
+from inspector.twin import build_twin, find_unsupported, verify_twin  # noqa: E402
 
 FILES = sorted(LIGHT.glob("light_*.onnx"))
 
@@ -24,7 +24,7 @@ def test_there_are_nine() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_every_tensor_agrees(path: Path) -> None:
     graph = read_graph(path)
-    assert unsupported(graph) == []
+    assert find_unsupported(graph) == []
     twin = build_twin(graph, graph.outputs)
     (picture,) = graph.inputs
     assert picture.shape is not None

@@ -24,12 +24,12 @@ from inspector.twin import (  # noqa: E402
     TwinMismatch,
     TwinUnsupported,
     build_twin,
-    supported_operators,
-    unsupported,
+    find_unsupported,
+    list_supported_operators,
     verify_twin,
     write_back,
 )
-from inspector.twin.module import state_keys  # noqa: E402
+from inspector.twin.module import name_state  # noqa: E402
 
 
 def _noise(*shape: int, seed: int = 0) -> Any:
@@ -151,13 +151,13 @@ def test_state_has_the_names_of_the_file(make_model: MakeModel) -> None:
 
 def test_names_that_torch_refuses() -> None:
     names = ["", "a", "a.b", "a..b", "forward", "x.forward", "x.y.z", "x.y", "inputs", ".", "a.b.c", "a_"]
-    keys = state_keys(names)
+    keys = name_state(names)
     assert len(set(keys.values())) == len(names)
     assert keys["x.y.z"] == "x.y.z"
     assert keys["a"] == "a"
     assert keys["a.b"] == "a_.b"
     assert keys["forward"] == "forward_"
-    assert state_keys(names) == keys
+    assert name_state(names) == keys
     module = torch.nn.Module()
     for key in keys.values():
         owner = module
@@ -509,7 +509,7 @@ def _with_unknown(net: Net, x: str) -> str:
 
 def test_unsupported_operators_are_named_with_what_they_block(make_model: MakeModel) -> None:
     graph = read_graph(make_model(_with_unknown))
-    (found,) = unsupported(graph)
+    (found,) = find_unsupported(graph)
     assert (found.node, found.op, found.domain, found.opset) == ("draw", "Bernoulli", "", 17)
     assert found.blocks == ("drawn", "masked", "sum")
     with pytest.raises(TwinUnsupported, match=r"cannot compute 'sum': Bernoulli \(opset 17, node 'draw'\)") as caught:
@@ -521,11 +521,11 @@ def test_unsupported_operators_are_named_with_what_they_block(make_model: MakeMo
 
 def test_unsupported_settings_are_named(make_model: MakeModel) -> None:
     graph = read_graph(make_model(lambda net, x: net("Pad", x, net.const(np.zeros(8, np.int64)), mode="strange")))
-    assert [u.reason for u in unsupported(graph)] == ["padding mode 'strange'"]
+    assert [u.reason for u in find_unsupported(graph)] == ["padding mode 'strange'"]
 
 
 def test_supported_operators_are_listed() -> None:
-    names = supported_operators()
+    names = list_supported_operators()
     assert {"Conv", "Resize", "Mish", "RoiAlign", "com.microsoft:FusedConv"} <= set(names)
     assert not any(name.startswith("inspector") for name in names)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from exporters.forms import list_forms
-from exporters.sources.names import lecture_aliases
+from exporters.sources.names import find_lecture_aliases
 from exporters.sources.needs import nn, quiet
 from exporters.sources.network import Source, SourceError, SourceRequest
 from exporters.sources.zoo import describe_cause
@@ -56,7 +56,7 @@ def load(request: SourceRequest) -> Source:
         raise SourceError(f"{where}:{what} gives {type(module).__name__}, not a torch module")
     channels = _input_channels(module)
     preprocess = Preprocess.named("imagenet", _DEFAULT_SIZE, 1 if channels == 1 else 3)
-    return Source(module, what, preprocess, None, {"network": type(module).__name__}, lecture_aliases(module))
+    return Source(module, what, preprocess, None, {"network": type(module).__name__}, find_lecture_aliases(module))
 
 
 def _input_channels(module: nn.Module) -> int | None:

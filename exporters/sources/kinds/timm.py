@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
-from exporters.sources.names import distinct_labels, lecture_aliases
+from exporters.sources.names import find_lecture_aliases, make_labels_distinct
 from exporters.sources.needs import quiet
 from exporters.sources.network import Source, SourceError, SourceRequest
 from exporters.sources.zoo import explain_load_failure, import_zoo, without_retries
@@ -49,14 +49,14 @@ def load(request: SourceRequest) -> Source:
         provenance["weights"] = card.get("hf_hub_id") or f"{architecture}.{card.get('tag', '')}"
     labels = None
     if module.num_classes == 1000 and card.get("num_classes") == 1000:
-        labels = distinct_labels(timm.data.ImageNetInfo().label_descriptions())
+        labels = make_labels_distinct(timm.data.ImageNetInfo().label_descriptions())
     return Source(
         module,
         name,
         preprocess,
         labels,
         provenance,
-        lecture_aliases(module),
+        find_lecture_aliases(module),
         card.get("license") if pretrained else None,
         notes,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from exporters.sources.names import distinct_labels, lecture_aliases
+from exporters.sources.names import find_lecture_aliases, make_labels_distinct
 from exporters.sources.needs import nn, quiet
 from exporters.sources.network import Source, SourceError, SourceRequest
 from exporters.sources.zoo import explain_load_failure, import_zoo
@@ -61,9 +61,9 @@ def load(request: SourceRequest) -> Source:
         module,
         name,
         _read_preprocess(best.transforms()),
-        distinct_labels(categories) if same else None,
+        make_labels_distinct(categories) if same else None,
         provenance,
-        lecture_aliases(module),
+        find_lecture_aliases(module),
     )
 
 

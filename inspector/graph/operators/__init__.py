@@ -11,10 +11,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from inspector.graph.nodes import node_inputs
-from inspector.graph.operators.contributed import BLOCKED, MICROSOFT, contributed_rows, learning_rows
-from inspector.graph.operators.integers import with_scales
+from inspector.graph.operators.contributed import BLOCKED, MICROSOFT, make_contributed_rows, make_learning_rows
+from inspector.graph.operators.integers import add_scales
 from inspector.graph.operators.row import Ending, Operator
-from inspector.graph.operators.standard import standard_rows
+from inspector.graph.operators.standard import make_standard_rows
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -26,8 +26,8 @@ KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", MICROSOFT, BLOCKED})
 
 OPERATORS = {
     (row.domain, row.name): row
-    for part in (standard_rows, contributed_rows, learning_rows)
-    for row in with_scales(part())
+    for part in (make_standard_rows, make_contributed_rows, make_learning_rows)
+    for row in add_scales(part())
 }
 """(domain, name) -> row. The domain of ONNX's own operators is the empty string."""
 

@@ -84,7 +84,7 @@ _OTHERS = (
 )
 
 
-def contributed_rows() -> Iterator[Operator]:
+def make_contributed_rows() -> Iterator[Operator]:
     """The rows of onnxruntime's own operators, on plain tensors and on channels in blocks."""
     for family in (_WEIGHTED, _ELEMENTWISE, _OTHERS):
         yield from family
@@ -98,7 +98,7 @@ def contributed_rows() -> Iterator[Operator]:
     yield from make_rows(BLOCKED, "ReorderOutput", channels_last="attribute")
 
 
-def learning_rows() -> Iterator[Operator]:
+def make_learning_rows() -> Iterator[Operator]:
     """The rows of ai.onnx.ml and of the sets that onnx calls a preview."""
     yield from make_rows("ai.onnx.ml", "Binarizer", elementwise=True, bounds=(0, 1))
     yield from make_rows("ai.onnx.ml", "Imputer LabelEncoder", keeps_axes=True)

@@ -23,7 +23,7 @@ _OUTPUT_SCALE = {
 """Operator -> position among its inputs, in ONNX's set and in onnxruntime's alike."""
 
 
-def with_scales(rows: Iterable[Operator]) -> Iterator[Operator]:
+def add_scales(rows: Iterable[Operator]) -> Iterator[Operator]:
     """The same rows, which say where the scale of the output stands."""
     for row in rows:
         yield replace(row, output_scale=_OUTPUT_SCALE[row.name]) if row.name in _OUTPUT_SCALE else row

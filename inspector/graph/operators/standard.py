@@ -174,7 +174,7 @@ _OTHERS = (
 )
 
 
-def standard_rows() -> Iterator[Operator]:
+def make_standard_rows() -> Iterator[Operator]:
     """The rows of ONNX's own operators."""
     families = (
         _ACTIVATIONS, _FUNCTIONS, _ARITHMETIC, _PASSING, _MOVING, _SHAPES, _RANDOM, _WEIGHTED, _NORMS, _POOLS,

@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 
 from inspector.errors import ImageError, MissingExtra, NotComputable, UsageError
 from inspector.guard import check_outputs
-from inspector.image import ImageSource, image_digest, open_image, read_if_open
+from inspector.image import ImageSource, digest_image, open_image, read_if_open
 from inspector.layers import Layer, LayerNames
 from inspector.layers.statistics import statistics, take_first
 from inspector.model import Model, describe_model
 from inspector.pages.html import write_page
 from inspector.pages.maps import to_maps
-from inspector.pages.report.parts import jpeg_address, read_parts
+from inspector.pages.report.parts import encode_jpeg, read_parts
 from inspector.pages.report.sprites import LEVELS, make_sprite, pack_channels
 from inspector.provenance import Provenance
-from inspector.render.colormap import color_table
+from inspector.render.colormap import make_color_table
 from inspector.runtime import count_cores
 from inspector.text import to_script
 
@@ -204,10 +204,10 @@ class _Collector:
             drawn = self._draw(values)
         document = {
             "name": name,
-            "sha256": image_digest(source),
+            "sha256": digest_image(source),
             "size": list(picture.size),
             "box": list(model.preprocess.box(picture.size)),
-            "picture": jpeg_address(picture, _PICTURE_SIDE, 88),
+            "picture": encode_jpeg(picture, _PICTURE_SIDE, 88),
             "top": list(best),
             "cams": self.maps.of(picture),
             "relevance": self.maps.relevance(picture),
@@ -264,7 +264,7 @@ class _Collector:
             "notes": self.maps.notes,
             "parts": dict(parts),
         }
-        tables = {name: base64.b64encode(color_table(name).tobytes()).decode() for name in COLORMAPS}
+        tables = {name: base64.b64encode(make_color_table(name).tobytes()).decode() for name in COLORMAPS}
         write_page(
             path,
             "report",

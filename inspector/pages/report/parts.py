@@ -36,8 +36,8 @@ def read_parts(
     Args:
         model: What the page is about.
         audit: File for `audit_part`.
-        filters: File for `filters_part`.
-        run: Folder for `confusion_part`.
+        filters: File for `draw_filters_part`.
+        run: Folder for `draw_confusion_part`.
 
     Raises:
         UsageError: One of them is not what it should be, or about another model.
@@ -46,9 +46,9 @@ def read_parts(
     if audit:
         parts["audit"] = audit_part(audit, model.sha256)
     if filters:
-        parts["filters"] = filters_part(filters, model.sha256)
+        parts["filters"] = draw_filters_part(filters, model.sha256)
     if run:
-        parts["confusion"] = confusion_part(run)
+        parts["confusion"] = draw_confusion_part(run)
     return parts
 
 
@@ -73,7 +73,7 @@ def _audit(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def filters_part(path: str | os.PathLike[str], sha256: str) -> dict[str, dict[str, list[dict[str, str]]]]:
+def draw_filters_part(path: str | os.PathLike[str], sha256: str) -> dict[str, dict[str, list[dict[str, str]]]]:
     """Layer name -> channel -> pictures, from a file with what ``inspector filters --json`` said.
 
     sha256: of the model that the page is about. The pictures that the file names must be where they were; they are
@@ -102,7 +102,7 @@ def _filters(document: Mapping[str, Any]) -> dict[str, dict[str, list[dict[str, 
     return out
 
 
-def confusion_part(path: str | os.PathLike[str]) -> str:
+def draw_confusion_part(path: str | os.PathLike[str]) -> str:
     """The confusion matrix that ``inspector finetune`` drew in its run folder, as a data address. Raises UsageError."""
     picture = Path(path) / "confusion.png"
     if not picture.is_file():
@@ -117,10 +117,10 @@ def _thumbnail(path: str, side: int, box: Any = None) -> str:
         raise UsageError(f"the document names {path}, which cannot be opened: {error.message}") from None
     if box:
         picture = picture.crop(tuple(round(v) for v in box))
-    return jpeg_address(picture, side, 82)
+    return encode_jpeg(picture, side, 82)
 
 
-def jpeg_address(picture: Image, side: int, quality: int) -> str:
+def encode_jpeg(picture: Image, side: int, quality: int) -> str:
     """The picture as a data address, at most `side` pixels a side, without its profile and EXIF data."""
     from inspector.render.figure import fit_size, resize_picture
 

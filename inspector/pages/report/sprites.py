@@ -21,15 +21,15 @@ def make_sprite(maps: NDArray[np.float32], found: LayerStatistics, side: int) ->
     Tiles fill rows of ceil(sqrt(C)). A reduced element is the mean of what it covers, and zero only if all of that is.
     """
     from inspector.render.png import encode_sprite
-    from inspector.render.scale import area_mean
+    from inspector.render.scale import average_areas
 
     channels, height, width = maps.shape
     factor = math.ceil(max(height, width) / side)
     zero, bad = maps == 0, ~np.isfinite(maps)
     with np.errstate(invalid="ignore", over="ignore"):
-        small = area_mean(np.array(maps, np.float32), factor) if factor > 1 else maps
+        small = average_areas(np.array(maps, np.float32), factor) if factor > 1 else maps
     if factor > 1:
-        zero = area_mean(zero.astype(np.float32), factor) == 1
+        zero = average_areas(zero.astype(np.float32), factor) == 1
         bad = ~np.isfinite(small)
     low, high = np.nan_to_num(found.channel_minimum), np.nan_to_num(found.channel_maximum)
     span = (high.astype(np.float64) - low)[:, None, None]

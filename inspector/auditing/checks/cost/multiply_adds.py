@@ -14,7 +14,7 @@ from inspector.auditing.registry import check
 from inspector.auditing.result import NotChecked, Verdict
 from inspector.auditing.subject import Subject
 from inspector.errors import ModelError
-from inspector.graph import infer_types, operator_of, shape_of
+from inspector.graph import infer_types, operator_of, read_shape
 from inspector.model import Model
 
 
@@ -45,7 +45,7 @@ def count_multiply_adds(model: Model) -> int:
                 value.type.tensor_type.shape.dim.add().dim_value = length
     # Declared shapes may be symbolic or wrong; without them everything is inferred from the input.
     del proto.graph.output[:], proto.graph.value_info[:]
-    shapes = {value.name: shape_of(value) for value in infer_types(proto)}
+    shapes = {value.name: read_shape(value) for value in infer_types(proto)}
     shapes.update({name: tuple(tensor.dims) for name, tensor in graph.initializers.items()})
     needed, _ = graph.needed(graph.outputs)
     nodes = [graph.nodes[i] for i in sorted(needed) if operator_of(graph.nodes[i]).weighted]

@@ -10,7 +10,7 @@ from inspector.auditing.result import MAX_FINDINGS, Finding, NotChecked, Verdict
 from inspector.auditing.subject import Subject
 from inspector.errors import listing
 from inspector.model import Model
-from inspector.tasks.classify import ends_of
+from inspector.tasks.classify import find_ends
 
 
 @check(
@@ -45,4 +45,4 @@ def _find_answers(reference: Model) -> tuple[str, ...]:
     """The outputs that say what class a picture shows; all, where that is not known."""
     if reference.classifier is None:
         return reference.graph.outputs
-    return (reference.classifier.scores, *ends_of(reference.graph, reference.classifier.scores))
+    return (reference.classifier.scores, *find_ends(reference.graph, reference.classifier.scores))
