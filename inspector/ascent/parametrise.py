@@ -161,8 +161,8 @@ class Phase:
     """Phases alone; the magnitude of each frequency stays what photographs have.
 
     parameter: float32 (N, C, H, W // 2 + 1), radians. MACO: Fel et al., "Unlocking Feature Visualization for Deeper
-    Networks with MAgnitude Constrained Optimization" (NeurIPS 2023). The magnitude is that of `compute_natural_magnitude`, or
-    of the pictures the canvas starts from.
+    Networks with MAgnitude Constrained Optimization" (NeurIPS 2023). The magnitude is that of
+    `compute_natural_magnitude`, or of the pictures the canvas starts from.
     """
 
     def __init__(self, phases: Tensor, size: tuple[int, int], magnitude: Tensor, mean: Tensor | None = None) -> None:
