@@ -8,6 +8,7 @@ onnxruntime maps the weights it really needs from the file itself.
 
 from inspector.graph.element_types import FLOAT8_TYPES, FLOAT_TYPES, HALF_TYPES, SUB_BYTE_TYPES
 from inspector.graph.fill import fill_inputs, shape_value
+from inspector.graph.free import free_picture
 from inspector.graph.graph import Cut, Graph, Input
 from inspector.graph.nodes import attributes, is_standard, node_inputs
 from inspector.graph.operators import (
@@ -40,6 +41,7 @@ __all__ = [
     "fill_inputs",
     "find_operator",
     "find_training_norms",
+    "free_picture",
     "infer_types",
     "is_standard",
     "node_inputs",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from inspector.errors import ModelError, UsageError
-from inspector.graph import Graph, find_training_norms, read_graph
+from inspector.graph import Graph, find_training_norms, free_picture, read_graph
 from inspector.layers import find_layers
 from inspector.metadata import Metadata, read_metadata
 from inspector.model.assume import assume_preprocess, find_image_input
@@ -16,10 +16,13 @@ from inspector.model.foreign import complete, read_foreign
 from inspector.model.inputs import NO_INPUTS, fill_others, take_picture
 from inspector.model.model import Model
 from inspector.runtime import Sessions, ignore
+from inspector.tasks.decoder import BoxDecoder
 from inspector.tasks.recognise import recognise
 from inspector.tasks.seen import NO_HINTS
 
 M = TypeVar("M", bound=Model)
+_SMALLEST = 128
+"""Sides in pixels below which no detector finds anything."""
 
 
 @overload
@@ -94,6 +97,10 @@ def open_model(
     hints = foreign.hints if foreign is not None else NO_HINTS
     meant: list[str] = []
     classifier, decoder = recognise(graph, document, hints, size, meant)
+    if isinstance(decoder, BoxDecoder) and decoder.frees_size and size is not None and min(size) < _SMALLEST:
+        assumed.append(f"the declared size {size[0]}x{size[1]} is a leftover of the export: any size will do")
+        graph = free_picture(graph, (0, 1, 2) if image_input.layout == "NHWC" else (0, 2, 3))
+        image_input = find_image_input(graph)
     preprocess = assume_preprocess(graph, document, image_input, assumed, decoder.habit if decoder else None)
     many, graph = len(graph.inputs), fill_others(graph, inputs, preprocess, assumed)
     if many > 1:

@@ -25,6 +25,7 @@ class Candidates:
         classes: int64 (n,), 0 or more.
         tensor: The tensor of the graph that holds the class scores; empty where no single number is one.
         places: int64 (n, axes), the place of each class score in it.
+        tensors: Where class scores lie in several tensors: these; `places` then begins with the number of one of them.
         rotated: float32 (n, 5): centre x and y, width, height, angle in radians, of oriented boxes; else None.
         keypoints: float32 (n, P, 3): x, y, visibility; else None.
         masks: Called with an int64 array of indices of candidates, gives maps over the whole input for them, float32
@@ -39,6 +40,7 @@ class Candidates:
     rotated: NDArray[np.float32] | None = None
     keypoints: NDArray[np.float32] | None = None
     masks: Callable[[NDArray[np.int64]], NDArray[np.float32]] | None = None
+    tensors: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -65,18 +67,30 @@ class Candidates:
                 int(self.classes[i]),
                 float(self.scores[i]),
                 (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-                None if self.places is None else Element(self.tensor, tuple(map(int, self.places[i]))),
+                self._element(i),
                 None if turned is None else turned[i],
                 None if self.keypoints is None else self.keypoints[i],
             )
             for i, box in enumerate(self.boxes)
         ]
 
+    def _element(self, at: int) -> Element | None:
+        if self.places is None:
+            return None
+        place = tuple(map(int, self.places[at]))
+        return Element(self.tensors[place[0]], place[1:]) if self.tensors else Element(self.tensor, place)
+
 
 def from_centres(boxes: NDArray[Any]) -> NDArray[np.float32]:
     """Boxes of cx, cy, w, h as x1, y1, x2, y2: (n, 4) -> float32 (n, 4)."""
     centre, half = boxes[:, :2].astype(np.float32), boxes[:, 2:4].astype(np.float32) / 2
     return np.concatenate([centre - half, centre + half], axis=1)
+
+
+def sigmoid(values: NDArray[Any]) -> NDArray[np.float32]:
+    """1 / (1 + exp(-x)), float32."""
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-values.astype(np.float32))), np.float32)
 
 
 def corners_of(rotated: NDArray[Any]) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import onnx
 
-from inspector.graph import Graph, operator_of
+from inspector.graph import Graph, operator_of, value_inputs
 from inspector.layers.layout import infer_values, read_known_shape
 from inspector.metadata import Task
 from inspector.tasks.values import Values, find_values
@@ -136,10 +136,40 @@ class Seen:
         """What is provable of the values of an output."""
         return find_values(self.graph, output.name, self._shapes)
 
-    def has_near_end(self, output: Output, operator: str, tail: int = _TAIL) -> bool:
-        """Whether one of the last nodes before an output is this operator."""
-        nodes, _ = self.graph.needed([output.name])
-        return any(self.graph.nodes[i].op_type == operator for i in sorted(nodes)[-tail:])
+    def is_raw(self, output: Output) -> bool:
+        """Whether nothing but a sigmoid and a new order has been made of what the last convolutions gave."""
+        stack, seen = [output.name], set[str]()
+        while stack:
+            name = stack.pop()
+            index = self.graph.producer_of.get(name)
+            if name in seen or index is None:
+                continue
+            seen.add(name)
+            node = self.graph.nodes[index]
+            row = operator_of(node)
+            if row.weighted or row.ending:
+                continue
+            if not (row.moves or row.passes) or len(seen) > _TAIL * 4:
+                return False
+            stack += value_inputs(node)
+        return True
+
+    def ends_transposed(self, output: Output) -> bool:
+        """Whether the last convolution before an output is a transposed one, with nothing but a sigmoid behind it."""
+        name, sigmoid = output.name, False
+        for _ in range(_TAIL):
+            index = self.graph.producer_of.get(name)
+            if index is None:
+                return False
+            node = self.graph.nodes[index]
+            row = operator_of(node)
+            if row.weighted:
+                return row.transposed and sigmoid
+            sigmoid = sigmoid or row.ending == "sigmoid"
+            if not (row.passes or row.affine or row.ending == "sigmoid"):
+                return False
+            name = node.input[0]
+        return False
 
     def counts(self, output: Output) -> bool:
         """Whether the number of its rows depends on the picture."""

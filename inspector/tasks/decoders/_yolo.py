@@ -87,3 +87,20 @@ def anchor_places(classes: NDArray[np.int64], offset: int, last: bool) -> NDArra
     """Where class scores lie: (0, a, offset + k) with the numbers of a place `last`, else (0, offset + k, a)."""
     zero, anchors = np.zeros(len(classes), np.int64), np.arange(len(classes))
     return np.stack([zero, anchors, classes + offset] if last else [zero, classes + offset, anchors], axis=1)
+
+
+def to_keypoints(rows: NDArray[np.float32], numbers: int) -> NDArray[np.float32]:
+    """Keypoints of rows (A, P * numbers) as (A, P, 3); those without a visibility count as visible."""
+    points = rows.reshape(len(rows), -1, numbers)
+    if numbers == 2:
+        points = np.concatenate([points, np.ones_like(points[:, :, :1])], axis=2)
+    return points.astype(np.float32)
+
+
+def find_places_first(seen: Seen) -> tuple[Output, int, int | None] | None:
+    """(output, C, A) of a head (N, A, C) that looks at grids; None where no output looks like one."""
+    for output in seen.of_axes(3):
+        places, channels = output.size(1), output.size(2)
+        if output.is_float and channels is not None and 6 <= channels <= MOST_CHANNELS:
+            return output, channels, places
+    return None

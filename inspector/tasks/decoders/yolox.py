@@ -1,0 +1,70 @@
+"""YOLOX whose boxes are not decoded in the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from inspector.errors import NotComputable
+from inspector.image import Preprocess
+from inspector.tasks.candidates import Candidates
+from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
+from inspector.tasks.decoders._yolo import (
+    PYRAMIDS,
+    anchor_places,
+    decode_classes,
+    find_places_first,
+    find_pyramid,
+    grid_of,
+)
+from inspector.tasks.seen import Seen
+
+
+@dataclass(frozen=True, eq=False)
+class YoloX(BoxDecoder):
+    """x = (x + column) stride, y = (y + row) stride, w = exp(w) stride, h = exp(h) stride; then as yolov5."""
+
+    family: ClassVar[str] = "YOLOX, not decoded"
+    looks: ClassVar[str] = "(1, A, 5+K)"
+    order: ClassVar[int] = 53
+    iou: ClassVar[float | None] = 0.45
+
+    @property
+    def habit(self) -> Habit:
+        """YOLOX has the bytes in the order blue, green, red, the picture in the upper left corner."""
+        usual = Preprocess.named("raw", (640, 640))
+        return Habit(
+            Preprocess(size=usual.size, resize="pad", place="corner", colour="BGR", scale=1.0),
+            "as YOLOX takes it: BGR, 0 to 255, in the corner of a frame of grey",
+        )
+
+    @classmethod
+    def match(cls, seen: Seen) -> Self | None:
+        """Numbers of a place on the last axis, which nothing has been done to behind the last convolutions."""
+        found = find_places_first(seen)
+        if found is None:
+            return None
+        output, channels, places = found
+        if not (seen.said or (find_pyramid(seen, places) and seen.is_raw(output))):
+            return None
+        why = f"{output}: 5 + {channels - 5} numbers at every place, the box straight from a convolution"
+        return cls((output.name,), "detect", channels - 5, why)
+
+    def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
+        """Add the places of the grid."""
+        (name,) = self.outputs
+        rows = self.fit(values, name, 3)
+        for strides in PYRAMIDS:
+            cells, steps = grid_of(size, strides)
+            if len(cells) == len(rows):
+                break
+        else:
+            raise NotComputable(f"output {name!r} has {len(rows)} places, and no grids of {size} have as many")
+        boxes = np.concatenate([(rows[:, :2] + cells) * steps, np.exp(rows[:, 2:4]) * steps], axis=1)
+        scores = rows[:, 4:5] * rows[:, 5:]
+        return decode_classes(boxes, scores, name, lambda classes: anchor_places(classes, 5, True))
+
+
+DECODER = YoloX
