@@ -187,7 +187,7 @@ class Answers:
         raise NotComputable(message, f"{hint} `inspector annotate --task ... --head ...` says what the outputs are")
 
 
-def similarities(vectors: Sequence[NDArray[np.float32]], one: NDArray[np.float32]) -> list[float]:
+def compare_vectors(vectors: Sequence[NDArray[np.float32]], one: NDArray[np.float32]) -> list[float]:
     """Cosine similarity of one vector to each of others, in [-1, 1]; 0 where one has no length."""
     return [_cosine(one.astype(np.float64), other.astype(np.float64)) for other in vectors]
 

@@ -61,7 +61,7 @@ class Candidates:
 
     def detections(self) -> list[Detection]:
         """The objects one by one, without masks."""
-        turned = None if self.rotated is None else corners_of(self.rotated)
+        turned = None if self.rotated is None else find_corners(self.rotated)
         return [
             Detection(
                 int(self.classes[i]),
@@ -81,19 +81,19 @@ class Candidates:
         return Element(self.tensors[place[0]], place[1:]) if self.tensors else Element(self.tensor, place)
 
 
-def from_centres(boxes: NDArray[Any]) -> NDArray[np.float32]:
+def to_corners(boxes: NDArray[Any]) -> NDArray[np.float32]:
     """Boxes of cx, cy, w, h as x1, y1, x2, y2: (n, 4) -> float32 (n, 4)."""
     centre, half = boxes[:, :2].astype(np.float32), boxes[:, 2:4].astype(np.float32) / 2
     return np.concatenate([centre - half, centre + half], axis=1)
 
 
-def sigmoid(values: NDArray[Any]) -> NDArray[np.float32]:
+def to_shares(values: NDArray[Any]) -> NDArray[np.float32]:
     """1 / (1 + exp(-x)), float32."""
     with np.errstate(over="ignore"):
         return np.asarray(1 / (1 + np.exp(-values.astype(np.float32))), np.float32)
 
 
-def corners_of(rotated: NDArray[Any]) -> NDArray[np.float32]:
+def find_corners(rotated: NDArray[Any]) -> NDArray[np.float32]:
     """The corners of oriented boxes in the order around them: (n, 5) as in `Candidates` -> float32 (n, 4, 2)."""
     x, y, w, h, angle = rotated.astype(np.float64).T
     along = np.stack([np.cos(angle) * w / 2, np.sin(angle) * w / 2], axis=1)
@@ -103,12 +103,12 @@ def corners_of(rotated: NDArray[Any]) -> NDArray[np.float32]:
     return np.stack(around, axis=1).astype(np.float32)
 
 
-def around(corners: NDArray[Any]) -> NDArray[np.float32]:
+def enclose(corners: NDArray[Any]) -> NDArray[np.float32]:
     """The upright boxes around corners: (n, k, 2) -> float32 (n, 4)."""
     return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).astype(np.float32)
 
 
-def best_classes(scores: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def choose_classes(scores: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The best class of each row and its score: (n, K) -> int64 (n,), float32 (n,).
 
     A row with a NaN keeps NaN as its score, so that it is found out.

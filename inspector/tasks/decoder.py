@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -197,8 +197,3 @@ class PictureDecoder(Decoder):
     @abstractmethod
     def planes(self, values: Arrays) -> NDArray[np.float32]:
         """float32 (1 or 3, h, w), as the network gives it."""
-
-
-def with_reason(decoder: Decoder, why: str) -> Decoder:
-    """The same decoder, recognised by something else."""
-    return replace(decoder, why=why)

@@ -40,7 +40,7 @@ def suppress(
         while len(rest) and (most is None or len(chosen) < most):
             best, rest = rest[0], rest[1:]
             chosen.append(best)
-            overlap = iou(boxes[best], boxes[rest]) if rotated is None else probabilistic_iou(
+            overlap = measure_iou(boxes[best], boxes[rest]) if rotated is None else measure_probabilistic_iou(
                 rotated[best], rotated[rest]
             )  # fmt: skip
             # A box without an area overlaps nothing: 0 / 0 is not above any limit.
@@ -54,7 +54,7 @@ def suppress(
     return together[np.argsort(place[together])][:most]
 
 
-def iou(box: NDArray[Any], boxes: NDArray[Any]) -> NDArray[np.float32]:
+def measure_iou(box: NDArray[Any], boxes: NDArray[Any]) -> NDArray[np.float32]:
     """Intersection over union of one box with each of others: (4,), (n, 4) -> float32 (n,); NaN for 0 / 0."""
     one, others = box.astype(np.float32), boxes.astype(np.float32)
     sides = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
@@ -64,7 +64,7 @@ def iou(box: NDArray[Any], boxes: NDArray[Any]) -> NDArray[np.float32]:
         return np.asarray(inner / ((one[2] - one[0]) * (one[3] - one[1]) + areas - inner), np.float32)
 
 
-def probabilistic_iou(box: NDArray[Any], boxes: NDArray[Any]) -> NDArray[np.float64]:
+def measure_probabilistic_iou(box: NDArray[Any], boxes: NDArray[Any]) -> NDArray[np.float64]:
     """One minus the Hellinger distance of the Gaussians of oriented boxes: (5,), (n, 5) -> float64 (n,) in [0, 1]."""
     (x1, y1), (a1, b1, c1) = box[:2].astype(np.float64), _covariance(box[None])[0]
     others = boxes[:, :2].astype(np.float64)

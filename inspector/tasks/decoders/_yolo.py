@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.tasks.candidates import Candidates, best_classes, from_centres
+from inspector.tasks.candidates import Candidates, choose_classes, to_corners
 from inspector.tasks.seen import Output, Seen
 
 PYRAMIDS: tuple[tuple[int, ...], ...] = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
@@ -44,7 +44,7 @@ def find_prototypes(seen: Seen) -> Output | None:
     return found[0] if len(found) == 1 else None
 
 
-def grid_of(size: tuple[int, int], strides: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def make_grid(size: tuple[int, int], strides: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The places of all grids: x and y in cells, float32 (A, 2), and their strides, float32 (A, 1)."""
     cells, steps = [], []
     for stride in strides:
@@ -66,11 +66,11 @@ def decode_classes(
         tensor: The tensor that holds the class scores.
         place: Called with the classes, gives where each class score lies in `tensor`.
     """
-    classes, best = best_classes(scores)
-    return Candidates(from_centres(boxes), best, classes, tensor, place(classes))
+    classes, best = choose_classes(scores)
+    return Candidates(to_corners(boxes), best, classes, tensor, place(classes))
 
 
-def mask_maker(
+def prepare_masks(
     coefficients: NDArray[np.float32], prototypes: NDArray[np.float32]
 ) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
     """What makes masks of coefficients (A, m) and prototypes (m, h, w): above 0 is sigmoid(...) above one half."""
@@ -83,7 +83,7 @@ def mask_maker(
     return make
 
 
-def anchor_places(classes: NDArray[np.int64], offset: int, last: bool) -> NDArray[np.int64]:
+def place_anchors(classes: NDArray[np.int64], offset: int, last: bool) -> NDArray[np.int64]:
     """Where class scores lie: (0, a, offset + k) with the numbers of a place `last`, else (0, offset + k, a)."""
     zero, anchors = np.zeros(len(classes), np.int64), np.arange(len(classes))
     return np.stack([zero, anchors, classes + offset] if last else [zero, classes + offset, anchors], axis=1)

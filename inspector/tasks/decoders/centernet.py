@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from inspector.image import Preprocess
-from inspector.tasks.candidates import Candidates, sigmoid
+from inspector.tasks.candidates import Candidates, to_shares
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
 from inspector.tasks.decoders._peaks import find_maps, find_peaks
 from inspector.tasks.seen import Seen
@@ -52,7 +52,7 @@ class CenterNet(BoxDecoder):
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """Take the peaks, and what the other maps hold at their places."""
         heat, sizes, offsets = (self.fit(values, name, 4) for name in self.outputs)
-        scores = heat if self.shares else sigmoid(heat)
+        scores = heat if self.shares else to_shares(heat)
         k, y, x = find_peaks(scores)
         centres = (np.stack([x, y], axis=1) + offsets[:, y, x].T) * _STRIDE
         half = sizes[:, y, x].T * (_STRIDE / 2)

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from inspector.image import Preprocess
-from inspector.tasks.candidates import Candidates, around, corners_of
+from inspector.tasks.candidates import Candidates, enclose, find_corners
 from inspector.tasks.components import find_components, find_rectangle
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
 from inspector.tasks.seen import Seen
@@ -66,7 +66,7 @@ class DbNet(BoxDecoder):
         rotated[:, :2] *= scale
         rotated[:, 2:4] *= float(scale.mean())
         classes = np.zeros(len(rotated), np.int64)
-        boxes = around(corners_of(rotated))
+        boxes = enclose(find_corners(rotated))
         return Candidates(boxes, np.array(scores, np.float32), classes, rotated=rotated)
 
 

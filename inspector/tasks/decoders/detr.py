@@ -12,7 +12,7 @@ from inspector.image import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
 from inspector.tasks.decoders._pairs import find_pair
-from inspector.tasks.decoders._yolo import anchor_places, decode_classes
+from inspector.tasks.decoders._yolo import decode_classes, place_anchors
 from inspector.tasks.seen import Output, Seen
 
 BOXES = ("pred_boxes", "dets", "boxes_pred")
@@ -52,10 +52,10 @@ class Detr(BoxDecoder):
         logits = self.fit(values, name, 3)
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         scores = (shares / shares.sum(axis=1, keepdims=True))[:, :-1]
-        return decode_classes(scaled(boxes, size), scores, name, lambda found: anchor_places(found, 0, True))
+        return decode_classes(scale_boxes(boxes, size), scores, name, lambda found: place_anchors(found, 0, True))
 
 
-def scaled(boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+def scale_boxes(boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """Boxes in [0, 1] in pixels of an input of `size` (H, W): (n, 4) -> float32 (n, 4)."""
     height, width = size
     return np.asarray(boxes * np.array([width, height, width, height], np.float32), np.float32)

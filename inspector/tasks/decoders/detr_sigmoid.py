@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from inspector.image import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from inspector.tasks.candidates import Candidates, sigmoid
+from inspector.tasks.candidates import Candidates, to_shares
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
 from inspector.tasks.decoders._pairs import find_pair
-from inspector.tasks.decoders._yolo import anchor_places, decode_classes
-from inspector.tasks.decoders.detr import BOXES, SCORES, scaled
+from inspector.tasks.decoders._yolo import decode_classes, place_anchors
+from inspector.tasks.decoders.detr import BOXES, SCORES, scale_boxes
 from inspector.tasks.seen import Seen
 
 
@@ -42,8 +42,8 @@ class DetrSigmoid(BoxDecoder):
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """Sigmoid, scale the boxes to the input."""
         boxes, name = self.fit(values, self.outputs[0], 3), self.outputs[1]
-        scores = sigmoid(self.fit(values, name, 3))
-        return decode_classes(scaled(boxes, size), scores, name, lambda found: anchor_places(found, 0, True))
+        scores = to_shares(self.fit(values, name, 3))
+        return decode_classes(scale_boxes(boxes, size), scores, name, lambda found: place_anchors(found, 0, True))
 
 
 DECODER = DetrSigmoid

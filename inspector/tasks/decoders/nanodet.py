@@ -9,9 +9,9 @@ import numpy as np
 
 from inspector.errors import NotComputable
 from inspector.image import Preprocess
-from inspector.tasks.candidates import Candidates, best_classes
+from inspector.tasks.candidates import Candidates, choose_classes
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
-from inspector.tasks.decoders._yolo import PYRAMIDS, anchor_places, find_places_first, find_pyramid, grid_of
+from inspector.tasks.decoders._yolo import PYRAMIDS, find_places_first, find_pyramid, make_grid, place_anchors
 from inspector.tasks.seen import Seen
 
 _BINS = 8
@@ -54,7 +54,7 @@ class NanoDet(BoxDecoder):
         (name,) = self.outputs
         rows = self.fit(values, name, 3)
         for strides in PYRAMIDS:
-            cells, steps = grid_of(size, strides)
+            cells, steps = make_grid(size, strides)
             if len(cells) == len(rows):
                 break
         else:
@@ -64,8 +64,8 @@ class NanoDet(BoxDecoder):
         sides = (shares / shares.sum(axis=2, keepdims=True)) @ np.arange(_BINS, dtype=np.float32) * steps
         centres = (cells + (0.0 if len(strides) == 4 else 0.5)) * steps
         boxes = np.concatenate([centres - sides[:, :2], centres + sides[:, 2:]], axis=1).astype(np.float32)
-        classes, scores = best_classes(rows[:, : -4 * _BINS])
-        return Candidates(boxes, scores, classes, name, anchor_places(classes, 0, True))
+        classes, scores = choose_classes(rows[:, : -4 * _BINS])
+        return Candidates(boxes, scores, classes, name, place_anchors(classes, 0, True))
 
 
 DECODER = NanoDet

@@ -10,7 +10,7 @@ import numpy as np
 from inspector.image import Preprocess
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
-from inspector.tasks.decoders._yolo import anchor_places, decode_classes, find_places_first, find_pyramid
+from inspector.tasks.decoders._yolo import decode_classes, find_places_first, find_pyramid, place_anchors
 from inspector.tasks.seen import Seen
 
 _QUERIES = 300
@@ -48,7 +48,7 @@ class RtDetr(BoxDecoder):
         rows = self.fit(values, name, 3)
         height, width = size
         boxes = rows[:, :4] * np.array([width, height, width, height], np.float32)
-        return decode_classes(boxes, rows[:, 4:], name, lambda classes: anchor_places(classes, 4, True))
+        return decode_classes(boxes, rows[:, 4:], name, lambda classes: place_anchors(classes, 4, True))
 
 
 DECODER = RtDetr

@@ -8,10 +8,10 @@ from typing import ClassVar, Self
 import numpy as np
 
 from inspector.image import Preprocess
-from inspector.tasks.candidates import Candidates, best_classes
+from inspector.tasks.candidates import Candidates, choose_classes
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
 from inspector.tasks.decoders._pairs import find_pair
-from inspector.tasks.decoders._yolo import anchor_places, find_pyramid
+from inspector.tasks.decoders._yolo import find_pyramid, place_anchors
 from inspector.tasks.seen import Seen
 
 
@@ -47,9 +47,9 @@ class Ssd(BoxDecoder):
         """Leave out the background, scale the boxes to the input."""
         boxes, name = self.fit(values, self.outputs[0], 3), self.outputs[1]
         height, width = size
-        classes, scores = best_classes(self.fit(values, name, 3)[:, 1:])
+        classes, scores = choose_classes(self.fit(values, name, 3)[:, 1:])
         corners = boxes * np.array([width, height, width, height], np.float32)
-        return Candidates(corners, scores, classes + 1, name, anchor_places(classes, 1, True))
+        return Candidates(corners, scores, classes + 1, name, place_anchors(classes, 1, True))
 
 
 DECODER = Ssd

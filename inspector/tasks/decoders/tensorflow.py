@@ -10,7 +10,7 @@ import numpy as np
 from inspector.image import Preprocess
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
-from inspector.tasks.decoders.detr import scaled
+from inspector.tasks.decoders.detr import scale_boxes
 from inspector.tasks.seen import Output, Seen
 
 _LITE = "tflite_detection_postprocess"
@@ -62,7 +62,7 @@ class TensorFlow(BoxDecoder):
         scores = self.fit(values, name, 2)
         at = np.arange(len(scores))
         indices = np.maximum(np.rint(np.nan_to_num(self.fit(values, classes, 2))), 0).astype(np.int64)
-        found = Candidates(scaled(rows, size), scores, indices, name, np.stack([np.zeros_like(at), at], axis=1))
+        found = Candidates(scale_boxes(rows, size), scores, indices, name, np.stack([np.zeros_like(at), at], axis=1))
         return found.pick(np.nan_to_num(scores, nan=1) > 0)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.errors import NotComputable
-from inspector.tasks.candidates import Candidates, around, corners_of
+from inspector.tasks.candidates import Candidates, enclose, find_corners
 from inspector.tasks.decoder import Arrays, BoxDecoder
-from inspector.tasks.decoders._yolo import find_prototypes, find_pyramid, mask_maker, to_keypoints
+from inspector.tasks.decoders._yolo import find_prototypes, find_pyramid, prepare_masks, to_keypoints
 from inspector.tasks.decoders.paddle import is_of_paddle
 from inspector.tasks.seen import Output, Seen
 
@@ -95,12 +95,12 @@ class YoloEndToEnd(BoxDecoder):
     def _with_more(self, found: Candidates, rest: NDArray[np.float32], values: Arrays) -> Candidates:
         if self.more == "masks":
             prototypes = self.fit(values, self.outputs[1], 4)
-            return replace(found, masks=mask_maker(np.ascontiguousarray(rest), prototypes))
+            return replace(found, masks=prepare_masks(np.ascontiguousarray(rest), prototypes))
         if self.more == "keypoints":
             return replace(found, keypoints=to_keypoints(rest, self.numbers))
         if self.more == "angle":  # then the box is given by its centre and sides
             rotated = np.concatenate([found.boxes, rest[:, :1]], axis=1)
-            return replace(found, rotated=rotated, boxes=around(corners_of(rotated)))
+            return replace(found, rotated=rotated, boxes=enclose(find_corners(rotated)))
         return found
 
     def _rows(self, value: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from inspector.tasks.candidates import Candidates, best_classes
+from inspector.tasks.candidates import Candidates, choose_classes
 from inspector.tasks.decoder import Arrays, BoxDecoder
 from inspector.tasks.decoders._pairs import find_pair
-from inspector.tasks.decoders._yolo import anchor_places, find_pyramid
+from inspector.tasks.decoders._yolo import find_pyramid, place_anchors
 from inspector.tasks.seen import Seen
 
 
@@ -33,8 +33,8 @@ class YoloNas(BoxDecoder):
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """Take the best class of each place."""
         name = self.outputs[1]
-        classes, scores = best_classes(self.fit(values, name, 3))
-        return Candidates(self.fit(values, self.outputs[0], 3), scores, classes, name, anchor_places(classes, 0, True))
+        classes, scores = choose_classes(self.fit(values, name, 3))
+        return Candidates(self.fit(values, self.outputs[0], 3), scores, classes, name, place_anchors(classes, 0, True))
 
 
 DECODER = YoloNas

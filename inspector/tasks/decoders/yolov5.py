@@ -10,12 +10,12 @@ import numpy as np
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder
 from inspector.tasks.decoders._yolo import (
-    anchor_places,
     decode_classes,
     find_places_first,
     find_prototypes,
     find_pyramid,
-    mask_maker,
+    place_anchors,
+    prepare_masks,
 )
 from inspector.tasks.seen import Seen
 
@@ -59,10 +59,10 @@ class YoloV5(BoxDecoder):
         rows = self.fit(values, name, 3)
         end = rows.shape[1] - self.many
         scores = rows[:, 4:5] * rows[:, 5:end]
-        found = decode_classes(rows[:, :4], scores, name, lambda classes: anchor_places(classes, 5, True))
+        found = decode_classes(rows[:, :4], scores, name, lambda classes: place_anchors(classes, 5, True))
         if not self.many:
             return found
-        masks = mask_maker(np.ascontiguousarray(rows[:, end:]), self.fit(values, self.outputs[1], 4))
+        masks = prepare_masks(np.ascontiguousarray(rows[:, end:]), self.fit(values, self.outputs[1], 4))
         return replace(found, masks=masks)
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder
-from inspector.tasks.decoders._yolo import anchor_places, decode_classes, find_channels_first
+from inspector.tasks.decoders._yolo import decode_classes, find_channels_first, place_anchors
 from inspector.tasks.seen import Seen
 
 
@@ -32,7 +32,7 @@ class YoloV8(BoxDecoder):
         """Transpose, and take the best class of each place."""
         (name,) = self.outputs
         rows = self.fit(values, name, 3).T
-        return decode_classes(rows[:, :4], rows[:, 4:], name, lambda classes: anchor_places(classes, 4, False))
+        return decode_classes(rows[:, :4], rows[:, 4:], name, lambda classes: place_anchors(classes, 4, False))
 
 
 DECODER = YoloV8

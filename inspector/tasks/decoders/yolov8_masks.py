@@ -10,11 +10,11 @@ import numpy as np
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder
 from inspector.tasks.decoders._yolo import (
-    anchor_places,
     decode_classes,
     find_channels_first,
     find_prototypes,
-    mask_maker,
+    place_anchors,
+    prepare_masks,
 )
 from inspector.tasks.seen import Seen
 
@@ -51,8 +51,8 @@ class YoloV8Masks(BoxDecoder):
         name, second = self.outputs
         rows = self.fit(values, name, 3).T
         end = rows.shape[1] - self.many
-        found = decode_classes(rows[:, :4], rows[:, 4:end], name, lambda classes: anchor_places(classes, 4, False))
-        masks = mask_maker(np.ascontiguousarray(rows[:, end:]), self.fit(values, second, 4))
+        found = decode_classes(rows[:, :4], rows[:, 4:end], name, lambda classes: place_anchors(classes, 4, False))
+        masks = prepare_masks(np.ascontiguousarray(rows[:, end:]), self.fit(values, second, 4))
         return Candidates(found.boxes, found.scores, found.classes, name, found.places, masks=masks)
 
 

@@ -7,9 +7,9 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from inspector.tasks.candidates import Candidates, around, corners_of
+from inspector.tasks.candidates import Candidates, enclose, find_corners
 from inspector.tasks.decoder import Arrays, BoxDecoder
-from inspector.tasks.decoders._yolo import anchor_places, decode_classes, find_channels_first
+from inspector.tasks.decoders._yolo import decode_classes, find_channels_first, place_anchors
 from inspector.tasks.seen import Seen
 
 
@@ -38,9 +38,9 @@ class YoloV8Obb(BoxDecoder):
         """As yolov8; `boxes` are the upright ones around the oriented ones."""
         (name,) = self.outputs
         rows = self.fit(values, name, 3).T
-        found = decode_classes(rows[:, :4], rows[:, 4:-1], name, lambda classes: anchor_places(classes, 4, False))
+        found = decode_classes(rows[:, :4], rows[:, 4:-1], name, lambda classes: place_anchors(classes, 4, False))
         rotated = np.concatenate([rows[:, :4], rows[:, -1:]], axis=1)
-        return replace(found, rotated=rotated, boxes=around(corners_of(rotated)))
+        return replace(found, rotated=rotated, boxes=enclose(find_corners(rotated)))
 
 
 DECODER = YoloV8Obb

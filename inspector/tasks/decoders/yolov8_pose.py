@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder
-from inspector.tasks.decoders._yolo import anchor_places, decode_classes, find_channels_first, to_keypoints
+from inspector.tasks.decoders._yolo import decode_classes, find_channels_first, place_anchors, to_keypoints
 from inspector.tasks.seen import Seen
 
 _PEOPLE = 17
@@ -52,7 +52,7 @@ class YoloV8Pose(BoxDecoder):
         (name,) = self.outputs
         rows = self.fit(values, name, 3).T
         end = rows.shape[1] - self.width
-        found = decode_classes(rows[:, :4], rows[:, 4:end], name, lambda classes: anchor_places(classes, 4, False))
+        found = decode_classes(rows[:, :4], rows[:, 4:end], name, lambda classes: place_anchors(classes, 4, False))
         return replace(found, keypoints=to_keypoints(rows[:, end:], self.numbers))
 
 

@@ -13,11 +13,11 @@ from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
 from inspector.tasks.decoders._yolo import (
     PYRAMIDS,
-    anchor_places,
     decode_classes,
     find_places_first,
     find_pyramid,
-    grid_of,
+    make_grid,
+    place_anchors,
 )
 from inspector.tasks.seen import Seen
 
@@ -57,14 +57,14 @@ class YoloX(BoxDecoder):
         (name,) = self.outputs
         rows = self.fit(values, name, 3)
         for strides in PYRAMIDS:
-            cells, steps = grid_of(size, strides)
+            cells, steps = make_grid(size, strides)
             if len(cells) == len(rows):
                 break
         else:
             raise NotComputable(f"output {name!r} has {len(rows)} places, and no grids of {size} have as many")
         boxes = np.concatenate([(rows[:, :2] + cells) * steps, np.exp(rows[:, 2:4]) * steps], axis=1)
         scores = rows[:, 4:5] * rows[:, 5:]
-        return decode_classes(boxes, scores, name, lambda classes: anchor_places(classes, 5, True))
+        return decode_classes(boxes, scores, name, lambda classes: place_anchors(classes, 5, True))
 
 
 DECODER = YoloX

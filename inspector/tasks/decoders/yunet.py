@@ -9,9 +9,9 @@ import numpy as np
 
 from inspector.errors import NotComputable
 from inspector.image import Preprocess
-from inspector.tasks.candidates import Candidates, from_centres
+from inspector.tasks.candidates import Candidates, to_corners
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
-from inspector.tasks.decoders._yolo import grid_of
+from inspector.tasks.decoders._yolo import make_grid
 from inspector.tasks.seen import Seen
 
 _STRIDES = (8, 16, 32)
@@ -47,14 +47,14 @@ class YuNet(BoxDecoder):
         """Put the grids together. The tensor of a class score is that of its grid."""
         rows = [np.concatenate([self.fit(values, n, 3) for n in self.outputs[i : i + 3]]) for i in range(0, 12, 3)]
         sure, there, boxes, marks = rows
-        cells, steps = grid_of(size, _STRIDES)
+        cells, steps = make_grid(size, _STRIDES)
         if len(cells) != len(sure):
             raise NotComputable(f"{self.outputs[0]!r} and its like have {len(sure)} places, not {len(cells)}")
         scores = np.sqrt(np.clip(sure[:, 0], 0, 1) * np.clip(there[:, 0], 0, 1))
         centred = np.concatenate([(boxes[:, :2] + cells) * steps, np.exp(boxes[:, 2:]) * steps], axis=1)
         points = (marks.reshape(-1, 5, 2) + cells[:, None]) * steps[:, None]
         return Candidates(
-            from_centres(centred),
+            to_corners(centred),
             scores.astype(np.float32),
             np.zeros(len(scores), np.int64),
             keypoints=np.concatenate([points, np.ones_like(points[:, :, :1])], axis=2).astype(np.float32),
