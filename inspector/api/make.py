@@ -38,6 +38,7 @@ def annotate(
     cam_layer: str | None = None,
     size: str | tuple[int, int] | None = None,
     activation: str | None = None,
+    output: str | None = None,
     provider: str = "auto",
     threads: int | None = None,
     allow_links: Sequence[File] = (),
@@ -56,6 +57,7 @@ def annotate(
         cam_layer: The layer that class activation maps look at.
         size: (height, width) of the input or "HxW", for a model that leaves it open.
         activation: What makes probabilities of the scores: softmax, sigmoid (many labels) or none.
+        output: The output, or any tensor or layer, that holds the scores of the classes.
         provider: auto, cpu, cuda, ...
         threads: Threads of onnxruntime; None takes all cores.
         allow_links: Where a path is given: folders that links to external data may lead into.
@@ -86,8 +88,9 @@ def annotate(
     else:
         opened = to_model(model, provider, threads, warn)
     written = annotate_model(
-        opened, out, preprocess=preprocess, labels=labels, cam_layer=cam_layer, size=size, activation=activation
-    )
+        opened, out, preprocess=preprocess, labels=labels, cam_layer=cam_layer, size=size, activation=activation,
+        output=output,
+    )  # fmt: skip
     return to_model(written)
 
 

@@ -55,6 +55,12 @@ def annotate(
             help="What makes probabilities of the scores: softmax, sigmoid (many labels) or none.",
         ),
     ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", metavar="NAME", help="The output, or any tensor or layer, that holds the scores of the classes."
+        ),
+    ] = None,
     links: LinksOption = None,
     inputs: InputOption = None,
     json: JsonOption = False,
@@ -71,7 +77,8 @@ def annotate(
     console = Console("annotate", json, quiet)
     written = call(
         model, out, preprocess=preprocess, labels=labels, cam_layer=cam_layer, size=size, activation=activation,
-        provider=provider, threads=threads, allow_links=links or (), inputs=read_inputs(inputs), warn=console.note,
+        output=output, provider=provider, threads=threads, allow_links=links or (), inputs=read_inputs(inputs),
+        warn=console.note,
     )  # fmt: skip
     console.document(console.head(written, **document(written, out)))
     console.say(show(written, out))

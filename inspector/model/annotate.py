@@ -18,6 +18,7 @@ from inspector.layers import Layer
 from inspector.metadata import ACTIVATIONS, KEY, LayerEntry, Metadata
 from inspector.model import Model, open_model
 from inspector.model.options import read_labels, read_preprocess
+from inspector.model.outputs import take_output
 from inspector.tasks.classify import find_ends
 
 M = TypeVar("M", bound=Model)
@@ -32,6 +33,7 @@ def annotate_model(
     cam_layer: str | None = None,
     size: str | tuple[int, int] | None = None,
     activation: str | None = None,
+    output: str | None = None,
 ) -> M | Model:
     """Write a copy of a model with its metadata completed, and open it. Graph and weights are copied byte for byte.
 
@@ -45,16 +47,17 @@ def annotate_model(
         cam_layer: Name of the layer that class activation maps look at.
         size: (H, W) or "HxW" of the input, for a graph that leaves it open.
         activation: What turns the scores into probabilities where the graph does not: softmax, sigmoid or none.
+        output: The output, or any tensor or layer, that holds the scores of the classes.
 
     Returns:
         The copy, opened, of the same class as `model`.
 
     Raises:
-        MetadataError: A preprocess or labels that cannot be read or do not fit the model.
+        MetadataError: A preprocess or labels that cannot be read, or do not fit the model, or an output of no classes.
         ModelError: The file is no model, or keeps weights in other files that the copy would not find.
         LayerNotFound: There is no layer `cam_layer`.
         NotComputable: The layer `cam_layer` has no maps.
-        UsageError: A size or an activation that cannot be.
+        UsageError: A size, an activation or an output that cannot be.
         OutputError: The copy cannot be written. Nothing is written in any of these cases.
     """
     opened: Model = model if isinstance(model, Model) else open_to_annotate(model)
@@ -63,6 +66,8 @@ def annotate_model(
     chosen = read_preprocess(preprocess, _base(opened)) if preprocess is not None else opened.preprocess
     if size is not None:
         chosen = chosen.with_size(_size(size, opened))
+    if output is not None:
+        opened = take_output(opened, output, activation, labels is not None)
     names = read_labels(labels) if labels is not None else opened.metadata.labels
     _check_fit(opened, chosen, names if labels is not None else None)
     complete = complete_metadata(opened, chosen, names)

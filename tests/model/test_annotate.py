@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
+import inspector
 from inspector import open_model
+from inspector.cli.app import run
 from inspector.errors import (
     InspectorError,
     LayerNotFound,
@@ -191,3 +194,44 @@ def test_a_model_that_is_open_is_copied_as_it_was_read(make_model: MakeModel, tm
     with pytest.raises(ModelError, match="was changed while it was open"):
         annotate_model(model, tmp_path / "o.onnx")
     assert not (tmp_path / "o.onnx").exists()
+
+
+def test_the_output_that_holds_the_scores(
+    make_model: MakeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def build(n: Net, x: str) -> tuple[str, ...]:
+        flat = n("Flatten", n("GlobalAveragePool", n("Relu", n.conv(x, 3, 4))))
+        n("Gemm", flat, n.weight((4, 3)), out="coarse")
+        n("Gemm", flat, n.weight((4, 5)), out="fine")
+        n("Softmax", "fine", axis=-1, out="shares")
+        n("LpNormalization", flat, axis=1, p=2, out="face")
+        n("Reshape", n("Gemm", flat, n.weight((4, 8))), n.const([-1, 2, 4], dtype=np.int64), out="boxes")
+        return "coarse", "fine", "shares", "face", "boxes"
+
+    path = make_model(build, shape=("N", 3, 8, 8))
+    tensor = open_model(path).tensor(ARRAY)
+    for name, labels in (("coarse", list("abc")), ("fine", list("vwxyz")), ("shares", list("vwxyz"))):
+        made = annotate_model(path, tmp_path / f"{name}.onnx", output=name, labels=labels)
+        [scores] = onnxruntime.InferenceSession(path).run([name], {"x": tensor})
+        shares = scores[0] if name == "shares" else np.exp(scores[0]) / np.exp(scores[0]).sum()
+        best = made.predict(ARRAY, 1)[0]
+        assert best.label == labels[int(shares.argmax())]
+        assert best.probability == pytest.approx(float(shares.max()), rel=1e-5)
+        assert not made.assumed
+        again = annotate_model(made, tmp_path / f"{name}2.onnx")
+        assert again.classifier == made.classifier
+    with pytest.raises(MetadataError, match=r"5 labels in .*fine.onnx for 3 classes of 'coarse'; give --labels"):
+        annotate_model(tmp_path / "fine.onnx", tmp_path / "no.onnx", output="coarse")
+    faults = {
+        "clases": f"{path} has no output 'clases'; nearest: ",
+        "boxes": "output 'boxes' of shape (?, 2, 4) fits no classes; scores are of shape (N, K)",
+        "face": "output 'face' is a vector of unit length",
+    }
+    for name, message in faults.items():
+        assert run(["annotate", str(path), "-o", str(tmp_path / "no.onnx"), "--output", name]) == 2
+        assert message in capsys.readouterr().err
+    assert run(["annotate", str(path), "-o", str(tmp_path / "o.onnx"), "--output", "face", "--activation", "none"]) == 0
+    assert open_model(tmp_path / "o.onnx").classes == 4
+    with pytest.raises(UsageError, match="output cannot be 3"):
+        inspector.annotate(path, tmp_path / "no.onnx", output=3)  # type: ignore[arg-type]
+    assert not (tmp_path / "no.onnx").exists()
