@@ -29,6 +29,7 @@ File = str | os.PathLike[str]
 
 
 # Wide: the options of `inspector annotate`.
+# Long: each of them is explained.
 def annotate(
     model: ModelSource,
     out: File,
