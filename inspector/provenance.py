@@ -17,7 +17,7 @@ class Provenance:
     """What made a picture, a page or a document. The same values and versions make the same file again.
 
     Args:
-        model: SHA-256 of the model's file, as hex digits; empty where it is not known.
+        model: SHA-256 of the model, its graph and its weights, as hex digits; empty where it is not known.
         image: SHA-256 of the picture that was looked at, as hex digits; empty where there was none.
         layer: Name of the layer that is shown; empty where it is none or all of them.
         method: How it was made: the name of a class activation map, "gradient ascent", ...

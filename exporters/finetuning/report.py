@@ -72,7 +72,7 @@ class Reporter:
         dataset, confusion = self.dataset, figures.confusion
         where = "test" if dataset.test else "validation"
         over = describe_mean(self.options.poses) if dataset.test else ""
-        made_by = Provenance(model.sha256, method="fine-tuning", seed=self.options.seed).png_info()
+        made_by = Provenance(model.digest, method="fine-tuning", seed=self.options.seed).png_info()
         self._curves(state, made_by)
         figure = draw_confusion(
             confusion,

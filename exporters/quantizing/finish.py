@@ -44,7 +44,7 @@ def finish_file(
         activation=source.metadata.activation or (source.classifier.activation if source.classifier else None),
         source={
             **source.metadata.source,
-            "quantised": {"to": to, "from": source.sha256, "float_layers": list(kept), "pictures": pictures},
+            "quantised": {"to": to, "from": source.digest, "float_layers": list(kept), "pictures": pictures},
         },
         versions={**source.metadata.versions, "inspector": __version__, "onnx": onnx.__version__},
     )

@@ -96,7 +96,7 @@ class FilterSpec:
         return {
             "version": __version__,
             "torch": torch.__version__,
-            "model": model.sha256,
+            "model": model.digest,
             "preprocess": model.preprocess.to_json(),
             "layer": self.layer.name,
             "tensor": self.layer.tensor,

@@ -174,7 +174,7 @@ class Audit:
 
     Attributes:
         path: The model's file.
-        sha256: The model's digest, in hex.
+        sha256: Digest of the model's file, in hex.
         checks: The results, in the order of the reports.
         passed: Whether nothing counts as a failure, and at least one check ran.
         verdict: The same as a sentence.
@@ -183,6 +183,8 @@ class Audit:
         seed: Of everything random.
         seconds: How long the whole audit took.
         notes: What had to be assumed about the model.
+        digest: Of graph and weights, also where these lie outside of the file: what identifies the model. Empty where
+            it could not be opened.
     """
 
     path: Path
@@ -195,6 +197,7 @@ class Audit:
     seed: int
     seconds: float
     notes: tuple[str, ...] = ()
+    digest: str = ""
 
     def count(self, status: Status) -> int:
         """Number of checks with this status."""

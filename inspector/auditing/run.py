@@ -193,6 +193,7 @@ def _audit(request: Request) -> Audit:
     return Audit(
         path=model.path, sha256=model.sha256, checks=checks, passed=passed, verdict=verdict, policy=policy.source,
         pictures=len(pictures), seed=policy.seed, seconds=0.0, notes=model.assumed,
+        digest=model.digest,
     )  # fmt: skip
 
 

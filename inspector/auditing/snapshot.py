@@ -58,7 +58,7 @@ class Snapshot:
     """What was saved of a model.
 
     Attributes:
-        model: File name and sha256 of the model.
+        model: File name, sha256 and digest (of graph and weights) of the model.
         labels: The names of its classes.
         preprocess: As in the metadata.
         integers: Whether it computes with integers.

@@ -17,6 +17,7 @@ from inspector.cli.console import (
     ProviderOption,
     QuietOption,
     ThreadsOption,
+    identify,
     progress_bar,
     relative,
 )
@@ -165,7 +166,7 @@ def _report(console: Console, result: Audit, **files: str | None) -> int:
         unwritten = error
     for note in result.notes:
         console.note(f"{result.path} does not say everything; assumed: {note}")
-    about = {"path": relative(result.path), "sha256": result.sha256}
+    about = identify(result.path, result.sha256, result.digest)
     console.document(console.head(None, model=about, **make_document(result)))
     console.say(format_table(result, shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 200))
     if unwritten is not None:

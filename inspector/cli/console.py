@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isfinite
+from os import PathLike
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -125,7 +126,7 @@ class Console:
         """The keys that every document begins with."""
         document: dict[str, Any] = {"schema": SCHEMA, "command": self.command, "version": __version__}
         if model is not None:
-            document["model"] = {"path": relative(model.path), "sha256": model.sha256}
+            document["model"] = identify(model.path, model.sha256, model.digest)
         return {**document, **more}
 
     def document(self, document: Mapping[str, Any]) -> None:
@@ -197,6 +198,11 @@ class Console:
             for picture in everything:
                 yield picture
                 advance()
+
+
+def identify(path: str | PathLike[str], sha256: str, digest: str = "") -> dict[str, str]:
+    """`model` of a document. digest: of graph and weights, where some of them lie outside of the file."""
+    return {"path": relative(path), "sha256": sha256, "digest": digest or sha256}
 
 
 def _print(text: str) -> None:

@@ -15,6 +15,7 @@ from inspector.cli.console import (
     QuietOption,
     ThreadsOption,
     align_columns,
+    identify,
     relative,
 )
 from inspector.errors import UsageError
@@ -88,7 +89,7 @@ def export(
 
 def document(console: Console, written: Exported) -> dict[str, Any]:
     """The JSON document."""
-    head = console.head(None, model={"path": relative(written.path), "sha256": written.sha256})
+    head = console.head(None, model=identify(written.path, written.sha256))
     rows = [row.to_json() for row in written.parity]
     names = [layer.name for layer in written.layers]
     return {**head, "file": relative(written.path), "layers": names, "parity": rows, "notes": list(written.notes)}

@@ -20,6 +20,7 @@ from inspector.cli.console import (
     ProviderOption,
     QuietOption,
     ThreadsOption,
+    identify,
     relative,
 )
 from inspector.cli.options import add_fields, read_inputs, read_settings
@@ -145,7 +146,7 @@ def document(console: Console, made: Any) -> dict[str, Any]:
     """The JSON document."""
     return console.head(
         None,
-        model={"path": relative(made.model), "sha256": made.sha256},
+        model=identify(made.model, made.sha256),
         run=relative(made.run),
         file=relative(made.model),
         best=dict(made.best),

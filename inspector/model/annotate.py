@@ -24,6 +24,8 @@ from inspector.tasks.classify import find_ends
 M = TypeVar("M", bound=Model)
 
 
+# Wide: the options of `inspector annotate`.
+# Long: half of it explains them.
 def annotate_model(
     model: str | os.PathLike[str] | M,
     target: str | os.PathLike[str],

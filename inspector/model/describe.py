@@ -13,6 +13,7 @@ def describe_model(model: Model) -> Mapping[str, Any]:
     return {
         "path": str(model.path),
         "sha256": model.sha256,
+        "digest": model.digest,
         "opset": model.graph.opset,
         "producer": " ".join(filter(None, (model.graph.proto.producer_name, model.graph.proto.producer_version))),
         "input": {

@@ -87,7 +87,7 @@ def save_dream(made: Dream, path: Path, model: Model, source: ImageSource, seed:
     pictures = [source] if isinstance(source, str | os.PathLike) else []
     check_outputs({"-o": path}, {"the model itself": model.graph.files, "the picture itself": pictures})
     made_by = Provenance(
-        model.sha256,
+        model.digest,
         digest_image(source),
         layer=", ".join(f"{x.layer}:{x.weight:g}" for x in made.layers),
         method="caricature" if caricature else "DeepDream",

@@ -164,7 +164,7 @@ class LayerFiles:
 def describe_patterns(model: Model, spec: FilterSpec) -> Provenance:
     """What made the patterns of this run, whatever the layer."""
     return Provenance(
-        model.sha256,
+        model.digest,
         spec.objective.start_digest,
         method=spec.objective.method,
         seed=spec.seed,

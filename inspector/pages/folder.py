@@ -60,11 +60,12 @@ def start_folder(
     left = {file for file in record.get("files", ()) if OURS.fullmatch(file)}
     # What is written anew is replaced whole at its time; only the page must not stand beside it before.
     _remove(folder, {file for file in left if file == "index.html" or file not in planned})
-    if left and record.get("sha256") != model.sha256:
+    if left and record.get("digest", record.get("sha256")) != model.digest:
         earlier = one_line(str(record.get("model", "")), 80)
         model.warn(f"results of {earlier}, of an earlier run into the same folder, were replaced")
     owner = {key: record[key] for key in _OWNER if key in record}
     written = {"software": f"{TOOL} {__version__}", "model": model.path.name, "sha256": model.sha256}
+    written["digest"] = model.digest
     given = {"name": name, **owner, "top": [list(pair) for pair in top]}
     write_record(folder, {**written, **given, "files": sorted(planned)})
 

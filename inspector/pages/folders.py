@@ -203,7 +203,7 @@ class PictureFolders:
             if len(entries) < 2 and len(self.done) < 2:
                 return None
             title = model.path.name if models <= {model.path.name} else f"{len(models)} models"
-            made_by = Provenance(model.sha256, method="activations")
+            made_by = Provenance(model.digest, method="activations")
             return write_index(self.out, model=title, entries=entries, provenance=made_by)
 
 

@@ -163,7 +163,7 @@ def draw_gallery(
         # Large layers first, so that no thread is left with one at the end.
         by_size = sorted(chosen, key=lambda layer: -values[layer.name].size)
         found = dict(zip(by_size, pool.map(lambda x: statistics(take_first(values[x.name])), by_size), strict=True))
-        made_by = Provenance(model.sha256, digest_image(image), method="activations")
+        made_by = Provenance(model.digest, digest_image(image), method="activations")
         view = model.preprocess.view(picture).convert("RGB")
         style = _Style(model, shown, view, channel, scale, colormap, size, save_arrays, made_by)
         page = _start_page(style, picture)

@@ -120,7 +120,7 @@ def write_overlays(
     results = engine.maps(image, classes, top)[: 1 if engine.method.class_independent else None]
     settings = {"backend": results[0].backend, "negative": bool(style and style.negative)}
     made_by = Provenance(
-        engine.model.sha256, digest_image(image), layer=results[0].layer, method=results[0].method, settings=settings
+        engine.model.digest, digest_image(image), layer=results[0].layer, method=results[0].method, settings=settings
     )
     writer = _MapWriter(engine, picture, output_folder(folder), name, style or MapStyle(), made_by)
     drawn = [writer.write_map(result) for result in results]

@@ -151,6 +151,6 @@ def draw_patch_sheet(
         caption_lines=1,
     )
     made_by = Provenance(
-        model.sha256, layer=found.layer.name, method="most exciting patches", settings={"pictures": found.seen}
+        model.digest, layer=found.layer.name, method="most exciting patches", settings={"pictures": found.seen}
     )
     return save_png(sheet, path, made_by.png_info(), level=6)

@@ -80,7 +80,7 @@ def prepare(checkout: Path, folder: Path) -> None:
                 Image.fromarray(pixels).save(place / f"{number}.png")
 
 
-_PRIVATE = {"version", "seconds", "sha256", "latency_ratio", "created", "versions"}
+_PRIVATE = {"version", "seconds", "sha256", "digest", "latency_ratio", "created", "versions"}
 
 
 def plain(value: Any) -> Any:

@@ -72,7 +72,7 @@ class Recorder(Probe):
         if isinstance(predictions, LabelledPredictions):
             metrics = {"accuracy": predictions.accuracy, "balanced_accuracy": predictions.balanced_accuracy}
         return Snapshot(
-            model={"name": model.path.name, "sha256": model.sha256},
+            model={"name": model.path.name, "sha256": model.sha256, "digest": model.digest},
             labels=model.labels,
             preprocess=model.preprocess.to_json(),
             integers=is_quantized(model.graph),

@@ -19,11 +19,13 @@ _SHOWN = 10
 def format_markdown(audit: Audit) -> str:
     """A headline, a table of what failed and warned with its findings, and the rest folded away; at most 1 MB."""
     head = "✅" if audit.passed else "❌"
+    outside = audit.digest not in ("", audit.sha256)
+    weights = f", with its weights `{audit.digest[:12]}`" if outside else ""
     lines = [
         f"## {head} {_text(audit.path.name)}: {_text(audit.verdict)}",
         "",
-        f"sha256 `{audit.sha256[:12] or 'unknown'}` · {audit.pictures} pictures · policy {_text(audit.policy)} · "
-        f"seed {audit.seed} · {audit.seconds:.1f} s",
+        f"sha256 `{audit.sha256[:12] or 'unknown'}`{weights} · {audit.pictures} pictures · "
+        f"policy {_text(audit.policy)} · seed {audit.seed} · {audit.seconds:.1f} s",
         "",
     ]
     bad = [c for c in audit.checks if c.counts in ("fail", "warn") or c.status == "error"]

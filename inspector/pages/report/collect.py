@@ -250,7 +250,7 @@ class _Collector:
         made = self.made
         digests = [part.document["sha256"] for part in made]
         made_by = Provenance(
-            self.model.sha256,
+            self.model.digest,
             digests[0] if len(digests) == 1 else "",
             method=", ".join(self.maps.engines),
             settings={"top": self.maps.top, "levels": LEVELS} | ({"images": digests} if len(digests) > 1 else {}),

@@ -44,20 +44,20 @@ def read_parts(
     """
     parts: dict[str, Any] = {}
     if audit:
-        parts["audit"] = audit_part(audit, model.sha256)
+        parts["audit"] = audit_part(audit, model.digest)
     if filters:
-        parts["filters"] = draw_filters_part(filters, model.sha256)
+        parts["filters"] = draw_filters_part(filters, model.digest)
     if run:
         parts["confusion"] = draw_confusion_part(run)
     return parts
 
 
-def audit_part(path: str | os.PathLike[str], sha256: str) -> dict[str, Any]:
+def audit_part(path: str | os.PathLike[str], digest: str) -> dict[str, Any]:
     """The verdict and its reasons, from a file with what ``inspector audit --json`` said.
 
-    sha256: of the model that the page is about. Raises UsageError: no such document, or one of another model.
+    digest: of the model that the page is about. Raises UsageError: no such document, or one of another model.
     """
-    with _document(path, "audit", sha256) as document:
+    with _document(path, "audit", digest) as document:
         return _audit(document)
 
 
@@ -76,11 +76,11 @@ def _audit(document: Mapping[str, Any]) -> dict[str, Any]:
 def draw_filters_part(path: str | os.PathLike[str], sha256: str) -> dict[str, dict[str, list[dict[str, str]]]]:
     """Layer name -> channel -> pictures, from a file with what ``inspector filters --json`` said.
 
-    sha256: of the model that the page is about. The pictures that the file names must be where they were; they are
+    digest: of the model that the page is about. The pictures that the file names must be where they were; they are
     relative to the current folder, as the command wrote them. Stuck channels have none.
     Raises UsageError: no such document, one of another model, or a picture that cannot be opened.
     """
-    with _document(path, "filters", sha256) as document:
+    with _document(path, "filters", digest) as document:
         return _filters(document)
 
 
@@ -133,7 +133,7 @@ def encode_jpeg(picture: Image, side: int, quality: int) -> str:
 
 
 @contextmanager
-def _document(path: str | os.PathLike[str], command: str, sha256: str) -> Iterator[Mapping[str, Any]]:
+def _document(path: str | os.PathLike[str], command: str, digest: str) -> Iterator[Mapping[str, Any]]:
     """The JSON document of a command about the model of that digest.
 
     Raises UsageError for any other document, and for what in it is not as that command writes it.
@@ -146,10 +146,11 @@ def _document(path: str | os.PathLike[str], command: str, sha256: str) -> Iterat
     if not isinstance(document, dict) or document.get("command") != command or "error" in document:
         raise UsageError(f"{name} is not a document of inspector {command} --json", hint)
     try:
-        of = document["model"]["sha256"]
-        if of != sha256:
+        # Earlier versions told the file's own alone.
+        of = document["model"].get("digest") or document["model"]["sha256"]
+        if of != digest:
             raise UsageError(
-                f"{name} is about another model, SHA-256 {of[:16]}…; this one is {sha256[:16]}…",
+                f"{name} is about another model, SHA-256 {of[:16]}…; this one is {digest[:16]}…",
                 f"run `inspector {command}` on this model",
             )
         yield document
