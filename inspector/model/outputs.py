@@ -8,7 +8,7 @@ from typing import TypeVar
 from inspector.errors import MetadataError, UsageError, nearest, wrong_type
 from inspector.layers import infer_shapes
 from inspector.model.model import Model
-from inspector.tasks.classify import class_count, find_classifier
+from inspector.tasks.classify import count_classes, find_classifier
 
 M = TypeVar("M", bound=Model)
 
@@ -40,7 +40,7 @@ def take_output(opened: M, name: str, activation: str | None, relabelled: bool) 
     shape = infer_shapes(graph).get(tensor)
     # Rows of boxes may be made of a vector, which the classifier's search would step back to.
     if found is None or (shape is not None and sum(size != 1 for size in shape[1:]) > 1):
-        if class_count(shape) is not None:
+        if count_classes(shape) is not None:
             raise MetadataError(
                 f"output {name!r} is a vector of unit length, or has as many rows as things are found: no classes",
                 "if it is scores all the same, give --activation too",

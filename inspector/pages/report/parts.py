@@ -73,7 +73,7 @@ def _audit(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def draw_filters_part(path: str | os.PathLike[str], sha256: str) -> dict[str, dict[str, list[dict[str, str]]]]:
+def draw_filters_part(path: str | os.PathLike[str], digest: str) -> dict[str, dict[str, list[dict[str, str]]]]:
     """Layer name -> channel -> pictures, from a file with what ``inspector filters --json`` said.
 
     digest: of the model that the page is about. The pictures that the file names must be where they were; they are
