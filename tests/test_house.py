@@ -159,3 +159,81 @@ def test_one_spelling_in_names() -> None:
                 if isinstance(name, str) and wrong.search(name) and name != "colour":
                     found.append(f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)} {name}")
     assert not found
+
+
+def read_tops(path: Path) -> dict[str, str]:
+    """Public name -> what defines it, of the functions, classes, types and constants at the top of a file."""
+    tops = {}
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            tops[node.name] = "" if isinstance(node, ast.ClassDef) else "()"
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name):
+                    tops[target.id] = ast.unparse(node.value)
+    return {name: what for name, what in tops.items() if not name.startswith("_")}
+
+
+def name_module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+TOPS = {name_module(path): read_tops(path) for path in FILES}
+"""Module -> its public names."""
+
+BY_RECIPE = {
+    "inspector.cli": {"document", "show", "tell"},
+    "inspector.cam.methods": {"METHOD"},
+    "exporters.sources.kinds": {"LIBRARY", "load"},
+}
+"""Names that every file of a folder defines, because a recipe of CONTRIBUTING.md or the command line calls them so."""
+
+FACES = {"Model", "open_model", "dream", "finetune", "plan_finetune"}
+"""The public call of `inspector.api` and what it calls: the one thing, with and without what a user gives it."""
+
+
+def test_one_public_name_for_one_thing() -> None:
+    """No class, function, type or shared constant has the name of another.
+
+    What may: an alias of the same type; a command and the call or the method of its name; what `BY_RECIPE` and
+    `FACES` list. A constant that no other module imports is its module's own.
+    """
+    imported = set()
+    for path in FILES:
+        package = name_module(path).split(".") if path.stem == "__init__" else name_module(path).split(".")[:-1]
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                start = package[: len(package) + 1 - node.level] if node.level else []
+                module = ".".join([*start, *([node.module] if node.module else [])])
+                imported |= {(module, alias.name) for alias in node.names}
+    homes: dict[str, dict[str, str]] = {}
+    for module, tops in TOPS.items():
+        folder, _, file = module.rpartition(".")
+        for name, what in tops.items():
+            command = folder == "inspector.cli" and name == file
+            own = name.isupper() and len(name) > 1 and (module, name) not in imported
+            if not command and not own and name not in BY_RECIPE.get(folder, ()):
+                homes.setdefault(name, {})[module] = what
+    twice = {
+        name: sorted(modules)
+        for name, modules in homes.items()
+        if len(modules) > 1
+        and name not in FACES
+        and (len(set(modules.values())) > 1 or modules.popitem()[1] in ("", "()"))
+    }
+    assert not twice, "\n".join(f"{k}: {v}" for k, v in twice.items())
+
+
+def test_functions_are_no_participles() -> None:
+    """A function says what it does, not what it has done. Checks and kernels of the twin have names of the field."""
+    verbs = {"add", "bring", "embed", "feed", "need", "seed", "speed", "spread"}
+    nouns = {"listing", "pointing", "sampling"}  # a listing of names, the pointing game, a sampling matrix
+    found = [
+        f"{module}.{name}"
+        for module, tops in TOPS.items()
+        if not module.startswith(("inspector.auditing.checks.", "inspector.twin.operators."))
+        for name, what in tops.items()
+        if what == "()" and re.match(r"[a-z]+(ed|ing)(_|$)", name) and name.split("_")[0] not in verbs | nouns
+    ]
+    assert not found, "name it for what it does"

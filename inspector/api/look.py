@@ -180,7 +180,7 @@ def report(
         >>> page.path.name, page.images[0]["top"][0]["label"]
         ('page.html', 'Egyptian cat')
     """
-    from inspector.pages.report import METHODS, write_report
+    from inspector.pages.report import PAGE_METHODS, write_report
 
     check_whole("top", top, 1, 20)
     opened = to_model(model, provider, threads, warn)
@@ -197,7 +197,7 @@ def report(
         [(x.name, x.source) for x in pictures],
         out,
         layers=None if layers is None else opened.choose_layers(layers),
-        methods=METHODS if methods is None else list(methods),
+        methods=PAGE_METHODS if methods is None else list(methods),
         top=top,
         audit=audit,
         filters=filters,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from inspector.cam.target import Target
 
-Array = NDArray[np.float32]
-Blocks = Callable[[int], Iterator[Array]]
+FloatArray = NDArray[np.float32]
+Blocks = Callable[[int], Iterator[FloatArray]]
 """Given the largest batch that fits, yields blocks of at most that many."""
 
 
@@ -35,20 +35,20 @@ class MethodContext:
         repeat: The same with every number of the run moved by up to one rounding.
     """
 
-    activation: Array
+    activation: FloatArray
     targets: tuple[Target, ...]
     scores: NDArray[np.float64]
     size: tuple[int, int]
     linear: bool
-    gradient: Callable[[Target], Array]
+    gradient: Callable[[Target], FloatArray]
     head_scores: Callable[[Blocks], NDArray[np.float64]]
     masked_scores: Callable[[Blocks], NDArray[np.float64]]
     reach: float
     repeat: Callable[[np.random.Generator], MethodContext]
 
 
-def weigh_channels(weights: NDArray[Any], activation: Array) -> Array:
+def weigh_channels(weights: NDArray[Any], activation: FloatArray) -> FloatArray:
     """sum_c w_c A_c: weights (C,) and activation (C, h, w) -> float32 (h, w)."""
     channels = activation.reshape(len(activation), -1)
-    total: Array = (np.asarray(weights, np.float32) @ channels).reshape(activation.shape[1:])
+    total: FloatArray = (np.asarray(weights, np.float32) @ channels).reshape(activation.shape[1:])
     return total

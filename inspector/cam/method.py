@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from inspector.cam.context import Array, MethodContext
+from inspector.cam.context import FloatArray, MethodContext
 
 Needs = Literal["gradient", "activation", "runs"]
 
@@ -45,11 +45,11 @@ class Method:
         """Whether it makes one map whatever the class."""
         return self.needs == "activation"
 
-    def maps(self, context: MethodContext) -> Sequence[Array]:
+    def maps(self, context: MethodContext) -> Sequence[FloatArray]:
         """The raw maps, float32 (h, w), one for each of the context's targets."""
         if self.needs == "activation":
-            one = cast(Array, self.formula(context.activation))
+            one = cast(FloatArray, self.formula(context.activation))
             return [one] * len(context.targets)
         if self.needs == "gradient":
-            return [cast(Array, self.formula(context.activation, context.gradient(t))) for t in context.targets]
-        return cast("Sequence[Array]", self.formula(context))
+            return [cast(FloatArray, self.formula(context.activation, context.gradient(t))) for t in context.targets]
+        return cast("Sequence[FloatArray]", self.formula(context))

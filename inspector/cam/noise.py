@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.cam.context import Array, MethodContext
+from inspector.cam.context import FloatArray, MethodContext
 from inspector.cam.method import Method
 
 _REPEATS = 3
@@ -21,7 +21,7 @@ _SMALL = 1e-2
 """A map is looked at more closely where it is below this share of what went into it."""
 
 
-def measure_noise(method: Method, context: MethodContext, maps: Sequence[Array]) -> list[float]:
+def measure_noise(method: Method, context: MethodContext, maps: Sequence[FloatArray]) -> list[float]:
     """The magnitude up to which the values of each map are rounding.
 
     A gradient that is zero by arithmetic (before an instance norm and a mean, over the places of a softmax) comes out
@@ -51,11 +51,11 @@ def measure_noise(method: Method, context: MethodContext, maps: Sequence[Array])
     return noise
 
 
-def _change_between(one: Array, other: Array) -> float:
+def _change_between(one: FloatArray, other: FloatArray) -> float:
     return float(np.abs(other.astype(np.float64) - one).max())
 
 
-def _is_small(method: Method, context: MethodContext, target: int, raw: Array) -> bool:
+def _is_small(method: Method, context: MethodContext, target: int, raw: FloatArray) -> bool:
     """Whether a map is so much smaller than what went into it that rounding may be all it shows."""
     reach = float(np.abs(raw).max(initial=0.0))
     if reach == 0 or not np.isfinite(reach) or method.needs == "activation":

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from inspector.datasets.labelled import (
+    READING_ORDER,
     SPLIT_FOLDERS,
-    SPLITS,
     LabelError,
     LabelledData,
     LabelledPicture,
@@ -38,7 +38,7 @@ def find_coco(folder: Path, split: Split = "auto") -> tuple[Path, str] | None:
     places = [folder, folder / "annotations", *(folder / name for names in SPLIT_FOLDERS.values() for name in names)]
     files = [file for place in places if place.is_dir() for file in sorted(place.glob("*.json")) if _is_coco(file)]
     files = [file for file in files if file.name.startswith("instances")] or files
-    for part in SPLITS if split == "auto" else (split,):
+    for part in READING_ORDER if split == "auto" else (split,):
         own = [file for file in files if any(name in _say_part(file, folder) for name in SPLIT_FOLDERS[part])]
         if len(own) == 1:
             return own[0], part

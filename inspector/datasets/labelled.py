@@ -18,7 +18,7 @@ from inspector.text import relative
 LayoutName = Literal["yolo", "coco", "voc", "masks"]
 Split = Literal["auto", "train", "val", "test"]
 
-SPLITS: tuple[Split, ...] = ("val", "test", "train")
+READING_ORDER: tuple[Split, ...] = ("val", "test", "train")
 """Parts of a data set; of those that are there, "auto" takes the first."""
 
 SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.datasets.labelled import (
+    READING_ORDER,
     SPLIT_FOLDERS,
-    SPLITS,
     LabelError,
     LabelledData,
     LabelledPicture,
@@ -77,7 +77,7 @@ def _has_twin(path: Path, paths: list[Path]) -> bool:
 
 def _find_part(folder: Path, split: Split) -> tuple[str, Path]:
     """(split, its folder); the folder itself where it has no parts."""
-    for part in SPLITS if split == "auto" else (split,):
+    for part in READING_ORDER if split == "auto" else (split,):
         for name in SPLIT_FOLDERS[part]:
             if (folder / name).is_dir():
                 return part, folder / name

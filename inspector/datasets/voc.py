@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.parsers import expat
 
 from inspector.datasets.labelled import (
-    SPLITS,
+    READING_ORDER,
     LabelError,
     LabelledData,
     LabelledPicture,
@@ -154,7 +154,7 @@ def _read_declared(found: _Annotation) -> tuple[int, int] | None:
 
 def _read_list(folder: Path, split: Split) -> tuple[str, frozenset[str] | None]:
     """(split, names of its pictures without suffix); no names where nothing lists them."""
-    parts: Sequence[Split] = SPLITS if split == "auto" else (split,)
+    parts: Sequence[Split] = READING_ORDER if split == "auto" else (split,)
     for part in parts:
         file = folder / "ImageSets" / "Main" / f"{part}.txt"
         if file.is_file():

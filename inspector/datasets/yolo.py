@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from inspector.datasets.labelled import (
+    READING_ORDER,
     SPLIT_FOLDERS,
-    SPLITS,
     LabelError,
     LabelledData,
     LabelledPicture,
@@ -123,7 +123,7 @@ def _read_keypoints(document: YamlFile) -> tuple[int, int] | None:
 
 def _find_listed(document: YamlFile, folder: Path, split: Split) -> tuple[str, list[Path]]:
     """(split, pictures) that a data.yaml names."""
-    keys = [key for key in SPLITS if document.get(key)]
+    keys = [key for key in READING_ORDER if document.get(key)]
     if split != "auto" and split not in keys:
         raise LabelError(f"{relative(document.file)} has no split {split!r}", f"it has {', '.join(keys) or 'none'}")
     if not keys:
@@ -162,7 +162,7 @@ def _read_list(file: Path) -> list[Path]:
 
 def _find_loose(folder: Path, split: Split) -> tuple[str, list[Path]]:
     """(split, pictures) of a folder without a data.yaml: images/val and val/images are parts of it."""
-    for part in SPLITS if split == "auto" else (split,):
+    for part in READING_ORDER if split == "auto" else (split,):
         for name in SPLIT_FOLDERS[part]:
             for place in (folder / "images" / name, folder / name / "images"):
                 if place.is_dir():

@@ -16,7 +16,7 @@ from inspector.render.figure import INK, MUTED, draw_lines, draw_ticks, measure_
 from inspector.render.scale import (
     LEVELS,
     NAN_INDEX,
-    PAPER,
+    PAPER_INDEX,
     Scaled,
     as_maps,
     check_scale,
@@ -117,7 +117,7 @@ def draw_grid(
     scaled = to_indices(array, scale, limits, wants_symmetric(colormap, scale), layout.shrink)
     across = max(layout.columns * layout.cell_width - _GAP + 2 * _PAD, _MIN_WIDTH)
     header = _header(across, title, _facts(array.shape, scaled, layout), subtitle, scaled)
-    sheet = np.full((header.shape[0] + layout.rows * layout.cell_height + _PAD, across), PAPER, np.uint8)
+    sheet = np.full((header.shape[0] + layout.rows * layout.cell_height + _PAD, across), PAPER_INDEX, np.uint8)
     sheet[: header.shape[0], : header.shape[1]] = header
     _place_tiles(sheet[header.shape[0] :, _PAD:], scaled, layout, first_channel)
     image = Image.fromarray(sheet)
@@ -186,7 +186,7 @@ def _labels(first: int, count: int, size: int, width: int) -> NDArray[np.uint8]:
     """The numbers first .. first + count - 1, each centred on a strip: palette indices (count, height, width)."""
     glyphs = find_grey_index(255 - draw_digits(size) // 4 * 3)
     _, height, advance = glyphs.shape
-    out = np.full((count, height, width), PAPER, np.uint8)
+    out = np.full((count, height, width), PAPER_INDEX, np.uint8)
     numbers = np.arange(first, first + count)
     places = len(str(first + count - 1))
     digits = np.stack([numbers // 10**place % 10 for place in range(places)], axis=1)

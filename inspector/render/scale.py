@@ -18,7 +18,7 @@ LEVELS = 224
 """Palette indices 0 to LEVELS - 1 are the colors of the map, lowest value first."""
 GREYS = 24
 """Indices LEVELS to LEVELS + GREYS - 1 run from white to black: paper, text and hatching."""
-PAPER = LEVELS
+PAPER_INDEX = LEVELS
 NAN_INDEX = LEVELS + GREYS
 NAN_COLOR = (255, 0, 255)
 
@@ -189,7 +189,7 @@ def make_palette(colormap: str = "viridis") -> bytes:
     return table.tobytes()
 
 
-GREY_TABLE = bytes(PAPER + round((255 - grey) / 255 * (GREYS - 1)) for grey in range(256))
+GREY_TABLE = bytes(PAPER_INDEX + round((255 - grey) / 255 * (GREYS - 1)) for grey in range(256))
 """The index of the palette's nearest grey for every grey 0..255."""
 
 

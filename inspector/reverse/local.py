@@ -10,7 +10,7 @@ import numpy as np
 
 from inspector.graph.operators import operator_of
 from inspector.reverse.rule import GradientRule, HeadNode
-from inspector.reverse.spot import Range, Spot, SpotValues, shrink
+from inspector.reverse.spot import CellRange, Spot, SpotValues, shrink
 from inspector.reverse.windows import Windows
 
 Spots = list[Spot | None]
@@ -65,7 +65,7 @@ def _elementwise(step: HeadNode, rule: GradientRule, spot: Spot, values: SpotVal
         # Its settings are listed along one axis, and are given whole.
         spot = spot.widen([step.get("axis", 1) % len(spot.shape)])
 
-    def ranges(name: str) -> list[Range]:
+    def ranges(name: str) -> list[CellRange]:
         shape = values.shape(name)
         own = spot.ranges[len(spot.shape) - len(shape) :]
         return [(0, 1) if n == 1 else r for n, r in zip(shape, own, strict=True)]
@@ -91,7 +91,7 @@ def _windows(step: HeadNode, rule: GradientRule, spot: Spot, values: SpotValues)
     slide = Windows.of(step, shape[2:], spot.shape[2:], kernel)
     if row.weighted and step.get("group", 1) > 1:
         spot = spot.widen([1])
-    ranges: list[Range] = [spot.ranges[0], (0, shape[1]) if row.weighted else spot.ranges[1]]
+    ranges: list[CellRange] = [spot.ranges[0], (0, shape[1]) if row.weighted else spot.ranges[1]]
     for i, (a, b) in enumerate(spot.ranges[2:]):
         low = a * slide.stride[i] - slide.before[i]
         ranges.append((low, low + (b - a - 1) * slide.stride[i] + (kernel[i] - 1) * slide.dilation[i] + 1))

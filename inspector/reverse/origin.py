@@ -16,7 +16,7 @@ from inspector.graph import Graph, node_inputs, operator_of
 from inspector.reverse.rule import HeadNode, make_step
 from inspector.reverse.spot import SpotValues
 
-Place = tuple[int, ...]
+CellIndex = tuple[int, ...]
 _LONGEST = 200
 
 
@@ -34,7 +34,7 @@ class Cross:
     node: int
     axis: int
     position: int
-    place: Place
+    place: CellIndex
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class Origin:
     """
 
     tensor: str
-    place: Place
+    place: CellIndex
     sign: int = 1
     crossed: tuple[Cross, ...] = ()
 
 
-Hop = tuple[int, Place, int]
+Hop = tuple[int, CellIndex, int]
 """(position of an input, the element of it, the sign)."""
-Move = Callable[[HeadNode, int, Place, SpotValues], "Hop | None"]
+Move = Callable[[HeadNode, int, CellIndex, SpotValues], "Hop | None"]
 """A node, which of its outputs, an element of that, values -> the element that it comes from; None ends the walk."""
 
 _MOVES: dict[str, Move] = {}
@@ -160,7 +160,7 @@ def _read(graph: Graph, index: int) -> list[str]:
     return [name for name in node.input if name and name not in graph.from_picture] if row.arithmetic else []
 
 
-def _hop(graph: Graph, step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop | None:
+def _hop(graph: Graph, step: HeadNode, output: int, at: CellIndex, values: SpotValues) -> Hop | None:
     """One node back."""
     row = operator_of(step.node)
     move = _MOVES.get(step.node.op_type)
@@ -173,7 +173,7 @@ def _hop(graph: Graph, step: HeadNode, output: int, at: Place, values: SpotValue
     return None
 
 
-def _hop_elementwise(graph: Graph, step: HeadNode, at: Place, values: SpotValues) -> Hop | None:
+def _hop_elementwise(graph: Graph, step: HeadNode, at: CellIndex, values: SpotValues) -> Hop | None:
     """The operand that holds the score: the one that comes from the picture, or the one of most elements."""
     row, names = operator_of(step.node), step.node.input
     moving = [i for i, moves in enumerate(step.moving) if moves and not _is_answer(graph, names[i])]
@@ -240,14 +240,14 @@ def _move(*names: str) -> Callable[[Move], Move]:
 
 
 @_move("Reshape", "Flatten", "Squeeze", "Unsqueeze")
-def _reshape(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop:
+def _reshape(step: HeadNode, output: int, at: CellIndex, values: SpotValues) -> Hop:
     new, old = values.shape(step.node.output[0]), values.shape(step.node.input[0])
     flat = int(np.ravel_multi_index(at, new)) if new else 0
     return 0, tuple(int(i) for i in np.unravel_index(flat, old)), 1
 
 
 @_move("Transpose")
-def _transpose(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop:
+def _transpose(step: HeadNode, output: int, at: CellIndex, values: SpotValues) -> Hop:
     order = step.get("perm") or list(reversed(range(len(at))))
     place = [0] * len(at)
     for i, axis in enumerate(order):
@@ -256,7 +256,7 @@ def _transpose(step: HeadNode, output: int, at: Place, values: SpotValues) -> Ho
 
 
 @_move("Concat")
-def _concat(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop | None:
+def _concat(step: HeadNode, output: int, at: CellIndex, values: SpotValues) -> Hop | None:
     axis = step.get("axis", 1) % len(at)
     left = at[axis]
     for position, name in enumerate(step.node.input):
@@ -268,14 +268,14 @@ def _concat(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop |
 
 
 @_move("Split")
-def _split(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop:
+def _split(step: HeadNode, output: int, at: CellIndex, values: SpotValues) -> Hop:
     axis = step.get("axis", 0) % len(at)
     before = sum(values.shape(name)[axis] for name in list(step.node.output)[:output])
     return 0, _put(at, axis, at[axis] + before), 1
 
 
 @_move("Slice")
-def _slice(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop:
+def _slice(step: HeadNode, output: int, at: CellIndex, values: SpotValues) -> Hop:
     shape = values.shape(step.node.input[0])
     starts = step.value(1).ravel().tolist() if step.has(1) else step.get("starts")
     axes = step.value(3).ravel().tolist() if step.has(3) else step.get("axes") or list(range(len(starts)))
@@ -289,7 +289,7 @@ def _slice(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop:
 
 
 @_move("Gather")
-def _gather(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop:
+def _gather(step: HeadNode, output: int, at: CellIndex, values: SpotValues) -> Hop:
     shape, indices = values.shape(step.node.input[0]), step.value(1)
     axis = step.get("axis", 0) % len(shape)
     chosen = int(indices[at[axis : axis + indices.ndim]]) % shape[axis]
@@ -297,13 +297,13 @@ def _gather(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop:
 
 
 @_move("GatherElements")
-def _gather_elements(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop:
+def _gather_elements(step: HeadNode, output: int, at: CellIndex, values: SpotValues) -> Hop:
     axis = step.get("axis", 0) % len(at)
     return 0, _put(at, axis, int(step.value(1)[at]) % values.shape(step.node.input[0])[axis]), 1
 
 
 @_move("GatherND")
-def _gather_nd(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop:
+def _gather_nd(step: HeadNode, output: int, at: CellIndex, values: SpotValues) -> Hop:
     indices, batch = step.value(1), step.get("batch_dims", 0)
     shape = values.shape(step.node.input[0])
     rows = indices.ndim - 1
@@ -312,7 +312,7 @@ def _gather_nd(step: HeadNode, output: int, at: Place, values: SpotValues) -> Ho
 
 
 @_move("TopK")
-def _top(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop | None:
+def _top(step: HeadNode, output: int, at: CellIndex, values: SpotValues) -> Hop | None:
     if output != 0 or len(step.node.output) < 2 or not step.node.output[1]:
         return None
     axis = step.get("axis", -1) % len(at)
@@ -320,7 +320,7 @@ def _top(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop | No
 
 
 @_move("ReduceMax")
-def _largest(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop:
+def _largest(step: HeadNode, output: int, at: CellIndex, values: SpotValues) -> Hop:
     x = step.x
     given = step.value(1).ravel().tolist() if step.has(1) else step.get("axes")
     axes = [int(a) % x.ndim for a in given] if given else list(range(x.ndim))
@@ -333,7 +333,7 @@ def _largest(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop:
 
 
 @_move("Where")
-def _where(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop:
+def _where(step: HeadNode, output: int, at: CellIndex, values: SpotValues) -> Hop:
     condition = step.value(0)
     place = tuple(0 if n == 1 else p for n, p in zip(condition.shape, at[len(at) - condition.ndim :], strict=True))
     position = 1 if bool(condition[place]) else 2
@@ -342,13 +342,13 @@ def _where(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop:
 
 
 @_move("Expand", "Tile")
-def _repeat(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop:
+def _repeat(step: HeadNode, output: int, at: CellIndex, values: SpotValues) -> Hop:
     shape = values.shape(step.node.input[0])
     return 0, tuple(p % n for p, n in zip(at[len(at) - len(shape) :], shape, strict=True)), 1
 
 
 @_move("ScatterND")
-def _scatter(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop:
+def _scatter(step: HeadNode, output: int, at: CellIndex, values: SpotValues) -> Hop:
     indices = step.value(1).astype(np.int64)
     depth, rows = indices.shape[-1], indices.ndim - 1
     shape = values.shape(step.node.input[0])
@@ -358,5 +358,5 @@ def _scatter(step: HeadNode, output: int, at: Place, values: SpotValues) -> Hop:
     return 2, (*(int(i) for i in hits[-1][:rows]), *at[depth:]), 1
 
 
-def _put(at: Place, axis: int, value: int) -> Place:
+def _put(at: CellIndex, axis: int, value: int) -> CellIndex:
     return (*at[:axis], value, *at[axis + 1 :])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Range = tuple[int, int]
+CellRange = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Spot:
         return Spot(tuple(index), np.full((1,) * len(index), value, np.float32), tuple(shape))
 
     @property
-    def ranges(self) -> tuple[Range, ...]:
+    def ranges(self) -> tuple[CellRange, ...]:
         """(first, one beyond the last) along each axis."""
         return tuple((a, a + n) for a, n in zip(self.start, self.values.shape, strict=True))
 
@@ -48,7 +48,7 @@ class Spot:
         wanted = tuple((0, n) if i in axes else r for i, (n, r) in enumerate(zip(self.shape, self.ranges, strict=True)))
         return self if wanted == self.ranges else self.over(wanted)
 
-    def over(self, ranges: Sequence[Range]) -> Spot:
+    def over(self, ranges: Sequence[CellRange]) -> Spot:
         """The same in another window: zeros where it is larger, cut where it is smaller."""
         out = np.zeros([b - a for a, b in ranges], self.values.dtype)
         both = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(ranges, self.ranges, strict=True)]
@@ -106,7 +106,7 @@ class SpotValues:
         value = self.known[name]
         return np.asarray(value, np.float32) if value.dtype == np.float16 else value
 
-    def window(self, name: str, ranges: Sequence[Range], fill: float = 0.0) -> Array:
+    def window(self, name: str, ranges: Sequence[CellRange], fill: float = 0.0) -> Array:
         """A window of a tensor, which may reach beyond it: `fill` stands there."""
         whole = self.whole(name)
         inside = [(max(a, 0), min(b, n)) for (a, b), n in zip(ranges, whole.shape, strict=True)]

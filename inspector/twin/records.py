@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Branch:
+class IfBody:
     """The body of an If: its nodes, the names of its results, its own constants."""
 
     records: list[Record]
@@ -43,7 +43,7 @@ class Record:
     inputs: list[str]
     outputs: list[str]
     attributes: dict[str, Any]
-    branches: tuple[Branch, ...] = ()
+    branches: tuple[IfBody, ...] = ()
 
     @property
     def label(self) -> str:
@@ -73,9 +73,9 @@ def _tensor(proto: TensorProto, read: Callable[[TensorProto], Any]) -> Tensor | 
         return None
 
 
-def _branch(body: onnx.GraphProto, read: Callable[[TensorProto], Any]) -> Branch:
+def _branch(body: onnx.GraphProto, read: Callable[[TensorProto], Any]) -> IfBody:
     constants = {t.name: value for t in body.initializer if (value := _tensor(t, read)) is not None}
-    return Branch([decode(node, read) for node in body.node], [o.name for o in body.output], constants)
+    return IfBody([decode(node, read) for node in body.node], [o.name for o in body.output], constants)
 
 
 def walk_records(records: Iterable[Record]) -> Iterator[Record]:

@@ -22,7 +22,7 @@ from inspector.errors import ImageError, LayerNotFound, UsageError
 from inspector.layers.statistics import statistics
 from inspector.pages.report import Report, write_report
 from inspector.pages.report.parts import audit_part, draw_confusion_part, draw_filters_part
-from inspector.pages.report.sprites import LEVELS, make_sprite
+from inspector.pages.report.sprites import SPRITE_LEVELS, make_sprite
 from tests.conftest import MakeModel
 from tests.foreign import Net
 from tests.pages.documents import write_audit, write_filters
@@ -64,8 +64,8 @@ def test_a_sprite_gives_the_values_back(channels: int, height: int, width: int, 
                 if (block == 0).all():
                     assert levels[c, y, x] == 0
                 else:
-                    value = low + (int(levels[c, y, x]) - 1) / LEVELS * (high - low)
-                    assert abs(value - block.mean()) <= (high - low) / LEVELS / 2 * 1.001 + 1e-6
+                    value = low + (int(levels[c, y, x]) - 1) / SPRITE_LEVELS * (high - low)
+                    assert abs(value - block.mean()) <= (high - low) / SPRITE_LEVELS / 2 * 1.001 + 1e-6
 
 
 def test_what_is_not_finite_has_a_level_of_its_own() -> None:

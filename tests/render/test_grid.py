@@ -3,7 +3,7 @@ import pytest
 
 from inspector.errors import UsageError
 from inspector.render.grid import _PAD, MAX_PIXELS, SMALLEST_TILE, _labels, draw_grid, plan_layout
-from inspector.render.scale import LEVELS, NAN_COLOR, NAN_INDEX, PAPER, draw_hatch, to_indices
+from inspector.render.scale import LEVELS, NAN_COLOR, NAN_INDEX, PAPER_INDEX, draw_hatch, to_indices
 from inspector.render.text import draw_text_mask
 from tests.render.pictures import AWKWARD, LONG, assert_margin
 
@@ -45,8 +45,8 @@ def test_every_channel_is_drawn_whole_and_in_its_place(shape, scale):
         assert (tile == expected).all()
     # Nothing else is in the area of the tiles.
     top = image.height - _PAD - layout.rows * layout.cell_height
-    inked = (np.asarray(image)[top:] != PAPER).sum()
-    inside = [(strip != PAPER).sum() + tile.size for strip, tile in zip(strips, tiles, strict=True)]
+    inked = (np.asarray(image)[top:] != PAPER_INDEX).sum()
+    inside = [(strip != PAPER_INDEX).sum() + tile.size for strip, tile in zip(strips, tiles, strict=True)]
     assert inked == sum(inside)
 
 
@@ -54,7 +54,7 @@ def test_every_channel_is_drawn_whole_and_in_its_place(shape, scale):
 def test_every_channel_has_its_number(first, count, width):
     strips = _labels(first, count, 10, width)
     for n, strip in enumerate(strips):
-        columns = np.flatnonzero((strip != PAPER).any(axis=0))
+        columns = np.flatnonzero((strip != PAPER_INDEX).any(axis=0))
         mask = draw_text_mask(str(first + n), 10)
         inked = np.flatnonzero(mask.any(axis=0))
         assert columns[-1] - columns[0] == pytest.approx(inked[-1] - inked[0], abs=1)

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from inspector.cam.context import Array, MethodContext, weigh_channels
+from inspector.cam.context import FloatArray, MethodContext, weigh_channels
 from inspector.cam.method import Method
 
 
-def ablationcam(context: MethodContext) -> Sequence[Array]:
+def ablationcam(context: MethodContext) -> Sequence[FloatArray]:
     """Ablation-CAM = sum_c w_c A_c, w_c = (Y - Y_c) / |Y|, Y_c the score with channel c set to 0.
 
     Desai, Ramaswamy: Ablation-CAM, WACV 2020, equation 3, which divides by Y: the same for every class that the network
@@ -28,7 +28,7 @@ def ablationcam(context: MethodContext) -> Sequence[Array]:
     else:
         live = np.flatnonzero(maps.any(axis=(1, 2)))
 
-        def ablated(limit: int) -> Iterator[Array]:
+        def ablated(limit: int) -> Iterator[FloatArray]:
             for start in range(0, len(live), limit):
                 chosen = live[start : start + limit]
                 block = np.repeat(maps[None], len(chosen), axis=0)

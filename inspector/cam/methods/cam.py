@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from inspector.cam.context import Array, weigh_channels
+from inspector.cam.context import FloatArray, weigh_channels
 from inspector.cam.method import Method
 from inspector.errors import NotComputable
 
 
-def cam(activation: Array, gradient: Array) -> Array:
+def cam(activation: FloatArray, gradient: FloatArray) -> FloatArray:
     """CAM = sum_c W[k, c] A_c: W the weight that class k gives to the mean of channel c.
 
     Zhou, Khosla, Lapedriza, Oliva, Torralba: Learning Deep Features for Discriminative Localization, 2016

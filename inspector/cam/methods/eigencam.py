@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from inspector.cam.context import Array
+from inspector.cam.context import FloatArray
 from inspector.cam.method import Method
 
 
-def eigencam(activation: Array) -> Array:
+def eigencam(activation: FloatArray) -> FloatArray:
     """Eigen-CAM = the activation vectors of all places, centred, projected on their first principal direction.
 
     Muhammad, Yeasin: Eigen-CAM, 2020 (arXiv:2008.00299), equation 4. The (h w, C) matrix is centred per channel, as in
@@ -36,7 +36,7 @@ def eigencam(activation: Array) -> Array:
     reach = float(np.abs(projection).max() * np.abs(centred.mean(axis=1)).sum())
     if agreement < -1e-9 * reach or (agreement <= 1e-9 * reach and projection.max() < -projection.min()):
         projection = -projection
-    result: Array = projection.reshape(height, width).astype(np.float32)
+    result: FloatArray = projection.reshape(height, width).astype(np.float32)
     return result
 
 

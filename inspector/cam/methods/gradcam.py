@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from inspector.cam.context import Array, weigh_channels
+from inspector.cam.context import FloatArray, weigh_channels
 from inspector.cam.method import Method
 
 
-def gradcam(activation: Array, gradient: Array) -> Array:
+def gradcam(activation: FloatArray, gradient: FloatArray) -> FloatArray:
     """Grad-CAM = sum_c w_c A_c, w_c = mean over places of G_c.
 
     Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: Grad-CAM, 2017 (arXiv:1610.02391), equations 1 and 2, before the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from inspector.cam.context import Array, weigh_channels
+from inspector.cam.context import FloatArray, weigh_channels
 from inspector.cam.method import Method
 
 SMALL = 1e-6
@@ -12,7 +12,7 @@ SMALL = 1e-6
 gradients; with 0 the paper's equation 19 stands as it is."""
 
 
-def gradcampp(activation: Array, gradient: Array, small: float = SMALL) -> Array:
+def gradcampp(activation: FloatArray, gradient: FloatArray, small: float = SMALL) -> FloatArray:
     """Grad-CAM++ = sum_c w_c A_c, w_c = sum over places of a relu(G_c), a = G^2 / (2 G^2 + S_c G^3 + small).
 
     Chattopadhay, Sarkar, Howlader, Balasubramanian: Grad-CAM++, 2018 (arXiv:1710.11063), equations 7 and 19 for a score

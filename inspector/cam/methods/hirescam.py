@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from inspector.cam.context import Array
+from inspector.cam.context import FloatArray
 from inspector.cam.method import Method
 
 
-def hirescam(activation: Array, gradient: Array) -> Array:
+def hirescam(activation: FloatArray, gradient: FloatArray) -> FloatArray:
     """HiResCAM = sum_c G_c * A_c, place by place.
 
     Draelos, Carin: Use HiResCAM instead of Grad-CAM for faithful explanations, 2020 (arXiv:2011.08891), equation 6.
@@ -16,7 +16,7 @@ def hirescam(activation: Array, gradient: Array) -> Array:
 
     activation, gradient: float32 (C, h, w) -> float32 (h, w).
     """
-    total: Array = np.einsum("chw,chw->hw", gradient, activation)
+    total: FloatArray = np.einsum("chw,chw->hw", gradient, activation)
     return total
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from inspector.cam.context import Array
+from inspector.cam.context import FloatArray
 from inspector.cam.method import Method
 
 
-def layercam(activation: Array, gradient: Array) -> Array:
+def layercam(activation: FloatArray, gradient: FloatArray) -> FloatArray:
     """LayerCAM = sum_c relu(G_c) * A_c, place by place.
 
     Jiang, Zhang, Hou, Cheng, Wei: LayerCAM: Exploring Hierarchical Class Activation Maps for Localization, IEEE
@@ -16,7 +16,7 @@ def layercam(activation: Array, gradient: Array) -> Array:
 
     activation, gradient: float32 (C, h, w) -> float32 (h, w).
     """
-    total: Array = np.einsum("chw,chw->hw", np.maximum(gradient, 0), activation)
+    total: FloatArray = np.einsum("chw,chw->hw", np.maximum(gradient, 0), activation)
     return total
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from inspector.cam.context import Array, MethodContext
+from inspector.cam.context import FloatArray, MethodContext
 from inspector.cam.method import Method
 
 
-def reciprocam(context: MethodContext) -> Sequence[Array]:
+def reciprocam(context: MethodContext) -> Sequence[FloatArray]:
     """Recipro-CAM(i, j) = Y(A with only the place i, j kept) - Y(0).
 
     Byun, Lee: Recipro-CAM, 2022 (arXiv:2209.14074), equation 4, with single places as masks. The paper stretches the
@@ -26,7 +26,7 @@ def reciprocam(context: MethodContext) -> Sequence[Array]:
     channels, height, width = maps.shape
     flat = maps.reshape(channels, -1)
 
-    def kept(limit: int) -> Iterator[Array]:
+    def kept(limit: int) -> Iterator[FloatArray]:
         yield np.zeros((1, channels, height, width), np.float32)
         for start in range(0, height * width, limit):
             places = np.arange(start, min(start + limit, height * width))

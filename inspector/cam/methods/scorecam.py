@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from inspector.cam.context import Array, MethodContext, weigh_channels
+from inspector.cam.context import FloatArray, MethodContext, weigh_channels
 from inspector.cam.method import Method
 from inspector.cam.resize import enlarge
 
 
-def scorecam(context: MethodContext) -> Sequence[Array]:
+def scorecam(context: MethodContext) -> Sequence[FloatArray]:
     """Score-CAM = sum_c w_c A_c, w = softmax over channels of Y(x * M_c), M_c the enlarged A_c stretched to [0, 1].
 
     Wang, Wang, Du, Yang, Zhang, Ding, Mardziel, Hu: Score-CAM, 2020 (arXiv:1910.01279), algorithm 1, on the normalised
@@ -27,7 +27,7 @@ def scorecam(context: MethodContext) -> Sequence[Array]:
     live = np.flatnonzero(high > low)
     blank = len(live) < len(maps)
 
-    def masks(limit: int) -> Iterator[Array]:
+    def masks(limit: int) -> Iterator[FloatArray]:
         for start in range(0, len(live), limit):
             chosen = live[start : start + limit]
             block = enlarge(maps[chosen], context.size, align_corners=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from inspector.cam.context import Array, weigh_channels
+from inspector.cam.context import FloatArray, weigh_channels
 from inspector.cam.method import Method
 
 
-def xgradcam(activation: Array, gradient: Array) -> Array:
+def xgradcam(activation: FloatArray, gradient: FloatArray) -> FloatArray:
     """XGrad-CAM = sum_c w_c A_c, w_c = sum(G_c * A_c) / sum(A_c), sums over places.
 
     Fu, Hu, Dong, Guo, Gao, Li: Axiom-based Grad-CAM, 2020 (arXiv:2008.02312), equation 8. Where the gradient is the

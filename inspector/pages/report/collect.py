@@ -23,7 +23,7 @@ from inspector.model import Model, describe_model
 from inspector.pages.html import write_page
 from inspector.pages.maps import to_maps
 from inspector.pages.report.parts import encode_jpeg, read_parts
-from inspector.pages.report.sprites import LEVELS, make_sprite, pack_channels
+from inspector.pages.report.sprites import SPRITE_LEVELS, make_sprite, pack_channels
 from inspector.provenance import Provenance
 from inspector.render.colormap import make_color_table
 from inspector.runtime import count_cores
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 COLORMAPS = ("viridis", "magma", "inferno", "grey", "diverging")
 """Those that the page offers."""
 
-METHODS = ("gradcam", "gradcam++", "layercam", "eigencam", "reciprocam")
+PAGE_METHODS = ("gradcam", "gradcam++", "layercam", "eigencam", "reciprocam")
 """Class activation maps that are shown unless others are asked for: those that cost milliseconds."""
 
 BUDGET = 11_600_000
@@ -101,7 +101,7 @@ def write_report(
     path: str | os.PathLike[str],
     *,
     layers: LayerNames | None = None,
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] = PAGE_METHODS,
     top: int = 3,
     audit: str | os.PathLike[str] | None = None,
     filters: str | os.PathLike[str] | None = None,
@@ -253,14 +253,15 @@ class _Collector:
             self.model.digest,
             digests[0] if len(digests) == 1 else "",
             method=", ".join(self.maps.engines),
-            settings={"top": self.maps.top, "levels": LEVELS} | ({"images": digests} if len(digests) > 1 else {}),
+            settings={"top": self.maps.top, "levels": SPRITE_LEVELS}
+            | ({"images": digests} if len(digests) > 1 else {}),
         )
         document = {
             "version": made_by.version,
             "model": _model_document(self.model),
             "layers": [_layer_document(x, made[0].document["layers"][i]) for i, x in enumerate(self.layers)],
             "images": [part.document for part in made],
-            "levels": LEVELS,
+            "levels": SPRITE_LEVELS,
             "notes": self.maps.notes,
             "parts": dict(parts),
         }

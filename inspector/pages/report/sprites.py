@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from inspector.layers.statistics import LayerStatistics
 
-LEVELS = 47
+SPRITE_LEVELS = 47
 """Sprites hold 0 for exactly zero, 1 to LEVELS + 1 from the channel's minimum to its maximum, 255 for not finite."""
 
 
@@ -35,7 +35,7 @@ def make_sprite(maps: NDArray[np.float32], found: LayerStatistics, side: int) ->
     span = (high.astype(np.float64) - low)[:, None, None]
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         share = np.where(span > 0, (small - low[:, None, None]) / np.where(span > 0, span, 1), 0)
-    levels = 1 + np.rint(np.nan_to_num(share).clip(0, 1) * LEVELS)
+    levels = 1 + np.rint(np.nan_to_num(share).clip(0, 1) * SPRITE_LEVELS)
     indices = np.where(bad, 255, np.where(zero, 0, levels)).astype(np.uint8)
     _, h, w = indices.shape
     columns = math.ceil(math.sqrt(channels))

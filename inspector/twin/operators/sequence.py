@@ -9,8 +9,8 @@ from torch import Tensor
 
 from inspector.twin.table import Node, NotSupported, Run, operator
 
-State = tuple[Tensor, ...]
-Cell = Callable[[Tensor, State, Tensor, Tensor | None, Tensor | None], State]
+RecurrentState = tuple[Tensor, ...]
+Cell = Callable[[Tensor, RecurrentState, Tensor, Tensor | None, Tensor | None], RecurrentState]
 """(input already multiplied (N, G*H), state, recurrence (G*H, H), recurrent bias (G*H), peepholes) -> next state."""
 
 _SIDES = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
@@ -76,7 +76,7 @@ def _recurrent(node: Node, cell: Cell, states: int, *, split_bias: bool = False)
 def _rnn(node: Node) -> Run:
     (f,) = _functions(node, ["Tanh"])
 
-    def cell(x: Tensor, state: State, r: Tensor, own: Tensor | None, p: Tensor | None) -> State:
+    def cell(x: Tensor, state: RecurrentState, r: Tensor, own: Tensor | None, p: Tensor | None) -> RecurrentState:
         return (f(x + state[0] @ r.t()),)
 
     return _recurrent(node, cell, 1)
@@ -88,7 +88,7 @@ def _lstm(node: Node) -> Run:
     if node.get("input_forget", 0):
         raise NotSupported("the attribute 'input_forget'")
 
-    def cell(x: Tensor, state: State, r: Tensor, own: Tensor | None, p: Tensor | None) -> State:
+    def cell(x: Tensor, state: RecurrentState, r: Tensor, own: Tensor | None, p: Tensor | None) -> RecurrentState:
         h, c = state
         i, o, forget, new = (x + h @ r.t()).chunk(4, 1)
         if p is not None:
@@ -107,7 +107,7 @@ def _gru(node: Node) -> Run:
     f, g = _functions(node, ["Sigmoid", "Tanh"])
     before_reset = bool(node.get("linear_before_reset", 0))
 
-    def cell(x: Tensor, state: State, r: Tensor, own: Tensor | None, p: Tensor | None) -> State:
+    def cell(x: Tensor, state: RecurrentState, r: Tensor, own: Tensor | None, p: Tensor | None) -> RecurrentState:
         (h,) = state
         size = h.shape[1]
         gates = x[:, : 2 * size] + h @ r[: 2 * size].t()
