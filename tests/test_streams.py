@@ -103,7 +103,7 @@ def work():
         (folder / "held").write_bytes(b"x")
         print("ready", flush=True)
         time.sleep(60)
-app.run = lambda given: app.guarded(work, False)
+app.run = lambda given: app.run_guarded(work, False)
 app.main([])
 """
 

@@ -520,10 +520,10 @@ def test_the_command_without_torch(make_model: MakeModel, noise: Path, tmp_path:
     path = make_model(residual, shape=("N", 3, 16, 16))
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "import typer; from inspector.cli.quantize import quantize; from inspector.cli.app import guarded\n"
+        "import typer; from inspector.cli.quantize import quantize; from inspector.cli.app import run_guarded\n"
         "app = typer.Typer(); app.callback()(lambda: None); app.command('quantize')(quantize)\n"
         f"given = ['quantize', {str(path)!r}, '-o', 'q.onnx', '--calibrate', {str(noise)!r}, '--json', '--quiet']\n"
-        "sys.exit(guarded(lambda: app(args=given, standalone_mode=False), True))\n"
+        "sys.exit(run_guarded(lambda: app(args=given, standalone_mode=False), True))\n"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False,
