@@ -75,10 +75,12 @@ def find_values(graph: Graph, tensor: str, shapes: Shapes) -> Values:
     Returns:
         What holds whatever picture comes in; ``Values()`` where nothing is known.
     """
-    return _Finder(graph, shapes).of(tensor, 0)
+    return ValuesFinder(graph, shapes).of(tensor, 0)
 
 
-class _Finder:
+class ValuesFinder:
+    """Follows values back through a graph; what was found once is remembered in `known`, by tensor."""
+
     def __init__(self, graph: Graph, shapes: Shapes) -> None:
         self.graph = graph
         self.shapes = shapes
@@ -98,11 +100,15 @@ class _Finder:
             return UNKNOWN
         node = self.graph.nodes[index]
         low, high = operator_of(node).bounds
-        rule = _RULES.get(node.op_type) if is_standard(node) else None
+        rule = self.find_rule(node.op_type) if is_standard(node) else None
         found = rule(self, node, depth + 1) if rule is not None else UNKNOWN
         found = replace(found, low=max(low, found.low), high=min(high, found.high))
         single = found.single or self.count(tensor) == 1
         return replace(found, single=single)
+
+    def find_rule(self, op: str) -> RangeRule | None:
+        """What is known of an operator of ONNX's own."""
+        return _RULES.get(op)
 
     def _constant(self, name: str) -> Values:
         tensor = self.graph.initializers[name]
@@ -137,7 +143,7 @@ class _Finder:
         return tensor if node is None else str(node.input[0])
 
 
-RangeRule = Callable[[_Finder, "NodeProto", int], Values]
+RangeRule = Callable[[ValuesFinder, "NodeProto", int], Values]
 _RULES: dict[str, RangeRule] = {}
 
 
@@ -165,28 +171,28 @@ def sums_over_all_classes(graph: Graph, node: NodeProto, shapes: Shapes) -> bool
 
 
 @_rule("Softmax")
-def _softmax(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _softmax(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     return Values(0, 1, 1.0 if sums_over_all_classes(find.graph, node, find.shapes) else None)
 
 
 @_rule("LpNormalization")
-def _lp_normalization(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _lp_normalization(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     return Values(-1, 1, unit=attributes(node).get("p", 2) == 2)
 
 
 @_rule("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Dropout")
-def _same(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _same(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     return find.of(node.input[0], depth)
 
 
 @_rule("MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin", "ReduceMean", "GlobalAveragePool", "Gather", "Slice")
-def _within(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _within(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     inside = find.of(node.input[0], depth)
     return Values(inside.low, inside.high)
 
 
 @_rule("Split", "Expand", "Tile", "Resize", "TopK", "DepthToSpace", "GatherElements", "GatherND")
-def _picked(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _picked(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     # A resize by cubics leaves the range of its input.
     if node.op_type == "Resize" and attributes(node).get("mode") == "cubic":
         return UNKNOWN
@@ -194,7 +200,7 @@ def _picked(find: _Finder, node: NodeProto, depth: int) -> Values:
 
 
 @_rule("DequantizeLinear")
-def _dequantize(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _dequantize(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     if not find.is_scalar(node.input[1]):
         return UNKNOWN
     scale = find.of(node.input[1], depth).low
@@ -211,7 +217,7 @@ def _dequantize(find: _Finder, node: NodeProto, depth: int) -> Values:
 
 
 @_rule("Clip")
-def _clip(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _clip(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     settings = attributes(node)
     low, high = settings.get("min", -_INF), settings.get("max", _INF)
     if len(node.input) > 1 and node.input[1]:
@@ -226,18 +232,18 @@ def _clip(find: _Finder, node: NodeProto, depth: int) -> Values:
 
 
 @_rule("Relu")
-def _relu(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _relu(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     inside = find.of(node.input[0], depth)
     return Values(max(0, inside.low), max(0, inside.high), inside.total if inside.low >= 0 else None)
 
 
 @_rule("Sigmoid")
-def _sigmoid(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _sigmoid(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     return Values(0, 1)
 
 
 @_rule("Exp")
-def _exp(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _exp(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     if (log := find.made_by(node.input[0], "LogSoftmax")) is not None:
         return Values(0, 1, 1.0 if sums_over_all_classes(find.graph, log, find.shapes) else None)
     inside = find.of(node.input[0], depth)
@@ -245,35 +251,35 @@ def _exp(find: _Finder, node: NodeProto, depth: int) -> Values:
 
 
 @_rule("Neg")
-def _neg(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _neg(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     inside = find.of(node.input[0], depth)
     return Values(-inside.high, -inside.low, None if inside.total is None else -inside.total)
 
 
 @_rule("Reciprocal")
-def _reciprocal(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _reciprocal(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     return _quotient(Values(1, 1), find.of(node.input[0], depth))
 
 
 @_rule("Add", "Sum")
-def _add(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _add(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     return _sum(find, node, [find.of(name, depth) for name in node.input])
 
 
 @_rule("Mean")
-def _mean(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _mean(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     total = _sum(find, node, [find.of(name, depth) for name in node.input])
     return _scaled(total, 1 / len(node.input))
 
 
 @_rule("Sub")
-def _sub(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _sub(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     right = find.of(node.input[1], depth)
     negative = Values(-right.high, -right.low, None if right.total is None else -right.total)
     return _sum(find, node, [find.of(node.input[0], depth), negative])
 
 
-def _sum(find: _Finder, node: NodeProto, parts: Sequence[Values]) -> Values:
+def _sum(find: ValuesFinder, node: NodeProto, parts: Sequence[Values]) -> Values:
     totals = [part.total for part in parts]
     alike = len({find.count(name) for name in node.input}) == 1 and not any(map(find.is_scalar, node.input))
     known = [t for t in totals if t is not None]
@@ -282,7 +288,7 @@ def _sum(find: _Finder, node: NodeProto, parts: Sequence[Values]) -> Values:
 
 
 @_rule("Mul")
-def _mul(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _mul(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     left, right = (find.of(name, depth) for name in node.input)
     for factor, other, name in ((right, left, node.input[1]), (left, right, node.input[0])):
         if find.is_scalar(name):
@@ -304,7 +310,7 @@ def _scaled(values: Values, factor: float) -> Values:
 
 
 @_rule("Div")
-def _div(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _div(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     if (found := _written_out(find, node)) is not None:
         return found
     left, right = (find.of(name, depth) for name in node.input)
@@ -326,7 +332,7 @@ def _ratio(a: float, b: float) -> float:
     return a / b
 
 
-def _written_out(find: _Finder, node: NodeProto) -> Values | None:
+def _written_out(find: ValuesFinder, node: NodeProto) -> Values | None:
     """A quotient by the sum of what is divided (a softmax written out), or by its length (a vector of unit length)."""
     top, bottom = node.input
     total = find.made_by(bottom, "ReduceSum")
@@ -350,7 +356,7 @@ def _written_out(find: _Finder, node: NodeProto) -> Values | None:
 
 
 @_rule("Concat")
-def _concat(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _concat(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     parts = [find.of(name, depth) for name in node.input]
     totals = [part.total for part in parts]
     known = [t for t in totals if t is not None]
@@ -360,7 +366,7 @@ def _concat(find: _Finder, node: NodeProto, depth: int) -> Values:
     return Values(min(part.low for part in parts), max(part.high for part in parts), total)
 
 
-def _is_rest(find: _Finder, part: str, other: str) -> bool:
+def _is_rest(find: ValuesFinder, part: str, other: str) -> bool:
     """Whether `part` is one minus `other`."""
     rest = find.made_by(part, "Sub")
     if rest is None or rest.input[1] != other or not find.is_scalar(rest.input[0]):
@@ -369,20 +375,20 @@ def _is_rest(find: _Finder, part: str, other: str) -> bool:
 
 
 @_rule("Max", "Min")
-def _extreme(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _extreme(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     parts = [find.of(name, depth) for name in node.input]
     take = max if node.op_type == "Max" else min
     return Values(take(part.low for part in parts), take(part.high for part in parts))
 
 
 @_rule("Where")
-def _where(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _where(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     parts = [find.of(name, depth) for name in node.input[1:]]
     return Values(min(part.low for part in parts), max(part.high for part in parts))
 
 
 @_rule("Pow")
-def _pow(find: _Finder, node: NodeProto, depth: int) -> Values:
+def _pow(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     base, power = (find.of(name, depth) for name in node.input)
     if power.low != power.high:
         return UNKNOWN

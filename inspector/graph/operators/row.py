@@ -47,6 +47,8 @@ class Operator:
         channels_last: It takes and gives (N, H, W, C), whatever it is given: ``always``, or where its attribute of
             that name says so; see :meth:`is_channels_last`.
         bounds: The smallest and the largest value that its first output can have, as long as its inputs are finite.
+        valid: Between which values of its first input it is defined; beyond them it gives NaN or infinities in float32.
+        nonzero: Position of the input that may not be zero; None where any may.
         ending: How a classifier that ends in it makes its scores into probabilities.
         counts: How many rows its output has depends on the values of its inputs, not only on their shapes.
         compares: It says yes or no about every element: larger, equal, not a number.
@@ -88,6 +90,8 @@ class Operator:
     window: bool = False
     channels_last: Literal["", "always", "attribute"] = ""
     bounds: tuple[float, float] = (-math.inf, math.inf)
+    valid: tuple[float, float] = (-math.inf, math.inf)
+    nonzero: int | None = None
     ending: Ending = ""
     counts: bool = False
     compares: bool = False

@@ -9,6 +9,8 @@ from typing import Any
 from inspector.graph.operators.row import Operator, make_rows
 
 _INF = math.inf
+_LARGEST_POWER = 88.7
+"""The natural logarithm of the largest float32."""
 
 
 def _rows(names: str, **facts: Any) -> tuple[Operator, ...]:
@@ -37,11 +39,20 @@ _ACTIVATIONS = (
 
 _FUNCTIONS = (
     *_unary("Erf", -1, 1, inner_word="gelu"),
-    *_unary("Abs Exp Sqrt Cosh Acosh", 0),
+    *_unary("Abs", 0),
+    *_unary("Exp", 0, valid=(-_INF, _LARGEST_POWER)),
+    *_unary("Sqrt", 0, valid=(0, _INF)),
+    *_unary("Cosh", 0, valid=(-_LARGEST_POWER, _LARGEST_POWER)),
+    *_unary("Acosh", 0, valid=(1, _INF)),
     *_unary("Sin Cos Sign", -1, 1),
-    *_unary("Asin Atan", -math.pi / 2, math.pi / 2),
-    *_unary("Acos", 0, math.pi),
-    *_unary("Log Reciprocal Ceil Floor Round Sinh Asinh Tan Atanh"),
+    *_unary("Asin", -math.pi / 2, math.pi / 2, valid=(-1, 1)),
+    *_unary("Atan", -math.pi / 2, math.pi / 2),
+    *_unary("Acos", 0, math.pi, valid=(-1, 1)),
+    *_unary("Log", valid=(0, _INF), nonzero=0),
+    *_unary("Reciprocal", nonzero=0),
+    *_unary("Atanh", valid=(-1, 1)),
+    *_unary("Sinh", valid=(-_LARGEST_POWER, _LARGEST_POWER)),
+    *_unary("Ceil Floor Round Asinh Tan"),
     *_unary("Neg", affine=True),
     *_unary("IsInf IsNaN", 0, 1, compares=True),
     *_unary("Not", 0, 1, logical=True),
@@ -61,7 +72,7 @@ _ARITHMETIC = (
         integer_form="arithmetic",
     ),
     *_rows("Sub", elementwise=True, operands=2, affine=True, ordered=True),
-    *_rows("Div", elementwise=True, operands=2, affine=True, ordered=True, product=True),
+    *_rows("Div", elementwise=True, operands=2, affine=True, ordered=True, product=True, nonzero=1),
     *_rows("Sum", kind="add", joins=True, word="add", elementwise=True, operands=0, affine=True),
     *_rows("Mean", elementwise=True, operands=0, affine=True),
     *_rows("Max Min", elementwise=True, operands=0, moves=True),
