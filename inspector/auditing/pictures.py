@@ -9,6 +9,7 @@ from typing import Literal
 
 from inspector.errors import ClassNotFound, ImageError, listing
 from inspector.image import choose_evenly, find_images
+from inspector.metrics import TrueBoxes
 from inspector.model import Model
 from inspector.text import relative
 
@@ -22,12 +23,16 @@ class Entry:
         shown: Its path for people.
         key: Its path below the data folder.
         label: The index of its class, None where that is not known.
+        boxes: Its labelled objects, with the model's own classes; None where they are not known.
+        mask: The file with the class of each of its pixels; None where there is none.
     """
 
     path: Path
     shown: str
     key: str
     label: int | None
+    boxes: TrueBoxes | None = None
+    mask: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,13 @@ class PictureSet:
         entries: The pictures.
         folder: Where they were found; None when none were given.
         unlabelled: Why there are no labels, as a clause; empty when there are.
+        notes: What was assumed of the labels, a clause each.
     """
 
     entries: tuple[Entry, ...] = ()
     folder: Path | None = None
     unlabelled: str = "no pictures were given (--data, or images.data in the policy)"
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -74,9 +74,13 @@ class Table(BaseModel):
 class Images(Table):
     """Which pictures an audit looks at."""
 
-    data: GivenPath = Field(default=None, description="folder of pictures, where --data gives none")
+    data: GivenPath = Field(default=None, description="folder of pictures or file of labels, where --data gives none")
     labelled: Literal["auto", "yes", "no"] = Field(
         default="auto", description="its folders are classes, by label or index: yes, no, auto (when the names are)"
+    )
+    split: Literal["auto", "train", "val", "test"] = Field(
+        default="auto",
+        description="part of labelled boxes and masks: train, val, test, auto (the first of val, test, train)",
     )
     max: Whole = Field(default=0, description="pictures at most, evenly spread; 0: all")
     sample: Whole = Field(

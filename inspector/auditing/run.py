@@ -14,9 +14,11 @@ import onnx
 
 from inspector.auditing.catalogue import find_checks
 from inspector.auditing.judge import conclude_check, judge, skip_check
-from inspector.auditing.pictures import PictureSet, find_entries
+from inspector.auditing.labelled import find_pictures
+from inspector.auditing.pictures import PictureSet
 from inspector.auditing.policy import Policy
 from inspector.auditing.policy_reader import find_policy
+from inspector.auditing.probes.answers import KeptAnswers
 from inspector.auditing.probes.predictions import LabelledPredictions, TopPredictions
 from inspector.auditing.probes.recorder import Recorder
 from inspector.auditing.regions import check_paths
@@ -102,7 +104,7 @@ def audit_model(
         policy: The policy, or the path of a TOML file; by default ``[tool.inspector.audit]`` of the current folder's
             pyproject.toml, and where there is none, the built-in policy.
         data: Folder of pictures, instead of the policy's; folders in it that are named after classes make them
-            labelled.
+            labelled. For a detector or segmenter also a data.yaml (YOLO), a JSON (COCO), or a folder with labels.
         against: A model or a snapshot to compare with, open or as a path, instead of the policy's reference.
         save: Where to write a snapshot.
         seed: Of noise and random masks, instead of the policy's; 0 or more.
@@ -182,7 +184,7 @@ def _audit(request: Request) -> Audit:
         return _refuse(Path(request.model), error, policy)
     pictures = PictureSet()
     if request.data is not None:
-        pictures = find_entries(model, request.data, policy.images.labelled, policy.images.max)
+        pictures = find_pictures(model, request.data, policy.images)
     elif policy.images.labelled == "yes":
         raise UsageError("the policy wants labelled pictures and names no folder", "give --data DIR")
     reference, snapshot = _open_reference(request)
@@ -192,7 +194,7 @@ def _audit(request: Request) -> Audit:
     passed, verdict = conclude(checks, policy.fail_on)
     return Audit(
         path=model.path, sha256=model.sha256, checks=checks, passed=passed, verdict=verdict, policy=policy.source,
-        pictures=len(pictures), seed=policy.seed, seconds=0.0, notes=model.assumed,
+        pictures=len(pictures), seed=policy.seed, seconds=0.0, notes=(*model.assumed, *pictures.notes),
         digest=model.digest,
     )  # fmt: skip
 
@@ -222,6 +224,8 @@ def _make_snapshot(walk: AuditWalk) -> Snapshot:
         raise UsageError("no snapshot can be saved: none of the pictures could be run", "see the audit's findings")
     predictions = walk.probes.get(LabelledPredictions) or walk.probes.get(TopPredictions)
     snapshot = recorder.snapshot(predictions if isinstance(predictions, TopPredictions) else None)
+    if isinstance(answers := walk.probes.get(KeptAnswers), KeptAnswers):
+        snapshot = replace(snapshot, objects=answers.objects, masks=answers.masks)
     return replace(snapshot, **collect_traits(walk.subject))
 
 

@@ -29,6 +29,12 @@ PICTURES = 16
 PLACES = 2
 """Places sampled in every map of such a picture."""
 
+MASK_PLACES = 64
+"""Places along each side at which the classes of a segmenter are kept."""
+
+LEAST_KEPT = 0.05
+"""Score from which the boxes of a detector are kept."""
+
 MAX_BYTES = 256 * 1024 * 1024
 
 
@@ -54,6 +60,26 @@ class LayerRecord:
 
 
 @dataclass(frozen=True)
+class ObjectRecord:
+    """The objects that a detector found on one picture, the best score first.
+
+    Attributes:
+        boxes: float32 (n, 4): x1, y1, x2, y2 in pixels of the picture.
+        scores: float32 (n,).
+        classes: int64 (n,).
+    """
+
+    boxes: NDArray[np.float32] = field(repr=False)
+    scores: NDArray[np.float32] = field(repr=False)
+    classes: NDArray[np.int64] = field(repr=False)
+
+    def keep_sure(self, confidence: float) -> ObjectRecord:
+        """Those with a score of at least `confidence`."""
+        kept = self.scores >= confidence
+        return ObjectRecord(self.boxes[kept], self.scores[kept], self.classes[kept])
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """What was saved of a model.
 
@@ -70,6 +96,8 @@ class Snapshot:
         interface: Inputs and outputs.
         operators: Nodes by operator.
         plain: Probabilities (K,) on the pictures without content, by the picture's name.
+        objects: What a detector found, by picture digest.
+        masks: The classes of a segmenter at MASK_PLACES places each way, int32 (h, w), by picture digest.
     """
 
     model: Mapping[str, str]
@@ -84,6 +112,16 @@ class Snapshot:
     interface: Interface | None = None
     operators: Mapping[str, int] | None = None
     plain: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+    objects: Mapping[str, ObjectRecord] = field(default_factory=dict, repr=False)
+    masks: Mapping[str, NDArray[np.int32]] = field(default_factory=dict, repr=False)
+
+
+def sample_classes(classes: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The class of every pixel, int32 (H, W), at MASK_PLACES places each way, evenly spread."""
+    rows, columns = (
+        ((2 * np.arange(MASK_PLACES) + 1) * size // (2 * MASK_PLACES)).astype(np.int64) for size in classes.shape
+    )
+    return np.ascontiguousarray(classes[np.ix_(rows, columns)])
 
 
 def choose_places(layer: str, digest: str, size: int) -> NDArray[np.int64]:
@@ -110,6 +148,8 @@ def save_snapshot(snapshot: Snapshot, path: str | os.PathLike[str]) -> Path:
         "interface": snapshot.interface.to_json() if snapshot.interface is not None else None,
         "operators": dict(snapshot.operators) if snapshot.operators is not None else None,
         "plain": list(snapshot.plain),
+        "objects": {digest: len(one.scores) for digest, one in sorted(snapshot.objects.items())},
+        "masks": sorted(snapshot.masks),
     }
     records = snapshot.layers.values()
     scales = [float(np.nan_to_num(np.abs(record.samples)).max(initial=0.0)) or 1.0 for record in records]
@@ -130,6 +170,7 @@ def save_snapshot(snapshot: Snapshot, path: str | os.PathLike[str]) -> Path:
         "classes": np.array([snapshot.predictions[d][0] for d in digests], np.int32),
         "plain": np.array(list(snapshot.plain.values()), np.float32),
         "probabilities": np.array([snapshot.predictions[d][1] for d in digests], np.float32),
+        **_pack_answers(snapshot),
     }
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -138,6 +179,26 @@ def save_snapshot(snapshot: Snapshot, path: str | os.PathLike[str]) -> Path:
             np.save(entry, np.ascontiguousarray(array), allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue(), zipfile.ZIP_DEFLATED)
     return write_bytes(path, stream.getvalue())
+
+
+def _pack_answers(snapshot: Snapshot) -> dict[str, NDArray[Any]]:
+    """The arrays of detectors and segmenters, in the order of the digests."""
+    objects = [one for _, one in sorted(snapshot.objects.items())]
+    rows = [np.column_stack([one.boxes, one.scores, one.classes]).astype(np.float32) for one in objects]
+    masks = [mask.astype(np.int32) for _, mask in sorted(snapshot.masks.items())]
+    return {
+        **({"objects": np.concatenate(rows)} if rows else {}),
+        **({"masks": np.stack(masks)} if masks else {}),
+    }
+
+
+def _unpack_objects(counts: Mapping[str, int], rows: NDArray[Any]) -> dict[str, ObjectRecord]:
+    ends = np.cumsum(list(counts.values())).tolist()
+    parts = [rows[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return {
+        str(digest): ObjectRecord(part[:, :4], part[:, 4], part[:, 5].astype(np.int64))
+        for digest, part in zip(counts, parts, strict=True)
+    }
 
 
 def _concatenate(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -210,4 +271,6 @@ def _build_snapshot(document: Mapping[str, Any], arrays: Mapping[str, NDArray[An
         interface=Interface.from_json(interface) if interface is not None else None,
         operators={str(k): int(v) for k, v in operators.items()} if operators is not None else None,
         plain=dict(zip(map(str, plain), arrays["plain"], strict=True)) if plain else {},
+        objects=_unpack_objects(document["objects"], arrays["objects"]) if document.get("objects") else {},
+        masks=dict(zip(document["masks"], arrays["masks"], strict=True)) if document.get("masks") else {},
     )

@@ -27,6 +27,12 @@ from inspector.runtime import count_cores
 if TYPE_CHECKING:
     from inspector.auditing.snapshot import Snapshot
 
+_TASKS = {
+    "detect": "detects objects", "pose": "finds keypoints", "segment": "gives a class to every pixel",
+    "embed": "makes a vector", "picture": "makes a picture",
+}  # fmt: skip
+"""What a model does by its task, as a clause."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -153,7 +159,35 @@ class Subject:
     def need_classifier(self) -> None:
         """Raises NotChecked for a model without a classification output."""
         if self.model.classifier is None:
-            raise NotChecked("the model has no classification output", applies=False)
+            does = _TASKS.get(self.model.task or "", "")
+            raise NotChecked(f"the model has no classification output{does and f': it {does}'}", applies=False)
+
+    def need_detector(self) -> None:
+        """Raises NotChecked for a model that finds no objects."""
+        if self.model.task not in ("detect", "pose"):
+            raise NotChecked("the model detects no objects", applies=False)
+
+    def need_segmenter(self) -> None:
+        """Raises NotChecked for a model that gives no class to every pixel."""
+        if self.model.task != "segment":
+            raise NotChecked("the model gives no class to every pixel", applies=False)
+
+    def need_answers(self) -> None:
+        """Raises NotChecked for a model whose answers cannot be held against each other."""
+        if self.model.task not in ("classify", "detect", "pose", "segment"):
+            raise NotChecked("the model neither classifies nor detects nor segments", applies=False)
+
+    def need_boxes(self) -> None:
+        """Raises NotChecked where the pictures have no labelled boxes."""
+        self.need_detector()
+        if not self.pictures.labelled:
+            raise NotChecked(self.pictures.unlabelled)
+
+    def need_masks(self) -> None:
+        """Raises NotChecked where the pictures have no masks."""
+        self.need_segmenter()
+        if not self.pictures.labelled:
+            raise NotChecked(self.pictures.unlabelled)
 
     def need_labels(self) -> None:
         """Raises NotChecked where the pictures have no classes."""
@@ -237,6 +271,11 @@ _NEEDED: Mapping[Need, Callable[[Subject], None]] = {
     "pictures": Subject.need_pictures,
     "labels": Subject.need_labels,
     "classification": Subject.need_classifier,
+    "answers": Subject.need_answers,
+    "detection": Subject.need_detector,
+    "segmentation": Subject.need_segmenter,
+    "boxes": Subject.need_boxes,
+    "masks": Subject.need_masks,
     "batches": _need_batches,
     "object": _need_object,
     "avoid": _need_avoided,

@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inspector.auditing.forward_pass import ForwardPass
 from inspector.auditing.probes import Probe
+from inspector.auditing.probes.masks import share_of_same
 from inspector.auditing.probes.predictions import PredictionChange
 from inspector.auditing.subject import Subject
+from inspector.metrics import BoxAgreement
+from inspector.model.boxes import find_boxes
+from inspector.tasks.answers import Corners, Detections
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+SURE = 0.25
+"""Score from which boxes are compared."""
+
+
 class Consistency(Probe):
-    """The top class before and after a change to what the network sees, on a sample of the pictures.
+    """The answer before and after a change to what the network sees, on a sample of the pictures.
+
+    Of a classifier it is the top class, of a detector the boxes (matched at IoU 0.5), of a segmenter the class of each
+    pixel. Boxes and pixels are moved back along with the change before they are compared.
 
     Attributes:
         check: The id of the check whose settings say how strong the change is.
         words: The change as a clause, for messages.
         tried: How many pictures were changed.
         changed: Those whose top class changed with it.
+        boxes: How far the boxes of a detector agree.
+        pixels: Share of each picture's pixels that keep their class, by its path, of a segmenter.
     """
 
-    needs = ("pictures", "classification")
+    needs = ("pictures", "answers")
     check: ClassVar[str]
     words: ClassVar[str]
 
@@ -36,25 +51,53 @@ class Consistency(Probe):
         self.chosen = frozenset(subject.pictures.sample(subject.policy.images.sample))
         self.tried = 0
         self.changed: list[PredictionChange] = []
+        self.boxes = BoxAgreement()
+        self.pixels: dict[str, float] = {}
 
     def look(self, forward: ForwardPass) -> None:
         """Take in one picture."""
         if forward.index not in self.chosen:
             return
+        self.tried += 1
+        if self.subject.model.classifier is not None:
+            self._compare_top(forward)
+            return
+        model = self.subject.model
+        view = shrink_picture(forward.picture, self.subject.picture_size())
+        changed = self.change(view, self.subject.random(3, forward.index))
+        if model.task == "segment":
+            before, after = (model.segment(picture).classes for picture in (view, changed))
+            self.pixels[forward.entry.shown] = share_of_same(before, self.move_mask(after))
+            return
+        before_boxes, after_boxes = (find_boxes(model, picture, SURE) for picture in (view, changed))
+        moved = tuple(replace(one, box=self.move_box(one.box, view.size)) for one in after_boxes)
+        self.boxes.add(forward.entry.shown, before_boxes, Detections(moved, view.size))
+
+    def _compare_top(self, forward: ForwardPass) -> None:
         assert forward.scores is not None
         model = self.subject.model
         view = model.preprocess.view(forward.picture)
         pixels = np.asarray(self.change(view, self.subject.random(3, forward.index)))
         before = model.top(forward.scores, 1)[0]
         after = model.top(model.scores(model.preprocess.normalise(pixels))[0], 1)[0]
-        self.tried += 1
         if after.index != before.index:
             self.changed.append(PredictionChange(forward.entry.shown, before.label, after.label, before.probability))
 
     @property
     def agreement(self) -> float:
-        """Share of the pictures whose top class stayed."""
-        return 1 - len(self.changed) / self.tried
+        """Share of the pictures whose top class stayed, of the boxes found both times, or of the pixels that stayed."""
+        task = self.subject.model.task
+        if task == "segment":
+            return sum(self.pixels.values()) / len(self.pixels)
+        return 1 - len(self.changed) / self.tried if task == "classify" else self.boxes.share
+
+    def move_box(self, box: Corners, size: tuple[int, int]) -> Corners:
+        """Where a box of the changed picture lies in the unchanged one, whose (width, height) is `size`."""
+        return box
+
+    def move_mask(self, classes: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The classes of the changed picture, int32 (H, W), where they lie in the unchanged one; -1: nowhere."""
+        return classes
 
     def change(self, view: Image, random: np.random.Generator) -> Image:
         """The changed picture, of the same mode and size."""
@@ -71,6 +114,14 @@ class Flip(Consistency):
         from PIL import ImageOps
 
         return ImageOps.mirror(view)
+
+    def move_box(self, box: Corners, size: tuple[int, int]) -> Corners:
+        """Mirrored again."""
+        return size[0] - box[2], box[1], size[0] - box[0], box[3]
+
+    def move_mask(self, classes: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Mirrored again."""
+        return classes[:, ::-1]
 
 
 class Jpeg(Consistency):
@@ -139,3 +190,27 @@ class Shift(Consistency):
         width = [(by, 0), (by, 0), (0, 0)][: pixels.ndim]
         moved = np.pad(pixels, width, mode="edge")[: pixels.shape[0], : pixels.shape[1]]
         return images.fromarray(np.ascontiguousarray(moved))
+
+    def move_box(self, box: Corners, size: tuple[int, int]) -> Corners:
+        """Moved to the left and up."""
+        by = int(self.limits["pixels"])
+        return box[0] - by, box[1] - by, box[2] - by, box[3] - by
+
+    def move_mask(self, classes: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Moved to the left and up; what went over the edge is nowhere."""
+        by = int(self.limits["pixels"])
+        moved = np.full_like(classes, -1)
+        moved[: classes.shape[0] - by, : classes.shape[1] - by] = classes[by:, by:]
+        return moved
+
+
+def shrink_picture(picture: Image, size: tuple[int, int]) -> Image:
+    """The picture as large as the network sees it, so that a change is as strong as what reaches the network.
+
+    Args:
+        picture: Any picture.
+        size: (H, W) of the network's input; the picture is scaled to fit in, never up.
+    """
+    share = min(1.0, size[0] / picture.height, size[1] / picture.width)
+    fitted = max(1, round(picture.width * share)), max(1, round(picture.height * share))
+    return picture if fitted == picture.size else picture.resize(fitted)

@@ -14,7 +14,7 @@ from inspector.auditing.subject import Subject
     title="A slightly blurred picture gets the same answer",
     severity="warning",
     limits={
-        "min": Limit(0.6, "smallest share of the pictures whose top class stays", low=0, high=1),
+        "min": Limit(0.6, "smallest share of the answers that stay: top classes, boxes, or pixels", low=0, high=1),
         "radius": Limit(
             0.7, "deviation of the Gaussian", unit="pixels of the input", low=0.1, high=100, optional=False
         ),

@@ -14,7 +14,7 @@ from inspector.auditing.subject import Subject
     title="A flipped picture gets the same answer",
     severity="warning",
     limits={
-        "min": Limit(0.6, "smallest share of the pictures whose top class stays", low=0, high=1),
+        "min": Limit(0.6, "smallest share of the answers that stay: top classes, boxes, or pixels", low=0, high=1),
     },
     probes=(Flip,),
     remedy="Train with flipped pictures. Turn the check off where left and right are different classes.",

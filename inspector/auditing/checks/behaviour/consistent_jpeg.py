@@ -14,7 +14,7 @@ from inspector.auditing.subject import Subject
     title="A JPEG of low quality gets the same answer",
     severity="warning",
     limits={
-        "min": Limit(0.6, "smallest share of the pictures whose top class stays", low=0, high=1),
+        "min": Limit(0.6, "smallest share of the answers that stay: top classes, boxes, or pixels", low=0, high=1),
         "quality": Limit(50, "JPEG quality, 1 to 95", kind="whole", low=1, high=95),
     },
     probes=(Jpeg,),

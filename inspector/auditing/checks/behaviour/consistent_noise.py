@@ -14,7 +14,7 @@ from inspector.auditing.subject import Subject
     title="A slightly noisy picture gets the same answer",
     severity="warning",
     limits={
-        "min": Limit(0.6, "smallest share of the pictures whose top class stays", low=0, high=1),
+        "min": Limit(0.6, "smallest share of the answers that stay: top classes, boxes, or pixels", low=0, high=1),
         "sigma": Limit(4, "deviation of the noise", unit="levels of 0 to 255", low=0.1, high=255, optional=False),
     },
     probes=(Noise,),

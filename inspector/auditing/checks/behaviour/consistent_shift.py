@@ -14,7 +14,7 @@ from inspector.auditing.subject import Subject
     title="A picture moved by a pixel gets the same answer",
     severity="warning",
     limits={
-        "min": Limit(0.6, "smallest share of the pictures whose top class stays", low=0, high=1),
+        "min": Limit(0.6, "smallest share of the answers that stay: top classes, boxes, or pixels", low=0, high=1),
         "pixels": Limit(1, "pixels to the right and down", kind="whole", low=1, high=1000),
     },
     probes=(Shift,),
