@@ -205,7 +205,7 @@ def _run_checks(subject: Subject, request: Request) -> tuple[CheckResult, ...]:
     probes = list(dict.fromkeys(probe for check in checks for probe in check.probes))
     walk = AuditWalk(subject)
     if request.save is not None:
-        probes += [probe for probe in (TopPredictions, LabelledPredictions) if probe not in probes]
+        probes += [probe for probe in (TopPredictions, LabelledPredictions, KeptAnswers) if probe not in probes]
         if walk.add(Recorder) is None:
             raise UsageError(f"no snapshot can be saved: {walk.missing[Recorder].reason}", "give --data DIR")
     for probe in probes:

@@ -29,7 +29,6 @@ MOST = 100
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _LOW, _HIGH = (np.array([bounds[end] for bounds in AREAS.values()]) for end in (0, 1))
 _FLAGS = (len(AREAS), len(THRESHOLDS))
-_EPSILON = float(np.spacing(1))
 
 
 @dataclass(frozen=True)
@@ -228,7 +227,7 @@ def _average(
     good = np.cumsum(right & ~ignored, axis=1, dtype=np.float64)
     bad = np.cumsum(~right & ~ignored, axis=1, dtype=np.float64)
     recall = good / count
-    precision = good / (good + bad + _EPSILON)
+    precision = good / np.maximum(good + bad, 1)
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     found = np.zeros(len(right))
     for row in range(len(right)):

@@ -55,7 +55,7 @@ def segmenter(confidence: float = 20, colors: NDArray[np.float32] = COLORS) -> C
     """Three classes: what is neither red nor green, red, green."""
 
     def build(net: Net, x: str) -> str:
-        weights = np.concatenate([np.zeros((1, 3), np.float32), colors]) * confidence
+        weights = np.concatenate([np.full((1, 3), 1e-3, np.float32), colors]) * confidence
         bias = np.array([confidence / 2, 0, 0], np.float32)
         return net("Conv", x, net.const(weights.reshape(3, 3, 1, 1)), net.const(bias), out="logits")
 

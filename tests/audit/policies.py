@@ -9,6 +9,12 @@ from inspector.auditing import Policy, find_checks
 from inspector.auditing.policy_reader import parse_policy
 
 
+OTHER_TASKS = {
+    id for id, check in find_checks().items() if not {"detection", "segmentation"}.isdisjoint(check.needs)
+}
+"""The checks that mean nothing for a classifier."""
+
+
 def policy(*chosen: str, **document: Any) -> Policy:
     """The built-in policy with only the checks of these families or ids; none means all.
 

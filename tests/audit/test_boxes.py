@@ -52,12 +52,12 @@ def statuses(found: Any) -> dict[str, str]:
 def test_a_sound_detector_passes_the_built_in_policy(make_model: MakeModel, squares: Path) -> None:
     model = opened(make_model, detector())
     assert model.task == "detect"
-    found = audit_model(model, policy(checks={"memory": {"on": False}, "latency": {"on": False}}), data=squares)
+    found = audit_model(model, policy("file", "behaviour", "drift", "explanation"), data=squares)
     assert found.passed, [check.message for check in found.checks if check.counts == "fail"]
     values = {id: found.check(id).value for id in ("map50", "map50-95", "box-recall", "consistent-flip")}
     assert values == {"map50": 1, "map50-95": 1, "box-recall": 1, "consistent-flip": 1}
     no_class = "not run: the model has no classification output: it detects objects"
-    for id in ("accuracy", "class-recall", "calibration", "confusion", "softmax-once"):
+    for id in ("accuracy", "class-recall", "calibration", "confusion"):
         assert found.check(id).message == no_class
     assert found.check("mean-iou").message == "not run: the model gives no class to every pixel"
     assert "the classes of the labels" not in " ".join(found.notes)
@@ -66,7 +66,7 @@ def test_a_sound_detector_passes_the_built_in_policy(make_model: MakeModel, squa
 def test_a_sound_segmenter_passes_the_built_in_policy(make_model: MakeModel, masks: Path) -> None:
     model = opened(make_model, segmenter(), labels=("other", "red", "green"))
     assert model.task == "segment"
-    found = audit_model(model, policy(checks={"memory": {"on": False}, "latency": {"on": False}}), data=masks)
+    found = audit_model(model, policy("file", "behaviour", "drift", "explanation"), data=masks)
     assert found.passed, [check.message for check in found.checks if check.counts == "fail"]
     assert (found.check("mean-iou").value, found.check("consistent-flip").value) == (1, 1)
     assert found.check("pixel-calibration").value == pytest.approx(0, abs=0.01)
@@ -99,7 +99,7 @@ def test_a_classifier_is_not_judged_by_boxes(make_model: MakeModel, tmp_path: Pa
 def test_each_fault_of_a_detector_is_caught(
     make_model: MakeModel, squares: Path, build: Callable[..., str], failing: set[str]
 ) -> None:
-    demands = policy(*MEASURES, checks={"map50-95": {"min": 0.3}, "box-calibration": {"min_boxes": 10}})
+    demands = policy(*MEASURES, checks={"map50-95": {"min": 0.4}, "box-calibration": {"min_boxes": 10}})
     found = audit_model(opened(make_model, build), demands, data=squares)
     assert {id for id, status in statuses(found).items() if status in ("fail", "warn")} == failing
 
@@ -177,7 +177,7 @@ def test_boxes_drift_from_a_model_and_from_a_snapshot(
     if saved:
         reference = tmp_path / "before.npz"
         audit_model(before, policy("opens"), data=squares, save=reference)
-        assert sum(len(one.scores) for one in load_snapshot(reference).objects.values()) == 30
+        assert sum(len(one.scores) for one in load_snapshot(reference).objects.values()) == 27
     cases = [
         (detector(), {}, "pass", 1),
         (detector(shift=6), {}, "fail", 0),
@@ -243,7 +243,7 @@ def test_classes_without_names_are_the_models_by_number(make_model: MakeModel, t
         audit_model(model, policy("map50"), data=data)
 
 
-@pytest.mark.parametrize("ids", [(0, 1), (1, 2), (7, 90)])
+@pytest.mark.parametrize("ids", [(0, 1), (7, 90)])
 def test_the_ids_of_coco_are_ranks(make_model: MakeModel, tmp_path: Path, ids: tuple[int, int]) -> None:
     cells = random_cells(3)
     write_yolo(tmp_path, cells)

@@ -20,7 +20,7 @@ from inspector.metadata import KEY, Metadata
 from inspector.model import Model, open_model
 from tests.audit import broken
 from tests.audit.networks import small
-from tests.audit.policies import policy
+from tests.audit.policies import OTHER_TASKS, policy
 from tests.conftest import MakeModel
 from tests.foreign import Net
 
@@ -77,7 +77,7 @@ def test_the_same_model_does_not_drift(saved: Path, default_model: Path, cats: P
     assert found.check("drift-agreement").value == 1
     assert found.check("drift-accuracy").value == 0
     assert found.check("drift-statistics").value < 0.01
-    assert all(c.status == "pass" for c in found.checks)
+    assert all(c.status == "pass" for c in found.checks if c.id not in OTHER_TASKS)
 
 
 def test_a_changed_model_does(saved: Path, cats: Path, tmp_path: Path) -> None:

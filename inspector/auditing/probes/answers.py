@@ -21,7 +21,7 @@ class KeptAnswers(Probe):
         masks: By picture digest.
     """
 
-    needs = ("pictures", "answers")
+    needs = ("answers", "pictures")
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)

@@ -58,7 +58,7 @@ class BoxPrecision(Probe):
         missed: What went wrong on each picture where something did, at the score of `box-recall`.
     """
 
-    needs = ("pictures", "detection", "boxes")
+    needs = ("detection", "pictures", "boxes")
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
@@ -100,7 +100,7 @@ class BoxDrift(Probe):
         compared: How many pictures were compared.
     """
 
-    needs = ("reference", "pictures", "detection")
+    needs = ("detection", "reference", "pictures")
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)

@@ -41,7 +41,7 @@ class Consistency(Probe):
         pixels: Share of each picture's pixels that keep their class, by its path, of a segmenter.
     """
 
-    needs = ("pictures", "answers")
+    needs = ("answers", "pictures")
     check: ClassVar[str]
     words: ClassVar[str]
 

@@ -31,7 +31,7 @@ class TopMaps(Probe):
         empty: Pictures whose map shows no positive evidence at all; they are left out.
     """
 
-    needs: ClassVar[tuple[Need, ...]] = ("pictures", "classification")
+    needs: ClassVar[tuple[Need, ...]] = ("classification", "pictures")
 
     def __init__(self, subject: Subject) -> None:
         from inspector.cam import prepare
@@ -125,7 +125,7 @@ class Inside(TopMaps):
         hits: Whether the map's peak is inside the object, by picture.
     """
 
-    needs = ("object", "pictures", "classification")
+    needs = ("object", "classification", "pictures")
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
@@ -168,7 +168,7 @@ class Avoided(TopMaps):
         seen: How many pictures of each class were looked at.
     """
 
-    needs = ("avoid", "pictures", "classification")
+    needs = ("avoid", "classification", "pictures")
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)

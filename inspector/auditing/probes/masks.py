@@ -35,7 +35,7 @@ class PixelScores(Probe):
         by_picture: Mean IoU of each picture alone, by its path.
     """
 
-    needs = ("pictures", "segmentation", "masks")
+    needs = ("segmentation", "pictures", "masks")
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
@@ -77,7 +77,7 @@ class PixelDrift(Probe):
         same: Share of the pixels of each picture that have the reference's class, by its path.
     """
 
-    needs = ("reference", "pictures", "segmentation")
+    needs = ("segmentation", "reference", "pictures")
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)

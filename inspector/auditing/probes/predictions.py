@@ -54,7 +54,7 @@ class PredictionChange:
 class TopPredictions(Probe):
     """The most likely class of every picture, in `top`."""
 
-    needs: ClassVar[tuple[Need, ...]] = ("pictures", "classification")
+    needs: ClassVar[tuple[Need, ...]] = ("classification", "pictures")
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
@@ -71,7 +71,7 @@ class TopPredictions(Probe):
 class LabelledPredictions(TopPredictions):
     """The same for pictures whose own class is known."""
 
-    needs = ("pictures", "classification", "labels")
+    needs = ("classification", "pictures", "labels")
 
     @cached_property
     def true(self) -> NDArray[np.int64]:
