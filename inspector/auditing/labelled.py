@@ -23,7 +23,7 @@ _LAYOUTS = {
 }
 
 
-def find_pictures(model: Model, source: Path, images: Images) -> PictureSet:
+def find_labelled_pictures(model: Model, source: Path, images: Images) -> PictureSet:
     """Find the pictures of an audit, with what is known of them.
 
     Args:

@@ -14,7 +14,7 @@ import onnx
 
 from inspector.auditing.catalogue import find_checks
 from inspector.auditing.judge import conclude_check, judge, skip_check
-from inspector.auditing.labelled import find_pictures
+from inspector.auditing.labelled import find_labelled_pictures
 from inspector.auditing.pictures import PictureSet
 from inspector.auditing.policy import Policy
 from inspector.auditing.policy_reader import find_policy
@@ -184,7 +184,7 @@ def _audit(request: Request) -> Audit:
         return _refuse(Path(request.model), error, policy)
     pictures = PictureSet()
     if request.data is not None:
-        pictures = find_pictures(model, request.data, policy.images)
+        pictures = find_labelled_pictures(model, request.data, policy.images)
     elif policy.images.labelled == "yes":
         raise UsageError("the policy wants labelled pictures and names no folder", "give --data DIR")
     reference, snapshot = _open_reference(request)
