@@ -8,7 +8,6 @@ from typing import Any
 from inspector.auditing import Policy, find_checks
 from inspector.auditing.policy_reader import parse_policy
 
-
 OTHER_TASKS = {id for id, check in find_checks().items() if not {"detection", "segmentation"}.isdisjoint(check.needs)}
 """The checks that mean nothing for a classifier."""
 
