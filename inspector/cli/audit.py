@@ -52,8 +52,8 @@ def audit(
         typer.Option(
             "--data",
             metavar="DIR|FILE",
-            help="Folder of pictures. If its folders are named after classes, the answers are checked too; of a detector "
-            "or segmenter, if it has labels (YOLO, COCO, Pascal VOC, masks). Also a data.yaml or a COCO JSON.",
+            help="Folder of pictures. If its folders are named after classes, the answers are checked too; of a "
+            "detector or segmenter, if it has labels (YOLO, COCO, Pascal VOC, masks). Also a data.yaml or a COCO JSON.",
             rich_help_panel=_INPUT,
         ),
     ] = None,
