@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto
 
 from exporters.quantizing.quantizable import declare_output, find_answer
-from inspector.graph import operator_of
+from inspector.graph import operator_of, restore_interface
 from inspector.layers import Layer
 from inspector.metadata import KEY, LayerEntry
 from inspector.model import Model
@@ -38,6 +38,7 @@ def finish_file(
         inner = {node.input[0] for node in final.graph.node if operator_of(node).integer_form == "range"}
         chosen = [x for x in layers if x.exposed and (expose == "all" or (expose == "free" and x.tensor not in inner))]
         _expose(final, source, chosen)
+    restore_interface(final, source.graph)
     document = source.metadata.with_(
         layers=tuple(LayerEntry(x.name, x.tensor, x.kind, x.aliases) for x in layers),
         output=source.metadata.output or find_answer(source),

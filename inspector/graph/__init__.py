@@ -6,6 +6,7 @@ external-data form). What remains is a few hundred kilobytes of structure that c
 onnxruntime maps the weights it really needs from the file itself.
 """
 
+from inspector.graph.batch_axis import add_batch_axis, restore_interface
 from inspector.graph.element_types import FLOAT8_TYPES, FLOAT_TYPES, HALF_TYPES, SUB_BYTE_TYPES
 from inspector.graph.fill import fill_inputs, shape_value
 from inspector.graph.free import free_picture
@@ -36,6 +37,7 @@ __all__ = [
     "Graph",
     "Input",
     "Operator",
+    "add_batch_axis",
     "attributes",
     "copy_with_metadata",
     "fill_inputs",
@@ -49,6 +51,7 @@ __all__ = [
     "operator_of",
     "read_graph",
     "read_shape",
+    "restore_interface",
     "shape_value",
     "to_inference",
     "value_inputs",

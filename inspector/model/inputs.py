@@ -10,8 +10,9 @@ from typing import Any, get_args
 import numpy as np
 
 from inspector.errors import ModelError, UsageError, listing, nearest
-from inspector.graph import Graph, Input, fill_inputs, shape_value
+from inspector.graph import Graph, Input, add_batch_axis, fill_inputs, shape_value
 from inspector.image import DType, Preprocess
+from inspector.model.pixels import find_channel_axis
 
 NO_INPUTS: Mapping[str, Any] = MappingProxyType({})
 """Nothing is given beside the picture."""
@@ -49,7 +50,20 @@ def take_picture(graph: Graph, given: Mapping[str, Any]) -> Graph:
         )
     if not pictures:
         pictures = open_[:1]
-    return replace(graph, inputs=(*pictures, *(i for i in graph.inputs if i not in pictures)))
+    return _add_axis(replace(graph, inputs=(*pictures, *(i for i in graph.inputs if i not in pictures))))
+
+
+def _add_axis(graph: Graph) -> Graph:
+    """The same graph with a batch axis, where the first input is a picture without one, as torchvision's detectors."""
+    given = graph.inputs[0] if graph.inputs else None
+    if given is None or given.shape is None or len(given.shape) != 3 or given.dtype not in get_args(DType):
+        return graph
+    few = [size in (1, 3) for size in given.shape]
+    if few.count(True) != 1 or few[1]:
+        return graph
+    with_axis = add_batch_axis(graph, given.name)
+    # (1, L, K) and (N, L, 3) may as well be sequences: there a convolution has to say so.
+    return with_axis if given.shape[0] == 3 or find_channel_axis(with_axis) is not None else graph
 
 
 def fill_others(graph: Graph, given: Mapping[str, Any], preprocess: Preprocess, assumed: list[str]) -> Graph:
@@ -75,7 +89,7 @@ def fill_others(graph: Graph, given: Mapping[str, Any], preprocess: Preprocess, 
             filled[other.name] = shape_value(other, numbers)
         except UsageError as error:
             raise ModelError(f"{graph.path}: {error.message}", f"give it: --input {other.name}=VALUE,...") from None
-        shown = ",".join(f"{x:g}" for x in np.ravel(numbers))
+        shown = ",".join(f"{x:g}" for x in np.ravel(filled[other.name]))
         assumed.append(f"input {other.name}={shown} ({why}; --input gives another)")
     return replace(fill_inputs(graph, filled), given=values)
 
@@ -83,7 +97,7 @@ def fill_others(graph: Graph, given: Mapping[str, Any], preprocess: Preprocess, 
 _HEIGHT_WIDTH = "height and width of what the network gets"
 _KNOWN: dict[str, Callable[[float, float], tuple[list[float], str]]] = {
     # PaddleDetection: boxes are divided by the factor, and cut at the size.
-    "scale_factor": lambda h, w: ([1, 1], "boxes in pixels of what the network gets"),
+    "scale_factor": lambda h, w: ([1], "boxes in pixels of what the network gets"),
     "im_shape": lambda h, w: ([h, w], _HEIGHT_WIDTH),
     # Caffe2 and older Paddle.
     "im_info": lambda h, w: ([h, w, 1], f"{_HEIGHT_WIDTH}, and a factor of 1"),
