@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inspector.api.answers import AnswerOptions, AnswerRun, PicturePredictions
 from inspector.api.arguments import ModelSource, Progress, Warn, check_whole
 from inspector.api.model import to_model
 from inspector.api.pictures import Picture, Pictures, Results, Skipped, collect, find_pictures, handle_pictures
@@ -16,35 +17,6 @@ from inspector.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from inspector.layers import LayerNames, Layers
-    from inspector.model import Predictions
-
-
-@dataclass(frozen=True)
-class PicturePredictions:
-    """The classes of one picture.
-
-    Attributes:
-        path: How the picture is called.
-        top: Its most likely classes, most likely first.
-    """
-
-    path: str
-    top: Predictions
-
-    @property
-    def label(self) -> str:
-        """The name of the most likely class."""
-        return self.top[0].label
-
-    @property
-    def probability(self) -> float:
-        """The probability of the most likely class, in [0, 1]."""
-        return self.top[0].probability
-
-    def _repr_html_(self) -> str:
-        from inspector.notebook import show_bars
-
-        return show_bars([(x.label, x.probability) for x in self.top], self.path)
 
 
 # Wide: the options of `inspector predict`.
@@ -54,25 +26,36 @@ def predict(
     *,
     top: int = 3,
     poses: Sequence[str] = (),
+    confidence: float | None = None,
+    iou: float | None = None,
+    draw: bool = False,
+    out: str | os.PathLike[str] = "inspector-out",
     provider: str = "auto",
     threads: int | None = None,
     warn: Warn | None = None,
     on_progress: Progress | None = None,
 ) -> Results[PicturePredictions]:
-    """Name the most likely classes of pictures, with probabilities. `Model.predict` does the same for one picture.
+    """Say what a network sees on pictures: classes, objects, segments, a vector or a picture, as its task is.
+
+    `Model.predict`, `Model.detect`, `Model.segment`, `Model.embed` and `Model.translate` do the same for one picture.
 
     Args:
         model: The path of an .onnx file, or a model that is open.
         images: A picture or a folder of pictures, or several of either.
         top: How many classes, 1 or more.
-        poses: ``hflip``, ``vflip``, ``rotate``: the answer is that of the scores' mean over them.
+        poses: ``hflip``, ``vflip``, ``rotate``: a classifier's answer is that of the scores' mean over them.
+        confidence: Smallest score of an object, in [0, 1]; None takes that of the head, which mostly is 0.25.
+        iou: Overlap above which two boxes of a class show one object; None takes that of the head.
+        draw: Write the picture with what was found into `out`. What a segmenter and an image-to-image network make is
+            written in any case.
+        out: The folder; each picture gets a folder in it.
         provider: Where a path is given: auto, cpu, cuda, ...
         threads: Where a path is given: threads of onnxruntime; None takes all cores.
         warn: Gets a line where something is noteworthy but not wrong.
         on_progress: Called after each picture with how many are done, and how many there are.
 
     Returns:
-        The classes of each picture; `skipped` lists the pictures that could not be used.
+        The answer about each picture; `skipped` lists the pictures that could not be used.
 
     Raises:
         InspectorError: The model cannot be opened, an argument is wrong, or no picture could be used.
@@ -84,12 +67,8 @@ def predict(
         ('Egyptian cat', 0.8)
     """
     check_whole("top", top, 1)
-    opened = to_model(model, provider, threads, warn)
-
-    def handle(picture: Picture) -> PicturePredictions:
-        return PicturePredictions(picture.path, opened.predict(picture.source, top, poses))
-
-    return collect(handle_pictures(find_pictures(images), handle, on_progress))
+    run = AnswerRun(to_model(model, provider, threads, warn), out, AnswerOptions(top, poses, confidence, iou, draw))
+    return collect(handle_pictures(find_pictures(images), run.answer, on_progress))
 
 
 def list_layers(model: ModelSource) -> Layers:

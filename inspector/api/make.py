@@ -40,6 +40,8 @@ def annotate(
     size: str | tuple[int, int] | None = None,
     activation: str | None = None,
     output: str | None = None,
+    task: str | None = None,
+    head: str | None = None,
     provider: str = "auto",
     threads: int | None = None,
     allow_links: Sequence[File] = (),
@@ -59,6 +61,8 @@ def annotate(
         size: (height, width) of the input or "HxW", for a model that leaves it open.
         activation: What makes probabilities of the scores: softmax, sigmoid (many labels) or none.
         output: The output, or any tensor or layer, that holds the scores of the classes.
+        task: What the outputs mean: classify, detect, segment, pose, embed or picture.
+        head: The head that the outputs are those of, such as yolov8; an unknown one is refused with the known.
         provider: auto, cpu, cuda, ...
         threads: Threads of onnxruntime; None takes all cores.
         allow_links: Where a path is given: folders that links to external data may lead into.
@@ -91,6 +95,7 @@ def annotate(
     written = annotate_model(
         opened, out, preprocess=preprocess, labels=labels, cam_layer=cam_layer, size=size, activation=activation,
         output=output,
+        task=task, head=head,
     )  # fmt: skip
     return to_model(written)
 

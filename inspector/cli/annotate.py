@@ -61,6 +61,18 @@ def annotate(
             "--output", metavar="NAME", help="The output, or any tensor or layer, that holds the scores of the classes."
         ),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            metavar="NAME",
+            help="What the outputs mean: classify, detect, segment, pose, embed or picture.",
+        ),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option("--head", metavar="NAME", help="Whose outputs they are, such as yolov8; a wrong one lists all."),
+    ] = None,
     links: LinksOption = None,
     inputs: InputOption = None,
     json: JsonOption = False,
@@ -77,8 +89,8 @@ def annotate(
     console = Console("annotate", json, quiet)
     written = call(
         model, out, preprocess=preprocess, labels=labels, cam_layer=cam_layer, size=size, activation=activation,
-        output=output, provider=provider, threads=threads, allow_links=links or (), inputs=read_inputs(inputs),
-        warn=console.note,
+        output=output, task=task, head=head,
+        provider=provider, threads=threads, allow_links=links or (), inputs=read_inputs(inputs), warn=console.note,
     )  # fmt: skip
     console.document(console.head(written, **document(written, out)))
     console.say(show(written, out))

@@ -127,6 +127,7 @@ class Console:
         document: dict[str, Any] = {"schema": SCHEMA, "command": self.command, "version": __version__}
         if model is not None:
             document["model"] = identify(model.path, model.sha256, model.digest)
+            document["task"] = model.task
         return {**document, **more}
 
     def document(self, document: Mapping[str, Any]) -> None:

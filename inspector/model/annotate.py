@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from inspector.errors import MetadataError, ModelError, NotComputable, UsageError, listing
 from inspector.files import atomic_path
@@ -15,11 +15,14 @@ from inspector.graph import copy_with_metadata
 from inspector.guard import check_outputs
 from inspector.image import Preprocess
 from inspector.layers import Layer
-from inspector.metadata import ACTIVATIONS, KEY, LayerEntry, Metadata
+from inspector.metadata import ACTIVATIONS, KEY, LayerEntry, Metadata, Task
 from inspector.model import Model, open_model
+from inspector.model.assume import assume_preprocess
 from inspector.model.options import read_labels, read_preprocess
 from inspector.model.outputs import take_output
 from inspector.tasks.classify import find_ends
+from inspector.tasks.recognise import check_head
+from inspector.tasks.seen import NO_HINTS
 
 M = TypeVar("M", bound=Model)
 
@@ -36,6 +39,8 @@ def annotate_model(
     size: str | tuple[int, int] | None = None,
     activation: str | None = None,
     output: str | None = None,
+    task: str | None = None,
+    head: str | None = None,
 ) -> M | Model:
     """Write a copy of a model with its metadata completed, and open it. Graph and weights are copied byte for byte.
 
@@ -50,6 +55,8 @@ def annotate_model(
         size: (H, W) or "HxW" of the input, for a graph that leaves it open.
         activation: What turns the scores into probabilities where the graph does not: softmax, sigmoid or none.
         output: The output, or any tensor or layer, that holds the scores of the classes.
+        task: What the outputs mean: classify, detect, segment, pose, embed or picture.
+        head: The head that the outputs are those of; see :data:`inspector.tasks.decoders.DECODERS`.
 
     Returns:
         The copy, opened, of the same class as `model`.
@@ -59,20 +66,25 @@ def annotate_model(
         ModelError: The file is no model, or keeps weights in other files that the copy would not find.
         LayerNotFound: There is no layer `cam_layer`.
         NotComputable: The layer `cam_layer` has no maps.
-        UsageError: A size, an activation or an output that cannot be.
+        UsageError: A size, an activation or an output that cannot be, or a task or head that the outputs are not of.
         OutputError: The copy cannot be written. Nothing is written in any of these cases.
     """
     opened: Model = model if isinstance(model, Model) else open_to_annotate(model)
     side = [x for x in (preprocess, labels) if isinstance(x, str | os.PathLike) and os.path.exists(x)]  # noqa: PTH110
     check_outputs({"-o": target}, {"the model itself": opened.graph.files, "a file that it is made from": side})
-    chosen = read_preprocess(preprocess, _base(opened)) if preprocess is not None else opened.preprocess
-    if size is not None:
-        chosen = chosen.with_size(_size(size, opened))
     if output is not None:
         opened = take_output(opened, output, activation, labels is not None)
     names = read_labels(labels) if labels is not None else opened.metadata.labels
-    _check_fit(opened, chosen, names if labels is not None else None)
+    said = _say_head(opened, names, task, head)
+    chosen = read_preprocess(preprocess, _base(opened)) if preprocess is not None else said.preprocess
+    if size is not None:
+        chosen = chosen.with_size(_size(size, opened))
+    _check_fit(opened, chosen, said.classes, names if labels is not None else None)
     complete = complete_metadata(opened, chosen, names)
+    if (said.task, said.head) != (complete.task, complete.head):
+        # The scores of a classifier, which it is not, are no longer said.
+        scores = (complete.output, complete.activation) if said.task == "classify" else (None, None)
+        complete = replace(complete, task=said.task, head=said.head, output=scores[0], activation=scores[1])
     if cam_layer:
         complete = replace(complete, cam_layer=_cam_layer(opened, cam_layer))
     if activation is not None:
@@ -101,17 +113,49 @@ def open_to_annotate(path: str | os.PathLike[str], cls: type[Model] = Model, **o
         return open_model(path, metadata=False, cls=cls, **options)
 
 
-def _check_fit(opened: Model, preprocess: Preprocess, labels: tuple[str, ...] | None) -> None:
+@dataclass(frozen=True)
+class _Said:
+    """What is known of a model when its task and head are said: they, the classes, and how pictures are taken."""
+
+    task: Task | None
+    head: str | None
+    classes: int | None
+    preprocess: Preprocess
+
+
+def _say_head(opened: Model, labels: tuple[str, ...] | None, task: str | None, head: str | None) -> _Said:
+    """What a model is with this task and head; as it is where neither is given. Raises UsageError."""
+    known = opened.metadata
+    if task is None and head is None and (opened.decoder is None or labels == known.labels):
+        return _Said(known.task or (opened.decoder.task if opened.decoder else None), _head(opened), opened.classes,
+                     opened.preprocess)  # fmt: skip
+    if task == "classify" and head is None:
+        return _Said("classify", None, opened.classes, opened.preprocess)
+    wanted = (task, head) if task or head else (known.task, known.head or _head(opened))
+    said = replace(known, labels=labels, task=cast("Task | None", wanted[0]), head=wanted[1])
+    found = check_head(opened.graph, said, NO_HINTS, opened.preprocess.size)
+    preprocess = opened.preprocess
+    if known.preprocess is None:
+        # It was assumed, and another head takes its pictures in another way.
+        preprocess = assume_preprocess(opened.graph, known, opened.input, [], found.habit)
+    return _Said(found.task, found.head, found.classes, preprocess)
+
+
+def _head(opened: Model) -> str | None:
+    return opened.metadata.head or (opened.decoder.head if opened.decoder else None)
+
+
+def _check_fit(opened: Model, preprocess: Preprocess, classes: int | None, labels: tuple[str, ...] | None) -> None:
     if preprocess.channels != opened.input.channels:
         channels = opened.input.channels
         raise MetadataError(
             f"the preprocess makes {preprocess.channels} channels, the input of {opened.path} has {channels}"
         )
     # One score may stand for two classes.
-    if labels is None or not opened.classes or (opened.classes, len(labels)) == (1, 2):
+    if labels is None or not classes or (classes, len(labels)) in ((1, 2), (2, 1)):
         return
-    if opened.classes != len(labels):
-        raise MetadataError(f"{len(labels)} labels for {opened.classes} classes of {opened.path}")
+    if classes != len(labels):
+        raise MetadataError(f"{len(labels)} labels for {classes} classes of {opened.path}")
 
 
 def complete_metadata(opened: Model, preprocess: Preprocess, labels: tuple[str, ...] | None) -> Metadata:
@@ -124,6 +168,8 @@ def complete_metadata(opened: Model, preprocess: Preprocess, labels: tuple[str, 
         layers=tuple(_entry(layer) for layer in opened.layers),
         output=document.output or _output(opened),
         activation=document.activation or (opened.classifier.activation if opened.classifier else None),
+        task=document.task or (opened.decoder.task if opened.decoder else None),
+        head=_head(opened),
     )
 
 

@@ -114,12 +114,13 @@ class Model(Answers):
     @property
     def labels(self) -> tuple[str, ...] | None:
         """K class names, or None when the file has none or too few."""
-        return self.metadata.labels
+        return self.metadata.labels or (self.decoder.names if self.decoder is not None else ()) or None
 
     @property
     def classes(self) -> int | None:
-        """Number of classes K; None when the model has no classification output or it is not fixed."""
-        return self.classifier.classes if self.classifier else None
+        """Number of classes K; None where the model has no classes, or their number is not fixed."""
+        source = self.classifier or self.decoder
+        return source.classes if source else None
 
     def layer(self, name: str | Layer) -> Layer:
         """Find a layer.

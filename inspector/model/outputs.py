@@ -51,4 +51,5 @@ def take_output(opened: M, name: str, activation: str | None, relabelled: bool) 
     labels, count = opened.metadata.labels, found.classes
     if labels and not relabelled and count not in (None, len(labels)) and (count, len(labels)) != (1, 2):
         raise MetadataError(f"{len(labels)} labels in {opened.path} for {count} classes of {name!r}", "give --labels")
-    return replace(opened, metadata=document, classifier=found)
+    document = document.with_(task=None, head=None)
+    return replace(opened, metadata=document, classifier=found, decoder=None)

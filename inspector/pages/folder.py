@@ -20,12 +20,14 @@ RECORD = ".inspector.json"
 """Names the files of the run that wrote a folder, so that the next one takes them away and nothing else.
 
 Also whose folder it is: ``source`` and ``name`` of the picture, ``picture``, the digest of it, and ``maps``, the files
-that class activation maps added.
+that class activation maps and answers added.
 """
 OURS = re.compile(r"\d{3,}-[^/\\\0]+\.(png|npy)|(index\.html|picture\.png|depth\.png|channels\.npz)")
 """Names that a gallery gives."""
-MAPS = re.compile(r"[a-z]*cam[^/\\\0]*\.(png|npy)")
-"""Names that class activation maps get."""
+ANSWERS = re.compile(r"(found|output|mask(-\d+)?)\.png")
+"""Names that drawings of answers get."""
+MAPS = re.compile(rf"[a-z]*cam[^/\\\0]*\.(png|npy)|{ANSWERS.pattern}")
+"""Names that class activation maps get, and drawings of answers."""
 _OWNER = ("source", "name", "picture", "maps")
 
 
@@ -76,6 +78,15 @@ def note_maps(folder: Path, files: Iterable[Path]) -> None:
     if "picture" in record:
         maps = {*record.get("maps", ()), *(file.name for file in files)}
         write_record(folder, {**record, "maps": sorted(maps)})
+
+
+def remove_answers(folder: Path) -> None:
+    """Take away the drawings of answers that the record of a picture's folder names."""
+    record = read_record(folder)
+    old = {file for file in record.get("maps", ()) if ANSWERS.fullmatch(file)}
+    if old:
+        _remove(folder, old)
+        write_record(folder, {**record, "maps": sorted(set(record["maps"]) - old)})
 
 
 def remove_results(folder: Path, record: Mapping[str, Any]) -> None:

@@ -63,6 +63,8 @@ class Decoder(ABC):
     """Names and shapes of the outputs, for people."""
     order: ClassVar[int] = 50
     """Heads with a smaller number are tried first: those that are told apart by more than a shape."""
+    names: ClassVar[tuple[str, ...]] = ()
+    """Names of the classes, where all networks with this head have the same."""
     over_classifier: ClassVar[bool] = False
     """Whether its outputs can be told from scores of classes by their names."""
 

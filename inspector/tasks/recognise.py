@@ -29,8 +29,11 @@ def recognise(
         The classifier or the decoder; both None where the head is not known.
     """
     task = document.task or hints.task
-    if document.head is None and task == "classify":
-        return find_classifier(graph, document, assumed), None
+    if document.head is None and (task == "classify" or (document.output is not None and document.task is None)):
+        # Our own metadata names an output for the scores of classes alone.
+        classifier = find_classifier(graph, document, assumed)
+        if classifier is not None or task == "classify":
+            return classifier, None
     seen = see(graph, document, hints, size)
     if document.head is not None or task is not None:
         found = _find_said(seen, document, task)
@@ -52,8 +55,11 @@ def recognise(
     return None, found
 
 
-def check_head(graph: Graph, document: Metadata, hints: Hints, size: tuple[int, int] | None) -> None:
-    """Check the task and the head that somebody says of a file.
+def check_head(graph: Graph, document: Metadata, hints: Hints, size: tuple[int, int] | None) -> Decoder:
+    """Check the task and the head that somebody says of a file that is no classifier.
+
+    Returns:
+        The decoder.
 
     Raises:
         UsageError: There is no such task or head, they do not go together, or the outputs are not those of the head.
@@ -67,8 +73,6 @@ def check_head(graph: Graph, document: Metadata, hints: Hints, size: tuple[int, 
         )
     if document.task == "classify" and document.head is not None:
         raise UsageError("a classifier has no head", "leave out --head")
-    if document.task in (None, "classify") and document.head is None:
-        return
     seen = see(graph, document, hints, size)
     found = _find_said(seen, document, document.task)
     if found is None:
@@ -78,6 +82,7 @@ def check_head(graph: Graph, document: Metadata, hints: Hints, size: tuple[int, 
         raise UsageError(f"the outputs of {graph.path} are not those of {what}: {outputs}", looks)
     if document.task is not None and found.task != document.task:
         raise UsageError(f"head {found.head!r} is for the task {found.task!r}, not {document.task!r}")
+    return found
 
 
 def see(graph: Graph, document: Metadata, hints: Hints, size: tuple[int, int] | None) -> Seen:

@@ -1,0 +1,80 @@
+"""The pictures that show what a detector, a segmenter or an image-to-image network answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as images
+
+from inspector.files import output_folder
+from inspector.image import digest_image
+from inspector.image.open import ImageSource, open_image
+from inspector.model import Model
+from inspector.pages.folder import note_maps, remove_answers
+from inspector.provenance import Provenance
+from inspector.render.objects import Mark, draw_indices, draw_objects, draw_segments, to_picture
+from inspector.render.png import save_png
+from inspector.tasks.answers import Detections, Segmentation
+
+
+@dataclass(frozen=True)
+class AnswerFolder:
+    """The folder that the answers about one picture are drawn into.
+
+    Args:
+        model: The model.
+        image: What `open_image` takes.
+        folder: Where to.
+    """
+
+    model: Model
+    image: ImageSource
+    folder: Path
+
+    def draw_objects(self, found: Detections) -> tuple[Path, tuple[Path | None, ...]]:
+        """Write the picture with its objects, and a mask of each that has one.
+
+        Returns:
+            The drawing, and the file of each object's mask, an indexed PNG of 0 and 1; None without one.
+        """
+        marks = [
+            Mark(self.model.label(x.index), x.score, x.index, x.box, x.corners, x.keypoints, x.mask) for x in found
+        ]
+        self._clear()
+        drawing = self._save(draw_objects(open_image(self.image), marks), "found.png", "objects")
+        masks = tuple(
+            None if x.mask is None else self._save(draw_indices(x.mask.astype(np.int32)), f"mask-{at}.png", "mask")
+            for at, x in enumerate(found)
+        )
+        return drawing, masks
+
+    def draw_segments(
+        self, found: Segmentation, shares: Sequence[tuple[int, float]], drawn: bool
+    ) -> tuple[Path, Path | None]:
+        """Write the class of each pixel as an indexed PNG and, where it is `drawn`, over the picture."""
+        self._clear()
+        mask = self._save(draw_indices(found.classes), "mask.png", "segments")
+        if not drawn:
+            return mask, None
+        named = [(index, self.model.label(index), share) for index, share in shares]
+        return mask, self._save(draw_segments(open_image(self.image), found.classes, named), "found.png", "segments")
+
+    def draw_output(self, values: NDArray[np.float32]) -> Path:
+        """Write the picture that a network made."""
+        self._clear()
+        picture, (low, high) = to_picture(values)
+        return self._save(picture, "output.png", "output", black=low, white=high)
+
+    def _clear(self) -> None:
+        """Take away what an earlier run left here."""
+        remove_answers(output_folder(self.folder))
+
+    def _save(self, picture: images.Image, name: str, method: str, **settings: float) -> Path:
+        made_by = Provenance(self.model.sha256, digest_image(self.image), method=method, settings=settings)
+        path = save_png(picture, self.folder / name, made_by.png_info(), level=6)
+        note_maps(self.folder, [path])
+        return path
