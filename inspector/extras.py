@@ -31,10 +31,13 @@ def install_command(extra: str) -> str:
 def need(package: str, extra: str, why: str) -> ModuleType:
     """The module `package`, imported now.
 
-    package: the name it is imported by.
-    extra: the extra of this distribution that brings it.
-    why: what needs it, as the beginning of a sentence: ``"gradient ascent needs torch"``.
-    Raises MissingExtra, with the command that installs it, where it is not installed or cannot be loaded.
+    Args:
+        package: The name it is imported by.
+        extra: The extra of this distribution that brings it.
+        why: What needs it, as the beginning of a sentence: ``"gradient ascent needs torch"``.
+
+    Raises:
+        MissingExtra: It is not installed or cannot be loaded; with the command that installs it.
     """
     try:
         return import_module(package)
@@ -52,8 +55,11 @@ def is_installed(package: str) -> bool:
 def prepare_torch(threads: int | None = None) -> None:
     """Set torch's threads: as many as asked for, and none that spins while another process has the core.
 
-    threads: how many; None leaves torch's own choice.
-    Raises MissingExtra where torch is not installed.
+    Args:
+        threads: How many; None leaves torch's own choice.
+
+    Raises:
+        MissingExtra: torch is not installed.
     """
     if not is_installed("torch"):
         raise MissingExtra("this command needs torch, which is not installed", install_command("torch"))

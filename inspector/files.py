@@ -45,8 +45,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     The temporary name keeps the ending of `path`, since some writers choose the format by it or append their own.
     A file that was there stays untouched until the new one is complete. Links are followed.
 
-    Raises OutputError when the file cannot be written; an error of the block that is not about this file
-    passes through unchanged.
+    Raises:
+        OutputError: The file cannot be written; an error of the block that is not about this file passes through
+            unchanged.
     """
     shown = Path(path)
     target = Path(os.path.realpath(shown))
@@ -77,20 +78,32 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Write `data` to `path`, whole or not at all. Raises OutputError."""
+    """Write `data` to `path`, whole or not at all.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
     return Path(path)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Write `text` to `path` as UTF-8 with the line ends it has, whole or not at all. Raises OutputError."""
+    """Write `text` to `path` as UTF-8 with the line ends it has, whole or not at all.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
     # File names from the shell may hold lone surrogates, which UTF-8 has no bytes for.
     return write_bytes(path, text.encode("utf-8", "replace"))
 
 
 def write_npy(path: str | os.PathLike[str], array: NDArray[Any]) -> Path:
-    """Write `array` to `path` in numpy's .npy format, whole or not at all. Raises OutputError."""
+    """Write `array` to `path` in numpy's .npy format, whole or not at all.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
     import numpy as np
 
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
@@ -100,7 +113,11 @@ def write_npy(path: str | os.PathLike[str], array: NDArray[Any]) -> Path:
 
 
 def output_folder(path: str | os.PathLike[str]) -> Path:
-    """The folder `path`, made with its parents if it is not there. Raises OutputError."""
+    """The folder `path`, made with its parents if it is not there.
+
+    Raises:
+        OutputError: It cannot be made or written into.
+    """
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +133,8 @@ def output_folder(path: str | os.PathLike[str]) -> Path:
 def temporary_folder() -> Iterator[Path]:
     """A folder for the time of the block, in the system's place for such. What a killed run left there is removed.
 
-    Raises OutputError when it cannot be made.
+    Raises:
+        OutputError: It cannot be made.
     """
     import shutil
     import tempfile
@@ -149,7 +167,8 @@ class Readable(Protocol):
 def read_pipe(path: str | os.PathLike[str], limit: int) -> bytes:
     """What is written to a named pipe until its end, `limit` bytes at most.
 
-    Raises TimeoutError when nobody writes to it, where an ordinary open waits for ever, and other OSErrors.
+    Raises:
+        TimeoutError: Nobody writes to it, where an ordinary open waits for ever, and other OSErrors.
     """
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with open(number, "rb", buffering=0) as stream:  # noqa: PTH123  a number is no path

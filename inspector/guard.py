@@ -179,7 +179,11 @@ def guard_inputs(
 
 
 def add_inputs(role: str, files: Iterable[FileOrDescriptor]) -> None:
-    """Files that no argument named, and that a command turned out to read. Raises UsageError where one is an output."""
+    """Files that no argument named, and that a command turned out to read.
+
+    Raises:
+        UsageError: One is an output.
+    """
     found = list(files)
     for guard in _active:
         guard.add(role, found)
@@ -215,7 +219,12 @@ def list_inputs() -> Iterator[Path]:
 
 
 def check_writing(shown: Path, target: Path) -> None:
-    """Raise OutputError where `target` is an input of the command that runs. shown: as the caller wrote it."""
+    """Raise OutputError where `target` is an input of the command that runs.
+
+    Args:
+        shown: As the caller wrote it.
+        target: The file to be written.
+    """
     for guard in _active:
         guard.check(shown, target)
 

@@ -237,3 +237,26 @@ def test_functions_are_no_participles() -> None:
         if what == "()" and re.match(r"[a-z]+(ed|ing)(_|$)", name) and name.split("_")[0] not in verbs | nouns
     ]
     assert not found, "name it for what it does"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_parameters_and_errors_are_described_in_sections(path: Path) -> None:
+    """What a public function takes and raises stands under `Args:` and `Raises:`, the fields of a class likewise."""
+    assert not list(find_descriptions_in_text(ast.parse(path.read_text("utf-8")).body))
+
+
+def find_descriptions_in_text(body: list[ast.stmt]) -> Iterator[str]:
+    """Functions and classes whose docstring has `name: what it is` or `Raises Error` in its text."""
+    for node in body:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        names = {n.arg for n in ast.walk(node.args) if isinstance(n, ast.arg)} if hasattr(node, "args") else set()
+        if isinstance(node, ast.ClassDef):
+            names = {n.target.id for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
+            yield from find_descriptions_in_text(node.body)
+        text = re.split(
+            r"^(?:Args|Attributes|Returns|Yields|Raises|Example):$", ast.get_docstring(node) or "", flags=re.M
+        )[0]
+        told = re.findall(r"(?:^|[.;] |\n)((?:\w+, )*\w+): ", text)
+        if any(set(each.split(", ")) <= names for each in told) or re.search(r"(?:^|[.] |\n)Raises [A-Z]", text):
+            yield f"{node.name}: {text}"

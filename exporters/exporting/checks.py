@@ -24,8 +24,10 @@ class ExportError(InspectorError):
 class Answer:
     """Which of the tensors that a network returns holds the scores.
 
-    index: its position among all leaves of what forward returns. value: the scores of one picture, (1, K).
-    note: what was decided, where there was a choice; else empty.
+    Attributes:
+        index: Its position among all leaves of what forward returns.
+        value: The scores of one picture, (1, K).
+        note: What was decided, where there was a choice; else empty.
     """
 
     index: int
@@ -37,7 +39,8 @@ class Answer:
 def pause_training(module: nn.Module) -> Iterator[None]:
     """`module` in evaluation mode inside the block, every submodule's own mode restored after it.
 
-    Raises ExportError when a submodule stays in training mode.
+    Raises:
+        ExportError: A submodule stays in training mode.
     """
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
@@ -56,8 +59,12 @@ def pause_training(module: nn.Module) -> Iterator[None]:
 def check_answers(module: nn.Module, pictures: torch.Tensor) -> Answer:
     """Runs the network and returns its scores on the first picture.
 
-    pictures: (N, C, H, W), N >= 2, all different.
-    Raises ExportError: forward fails, returns no tensor, differs from run to run, or mixes the pictures of a batch.
+    Args:
+        module: The network in evaluation mode.
+        pictures: (N, C, H, W), N >= 2, all different.
+
+    Raises:
+        ExportError: Forward fails, returns no tensor, differs from run to run, or mixes the pictures of a batch.
     """
     together = _leaves(module, pictures)
     index, note = _choose(together)
@@ -89,7 +96,7 @@ def check_answers(module: nn.Module, pictures: torch.Tensor) -> Answer:
 
 
 def check_deterministic(program: torch.export.ExportedProgram) -> None:
-    """Raises ExportError when the exported program draws random numbers, however small their effect."""
+    """Raise ExportError when the exported program draws random numbers, however small their effect."""
     random = [node.name for node in program.graph.nodes if _draws(node)]
     if random:
         raise ExportError(

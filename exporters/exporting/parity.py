@@ -18,7 +18,8 @@ from inspector.runtime import load_runtime
 class ParityError(InspectorError):
     """The exported graph does not compute what the network computes, or nothing could be compared.
 
-    parity: the whole table, in topological order; empty when nothing was compared.
+    Args:
+        parity: The whole table, in topological order; empty when nothing was compared.
     """
 
     kind = "parity"
@@ -111,7 +112,9 @@ class _Recorder(torch.fx.Interpreter):
 def compute_onnx_values(path: Path, tensor: NDArray[Any], wanted: Sequence[str]) -> dict[str, NDArray[Any]]:
     """The outputs `wanted` of an .onnx file on one input, by name; one pass, as the file stands.
 
-    Raises MissingExtra without onnxruntime, ParityError when onnxruntime cannot run the file.
+    Raises:
+        MissingExtra: Without onnxruntime.
+        ParityError: onnxruntime cannot run the file.
     """
     ort = load_runtime()
     options = ort.SessionOptions()

@@ -38,7 +38,12 @@ def find_default_folder() -> Path:
 
 @dataclass(frozen=True)
 class Column:
-    """One tensor of every row. shape: of one picture, without the batch. dtype: numpy's name."""
+    """One tensor of every row.
+
+    Attributes:
+        shape: Of one picture, without the batch.
+        dtype: numpy's name.
+    """
 
     tensor: str
     shape: tuple[int, ...]
@@ -54,7 +59,10 @@ class Column:
 class CacheEntry:
     """The folder of one key, kept while it is open. Made by :func:`open_entry`.
 
-    rows: name of a row -> its number. columns: what each row holds. computed: rows that were added.
+    Attributes:
+        rows: Name of a row -> its number.
+        columns: What each row holds.
+        computed: Rows that were added.
     """
 
     folder: Path
@@ -85,7 +93,15 @@ class CacheEntry:
         return [name for name in dict.fromkeys(names) if name not in self.rows]
 
     def append(self, names: Sequence[str], values: Mapping[str, NDArray[Any]]) -> None:
-        """Adds rows. values: tensor -> (len(names), *shape). Raises OverflowError where float16 cannot hold a value."""
+        """Adds rows.
+
+        Args:
+            names: Names of the rows.
+            values: Tensor -> (len(names), *shape).
+
+        Raises:
+            OverflowError: float16 cannot hold a value.
+        """
         arrays = []
         for column in self.columns:
             # Beyond the range of float16 a value becomes infinite, which is looked for below.

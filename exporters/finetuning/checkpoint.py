@@ -24,7 +24,11 @@ class CheckpointError(InspectorError):
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
-    """Write a checkpoint whole or not at all; its JSON is written beside it too, for people. Raises OutputError."""
+    """Write a checkpoint whole or not at all; its JSON is written beside it too, for people.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
     with atomic_path(path) as temporary:
         text = json.dumps(document, sort_keys=True)
         whole = {k: v.detach().contiguous() for k, v in tensors.items()}
@@ -39,7 +43,12 @@ def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], document: M
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """(tensors by name, the document). Raises CheckpointError, MissingExtra."""
+    """(tensors by name, the document).
+
+    Raises:
+        CheckpointError: There is none, or it cannot be read.
+        MissingExtra: Safetensors is not installed.
+    """
     import_safetensors()
     from safetensors import SafetensorError, safe_open
 
@@ -56,7 +65,11 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
 
 
 def import_safetensors() -> Any:
-    """The module `safetensors.torch`. Raises MissingExtra."""
+    """The module `safetensors.torch`.
+
+    Raises:
+        MissingExtra: Safetensors is not installed.
+    """
     try:
         import safetensors.torch
     except ImportError:

@@ -58,7 +58,8 @@ def fill(
 ) -> None:
     """Adds those of :func:`list_rows` that `entry` lacks.
 
-    Raises OverflowError where float16 cannot hold an activation.
+    Raises:
+        OverflowError: float16 cannot hold an activation.
     """
     wanted = list_rows(train, held_out, versions)
     missing = set(entry.missing([name_row(s, v) for s, v in wanted]))
@@ -106,8 +107,11 @@ def _prepared(model: Model, piece: Sequence[tuple[Sample, int]], options: FineTu
 class StoredActivations:
     """Activations of some pictures, read from the cache batch by batch.
 
-    maps: one array (rows, *shape) for each tensor that the network goes on from. rows: int (pictures, versions).
-    labels: int64 (pictures,). weights: float32 (pictures,), in the loss.
+    Attributes:
+        maps: One array (rows, *shape) for each tensor that the network goes on from.
+        rows: int (pictures, versions).
+        labels: int64 (pictures,).
+        weights: float32 (pictures,), in the loss.
     """
 
     maps: tuple[NDArray[np.float32], ...]

@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 class Metrics:
     """Figures on N pictures of K classes.
 
-    loss: mean cross-entropy in nats. accuracy: share of right answers. balanced_accuracy: mean of the recalls of the
-    classes that occur (https://doi.org/10.1109/ICPR.2010.764). recall: K shares, None where a class does not occur.
-    confusion: int (K, K), row the true class, column the answer.
+    Attributes:
+        loss: Mean cross-entropy in nats.
+        accuracy: Share of right answers.
+        balanced_accuracy: Mean of the recalls of the classes that occur (https://doi.org/10.1109/ICPR.2010.764).
+        recall: K shares, None where a class does not occur.
+        confusion: int (K, K), row the true class, column the answer.
     """
 
     loss: float
@@ -37,7 +40,12 @@ class Metrics:
 
 
 def measure(scores: NDArray[Any], labels: NDArray[Any]) -> Metrics:
-    """scores: (N, K), before softmax. labels: int (N,) in 0..K-1."""
+    """What answers are worth.
+
+    Args:
+        scores: float (N, K), before softmax.
+        labels: int (N,) in 0..K-1.
+    """
     values = np.asarray(scores, np.float64)
     classes = values.shape[1]
     shifted = values - values.max(axis=1, keepdims=True)

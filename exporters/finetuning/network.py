@@ -24,8 +24,11 @@ LAYOUT = torch.channels_last
 class TrainableNetwork(nn.Module):
     """From the boundary's activations, or from the features where there is no trunk, to the scores.
 
-    The weights go by the names of the file's initializers. The base's norms keep their statistics, whatever is trained;
-    norms: those of :mod:`exporters.finetuning.norms` that are put between, and folded in the end.
+    The weights go by the names of the file's initializers. The base's norms keep their statistics, whatever is
+    trained.
+
+    Args:
+        norms: Those of :mod:`exporters.finetuning.norms` that are put between, and folded in the end.
     """
 
     def __init__(
@@ -116,9 +119,19 @@ def build_network(
 ) -> TrainableNetwork:
     """The trained part of `graph`: from the boundary, or from the features alone where it is None.
 
-    shape: of the network's input, for parts that read it. Weights that the frozen part reads too stay frozen. norms:
-    ``batch`` puts norms behind what is trained, off until :meth:`TrainableNetwork.begin_norms`.
-    Raises TwinUnsupported, NotComputable for quantized weights.
+    Weights that the frozen part reads too stay frozen.
+
+    Args:
+        graph: The base with its new head.
+        head: The new head.
+        boundary: Where the trained part begins.
+        shape: Of the network's input, for parts that read it.
+        dropout: Share of the features that the head does not see while it is trained, in [0, 1).
+        norms: ``batch`` puts norms behind what is trained, off until :meth:`TrainableNetwork.begin_norms`.
+
+    Raises:
+        TwinUnsupported: The twin does not have an operator.
+        NotComputable: For quantized weights.
     """
     shapes = {graph.inputs[0].name: tuple(shape)}
     top = build_twin(graph, [head.scores], [head.features], trainable=True, shapes=shapes)

@@ -34,7 +34,11 @@ WORST = 24
 
 @dataclass(frozen=True)
 class Mistake:
-    """A picture that the model takes for another class. probability: that it gives to its answer, in [0, 1]."""
+    """A picture that the model takes for another class.
+
+    Attributes:
+        probability: That it gives to its answer, in [0, 1].
+    """
 
     sample: Sample
     answer: int
@@ -67,7 +71,12 @@ class Reporter:
     ) -> None:
         """curves.png, confusion.png, mistakes.json, worst.png.
 
-        samples: what model.onnx is judged on, the test pictures or those of the validation. scores: (N, K) of them.
+        Args:
+            model: The model that was made.
+            state: Where the run ended.
+            samples: What model.onnx is judged on, the test pictures or those of the validation.
+            scores: (N, K) of them.
+            figures: What it measures.
         """
         dataset, confusion = self.dataset, figures.confusion
         where = "test" if dataset.test else "validation"
@@ -183,7 +192,11 @@ def _share(confusion: Sequence[Sequence[int]]) -> str:
 
 
 def import_summary_writer() -> Any:
-    """The class that writes event files. Raises MissingExtra."""
+    """The class that writes event files.
+
+    Raises:
+        MissingExtra: Tensorboard is not installed.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

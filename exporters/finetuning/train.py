@@ -38,7 +38,11 @@ class TrainingError(InspectorError):
 
 @dataclass(frozen=True)
 class TrainingPhase:
-    """One of the two trainings. rates: share of `rate` by initializer name, 1 where none is given."""
+    """One of the two trainings.
+
+    Attributes:
+        rates: Share of `rate` by initializer name, 1 where none is given.
+    """
 
     name: str
     epochs: int
@@ -52,7 +56,13 @@ class TrainingPhase:
 
 @dataclass
 class TrainingState:
-    """Where a run is. phase, epoch: epochs that are done of which phase. best: of all, with its phase and epoch."""
+    """Where a run is.
+
+    Attributes:
+        phase: The phase that is trained.
+        epoch: Epochs of it that are done.
+        best: Of all, with its phase and epoch.
+    """
 
     phase: int = 0
     epoch: int = 0
@@ -114,9 +124,12 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of malloc.h
 class Trainer:
     """Runs phases one after the other, and writes a checkpoint after every epoch.
 
-    folder: of the checkpoints. on_epoch: called with the whole history after each epoch.
-    fabric: a launched `lightning.fabric.Fabric`; every batch and every evaluation is then shared by its processes.
-    device: of torch, where there is no fabric.
+    Args:
+        folder: Of the checkpoints.
+        on_epoch: Called with the whole history after each epoch.
+        fabric: A launched `lightning.fabric.Fabric`; every batch and every evaluation is then shared by its
+            processes.
+        device: Of torch, where there is no fabric.
     """
 
     def __init__(
@@ -147,7 +160,11 @@ class Trainer:
         return self.folder / "best.safetensors"
 
     def run(self, resume: bool = False) -> TrainingState:
-        """Train to the end, from the beginning or from the last checkpoint. Raises TrainingError."""
+        """Train to the end, from the beginning or from the last checkpoint.
+
+        Raises:
+            TrainingError: The loss is no number any more.
+        """
         tensors: State = {}
         keep_memory()
         if resume and self.last.exists():

@@ -16,8 +16,10 @@ from inspector.model import Model
 class Boundary:
     """The cut of the joint phase.
 
-    first: the first layer that is trained. start: index of its first node; every node from there on is trained.
-    tensors: what the trained part reads of the frozen one, the activations worth keeping.
+    Attributes:
+        first: The first layer that is trained.
+        start: Index of its first node; every node from there on is trained.
+        tensors: What the trained part reads of the frozen one, the activations worth keeping.
     """
 
     first: Layer
@@ -31,8 +33,11 @@ def place_boundary(
     """The cut before a named layer, or before the last N layers with weights below the head (default 3).
 
     A name that is also the beginning of other layers' names (a block) means the first of them.
-    Raises LayerNotFound, UsageError where nothing is left to train or N is too large, NotComputable where the graph
-    cannot be cut there.
+
+    Raises:
+        LayerNotFound: There is no such layer.
+        UsageError: Nothing is left to train, or N is too large.
+        NotComputable: The graph cannot be cut there.
     """
     graph = model.graph
     starts = {layer.name: find_first_node(graph, layer) for layer in model.layers}

@@ -35,9 +35,13 @@ class DataError(InspectorError):
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture. name: its path as the data gives it. label: index of its class. digest: SHA-256 of the file.
+    """One picture.
 
-    weight: how much it counts in the loss, beside 1 for others.
+    Attributes:
+        name: Its path as the data gives it.
+        label: Index of its class.
+        digest: SHA-256 of the file.
+        weight: How much it counts in the loss, beside 1 for others.
     """
 
     path: Path
@@ -57,9 +61,12 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pictures in splits. classes: names, in the order of the model's outputs; every one has training pictures.
+    """Pictures in splits.
 
-    skipped: what was left out. notes: what was decided, a sentence each.
+    Attributes:
+        classes: Names, in the order of the model's outputs; every one has training pictures.
+        skipped: What was left out.
+        notes: What was decided, a sentence each.
     """
 
     classes: tuple[str, ...]
@@ -107,15 +114,21 @@ def read_dataset(
 
     A CSV has the columns path,label[,split][,weight]; its paths are relative to it.
 
-    A folder with one of the names of a split above class folders is a split, and several of one split are one; runs of
-    `inspector finetune` below DATA are no classes. What lies elsewhere is left out and listed. Every picture is decoded
-    once: what cannot be read, is smaller than 4 pixels, or repeats another is left out and listed. Equal files in
-    several splits stay in the most held-out one; equal files with different labels are left out.
-    val, test: shares of each class that are held out where the data has no such split. seed: of that choice.
-    progress: called with (done, all) now and then.
+    A folder with one of the names of a split above class folders is a split, and several of one split are one; runs
+    of `inspector finetune` below DATA are no classes. What lies elsewhere is left out and listed. Every picture is
+    decoded once: what cannot be read, is smaller than 4 pixels, or repeats another is left out and listed. Equal
+    files in several splits stay in the most held-out one; equal files with different labels are left out.
 
-    Raises DataError: no such data, not two classes, a CSV that is not one, splits without one to train on, no picture
-    left to validate on.
+    Args:
+        data: A folder with a folder for each class, or a CSV file.
+        val: Shares of each class that are held out where the data has no such split.
+        test: Shares of each class that are held out where the data has no such split.
+        seed: Of that choice.
+        progress: Called with (done, all) now and then.
+
+    Raises:
+        DataError: No such data, not two classes, a CSV that is not one, splits without one to train on, no picture
+            left to validate on.
     """
     root = Path(data)
     try:

@@ -24,9 +24,14 @@ from inspector.model import Model
 class ClassifierHead:
     """The last linear layer of a classifier.
 
-    node: its index in the graph. features: the tensor it reads, (N, F) or (N, F, H, W). weight: its initializer.
-    bias: (index of the node that reads it, position among that node's inputs), None where there is none.
-    scores: the tensor that the classes are read from. inputs: F. classes: K, as many as its weights have rows for.
+    Attributes:
+        node: Its index in the graph.
+        features: The tensor it reads, (N, F) or (N, F, H, W).
+        weight: Its initializer.
+        bias: (index of the node that reads it, position among that node's inputs), None where there is none.
+        scores: The tensor that the classes are read from.
+        inputs: F.
+        classes: K, as many as its weights have rows for.
     """
 
     node: int
@@ -41,7 +46,8 @@ class ClassifierHead:
 def find_classifier_head(model: Model) -> ClassifierHead:
     """The linear layer or 1x1 convolution that makes the class scores.
 
-    Raises NotComputable where the model is no classifier or its scores are made in another way.
+    Raises:
+        NotComputable: The model is no classifier or its scores are made in another way.
     """
     if model.classifier is None:
         raise NotComputable(
@@ -102,15 +108,26 @@ def _passes_scores(operator: Operator) -> bool:
     )
 
 
+# Long: a good part is the description of its parameters.
 def write_with_head(
     model: Model, target: Path, classes: Sequence[str], seed: int, size: tuple[int, int] | None = None
 ) -> Graph:
     """Write `model` with a head for `classes` to `target`, one file with everything inside, and read it.
 
     The head's weights are uniform within 1/sqrt(F), its bias is zero. Every stack of maps becomes an output, the
-    metadata keep the base's layers and get the labels; where a constant shape behind the head holds the old number of
-    classes, it gets the new one. size: (H, W) of the input, where the graph allows another.
-    Raises NotComputable, UsageError.
+    metadata keep the base's layers and get the labels; where a constant shape behind the head holds the old number
+    of classes, it gets the new one.
+
+    Args:
+        model: The base.
+        target: The file that is written.
+        classes: Names, in the order of the outputs.
+        seed: Of the random start of the head.
+        size: (H, W) of the input, where the graph allows another.
+
+    Raises:
+        NotComputable: The head cannot be replaced in this graph.
+        UsageError: The classes do not make a head.
     """
     head, graph = find_classifier_head(model), model.graph
     proto = _whole(graph)
@@ -184,7 +201,11 @@ def _declare_classes(value: ValueInfoProto, before: ValueInfoProto, old: int, co
 def replace_weights(graph: Graph, target: Path, weights: dict[str, NDArray[Any]], properties: dict[str, str]) -> None:
     """Write `graph` to `target` with these initializers and metadata entries, all else as it is.
 
-    weights: initializer name -> array of the dtype and shape that the file has.
+    Args:
+        graph: The graph whose file is read.
+        target: The file that is written.
+        weights: Initializer name -> array of the dtype and shape that the file has.
+        properties: Metadata properties of the new file.
     """
     proto = _whole(graph)
     for tensor in proto.graph.initializer:

@@ -19,9 +19,12 @@ from inspector.model import Model
 
 @dataclass(frozen=True)
 class PlannedLayer:
-    """One layer with weights. head, joint: peak learning rate in each phase; None where it is frozen.
+    """One layer with weights.
 
-    joint: relative to the size of the weights when the run starts: of the head, at its random start.
+    Attributes:
+        head: Peak learning rate while the head is trained; None where it is frozen.
+        joint: Peak learning rate of the joint training, relative to the size of the weights when the run starts (of
+            the head, at its random start); None where it is frozen.
     """
 
     name: str
@@ -36,8 +39,11 @@ class PlannedLayer:
 class FineTunePlan:
     """The whole plan.
 
-    boundary: first layer that the joint phase trains, None without one. kept: tensors whose activations are stored.
-    norms: what becomes of batch norms. counts: pictures per class of each split.
+    Attributes:
+        boundary: First layer that the joint phase trains, None without one.
+        kept: Tensors whose activations are stored.
+        norms: What becomes of batch norms.
+        counts: Pictures per class of each split.
     """
 
     base: str
@@ -68,10 +74,20 @@ class FineTunePlan:
         return _text(self)
 
 
+# Long: a good part is the description of its parameters.
 def make_plan(
     base: str, model: Model, head: ClassifierHead, boundary: Boundary | None, dataset: Dataset, options: FineTuneOptions
 ) -> FineTunePlan:
-    """The plan of a run. model: the base with its new head, as it is written into the run folder."""
+    """The plan of a run.
+
+    Args:
+        base: The base.
+        model: The base with its new head, as it is written into the run folder.
+        head: Its head.
+        boundary: Where the trained part begins.
+        dataset: The pictures.
+        options: What was asked for.
+    """
     graph = model.graph
     starts = {layer.name: find_first_node(graph, layer) for layer in model.layers}
     owned = _owned(graph, model.layers)

@@ -31,7 +31,8 @@ class WeightsError(InspectorError):
 def read_state(path: str | os.PathLike[str]) -> State:
     """The tensors of a file of weights by their name, on the CPU.
 
-    Raises WeightsError: missing, damaged, holds more than tensors (a pickle is never executed), holds no tensors.
+    Raises:
+        WeightsError: Missing, damaged, holds more than tensors (a pickle is never executed), holds no tensors.
     """
     given = Path(path)
     if not given.exists():
@@ -50,8 +51,13 @@ def read_state(path: str | os.PathLike[str]) -> State:
 def load_state(module: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:
     """Copy `state` into `module`; every key must be there with its shape, if need be behind a wrapper's prefix.
 
-    origin: what the state was read from, for the error.
-    Raises WeightsError listing the first few missing, unexpected and misshapen keys; the module is then unchanged.
+    Args:
+        module: What the weights are loaded into.
+        state: Tensors by name.
+        origin: What the state was read from, for the error.
+
+    Raises:
+        WeightsError: Listing the first few missing, unexpected and misshapen keys; the module is then unchanged.
     """
     own = module.state_dict()
     state = _unprefixed(state, own)

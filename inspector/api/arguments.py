@@ -22,13 +22,19 @@ Progress = Callable[[int, int], None]
 
 
 def check_text(name: str, value: object) -> None:
-    """Raises UsageError for an argument that is not a text."""
+    """Raise UsageError for an argument that is not a text."""
     if not isinstance(value, str):
         raise wrong_type(name, value, "give a text")
 
 
 def check_texts(name: str, value: object, also: type = str) -> None:
-    """Raises UsageError for an argument that is neither None, a text, nor several texts. also: another type, too."""
+    """Raise UsageError for an argument that is neither None, a text, nor several texts.
+
+    Args:
+        name: What the argument is called.
+        value: What was given.
+        also: Another type, too.
+    """
     kinds = (str, also)
     if value is None or isinstance(value, kinds):
         return
@@ -37,7 +43,7 @@ def check_texts(name: str, value: object, also: type = str) -> None:
 
 
 def check_whole(name: str, value: object, low: int, high: int | None = None) -> None:
-    """Raises UsageError for an argument that is not a whole number from `low` to `high`."""
+    """Raise UsageError for an argument that is not a whole number from `low` to `high`."""
     wanted = f"give a whole number {f'from {low} to {high}' if high is not None else f'of {low} or more'}"
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong_type(name, value, wanted)

@@ -209,7 +209,8 @@ def to_model(
 ) -> Model:
     """The model that was given, opened where it is a path.
 
-    Raises UsageError for what is neither, and for a provider or threads beside a model that is open already.
+    Raises:
+        UsageError: For what is neither, and for a provider or threads beside a model that is open already.
     """
     if isinstance(model, models.Model):
         if provider != "auto" or threads is not None:

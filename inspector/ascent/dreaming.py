@@ -310,7 +310,10 @@ class _Dreamer:
 def cut_tiles(size: Sequence[int], tile: int, random: torch.Generator | None) -> Iterator[TileBox]:
     """(top, left, bottom, right) of tiles that cover (H, W), each side between half a tile and one and a half.
 
-    random: moves the seams; None puts them at whole tiles.
+    Args:
+        size: (H, W) of the picture.
+        tile: Side of a tile.
+        random: Moves the seams; None puts them at whole tiles.
     """
     rows, columns = (_cuts(int(side), tile, random) for side in size)
     for top, bottom in pairwise(rows):

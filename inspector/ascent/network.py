@@ -29,10 +29,12 @@ class Network:
     >>> network(torch.rand(2, 3, 64, 64))["blocks.5.swish"].shape
     torch.Size([2, 240, 8, 8])
 
-    channels: 1 or 3, of the pictures. precision: "float32" or "bfloat16", may be set.
-    Nothing behind the layers is built, so a head of fixed size does not restrict the canvas.
-    picking: of a single layer behind a convolution compute only the one channel that :meth:`pick` names for each
-    picture; `picks` tells whether it does. The layer then has one channel, (N, 1, H, W).
+    Nothing behind the layers is built, so a head of fixed size does not restrict the canvas. `channels` of the
+    pictures are 1 or 3; `precision` is "float32" or "bfloat16" and may be set.
+
+    Args:
+        picking: Of a single layer behind a convolution compute only the one channel that :meth:`pick` names for
+            each picture; `picks` tells whether it does. The layer then has one channel, (N, 1, H, W).
     """
 
     def __init__(
@@ -125,7 +127,11 @@ class Network:
             yield self
 
     def shapes(self, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
-        """Layer name -> (C, H, W) or (K,) on a canvas of `size` (H, W). Raises NotComputable where it cannot run."""
+        """Layer name -> (C, H, W) or (K,) on a canvas of `size` (H, W).
+
+        Raises:
+            NotComputable: It cannot run.
+        """
         with torch.no_grad():
             values = self(torch.full((1, self.channels, *size), 0.5, device=self.device))
         return {name: tuple(value.shape[1:]) for name, value in values.items()}

@@ -161,8 +161,12 @@ def likeness(layer: str, reference: Tensor | None = None, power: float = 1.0) ->
 def stay(layer: str, reference: Tensor | None = None) -> Objective:
     """Minus the relative distance to a picture's own activation: 0 where it is unchanged.
 
-    Feature accentuation is a channel plus this at an earlier layer: more of the channel, the same picture otherwise.
-    reference: as in `likeness`.
+    Feature accentuation is a channel plus this at an earlier layer: more of the channel, the same picture
+    otherwise.
+
+    Args:
+        layer: Name of the layer.
+        reference: As in `likeness`.
     """
 
     def score(values: LayerTensors) -> Tensor:
@@ -176,10 +180,14 @@ def stay(layer: str, reference: Tensor | None = None) -> Objective:
 
 
 def diversity(layer: str, groups: Sequence[int]) -> Objective:
-    """Minus the mean likeness of a picture to the others of its group; groups: one number per picture.
+    """Minus the mean likeness of a picture to the others of its group.
 
     Likeness is the cosine between Gram matrices (channel by channel correlations over the map), as in Olah et al.
     2017: several pictures of one channel that must not show the same thing.
+
+    Args:
+        layer: Name of the layer.
+        groups: One number per picture.
     """
     names = torch.as_tensor(tuple(groups))
 

@@ -12,7 +12,12 @@ class Optimiser(Protocol):
     """Moves a parameter uphill."""
 
     def step(self, parameter: Tensor, gradient: Tensor) -> None:
-        """Changes `parameter` (N, ...) in place; gradient: the same shape."""
+        """Changes `parameter` (N, ...) in place.
+
+        Args:
+            parameter: What is changed, in place; float32 (N, ...).
+            gradient: The same shape.
+        """
         ...
 
 
@@ -51,8 +56,9 @@ class Ascent:
 class Adam:
     """Adam (Kingma & Ba, 2015) uphill, on the unit gradient; with `steps` the rate falls to a tenth along a cosine.
 
-    epsilon: what is added to the root of the second moment. The gradient has a root mean square of 1, so that a tenth
-    keeps coefficients still whose gradient is little but noise.
+    Args:
+        epsilon: What is added to the root of the second moment. The gradient has a root mean square of 1, so that
+            a tenth keeps coefficients still whose gradient is little but noise.
     """
 
     def __init__(

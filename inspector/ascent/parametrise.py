@@ -37,7 +37,11 @@ class Canvas(Protocol):
 
 
 class Pixels:
-    """The pixels themselves: float32 (N, C, H, W) in [0, 1]. clip: keep them in that range after each step."""
+    """The pixels themselves: float32 (N, C, H, W) in [0, 1].
+
+    Args:
+        clip: Keep them in that range after each step.
+    """
 
     def __init__(self, start: Tensor, clip: bool = True) -> None:
         self.parameter = start.detach().clone().float().requires_grad_()
@@ -50,7 +54,12 @@ class Pixels:
     ) -> Pixels:  # fmt: skip
         """Grey with small noise: 128 to 148 of 255, uniform, as the lecture starts. One generator a picture.
 
-        strength: multiplies the noise, which stays within [0, 1].
+        Args:
+            size: (H, W) in pixels.
+            channels: Of a picture: 1 or 3.
+            generators: One for each picture.
+            strength: Multiplies the noise, which stays within [0, 1].
+            clip: Keep pixels in range.
         """
         noise = torch.stack([torch.rand(channels, *size, generator=g) for g in generators])
         return cls(((128 + 20 * (0.5 + strength * (noise - 0.5))) / 255).clamp(0, 1), clip)
@@ -177,7 +186,15 @@ class Phase:
         cls, size: tuple[int, int], channels: int, generators: Sequence[torch.Generator], strength: float = 1.0,
         contrast: float = 0.5,
     ) -> Phase:  # fmt: skip
-        """Random phases. strength is without meaning here. contrast: of the magnitude, 1 is a photograph's."""
+        """Random phases. `strength` is without meaning here.
+
+        Args:
+            size: (H, W) in pixels.
+            channels: Of a picture: 1 or 3.
+            generators: One for each picture.
+            strength: Of the noise.
+            contrast: Of the magnitude, 1 is a photograph's.
+        """
         shape = (channels, size[0], size[1] // 2 + 1)
         noise = torch.stack([torch.rand(shape, generator=g) for g in generators])
         magnitude = torch.from_numpy(compute_natural_magnitude(*size, channels)) * contrast

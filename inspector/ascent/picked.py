@@ -19,7 +19,12 @@ from inspector.graph import Graph, attributes, operator_of
 class PickedConvolution(nn.Module):
     """A convolution of which each picture gets one channel: (N, C, H, W) and N channels to (N, 1, H', W').
 
-    weight: float32 (K, C, kh, kw). bias: float32 (K,) or None. stride, padding, dilation: (vertical, horizontal).
+    Args:
+        weight: float32 (K, C, kh, kw).
+        bias: float32 (K,) or None.
+        stride: (vertical, horizontal).
+        padding: (vertical, horizontal).
+        dilation: (vertical, horizontal).
     """
 
     def __init__(
@@ -39,7 +44,12 @@ class PickedConvolution(nn.Module):
         self.register_buffer("shifts", torch.eye(places).reshape(1, places, height, width))
 
     def forward(self, x: Tensor, channels: Tensor) -> Tensor:
-        """channels: int64 (N,)."""
+        """One channel of each picture.
+
+        Args:
+            x: float (N, C, H, W).
+            channels: int64 (N,).
+        """
         weight, shifts = self.get_buffer("weight"), self.get_buffer("shifts")
         n, _, height, width = x.shape
         maps = torch.bmm(x.permute(0, 2, 3, 1).flatten(1, 2), weight[channels])  # (N, H * W, kh * kw)

@@ -23,12 +23,24 @@ _SMALL = 64
 class Recipe:
     """Everything about an ascent but the network and the objective.
 
-    parametrisation: pixels, fourier or phase. steps, rate: how often and how far. optimiser: "ascent" (gradient over
-    its RMS) or "adam"; epsilon: Adam's. margin: pixels of canvas around what is shown, so that edges lie outside.
-    jitter: pixels; zoom: factors; turn: degrees, see `transforms`. decay: of the Fourier scale. contrast: of phase.
-    l2, variation: weights of penalties; blur: (sigma, every so many steps), pixels only.
-    leaky: first steps in which stuck pictures get a gradient through dead units. clip: keep pixels in range.
-    display: "lecture" (subtract mean, divide by standard deviation, times 0.1, plus 0.5) or "plain".
+    Attributes:
+        parametrisation: Pixels, fourier or phase.
+        steps: How often the picture is changed.
+        rate: How far each time.
+        optimiser: "ascent" (gradient over its RMS) or "adam".
+        epsilon: Adam's.
+        margin: Pixels of canvas around what is shown, so that edges lie outside.
+        jitter: Pixels, see `transforms`.
+        zoom: Factors, see `transforms`.
+        turn: Degrees, see `transforms`.
+        decay: Of the Fourier scale.
+        contrast: Of phase.
+        l2: Weight of the penalty on contrast.
+        variation: Weight of the penalty on total variation.
+        blur: (sigma, every so many steps), pixels only.
+        leaky: First steps in which stuck pictures get a gradient through dead units.
+        clip: Keep pixels in range.
+        display: "lecture" (subtract mean, divide by standard deviation, times 0.1, plus 0.5) or "plain".
     """
 
     name: str
@@ -79,7 +91,14 @@ class Recipe:
     def canvas(
         self, size: tuple[int, int], channels: int, generators: Sequence[torch.Generator], strength: float = 1.0
     ) -> Canvas:
-        """A canvas for what is shown at `size` (H, W), one picture per generator; strength: of the starting noise."""
+        """A canvas for what is shown at `size` (H, W), one picture per generator.
+
+        Args:
+            size: (H, W) in pixels.
+            channels: Of a picture: 1 or 3.
+            generators: One for each picture.
+            strength: Of the starting noise.
+        """
         whole = (size[0] + self.margin, size[1] + self.margin)
         if self.parametrisation == "fourier":
             return Fourier.noise(whole, channels, generators, strength, self.decay)
@@ -96,7 +115,11 @@ class Recipe:
         return Pixels(pictures, self.clip)
 
     def view(self, crop: bool = True) -> View | None:
-        """The transforms, or None without any. crop: the jitter takes place within the margin."""
+        """The transforms, or None without any.
+
+        Args:
+            crop: The jitter takes place within the margin.
+        """
         parts = []
         if self.jitter:
             parts.append(jitter(self.jitter, crop=crop))
@@ -159,7 +182,11 @@ RECIPES = {recipe.name: recipe for recipe in (LECTURE, CLEAR)}
 
 
 def find_recipe(name: str) -> Recipe:
-    """A recipe by name. Raises UsageError."""
+    """A recipe by name.
+
+    Raises:
+        UsageError: There is no recipe of that name.
+    """
     if name not in RECIPES:
         raise UsageError(f"there is no recipe {name!r}", f"known: {listing(sorted(RECIPES))}")
     return RECIPES[name]

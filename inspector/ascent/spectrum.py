@@ -50,8 +50,13 @@ def compute_frequencies(height: int, width: int) -> NDArray[np.float64]:
 def compute_natural_magnitude(height: int, width: int, channels: int = 3) -> NDArray[np.float64]:
     """Magnitude of each Fourier coefficient in a typical photograph: float64 (channels, H, W // 2 + 1).
 
-    For the orthonormal transform (``norm="ortho"``) of the decorrelated components of the logit; 0 at frequency zero,
-    so that pictures are grey on average. channels: 3, or 1 for lightness alone.
+    For the orthonormal transform (``norm="ortho"``) of the decorrelated components of the logit; 0 at frequency
+    zero, so that pictures are grey on average.
+
+    Args:
+        height: Of the picture, in pixels.
+        width: Of the picture, in pixels.
+        channels: 3, or 1 for lightness alone.
     """
     y, x = np.abs(np.fft.fftfreq(height))[:, None], np.abs(np.fft.rfftfreq(width))[None]
     frequency = np.maximum(np.hypot(y, x), FREQUENCIES[0] / 4)

@@ -19,10 +19,12 @@ Draw = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Transform:
-    """An affine change of view. draws: uniform numbers that it needs for a picture.
+    """An affine change of view.
 
-    matrix: float32 (N, draws) in [0, 1) -> (N, 3, 3), output to input coordinates in pixels from the centre.
-    grow: pixels that the view becomes larger (pad) or smaller (jitter) on both sides together.
+    Attributes:
+        draws: Uniform numbers that it needs for a picture.
+        matrix: float32 (N, draws) in [0, 1) -> (N, 3, 3), output to input coordinates in pixels from the centre.
+        grow: Pixels that the view becomes larger (pad) or smaller (jitter) on both sides together.
     """
 
     draws: int
@@ -75,7 +77,8 @@ def rotate(degrees: float) -> Transform:
 class View:
     """Transforms one after the other, done as one.
 
-    fill: "mirror" continues the canvas beyond its edge, "grey" lays 0.5 there.
+    Attributes:
+        fill: "mirror" continues the canvas beyond its edge, "grey" lays 0.5 there.
     """
 
     transforms: tuple[Transform, ...]

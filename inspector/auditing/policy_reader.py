@@ -55,7 +55,11 @@ def find_policy(given: str | os.PathLike[str] | None = None, folder: Path | None
 
 
 def load_policy(path: str | os.PathLike[str]) -> Policy:
-    """A policy from a TOML file; of a pyproject.toml its ``[tool.inspector.audit]``. Raises PolicyError."""
+    """A policy from a TOML file; of a pyproject.toml its ``[tool.inspector.audit]``.
+
+    Raises:
+        PolicyError: It cannot be read, or is no policy.
+    """
     file = Path(path)
     document: Mapping[str, Any] = _read(file)
     if file.name == "pyproject.toml":

@@ -21,9 +21,13 @@ Make = Callable[[tuple[int, int]], "Region"]
 
 
 def check_paths(policy: Policy, reference: bool = True) -> None:
-    """Raises PolicyError where the masks, the boxes or the reference that the policy names are not there.
+    """Raise PolicyError where the masks, the boxes or the reference that the policy names are not there.
 
-    reference: False where another one was given. Found out later, a misspelt folder would look like one without masks.
+    Found out later, a misspelt folder would look like one without masks.
+
+    Args:
+        policy: The policy.
+        reference: False where another one was given.
     """
     hint = "paths are relative to the policy's own file"
     masks = policy.regions.masks
@@ -40,7 +44,8 @@ def check_paths(policy: Policy, reference: bool = True) -> None:
 def find_region(regions: Regions, key: str) -> Make | None:
     """Where the object is in the picture `key` (its path below the data folder); None where nothing says.
 
-    Raises PolicyError for a file of boxes that cannot be read.
+    Raises:
+        PolicyError: For a file of boxes that cannot be read.
     """
     if regions.masks is not None and (mask := _find_mask(regions.masks, key)) is not None:
         return lambda size: _parse_mask(mask)

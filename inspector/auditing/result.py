@@ -204,7 +204,11 @@ class Audit:
         return sum(check.status == status for check in self.checks)
 
     def check(self, id: str) -> CheckResult:
-        """The result of the check with this id. Raises KeyError."""
+        """The result of the check with this id.
+
+        Raises:
+            KeyError: There is no such check in this audit.
+        """
         return {check.id: check for check in self.checks}[id]
 
     def _repr_html_(self) -> str:

@@ -131,7 +131,11 @@ def choose_places(layer: str, digest: str, size: int) -> NDArray[np.int64]:
 
 
 def save_snapshot(snapshot: Snapshot, path: str | os.PathLike[str]) -> Path:
-    """Write a snapshot, whole or not at all. The same snapshot gives the same bytes. Raises OutputError."""
+    """Write a snapshot, whole or not at all. The same snapshot gives the same bytes.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
     from inspector.files import write_bytes
 
     document = {
@@ -215,7 +219,11 @@ def is_snapshot(path: str | os.PathLike[str]) -> bool:
 
 
 def load_snapshot(path: str | os.PathLike[str]) -> Snapshot:
-    """Read a snapshot. Nothing in it is executed and its size is checked first. Raises SnapshotError."""
+    """Read a snapshot. Nothing in it is executed and its size is checked first.
+
+    Raises:
+        SnapshotError: It cannot be read, or is no snapshot.
+    """
     file = Path(path)
     try:
         with zipfile.ZipFile(file) as archive:

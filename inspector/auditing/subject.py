@@ -152,12 +152,12 @@ class Subject:
         return True
 
     def need(self, *needs: Need) -> None:
-        """Raises NotChecked, with the reason, where one of `needs` is lacking."""
+        """Raise NotChecked, with the reason, where one of `needs` is lacking."""
         for each in needs:
             _NEEDED[each](self)
 
     def need_classifier(self) -> None:
-        """Raises NotChecked for a model without a classification output."""
+        """Raise NotChecked for a model without a classification output."""
         if self.model.classifier is None:
             does = _TASKS.get(self.model.task or "", "")
             raise NotChecked(f"the model has no classification output{does and f': it {does}'}", applies=False)
@@ -190,13 +190,13 @@ class Subject:
             raise NotChecked(self.pictures.unlabelled)
 
     def need_labels(self) -> None:
-        """Raises NotChecked where the pictures have no classes."""
+        """Raise NotChecked where the pictures have no classes."""
         self.need_classifier()
         if not self.pictures.labelled:
             raise NotChecked(self.pictures.unlabelled)
 
     def need_pictures(self, count: int = 1) -> None:
-        """Raises NotChecked where there are fewer pictures than `count`, those left out that could not be read."""
+        """Raise NotChecked where there are fewer pictures than `count`, those left out that could not be read."""
         if not self.pictures.entries:
             raise NotChecked(PictureSet().unlabelled)
         readable = len(self.pictures) - len(self.unreadable)

@@ -22,8 +22,14 @@ ChosenLayers = tuple[tuple[Layer, ...], tuple[Head, ...], str]
 def choose_cam_layers(model: Model, output: str, names: Sequence[str] | None) -> ChosenLayers:
     """(layers, their heads, why): the named ones, else the file's own choice, else the last that all passes through.
 
-    output: the tensor that is explained. Raises LayerNotFound, and NotComputable for layers that have no maps or do
-    not lead to the output.
+    Args:
+        model: The model.
+        output: The tensor that is explained.
+        names: The layers that were named, if any.
+
+    Raises:
+        LayerNotFound: There is no such layer.
+        NotComputable: For layers that have no maps or do not lead to the output.
     """
     known = _measure_shapes(model, names or ())
     if names:

@@ -208,7 +208,10 @@ def _without_torch(model: Model, method: Method, layers: Sequence[Layer]) -> str
 class CamEngine:
     """A method made ready by :func:`prepare`; not for several threads at once.
 
-    layers: the layers looked at. backend: ``onnx`` or ``twin``. reason: why these layers, and whence the gradients.
+    Attributes:
+        layers: The layers looked at.
+        backend: ``onnx`` or ``twin``.
+        reason: Why these layers, and whence the gradients.
     """
 
     model: Model
@@ -268,7 +271,10 @@ class CamEngine:
         """What every channel of the first layer adds to the score of each class: float32 (C,) for each.
 
         The gradient times the activation, summed over the map; where the head is linear these add up to the score but
-        for its constant part. Raises NotComputable for a method that was prepared without gradients.
+        for its constant part.
+
+        Raises:
+            NotComputable: For a method that was prepared without gradients.
         """
         if self.sources[0] is None:
             raise NotComputable(f"{self.method.name} works without gradients", "prepare gradcam or hirescam")

@@ -31,8 +31,9 @@ _SAMPLES = 512
 class FaithfulnessCurve:
     """The class's probability while pixels are removed or inserted.
 
-    share: float64 (steps + 1,), the share of pixels changed, 0 to 1. probability: float64 (steps + 1,).
-    area: under the curve by the trapezoid rule, in [0, 1].
+    Attributes:
+        share: float64 (steps + 1,), the share of pixels changed, 0 to 1.
+        probability: float64 (steps + 1,).
     """
 
     share: NDArray[np.float64]
@@ -40,7 +41,7 @@ class FaithfulnessCurve:
 
     @property
     def area(self) -> float:
-        """Area under the curve."""
+        """Area under the curve by the trapezoid rule, in [0, 1]."""
         return float(np.sum(np.diff(self.share) * (self.probability[1:] + self.probability[:-1]) / 2))
 
 
@@ -49,9 +50,17 @@ def deletion(
 ) -> FaithfulnessCurve:
     """The most important pixels removed first. A faithful map has a small area.
 
-    Petsiuk, Das, Saenko: RISE, 2018 (arXiv:1806.07421), section 4.2. image: as for class_activation_maps.
-    baseline: what replaces a pixel: ``mean``, the picture's mean color, or ``blur``, the picture blurred.
-    Raises NotComputable for a model without a classifier.
+    Petsiuk, Das, Saenko: RISE, 2018 (arXiv:1806.07421), section 4.2.
+
+    Args:
+        model: The model.
+        image: As for class_activation_maps.
+        found: The map, of this picture and model.
+        steps: How many times pixels are removed.
+        baseline: What replaces a pixel: ``mean``, the picture's mean color, or ``blur``, the picture blurred.
+
+    Raises:
+        NotComputable: For a model without a classifier.
     """
     tensor = _tensor(model, image)
     return _curve(model, found, tensor, _baseline(model, tensor, baseline), steps)
@@ -167,7 +176,9 @@ def _blur(values: Array, axis: int, sigma: float) -> Array:
 class Region:
     """Where the object is.
 
-    box: (x, y, width, height) in pixels of the picture. mask: bool (h, w), laid over the whole picture.
+    Attributes:
+        box: (x, y, width, height) in pixels of the picture.
+        mask: bool (h, w), laid over the whole picture.
     """
 
     box: tuple[float, float, float, float] | None = None
@@ -208,7 +219,9 @@ class Region:
 def parse_region(box: str | None = None, mask: str | Path | None = None) -> Region | None:
     """A region from ``"X,Y,W,H"`` in pixels, or a mask picture (128 or brighter is inside); None for neither.
 
-    Raises UsageError, ImageError.
+    Raises:
+        UsageError: It is neither a box nor the path of a mask.
+        ImageError: The mask cannot be read.
     """
     if box is not None and mask is not None:
         raise UsageError("a region and a mask exclude each other", "give one of them")
@@ -269,7 +282,8 @@ def judge_map(
 ) -> dict[str, float]:
     """Every figure about one map: deletion, insertion, drop, increase; with a region pointing_game, energy_inside.
 
-    Raises UsageError for a region that does not fit the picture.
+    Raises:
+        UsageError: For a region that does not fit the picture.
     """
     if region is not None:
         region.check(found.size)

@@ -55,8 +55,13 @@ class NumpyGradient:
 class TwinGradient:
     """The head's gradient by torch. Only the part behind the layer is a twin: onnxruntime runs what comes before.
 
-    picture: name of the graph's input. Raises MissingExtra where torch is missing, and when the first picture comes
-    TwinUnsupported for operators that the twin does not have, TwinMismatch when it disagrees with onnxruntime.
+    Args:
+        picture: Name of the graph's input.
+
+    Raises:
+        MissingExtra: torch is missing.
+        TwinUnsupported: When the first picture comes: the twin does not have an operator.
+        TwinMismatch: The same: it disagrees with onnxruntime.
     """
 
     def __init__(self, head: Head, picture: str) -> None:

@@ -31,8 +31,11 @@ def _weights(old: int, new: int, align_corners: bool) -> NDArray[np.float32]:
 def enlarge(maps: NDArray[Any], size: tuple[int, int], align_corners: bool = False) -> NDArray[np.float32]:
     """Maps (..., h, w) -> float32 (..., H, W), size (H, W), by bilinear interpolation without antialiasing.
 
-    align_corners: False puts the samples at the centres of cells, as overlays are drawn; True puts the first and last
-    samples on the edges (torch's UpsamplingBilinear2d).
+    Args:
+        maps: Float (..., h, w).
+        size: (H, W).
+        align_corners: False puts the samples at the centres of cells, as overlays are drawn; True puts the first
+            and last samples on the edges (torch's UpsamplingBilinear2d).
     """
     rows = _weights(maps.shape[-2], size[0], align_corners)
     columns = _weights(maps.shape[-1], size[1], align_corners)

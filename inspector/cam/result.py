@@ -110,7 +110,9 @@ def fuse_maps(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
     """(raw, heatmap, empty) of the maps of several layers; see :class:`CamResult`.
 
-    noises: for each map the magnitude up to which its values are rounding.
+    Args:
+        maps: Of one picture and one class, from several layers.
+        noises: For each map the magnitude up to which its values are rounding.
     """
     noises = [0.0] * len(maps) if noises is None else noises
     if len(maps) == 1:

@@ -27,9 +27,12 @@ Part = Literal["head", "all"]
 
 @dataclass(frozen=True)
 class Randomised:
-    """A map before and after the weights were shuffled. similarity: Spearman's correlation of the raw maps, in [-1, 1].
+    """A map before and after the weights were shuffled.
 
     A map that depends on the weights is unlike its copy: a similarity near 0.
+
+    Attributes:
+        similarity: Spearman's correlation of the raw maps, in [-1, 1].
     """
 
     before: CamResult
@@ -47,11 +50,18 @@ def randomise(
 ) -> list[Randomised]:
     """The model-randomisation check: the same maps, for the same classes, from a network with shuffled weights.
 
-    Adebayo et al.: Sanity Checks for Saliency Maps, 2018 (arXiv:1810.03292), section 3.1. part: ``head``, the weights
-    behind the layer alone; ``all``, every weight. Each tensor's numbers are permuted, so their distribution stays.
+    Adebayo et al.: Sanity Checks for Saliency Maps, 2018 (arXiv:1810.03292), section 3.1.
 
     With a linear head its weights are shuffled in memory; else a shuffled copy of the file is written to a
     temporary folder and removed again.
+
+    Args:
+        engine: A prepared engine.
+        image: A picture, as for `class_activation_maps`.
+        classes: Indices or labels; by default the most likely one.
+        part: ``head``, the weights behind the layer alone; ``all``, every weight. Each tensor's numbers are
+            permuted, so their distribution stays.
+        seed: Of the shuffling.
     """
     before = engine.maps(image, classes)
     explained = engine.explained

@@ -38,7 +38,8 @@ class CamClass:
 class Target:
     """A number read off the output tensor: `sign` times the sum of the elements `cells` of a picture's row.
 
-    cells: a range of flat indices into the output without its batch axis.
+    Attributes:
+        cells: A range of flat indices into the output without its batch axis.
     """
 
     about: CamClass
@@ -60,7 +61,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Explained:
-    """Which tensor of the model is explained. element: an index given along with its name, flat or per axis."""
+    """Which tensor of the model is explained.
+
+    Attributes:
+        element: An index given along with its name, flat or per axis.
+    """
 
     tensor: str
     element: tuple[int, ...] | None
@@ -70,7 +75,9 @@ class Explained:
 def find_output(model: Model, output: str | None) -> Explained:
     """The classifier's scores, or the tensor that `output` names: ``NAME``, ``NAME:INDEX`` or ``NAME:I,J,...``.
 
-    Raises NotComputable for a model without a classifier when nothing is named, UsageError for an unknown name.
+    Raises:
+        NotComputable: For a model without a classifier when nothing is named.
+        UsageError: For an unknown name.
     """
     if output is None:
         if model.classifier is None:
@@ -107,7 +114,12 @@ def choose_targets(
 ) -> list[Target]:
     """The targets for one picture, in the order asked for, or the `top` highest.
 
-    values: the explained tensor of this picture, batch axis of 1 included.
+    Args:
+        model: The model.
+        explained: What is explained.
+        values: The explained tensor of this picture, batch axis of 1 included.
+        classes: Indices or labels that were named, if any.
+        top: How many of the most likely classes where none is named.
     """
     if explained.classifier:
         return _of_classifier(model, values.reshape(-1), classes, top)

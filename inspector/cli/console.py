@@ -90,7 +90,15 @@ class Console:
         links: Sequence[str] | None = None,
         inputs: Sequence[str] | None = None,
     ) -> Model:
-        """Open a model and say once what had to be assumed. links, inputs: of --allow-links and --input."""
+        """Open a model and say once what had to be assumed.
+
+        Args:
+            path: MODEL.
+            provider: Of --provider.
+            threads: Of --threads.
+            links: Of --allow-links.
+            inputs: Of --input.
+        """
         from inspector.api.model import open_model
 
         model = open_model(
@@ -202,7 +210,13 @@ class Console:
 
 
 def identify(path: str | PathLike[str], sha256: str, digest: str = "") -> dict[str, str]:
-    """`model` of a document. digest: of graph and weights, where some of them lie outside of the file."""
+    """`model` of a document.
+
+    Args:
+        path: MODEL.
+        sha256: Of the file.
+        digest: Of graph and weights, where some of them lie outside of the file.
+    """
     return {"path": relative(path), "sha256": sha256, "digest": digest or sha256}
 
 
@@ -280,7 +294,13 @@ def find_given_pictures(images: Sequence[str]) -> Iterator[Picture | ImageError]
 
 
 def align_columns(headers: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "") -> str:
-    """Columns lined up for people. right: headers whose column is aligned to the right, separated by blanks."""
+    """Columns lined up for people.
+
+    Args:
+        headers: One for each column.
+        rows: The cells of each line.
+        right: Headers whose column is aligned to the right, separated by blanks.
+    """
     cells = [list(map(str, headers)), *([*map(str, row)] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
     aligned = [h in right.split() for h in headers]

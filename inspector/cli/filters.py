@@ -253,7 +253,11 @@ def parse_weighted_layer(console: Console, model: Model, text: str) -> tuple[Lay
 
 
 def tell(console: Console, model: Model, layers: Sequence[Layer], run: FilterRun, settings: Mapping[str, Any]) -> None:
-    """Give out the document, or the same for people. Raises Stopped where the run was interrupted."""
+    """Give out the document, or the same for people.
+
+    Raises:
+        Stopped: The run was interrupted.
+    """
     for name, reason in next((sheet.patches.skipped for sheet in run.patches.values()), ()):
         console.note(f"skipped {name}: {reason}")
     entries = [document(x, run, settings) for x in layers]

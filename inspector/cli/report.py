@@ -80,7 +80,11 @@ def report(
 
 
 def sort_pictures(images: Sequence[str]) -> tuple[list[Picture], list[ImageError]]:
-    """The pictures that arguments name, and the folders that hold none. Raises ImageError for nothing but such."""
+    """The pictures that arguments name, and the folders that hold none.
+
+    Raises:
+        ImageError: For nothing but such.
+    """
     good: list[Picture] = []
     empty: list[ImageError] = []
     for picture in find_given_pictures(images):

@@ -86,7 +86,11 @@ def say_wrong(file: Path, place: int | str, reason: str, hint: str = "") -> Labe
 
 
 def read_label_text(file: Path) -> str:
-    """The text of a file of labels. Raises LabelError."""
+    """The text of a file of labels.
+
+    Raises:
+        LabelError: It cannot be read.
+    """
     try:
         if file.stat().st_size > MAX_BYTES:
             raise LabelError(f"{relative(file)} is larger than {MAX_BYTES // 2**20} MB", "split it")

@@ -57,7 +57,11 @@ def read_masks(folder: Path, split: Split = "auto") -> LabelledData | None:
 
 
 def read_mask(file: Path) -> NDArray[np.int32]:
-    """The classes of a mask, int32 (H, W). Raises LabelError."""
+    """The classes of a mask, int32 (H, W).
+
+    Raises:
+        LabelError: It cannot be read.
+    """
     from PIL import Image as images
 
     try:

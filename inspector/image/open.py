@@ -153,7 +153,11 @@ def _read(source: object) -> tuple[bytes, str]:
 
 
 def read_picture(source: str | os.PathLike[str]) -> bytes:
-    """The bytes of a picture's file, MAX_FILE_BYTES at most. Raises ImageError."""
+    """The bytes of a picture's file, MAX_FILE_BYTES at most.
+
+    Raises:
+        ImageError: It cannot be read.
+    """
     path = Path(source)
     try:
         status = path.stat()

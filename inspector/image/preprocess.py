@@ -248,7 +248,11 @@ class Preprocess:
 
     @staticmethod
     def from_json(document: Mapping[str, Any]) -> Preprocess:
-        """From the metadata form. Raises MetadataError for unknown keys and for malformed values, all at once."""
+        """From the metadata form.
+
+        Raises:
+            MetadataError: For unknown keys and for malformed values, all at once.
+        """
         if not isinstance(document, Mapping):
             raise MetadataError(f"the preprocess is malformed: {type(document).__name__} instead of an object")
         fields = Preprocess.__dataclass_fields__

@@ -89,7 +89,7 @@ def are_probabilities(scores: NDArray[Any]) -> bool:
 
 
 def check_top(top: int) -> None:
-    """Raises UsageError for a number of classes that cannot be."""
+    """Raise UsageError for a number of classes that cannot be."""
     if not isinstance(top, int):
         raise wrong_type("top", top, "give a whole number of 1 or more")
     if top < 1:

@@ -72,7 +72,7 @@ def draw_dream(
 
 
 def check_target(path: Path, frames: str | os.PathLike[str] | None) -> None:
-    """Raises UsageError before any work where a file's ending says nothing about its format."""
+    """Raise UsageError before any work where a file's ending says nothing about its format."""
     if path.suffix.lower() not in _FORMATS:
         raise UsageError(f"{path} is not a picture's name", f"known endings: {', '.join(_FORMATS)}")
     if frames is not None and Path(frames).suffix.lower() not in _FRAMES:

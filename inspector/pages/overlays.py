@@ -45,7 +45,11 @@ class DrawnMap:
 
 @dataclass(frozen=True)
 class DrawnMaps:
-    """The maps of one picture. sheet: PNG of all of them; None for a single one."""
+    """The maps of one picture.
+
+    Attributes:
+        sheet: PNG of all of them; None for a single one.
+    """
 
     maps: tuple[DrawnMap, ...]
     sheet: Path | None

@@ -99,6 +99,7 @@ def draw_mosaic(tiles: Sequence[Image.Image | None], tile: int, columns: int, ga
     return sheet
 
 
+# Long: a good part is the description of its parameters.
 def draw_patch_sheet(
     model: Model,
     found: TopPatches,
@@ -109,7 +110,14 @@ def draw_patch_sheet(
 ) -> Path:
     """For each channel its pattern, if there is one, and beside it the patches that excite it most.
 
-    patterns: channel -> its picture; None where it is stuck. Where there are any, a missing one is hatched too.
+    Args:
+        model: The model.
+        found: The patches.
+        sources: The pictures by name.
+        path: The file that is written.
+        patterns: Channel -> its picture; None where it is stuck. Where there are any, a missing one is hatched
+            too.
+        tile: Side of a patch as it is drawn, in pixels.
     """
     k = max((len(p) for p in found.patches.values()), default=1)
     columns = max(1, math.ceil(math.sqrt(k)))

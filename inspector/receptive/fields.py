@@ -51,7 +51,9 @@ class ReceptiveField:
     def box(self, position: tuple[int, int], picture: tuple[int, int]) -> tuple[int, int, int, int]:
         """(left, top, right, bottom) in input pixels that `position` (y, x) sees; it may reach beyond the picture.
 
-        picture: (H, W) of the input, which is the answer where a position sees everything.
+        Args:
+            position: (row, column) in the layer.
+            picture: (H, W) of the input, which is the answer where a position sees everything.
         """
         if self.size is None:
             return 0, 0, picture[1], picture[0]

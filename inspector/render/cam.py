@@ -42,9 +42,12 @@ _BAND = 1 << 20
 class CamMap:
     """A heatmap and the class it is for.
 
-    heatmap: float (h, w) at the layer's resolution; [0, 1], or any range with zero in the middle for a signed map.
-    label, probability: of the class; None where the model has no probability.
-    empty: nothing in the picture speaks for the class. A heatmap that is zero everywhere counts as empty.
+    Attributes:
+        heatmap: float (h, w) at the layer's resolution; [0, 1], or any range with zero in the middle for a signed
+            map.
+        label: Of the class; None where the model has no probability.
+        probability: Of the class; None where the model has no probability.
+        empty: Nothing in the picture speaks for the class. A heatmap that is zero everywhere counts as empty.
     """
 
     heatmap: NDArray[Any]
@@ -181,6 +184,7 @@ def draw_cam_sheet(
     return _draw_figure(picture, maps, texts, style, captions=True)
 
 
+# Long: a good part is the description of its parameters.
 def draw_overlay(
     picture: Image.Image,
     heatmap: NDArray[Any],
@@ -193,12 +197,21 @@ def draw_overlay(
 ) -> Image.Image:
     """The picture at its own size with the heatmap over `box`, and nothing else: no title, no dimming, no outline.
 
-    heatmap: float (h, w); [0, 1], or signed. It is enlarged bilinearly, each element covering its share of the box.
-    limit: the value that has the last color; 1, or the largest magnitude of a signed map, unless given.
-    A signed map is the more transparent the nearer it is to zero, so that its pale middle hides nothing.
-    Other parameters as in `draw_cam`. A heatmap that is zero everywhere leaves the picture as it is.
+    A signed map is the more transparent the nearer it is to zero, so that its pale middle hides nothing. A heatmap
+    that is zero everywhere leaves the picture as it is. Returns a new RGB image.
 
-    Returns a new RGB image. Raises UsageError as `draw_cam` does.
+    Args:
+        picture: The picture.
+        heatmap: float (h, w); [0, 1], or signed. It is enlarged bilinearly, each element covering its share of the
+            box.
+        box: Where the map lies in the picture; all of it if None.
+        opacity: Of the map, in [0, 1].
+        colormap: Name of the color map.
+        signed: Whether values below 0 count.
+        limit: The value that has the last color; 1, or the largest magnitude of a signed map, unless given.
+
+    Raises:
+        UsageError: As `draw_cam` does.
     """
     values = _check_heatmap(heatmap)
     if opacity is None:

@@ -38,10 +38,16 @@ def draw_depth_chart(
 ) -> Image.Image:
     """A chart of the zero fraction over the layers, first layer left, with the trend of the activation layers.
 
-    points: the layers in the order of the network, any number from one up.
-    subtitle: the model and the picture. width: of the whole figure in pixels, at least 480.
+    Returns an RGB image.
 
-    Returns an RGB image. Raises UsageError for no points, a width below 480 or fractions outside [0, 1].
+    Args:
+        points: The layers in the order of the network, any number from one up.
+        title: Of the chart.
+        subtitle: The model and the picture.
+        width: Of the whole figure in pixels, at least 480.
+
+    Raises:
+        UsageError: For no points, a width below 480 or fractions outside [0, 1].
     """
     if not points:
         raise UsageError("there are no layers to draw a chart of")

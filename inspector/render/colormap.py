@@ -51,7 +51,8 @@ COLORMAPS = ("viridis", "magma", "inferno", "turbo", "grey", "diverging")
 def make_color_table(name: str = "viridis", count: int = 256) -> NDArray[np.uint8]:
     """The colors of map `name`: uint8 (count, 3), RGB, from the lowest value to the highest; read-only.
 
-    Raises UsageError for a name not in COLORMAPS.
+    Raises:
+        UsageError: For a name not in COLORMAPS.
     """
     if name not in COLORMAPS:
         raise UsageError(f"no color map is called {name!r}", f"there are {listing(COLORMAPS, len(COLORMAPS))}")

@@ -15,12 +15,22 @@ MOST = 64
 """Classes that are drawn; of more, those with the most mistakes."""
 
 
+# Long: a good part is the description of its parameters.
 def draw_confusion(
     counts: Sequence[Sequence[int]], labels: Sequence[str], *, title: str, subtitle: str = ""
 ) -> Image.Image:
     """Rows are the true classes, columns the answers; the color is the share of the row.
 
-    counts: int (K, K). labels: K names. Returns an RGB image. Raises UsageError where they do not match.
+    Returns an RGB image.
+
+    Args:
+        counts: int (K, K).
+        labels: K names.
+        title: Of the chart.
+        subtitle: Below the title.
+
+    Raises:
+        UsageError: They do not match.
     """
     if not labels or len(counts) != len(labels) or any(len(row) != len(labels) for row in counts):
         raise UsageError(f"a confusion matrix of {len(labels)} classes needs as many rows and columns")

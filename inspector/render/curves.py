@@ -27,7 +27,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """Lines over the same axis. title: what they are, with the unit."""
+    """Lines over the same axis.
+
+    Attributes:
+        title: What they are, with the unit.
+    """
 
     title: str
     curves: Sequence[Curve]
@@ -63,8 +67,18 @@ def draw_curves(
 ) -> Image.Image:
     """Panels below each other over the epochs.
 
-    phases: (name, first epoch) of each, counted from 0 through all. best: the epoch that is marked.
-    Returns an RGB image. Raises UsageError for no epochs.
+    Returns an RGB image.
+
+    Args:
+        panels: One above the other.
+        title: Of the figure.
+        subtitle: Below the title.
+        phases: (name, first epoch) of each, counted from 0 through all.
+        best: The epoch that is marked.
+        width: Of the figure, in pixels.
+
+    Raises:
+        UsageError: For no epochs.
     """
     count = max((len(c.values) for p in panels for c in p.curves), default=0)
     if count == 0:

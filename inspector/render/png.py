@@ -38,11 +38,17 @@ def save_png(
 ) -> Path:
     """Write `image` to `path` as PNG; `text` goes into its text chunks in the order given.
 
-    text: what made the picture, such as model digest, image digest, layer, method, seed and version.
-    level: of compression, 1 quick to 9 small.
+    The same image and text give the same bytes on the same machine: no time, no profile and no thumbnail is
+    written.
 
-    The same image and text give the same bytes on the same machine: no time, no profile and no thumbnail is written.
-    Raises OutputError if the file cannot be written.
+    Args:
+        image: The picture.
+        path: The file that is written.
+        text: What made the picture, such as model digest, image digest, layer, method, seed and version.
+        level: Of compression, 1 quick to 9 small.
+
+    Raises:
+        OutputError: The file cannot be written.
     """
     chunks = PngInfo()
     for key, value in (text or {}).items():

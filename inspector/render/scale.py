@@ -30,13 +30,16 @@ _CHUNK = 1 << 16
 class Scaled:
     """A layer as palette indices.
 
-    indices: uint8 (C, H, W), 0..LEVELS-1, or NAN_INDEX where the value is not finite
-    low, high: float64 (C,), smallest and largest finite value of each channel; 0 where there is none
-    blank: bool (C,), the channel has more than one element and all are equal and finite
-    limits: the common range that the colors span, or None where each channel has its own
-    scale: the scale used; "layer" where "channel" or "lecture" was asked for maps of one element
-    zero_fraction: share of elements that are exactly 0
-    nan, infinite: number of elements that are NaN, and that are infinite
+    Attributes:
+        indices: uint8 (C, H, W), 0..LEVELS-1, or NAN_INDEX where the value is not finite.
+        low: float64 (C,), smallest finite value of each channel; 0 where there is none.
+        high: float64 (C,), largest finite value of each channel; 0 where there is none.
+        blank: bool (C,), the channel has more than one element and all are equal and finite.
+        limits: The common range that the colors span, or None where each channel has its own.
+        scale: The scale used; "layer" where "channel" or "lecture" was asked for maps of one element.
+        zero_fraction: Share of elements that are exactly 0.
+        nan: Number of elements that are NaN.
+        infinite: Number of elements that are infinite.
     """
 
     indices: NDArray[np.uint8]
@@ -51,7 +54,11 @@ class Scaled:
 
 
 def as_maps(maps: NDArray[Any]) -> NDArray[Any]:
-    """`maps` as float (C, H, W), copied only where the type must change. Raises UsageError for another shape."""
+    """`maps` as float (C, H, W), copied only where the type must change.
+
+    Raises:
+        UsageError: For another shape.
+    """
     array = np.asarray(maps)
     if array.ndim != 3 or 0 in array.shape:
         raise UsageError(f"maps must have the shape (C, H, W) with no empty side, not {array.shape}")

@@ -27,7 +27,12 @@ def fold(
 
     A rearranged weight (Transpose, Unsqueeze... of an initializer) is not computed away: the initializer stays the
     parameter and the rearrangement stays in the forward pass, so that a gradient reaches what the file holds.
-    inputs: tensors that are given at run time. behind_weights: those of them that weights come before.
+
+    Args:
+        records: Nodes in their order.
+        compiler: Of the graph.
+        inputs: Tensors that are given at run time.
+        behind_weights: Those of them that weights come before.
     """
     constants = compiler.constants
     constants.forget(inputs)

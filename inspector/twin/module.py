@@ -38,9 +38,12 @@ class FixedBatch:
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor that the module keeps. role: "parameter", "buffer" (in the state_dict too) or "constant" (not there).
+    """A tensor that the module keeps.
 
-    dtype: numpy's name of the file's type. initializer: whether the file holds it, or a node computes it.
+    Attributes:
+        role: "parameter", "buffer" (in the state_dict too) or "constant" (not there).
+        dtype: numpy's name of the file's type.
+        initializer: Whether the file holds it, or a node computes it.
     """
 
     name: str
@@ -54,9 +57,13 @@ class Stored:
 class Twin(nn.Module):
     """A torch module that computes tensors of an .onnx file. Made by :func:`inspector.twin.build_twin`.
 
-    inputs, outputs: tensor names of the file. The keys of ``state_dict()`` are the names of the file's initializers;
-    a name that torch refuses is changed, and `keys` tells how. The module is what the file is: ``train()`` and
-    ``eval()`` change nothing, batch norms keep their statistics, dropout is off.
+    The keys of ``state_dict()`` are the names of the file's initializers; a name that torch refuses is changed, and
+    `keys` tells how. The module is what the file is: ``train()`` and ``eval()`` change nothing, batch norms keep their
+    statistics, dropout is off.
+
+    Attributes:
+        inputs: Tensor names of the file.
+        outputs: Tensor names of the file.
     """
 
     inputs: tuple[str, ...]
@@ -122,9 +129,14 @@ class Twin(nn.Module):
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Tensor name -> value, exactly the asked outputs.
 
-        inputs: one tensor per name in `inputs`, in the shapes that the file expects; batch and canvas are free where
-        the graph allows it. Raises UsageError for another number of them, NotComputable naming the node that cannot
-        run on these shapes, or the output that has lost pictures where the file fixes its batch.
+        Args:
+            inputs: One tensor per name in `inputs`, in the shapes that the file expects; batch and canvas are free
+                where the graph allows it.
+
+        Raises:
+            UsageError: For another number of them.
+            NotComputable: Naming the node that cannot run on these shapes, or the output that has lost pictures where
+                the file fixes its batch.
         """
         results = self._program.run(self._registers(inputs), self._steps)
         values = dict(zip(self.outputs, results, strict=True))

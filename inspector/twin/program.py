@@ -33,8 +33,12 @@ class Body:
 class Step:
     """One call. inputs and outputs are registers, `free` those that nobody reads afterwards.
 
-    run may overwrite its input where that is safe, plain never does. data: position among `inputs` of the tensor
-    that an activation works on. names: the tensors made; label: the node, for errors.
+    run may overwrite its input where that is safe, plain never does.
+
+    Attributes:
+        data: Position among `inputs` of the tensor that an activation works on.
+        names: The tensors made.
+        label: The node, for errors.
     """
 
     run: Run
@@ -116,7 +120,10 @@ def make_leaky_rule(slope: float) -> BackwardRule:
 class Program:
     """Steps, and where their values are.
 
-    template: the registers before a run, with the host's constants in place. inputs, outputs: registers.
+    Attributes:
+        template: The registers before a run, with the host's constants in place.
+        inputs: Registers.
+        outputs: Registers.
     """
 
     template: tuple[Any, ...]
@@ -129,7 +136,11 @@ class Program:
         return list(self.template)
 
     def run(self, registers: list[Any], steps: Sequence[Step] | None = None) -> list[Any]:
-        """Runs all steps; returns the outputs. Raises NotComputable naming the node that fails."""
+        """Runs all steps; returns the outputs.
+
+        Raises:
+            NotComputable: Naming the node that fails.
+        """
         registers[REGISTERS] = registers
         try:
             execute(self.steps if steps is None else steps, registers)
@@ -153,7 +164,11 @@ class Program:
 
 
 def execute(steps: Sequence[Step], registers: list[Any]) -> None:
-    """Runs steps over registers. Raises NotComputable naming the node that fails."""
+    """Runs steps over registers.
+
+    Raises:
+        NotComputable: Naming the node that fails.
+    """
     step = None
     try:
         for step in steps:

@@ -34,7 +34,9 @@ class IfBody:
 class Record:
     """One node.
 
-    name: the node's in the file. branches: of an If, then and else.
+    Attributes:
+        name: The node's in the file.
+        branches: Of an If, then and else.
     """
 
     op: str
@@ -188,14 +190,22 @@ class Compiler:
         self.opsets["inspector"] = 1
 
     def find(self, record: Record) -> OperatorForm:
-        """The operator that a record means. Raises NotSupported."""
+        """The operator that a record means.
+
+        Raises:
+            NotSupported: The twin has no such operator.
+        """
         found = find_form(record.domain, record.op, self.opsets.get(record.domain, 1))
         if found is None:
             raise NotSupported("the table has no such operator")
         return found
 
     def kernel(self, record: Record, *, host: bool) -> tuple[Kernel, Sequence[str]]:
-        """The kernel of a record, and the extra arguments that it wants. Raises NotSupported."""
+        """The kernel of a record, and the extra arguments that it wants.
+
+        Raises:
+            NotSupported: The twin cannot compute it.
+        """
         row = self.find(record)
         node = Node(
             op=record.op,

@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 class Unsupported:
     """A node that the twin cannot run.
 
-    node: its name in the file, may be empty. op, domain, opset: the operator. reason: what is missing.
-    outputs: the tensors it makes. blocks: every tensor that depends on it, its own first, in topological order.
+    Attributes:
+        node: Its name in the file, may be empty.
+        op: Type of the operator.
+        domain: Of the operator.
+        opset: Of that domain in the file.
+        reason: What is missing.
+        outputs: The tensors it makes.
+        blocks: Every tensor that depends on it, its own first, in topological order.
     """
 
     node: str

@@ -27,9 +27,12 @@ class NotSupported(Exception):
 class Kernel:
     """What an operator's function returns when there is more to say than the closure.
 
-    run: the closure. inplace: the same, but it may overwrite its first input.
-    swaps: the inplace form may be called with its two inputs exchanged. dead: for an activation, the mask
-    (bool, shape of its input) of the elements whose derivative is zero because the unit is switched off.
+    Attributes:
+        run: The closure.
+        inplace: The same, but it may overwrite its first input.
+        swaps: The inplace form may be called with its two inputs exchanged.
+        dead: For an activation, the mask (bool, shape of its input) of the elements whose derivative is zero
+            because the unit is switched off.
     """
 
     run: Run
@@ -42,12 +45,16 @@ class Kernel:
 class OperatorForm:
     """One row of the table.
 
-    since: the first opset version of this form. settings: input positions that hold shapes, axes, limits: they are
-    read on the host, are never trained and never moved to a device. weights: input positions in which a
-    floating-point constant is a weight. loose_weights: the same, but only for more than one element, and only behind
-    another weight (so that a scalar or the picture's mean and deviation do not count). makes_shape: the output is
-    integers on the host whatever the input. fresh: the output is newly allocated and the backward does not need it.
-    view: rearranges its first input without computing.
+    Attributes:
+        since: The first opset version of this form.
+        settings: Input positions that hold shapes, axes, limits: they are read on the host, are never trained and
+            never moved to a device.
+        weights: Input positions in which a floating-point constant is a weight.
+        loose_weights: The same, but only for more than one element, and only behind another weight (so that a
+            scalar or the picture's mean and deviation do not count).
+        makes_shape: The output is integers on the host whatever the input.
+        fresh: The output is newly allocated and the backward does not need it.
+        view: Rearranges its first input without computing.
     """
 
     op: str
@@ -67,8 +74,10 @@ class OperatorForm:
 class Node:
     """What an operator may know about its node when the twin is built.
 
-    host: the node is shape arithmetic, it runs on the CPU in the file's own types. exact: keep the types of the file
-    (otherwise every floating-point type is the twin's). batch: the batch size that the file fixes, or None.
+    Attributes:
+        host: The node is shape arithmetic, it runs on the CPU in the file's own types.
+        exact: Keep the types of the file (otherwise every floating-point type is the twin's).
+        batch: The batch size that the file fixes, or None.
     """
 
     op: str

@@ -49,7 +49,11 @@ WIDE_UNSIGNED = frozenset({torch.uint16, torch.uint32, torch.uint64})
 
 
 def to_tensor(array: NDArray[Any]) -> Tensor:
-    """A torch copy of any numeric array, ml_dtypes' bfloat16 and float8 included. Raises TypeError for strings."""
+    """A torch copy of any numeric array, ml_dtypes' bfloat16 and float8 included.
+
+    Raises:
+        TypeError: For strings.
+    """
     known = _BY_BITS.get(array.dtype.name)
     if known is not None:
         return torch.from_numpy(np.array(array.view(known[1]))).view(known[0])

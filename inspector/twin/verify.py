@@ -41,16 +41,24 @@ def verify_twin(
 ) -> list[Agreement]:
     """Runs the twin and onnxruntime on the same input and compares `tensors` (default: the twin's outputs).
 
-    feeds: an array per input of the twin, in the file's dtype: a preprocessed picture, or what comes out of the layer
-    that the twin starts at. tensors: any that the twin computes on its way. Returns one Agreement per tensor, in
-    topological order.
-
     In a quantised graph a difference in the last bit becomes a whole step, and the steps add up. So there every rounded
     tensor is compared too, may differ by one step, and from it the twin goes on with onnxruntime's value.
 
-    Raises TwinMismatch when a tensor is off by more than tolerance * its largest value: it names the first one in
-    topological order, whether it was asked for or not, with the figures. Raises it too when nothing can be compared.
-    Raises UsageError when an input has no array, ModelError when onnxruntime cannot run the file.
+    Returns one Agreement per tensor, in topological order.
+
+    Args:
+        twin: The twin.
+        graph: What it was built from.
+        feeds: An array per input of the twin, in the file's dtype: a preprocessed picture, or what comes out of
+            the layer that the twin starts at.
+        tolerance: The largest difference, as a share of the scale of a tensor.
+        tensors: Any that the twin computes on its way.
+
+    Raises:
+        TwinMismatch: A tensor is off by more than tolerance * its largest value: it names the first one in
+            topological order, whether it was asked for or not, with the figures. Also where nothing can be compared.
+        UsageError: An input has no array.
+        ModelError: onnxruntime cannot run the file.
     """
     missing = [name for name in twin.inputs if name not in feeds]
     if missing:

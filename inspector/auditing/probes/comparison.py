@@ -171,7 +171,7 @@ class Comparison(Probe):
             raise NotChecked(f"{count} pictures {what} are too few to compare; the policy asks for {fewest}")
 
     def need_layers(self, fewest: int = 1) -> None:
-        """Raises NotChecked where no layer could be compared, or on fewer than `fewest` of more pictures."""
+        """Raise NotChecked where no layer could be compared, or on fewer than `fewest` of more pictures."""
         if not self.sums:
             if self.snapshot is not None and not self.sampled:
                 raise NotChecked(
@@ -182,7 +182,7 @@ class Comparison(Probe):
         self._need(self.sampled, known, fewest, "that the snapshot sampled" if self.snapshot else "that can be read")
 
     def need_answers(self, fewest: int = 1) -> None:
-        """Raises NotChecked where no top class could be compared, or on fewer than `fewest` of more pictures."""
+        """Raise NotChecked where no top class could be compared, or on fewer than `fewest` of more pictures."""
         if not self.compared:
             raise NotChecked(
                 "none of the snapshot's pictures is among the pictures"

@@ -100,7 +100,7 @@ class _Curves(TopMaps):
         return curve(self.subject.model, forward.tensor, found, steps=self.steps)
 
     def need(self) -> None:
-        """Raises NotChecked where there was no map to judge."""
+        """Raise NotChecked where there was no map to judge."""
         if not self.areas:
             raise NotChecked("no map shows positive evidence")
 
@@ -151,7 +151,7 @@ class Inside(TopMaps):
         self.hits[forward.entry.shown] = pointing_game(found, region)
 
     def need(self) -> None:
-        """Raises NotChecked where there was no map to judge."""
+        """Raise NotChecked where there was no map to judge."""
         if not self.energy:
             raise NotChecked("no map shows positive evidence")
 
@@ -212,7 +212,7 @@ class Avoided(TopMaps):
         self.area[forward.entry.shown] = energy_inside(replace(found, heatmap=np.ones_like(found.heatmap)), region)
 
     def need(self) -> None:
-        """Raises NotChecked where there was no map to judge."""
+        """Raise NotChecked where there was no map to judge."""
         if not self.energy:
             raise NotChecked("no map shows positive evidence")
         if not any(self.area.values()):

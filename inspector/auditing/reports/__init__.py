@@ -52,7 +52,7 @@ def write_reports(
 
 
 def check_targets(*files: ReportFile) -> None:
-    """Raises OutputError where one of these files cannot be written; nothing is left behind or changed."""
+    """Raise OutputError where one of these files cannot be written; nothing is left behind or changed."""
     from inspector.files import atomic_path
 
     for file in files:

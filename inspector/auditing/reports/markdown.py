@@ -49,7 +49,8 @@ def format_markdown(audit: Audit) -> str:
 def append_summary(text: str) -> str | None:
     """Append to the file that $GITHUB_STEP_SUMMARY names; its path, or None where it is not set.
 
-    Raises OutputError when it cannot be written.
+    Raises:
+        OutputError: It cannot be written.
     """
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if not path:

@@ -13,7 +13,9 @@ _SHOWN = 5
 def format_table(audit: Audit, width: int = 100) -> str:
     """A line per check that ran, the findings below it, then what was not run and why, and the sum.
 
-    width: of the terminal in characters; sentences are cut to it.
+    Args:
+        audit: The finished audit.
+        width: Of the terminal in characters; sentences are cut to it.
     """
     rows = [c for c in audit.checks if c.status != "skipped"]
     skipped = [c for c in audit.checks if c.status == "skipped"]

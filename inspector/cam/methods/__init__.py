@@ -36,7 +36,8 @@ _SPELLINGS = {spelling.replace("+", "p"): method for method in _ALL for spelling
 def find_method(name: str) -> Method:
     """The method that goes by `name`, in any case and with or without hyphens (grad-cam, GradCAM++, gradcampp).
 
-    Raises UsageError with the nearest names.
+    Raises:
+        UsageError: With the nearest names.
     """
     plain = "".join(c for c in name.lower() if c.isalnum() or c == "+").replace("+", "p").replace("plusplus", "pp")
     if plain not in _SPELLINGS:

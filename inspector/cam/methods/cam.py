@@ -16,8 +16,12 @@ def cam(activation: FloatArray, gradient: FloatArray) -> FloatArray:
     (arXiv:1512.04150), equation 2. No ReLU; the bias belongs to no place and is left out. Defined for average pooling
     and a linear head, where G[c, i, j] = W[k, c] / (h w): Grad-CAM times the number of cells.
 
-    activation, gradient: float32 (C, h, w) -> float32 (h, w). Raises NotComputable where the gradient differs from
-    place to place.
+    Args:
+        activation: float32 (C, h, w) -> float32 (h, w).
+        gradient: float32 (C, h, w) -> float32 (h, w).
+
+    Raises:
+        NotComputable: The gradient differs from place to place.
     """
     places = activation.shape[1] * activation.shape[2]
     weights = gradient[:, :1, :1]

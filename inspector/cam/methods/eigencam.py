@@ -15,8 +15,9 @@ def eigencam(activation: FloatArray) -> FloatArray:
     grad-cam. It does not look at the class. The sign of a singular vector is arbitrary: here the map agrees with the
     mean of the channels' maps (and has its larger extreme positive where it is unrelated to that).
 
-    activation: float32 (C, h, w) -> float32 (h, w); zeros where all places are alike, or where values
-    are not finite.
+    Args:
+        activation: float32 (C, h, w) -> float32 (h, w); zeros where all places are alike, or where values are not
+            finite.
     """
     channels, height, width = activation.shape
     if not np.isfinite(activation).all():

@@ -12,7 +12,9 @@ def gradcam(activation: FloatArray, gradient: FloatArray) -> FloatArray:
     Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: Grad-CAM, 2017 (arXiv:1610.02391), equations 1 and 2, before the
     ReLU. grad-cam and torchcam agree on it.
 
-    activation, gradient: float32 (C, h, w) -> float32 (h, w).
+    Args:
+        activation: float32 (C, h, w) -> float32 (h, w).
+        gradient: float32 (C, h, w) -> float32 (h, w).
     """
     return weigh_channels(gradient.mean(axis=(1, 2)), activation)
 

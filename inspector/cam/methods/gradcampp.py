@@ -19,7 +19,10 @@ def gradcampp(activation: FloatArray, gradient: FloatArray, small: float = SMALL
     that is the exponential of Y; S_c = sum over places of A_c. Follows grad-cam, `small` included (in double
     precision, so that nothing vanishes); torchcam 0.5.0 computes something else.
 
-    activation, gradient: float32 (C, h, w) -> float32 (h, w).
+    Args:
+        activation: float32 (C, h, w) -> float32 (h, w).
+        gradient: float32 (C, h, w) -> float32 (h, w).
+        small: What counts as a sum of zero.
     """
     g = gradient.astype(np.float64)
     sums = activation.sum(axis=(1, 2), dtype=np.float64)[:, None, None]

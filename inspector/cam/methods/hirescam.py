@@ -14,7 +14,9 @@ def hirescam(activation: FloatArray, gradient: FloatArray) -> FloatArray:
     Draelos, Carin: Use HiResCAM instead of Grad-CAM for faithful explanations, 2020 (arXiv:2011.08891), equation 6.
     With a head that is linear in the layer the map adds up to the score without its bias.
 
-    activation, gradient: float32 (C, h, w) -> float32 (h, w).
+    Args:
+        activation: float32 (C, h, w) -> float32 (h, w).
+        gradient: float32 (C, h, w) -> float32 (h, w).
     """
     total: FloatArray = np.einsum("chw,chw->hw", gradient, activation)
     return total

@@ -14,7 +14,9 @@ def layercam(activation: FloatArray, gradient: FloatArray) -> FloatArray:
     Jiang, Zhang, Hou, Cheng, Wei: LayerCAM: Exploring Hierarchical Class Activation Maps for Localization, IEEE
     Transactions on Image Processing 30, 2021, equations 4 to 6. grad-cam and torchcam agree on it.
 
-    activation, gradient: float32 (C, h, w) -> float32 (h, w).
+    Args:
+        activation: float32 (C, h, w) -> float32 (h, w).
+        gradient: float32 (C, h, w) -> float32 (h, w).
     """
     total: FloatArray = np.einsum("chw,chw->hw", np.maximum(gradient, 0), activation)
     return total

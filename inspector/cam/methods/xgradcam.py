@@ -16,7 +16,9 @@ def xgradcam(activation: FloatArray, gradient: FloatArray) -> FloatArray:
     channel whose sum is exactly 0 but whose gradient varies has no weight by this formula and gets 0. grad-cam adds
     1e-7 to the divisor instead.
 
-    activation, gradient: float32 (C, h, w) -> float32 (h, w).
+    Args:
+        activation: float32 (C, h, w) -> float32 (h, w).
+        gradient: float32 (C, h, w) -> float32 (h, w).
     """
     g, a = gradient.astype(np.float64), activation.astype(np.float64)
     sums = a.sum(axis=(1, 2))

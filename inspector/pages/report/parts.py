@@ -55,7 +55,12 @@ def read_parts(
 def audit_part(path: str | os.PathLike[str], digest: str) -> dict[str, Any]:
     """The verdict and its reasons, from a file with what ``inspector audit --json`` said.
 
-    digest: of the model that the page is about. Raises UsageError: no such document, or one of another model.
+    Args:
+        path: Of the JSON document of `inspector audit`.
+        digest: Of the model that the page is about.
+
+    Raises:
+        UsageError: No such document, or one of another model.
     """
     with _document(path, "audit", digest) as document:
         return _audit(document)
@@ -76,9 +81,13 @@ def _audit(document: Mapping[str, Any]) -> dict[str, Any]:
 def draw_filters_part(path: str | os.PathLike[str], digest: str) -> dict[str, dict[str, list[dict[str, str]]]]:
     """Layer name -> channel -> pictures, from a file with what ``inspector filters --json`` said.
 
-    digest: of the model that the page is about. The pictures that the file names must be where they were; they are
-    relative to the current folder, as the command wrote them. Stuck channels have none.
-    Raises UsageError: no such document, one of another model, or a picture that cannot be opened.
+    Args:
+        path: Of the JSON document of `inspector filters`.
+        digest: Of the model that the page is about. The pictures that the file names must be where they were; they
+            are relative to the current folder, as the command wrote them. Stuck channels have none.
+
+    Raises:
+        UsageError: No such document, one of another model, or a picture that cannot be opened.
     """
     with _document(path, "filters", digest) as document:
         return _filters(document)
@@ -103,7 +112,11 @@ def _filters(document: Mapping[str, Any]) -> dict[str, dict[str, list[dict[str, 
 
 
 def draw_confusion_part(path: str | os.PathLike[str]) -> str:
-    """The confusion matrix that ``inspector finetune`` drew in its run folder, as a data address. Raises UsageError."""
+    """The confusion matrix that ``inspector finetune`` drew in its run folder, as a data address.
+
+    Raises:
+        UsageError: The folder holds no finished run.
+    """
     picture = Path(path) / "confusion.png"
     if not picture.is_file():
         raise UsageError(f"{os.fspath(path)} holds no confusion.png", "give the folder that `inspector finetune` wrote")

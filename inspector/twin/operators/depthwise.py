@@ -31,7 +31,7 @@ def conv2d(
 ) -> Tensor:
     """What `torch.nn.functional.conv2d` gives, with a quicker gradient to wide depthwise weights on processors.
 
-    stride, dilation: two numbers each, as are the paddings unless one stands for both.
+    Stride and dilation are two numbers each, as are the paddings unless one stands for both.
     """
     if (
         STRIP < weight.shape[-1] <= WIDEST

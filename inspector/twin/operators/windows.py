@@ -20,7 +20,7 @@ def torch_order(pads: Sequence[tuple[int, int]]) -> list[int]:
 def same_pads(sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], upper: bool) -> Pairs:
     """The pads of auto_pad SAME_UPPER and SAME_LOWER: ceil(size / stride) outputs, odd pad at the end or start.
 
-    kernel: the extent of the window, dilation included.
+    `kernel` is the extent of the window, dilation included.
     """
     pads = []
     for size, extent, stride in zip(sizes, kernel, strides, strict=True):

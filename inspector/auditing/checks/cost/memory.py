@@ -63,7 +63,11 @@ def memory(subject: Subject, limits: Limits) -> Verdict:
 
 
 def measure_peak(model: Model) -> float:
-    """Peak memory of a reference, in MB. Raises NotChecked where it cannot be measured."""
+    """Peak memory of a reference, in MB.
+
+    Raises:
+        NotChecked: It cannot be measured.
+    """
     if model.classifier is None:
         raise NotChecked("the reference has no classification output")
     try:

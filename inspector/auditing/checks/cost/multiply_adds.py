@@ -32,7 +32,11 @@ def multiply_adds(subject: Subject, limits: Limits) -> Verdict:
 
 
 def count_multiply_adds(model: Model) -> int:
-    """Multiply-adds for one picture. Raises NotChecked where a shape is known neither to the graph nor by a run."""
+    """Multiply-adds for one picture.
+
+    Raises:
+        NotChecked: A shape is known neither to the graph nor by a run.
+    """
     graph = model.graph
     size = model.preprocess.size or (224, 224)
     proto = onnx.ModelProto()

@@ -37,7 +37,11 @@ def parameters(subject: Subject, limits: Limits) -> Verdict:
 
 
 def count_parameters(model: Model) -> int:
-    """Elements of weight tensors. Raises NotChecked when there are none."""
+    """Elements of weight tensors.
+
+    Raises:
+        NotChecked: There are none.
+    """
     graph = model.graph
     settings = {name for node in graph.nodes if operator_of(node).requantizes for name in node.input[1:]}
     biases = {node.input[0] for node in graph.nodes if node.op_type == "DequantizeLinear"}

@@ -22,7 +22,13 @@ LIMITS = {
 
 
 def judge_faithfulness(limits: Limits, curves: Deletion | Insertion, sign: int) -> Verdict:
-    """The verdict on the mean advantage of the maps over random ones; sign: 1 when a large area is good, else -1."""
+    """The verdict on the mean advantage of the maps over random ones.
+
+    Args:
+        curves: Of maps and of random ones.
+        limits: The settings of the check.
+        sign: 1 when a large area is good, else -1.
+    """
     curves.need()
     gains = {shown: sign * (area - random) for shown, (area, random) in curves.areas.items()}
     mean = float(np.mean(list(gains.values())))

@@ -58,7 +58,12 @@ def duplicate_channels(subject: Subject, limits: Limits, samples: Samples) -> Ve
 
 
 def find_repeats(rows: NDArray[np.float32], bound: float) -> NDArray[np.bool_]:
-    """Which channels (C,) correlate with an earlier one by at least `bound` in absolute value; rows: (n, C)."""
+    """Which channels (C,) correlate with an earlier one by at least `bound` in absolute value.
+
+    Args:
+        rows: float (n, C).
+        bound: Of the correlation, in [0, 1].
+    """
     varied = ((rows != rows.min(axis=0)) & (rows != rows.max(axis=0))).sum(axis=0) >= _VARIED
     with np.errstate(all="ignore"):
         centred = rows.astype(np.float64) - rows.mean(axis=0, dtype=np.float64)
