@@ -49,7 +49,9 @@ def test_the_examples_of_a_module_run(module: str, names: dict[str, Any]) -> Non
     if module.startswith(TORCH) or module in ("inspector.api.ascend", "inspector.api.make"):
         require("torch")
     found = doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(module), extraglobs=names)
-    assert run([example for example in found if example.examples]), f"{module} has >>> outside of a docstring"
+    examples = [example for example in found if example.examples]
+    assert examples, f"{module} has >>> outside of a docstring"
+    run(examples)
 
 
 def test_the_page_about_the_library_runs(names: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ _KEPT_VALUES = 65_536
 
 
 @dataclass
-class Range:
+class TensorRange:
     """What is known of one tensor over the calibration pictures.
 
     Attributes:
@@ -60,7 +60,7 @@ class Grid:
     zero: int
 
 
-def calibrate(source: Model, names: list[str], tensors: Iterable[Array], count: int) -> dict[str, Range]:
+def calibrate(source: Model, names: list[str], tensors: Iterable[Array], count: int) -> dict[str, TensorRange]:
     """Measure tensors of the source network over the calibration pictures.
 
     Args:
@@ -75,7 +75,7 @@ def calibrate(source: Model, names: list[str], tensors: Iterable[Array], count: 
     Raises:
         QuantizeError: A value is not finite.
     """
-    found = {name: Range() for name in names}
+    found = {name: TensorRange() for name in names}
     share = max(256, _KEPT_VALUES // max(1, count))
     own = source.input.name
     for tensor in tensors:
@@ -89,7 +89,7 @@ def calibrate(source: Model, names: list[str], tensors: Iterable[Array], count: 
     return found
 
 
-def choose_grid(known: Range) -> Grid:
+def choose_grid(known: TensorRange) -> Grid:
     """Choose the grid with the smallest mean of the error's third power on the sample, among shrunken ranges.
 
     The second power clips more of the rare large values, which carry answers; the fourth hardly clips at all.

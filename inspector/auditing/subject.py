@@ -163,28 +163,28 @@ class Subject:
             raise NotChecked(f"the model has no classification output{does and f': it {does}'}", applies=False)
 
     def need_detector(self) -> None:
-        """Raises NotChecked for a model that finds no objects."""
+        """Raise NotChecked for a model that finds no objects."""
         if self.model.task not in ("detect", "pose"):
             raise NotChecked("the model detects no objects", applies=False)
 
     def need_segmenter(self) -> None:
-        """Raises NotChecked for a model that gives no class to every pixel."""
+        """Raise NotChecked for a model that gives no class to every pixel."""
         if self.model.task != "segment":
             raise NotChecked("the model gives no class to every pixel", applies=False)
 
     def need_answers(self) -> None:
-        """Raises NotChecked for a model whose answers cannot be held against each other."""
+        """Raise NotChecked for a model whose answers cannot be held against each other."""
         if self.model.task not in ("classify", "detect", "pose", "segment"):
             raise NotChecked("the model neither classifies nor detects nor segments", applies=False)
 
     def need_boxes(self) -> None:
-        """Raises NotChecked where the pictures have no labelled boxes."""
+        """Raise NotChecked where the pictures have no labelled boxes."""
         self.need_detector()
         if not self.pictures.labelled:
             raise NotChecked(self.pictures.unlabelled)
 
     def need_masks(self) -> None:
-        """Raises NotChecked where the pictures have no masks."""
+        """Raise NotChecked where the pictures have no masks."""
         self.need_segmenter()
         if not self.pictures.labelled:
             raise NotChecked(self.pictures.unlabelled)

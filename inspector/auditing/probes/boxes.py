@@ -87,7 +87,7 @@ class BoxPrecision(Probe):
             )
 
     def need_objects(self) -> None:
-        """Raises NotChecked where there is no object to find."""
+        """Raise NotChecked where there is no object to find."""
         if not self.precision.objects:
             raise NotChecked(f"there is no labelled object on the {self.pictures} pictures")
 
@@ -131,7 +131,7 @@ class BoxDrift(Probe):
         self.agreement.add(forward.entry.shown, ObjectRecord(before.boxes, before.scores, classes), after)
 
     def need_boxes(self, fewest: int) -> None:
-        """Raises NotChecked where nothing could be compared, or fewer than `fewest` of more pictures."""
+        """Raise NotChecked where nothing could be compared, or fewer than `fewest` of more pictures."""
         if not self.compared:
             raise NotChecked("none of the snapshot's pictures is among the pictures")
         known = len(self.subject.snapshot.objects) if self.subject.reference is None and self.subject.snapshot else None

@@ -64,7 +64,11 @@ class PixelScores(Probe):
             self.calibration.add(found.confidence[judged], found.classes[judged] == true[judged])
 
     def need_pixels(self) -> PixelCounts:
-        """The counts. Raises NotChecked where no pixel could be judged."""
+        """The counts.
+
+        Raises:
+            NotChecked: No pixel could be judged.
+        """
         if self.counts is None or not self.counts.table.any():
             raise NotChecked("no pixel of the masks has a class")
         return self.counts
@@ -101,7 +105,7 @@ class PixelDrift(Probe):
         self.same[forward.entry.shown] = share_of_same(before, after)
 
     def need_pixels(self, fewest: int) -> None:
-        """Raises NotChecked where nothing could be compared, or fewer than `fewest` of more pictures."""
+        """Raise NotChecked where nothing could be compared, or fewer than `fewest` of more pictures."""
         if not self.same:
             raise NotChecked("none of the snapshot's pictures is among the pictures")
         fewest = min(fewest, len(self.subject.pictures) - len(self.subject.unreadable))

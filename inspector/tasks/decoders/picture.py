@@ -15,7 +15,7 @@ _COARSEST = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Picture(PictureDecoder):
+class PictureTask(PictureDecoder):
     """One or three planes.
 
     Attributes:
@@ -62,4 +62,4 @@ def _is_fine(seen: Seen, output: Output, axes: tuple[int, int]) -> bool:
     return min(whole) * _COARSEST >= 1 and abs(whole[0] - whole[1]) < 0.1 * max(whole)
 
 
-DECODER = Picture
+DECODER = PictureTask
