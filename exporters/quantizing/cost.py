@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from exporters.quantizing.agreement import Answer, Kind, compare_answers
 from exporters.quantizing.pictures import CalibrationPictures
 from exporters.quantizing.quantizable import Array, QuantizeError
 from inspector.compare import LayerDrift, SignalToNoise
@@ -29,14 +30,18 @@ class QuantizedModel:
         bytes_before: The size of the source's file.
         bytes_after: The size of this file.
         drift: What each layer lost, in topological order; without layers that were empty on all pictures.
-        agreement: Share of the calibration pictures whose top class is that of the source, in [0, 1]; None for a
-            model that is no classifier.
-        flipped: Paths of the pictures whose top class is another one.
+        agreement: Share of the calibration pictures whose top class is that of the source, in [0, 1]; of a detector,
+            of the boxes that both find, matched one to one by class at IoU 0.5; of a segmenter, of the pixels with the
+            source's class, at 64 places each way. None for any other network.
+        flipped: Paths of the pictures whose top class is another one; of a detector, with a box that is lost or new; of
+            a segmenter, with less than 95 % of the pixels as they were.
         kept: Layers that stay in float.
         pictures: How many pictures it was calibrated and measured on.
         latency_ratio: Median time of a prediction over that of the source, run in turn.
         exposed: How many layers are outputs.
         notes: What did not come out as it was asked for, a sentence each.
+        compared: What `agreement` compares: ``top class``, ``boxes`` or ``pixels``; None where it is None.
+        score_shift: Mean absolute difference of score of the boxes that both find; None without boxes.
     """
 
     path: Path
@@ -52,13 +57,20 @@ class QuantizedModel:
     latency_ratio: float
     exposed: int
     notes: tuple[str, ...] = ()
+    compared: Kind | None = None
+    score_shift: float | None = None
+
+    @property
+    def counted(self) -> str:
+        """What `agreement` is a share of: pictures, boxes or pixels."""
+        return "pictures" if self.compared == "top class" else self.compared or "pictures"
 
 
 def measure_cost(
     source: Model,
     quantized: Model,
     inputs: CalibrationPictures,
-    expected: list[int] | None,
+    expected: list[Answer] | None,
     to: str,
     kept: tuple[str, ...],
 ) -> QuantizedModel:
@@ -68,7 +80,7 @@ def measure_cost(
         source: The float model.
         quantized: The model that was made of it.
         inputs: The calibration pictures.
-        expected: The source's top class of each picture; None where it is no classifier.
+        expected: The source's answer to each picture; None where it has none that can be compared.
         to: ``int8`` or ``fp16``.
         kept: Layers that stay in float.
 
@@ -90,9 +102,8 @@ def measure_cost(
             found.add(
                 before[name][0].reshape(before[name].shape[1], -1), after[name][0].reshape(after[name].shape[1], -1)
             )
-    answers = inputs.classify(quantized)
-    pairs = list(zip(inputs.paths, expected or (), answers or (), strict=False))
-    flipped = tuple(str(path) for path, a, b in pairs if a != b)
+    answers = inputs.answer(quantized)
+    same = None if expected is None or answers is None else compare_answers(expected, answers)
     drift = tuple(found.to_drift(name) for name, found in sums.items() if found.signal.size)
     return QuantizedModel(
         path=quantized.path,
@@ -101,18 +112,20 @@ def measure_cost(
         bytes_before=source.graph.size,
         bytes_after=quantized.graph.size,
         drift=drift,
-        agreement=1 - len(flipped) / len(pairs) if pairs else None,
-        flipped=flipped,
+        agreement=None if same is None else same.share,
+        flipped=() if same is None else tuple(str(inputs.paths[at]) for at in same.changed),
         kept=kept,
         pictures=len(inputs.paths),
         latency_ratio=_measure_latency(source, quantized, next(inputs.read(1))),
         exposed=sum(layer.exposed for layer in quantized.layers),
+        compared=None if same is None else same.kind,
+        score_shift=None if same is None else same.score_shift,
     )
 
 
 def _measure_latency(source: Model, quantized: Model, tensor: Array, rounds: int = 15) -> float:
     """Return the median over rounds of the quantized time over the source's, each round one run of both."""
-    wanted = [[m.classifier.scores if m.classifier else m.graph.outputs[0]] for m in (source, quantized)]
+    wanted = [_list_answers(m) for m in (source, quantized)]
 
     def clock(model: Model, names: list[str]) -> float:
         begin = time.perf_counter()
@@ -121,3 +134,10 @@ def _measure_latency(source: Model, quantized: Model, tensor: Array, rounds: int
 
     ratios = [clock(quantized, wanted[1]) / clock(source, wanted[0]) for _ in range(rounds + 3)]
     return float(np.median(ratios[3:]))
+
+
+def _list_answers(model: Model) -> list[str]:
+    """The tensors that an answer is made of."""
+    if model.classifier is not None:
+        return [model.classifier.scores]
+    return list(model.decoder.outputs) if model.decoder is not None else [model.graph.outputs[0]]

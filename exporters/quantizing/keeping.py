@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from exporters.quantizing.agreement import Answer, compare_answers, find_kind, read_answer_values
 from exporters.quantizing.finish import finish_file
 from exporters.quantizing.pictures import CalibrationPictures
 from exporters.quantizing.plan import IntegerPlan
 from exporters.quantizing.qdq import write_integers
-from exporters.quantizing.quantizable import QuantizableGraph, QuantizeError
+from exporters.quantizing.quantizable import Array, QuantizableGraph, QuantizeError
 from inspector.compare import signal_to_noise
 from inspector.graph import operator_of
 from inspector.model import Model, open_model
@@ -31,7 +32,7 @@ class Trial:
         source: The float model.
         network: Its network.
         inputs: The calibration pictures.
-        expected: The source's top class of each picture; None where it is no classifier.
+        expected: The source's answer to each picture; None where it has none that can be compared.
         path: The file that the networks are written to, one after the other.
         provider: What onnxruntime computes with.
         threads: How many threads it uses; None for its own choice.
@@ -40,7 +41,7 @@ class Trial:
     source: Model
     network: QuantizableGraph
     inputs: CalibrationPictures
-    expected: list[int] | None
+    expected: list[Answer] | None
     path: Path
     provider: str
     threads: int | None
@@ -52,11 +53,11 @@ class Trial:
         return open_model(self.path, provider=self.provider, threads=self.threads)
 
     def measure_agreement(self, proto: onnx.ModelProto) -> float:
-        """Measure the share of the pictures with the source's top class, in [0, 1]."""
+        """Measure the share of the answers that are the source's, in [0, 1]."""
         assert self.expected is not None
-        answers = self.inputs.classify(self.open(finish_file(self.source, proto, "int8", "none", (), 0)))
+        answers = self.inputs.answer(self.open(finish_file(self.source, proto, "int8", "none", (), 0)))
         assert answers is not None
-        return float(np.mean([a == b for a, b in zip(answers, self.expected, strict=True)]))
+        return compare_answers(self.expected, answers).share
 
 
 def choose_kept(trial: Trial, plan: IntegerPlan, kept: tuple[str, ...], target: float, say: Note) -> tuple[str, ...]:
@@ -66,16 +67,20 @@ def choose_kept(trial: Trial, plan: IntegerPlan, kept: tuple[str, ...], target: 
         trial: What judges a network.
         plan: What becomes integers.
         kept: Layers that stay in float in any case.
-        target: The agreement of the top class to reach, in (0, 1].
+        target: The agreement of the answers to reach, in (0, 1].
         say: Gets a line on each try.
 
     Raises:
-        QuantizeError: The model is no classifier, or the target is not reached with every layer in float.
+        QuantizeError: The model neither classifies nor detects nor segments, or the target is not reached with every
+            layer in float.
     """
     if trial.expected is None:
-        raise QuantizeError(f"{trial.source.path} has no classification output, so there is no agreement to reach")
+        raise QuantizeError(
+            f"{trial.source.path} neither classifies nor detects nor segments, so there is no agreement to reach"
+        )
     found = trial.measure_agreement(_keep(plan, kept))
-    say(f"plain int8: {found:.1%} of {len(trial.expected)} pictures agree")
+    kind, many = find_kind(trial.expected), f"{len(trial.expected)} pictures"
+    say(f"plain int8: {found:.1%} of {many if kind == 'top class' else f'the {kind} on {many}'} agree")
     if found >= target:
         return kept
     order = [name for name in _sort_by_harm(trial, plan, kept) if name not in kept]
@@ -105,14 +110,29 @@ def _keep(plan: IntegerPlan, layers: tuple[str, ...]) -> onnx.ModelProto:
 
 
 def _sort_by_harm(trial: Trial, plan: IntegerPlan, kept: tuple[str, ...]) -> list[str]:
-    """Layers with weights, first the one whose return to float brings the scores nearest to the source's."""
+    """Layers with weights, first the one whose return to float brings the answers nearest to the source's."""
     tensors = list(trial.inputs.read(_SENSITIVITY_PICTURES))
-    expected = np.concatenate([trial.source.scores(tensor) for tensor in tensors])
+    expected = [read_answer_values(trial.source, tensor) for tensor in tensors]
     gain: dict[str, float] = {}
     for i, name in plan.layer_of.items():
         if operator_of(plan.network.nodes[i]).integer_form != "weights" or name in kept or name in gain:
             continue
         proto = _keep(plan, (*kept, name))
         model = trial.open(finish_file(trial.source, proto, "int8", "none", (), 0))
-        gain[name] = signal_to_noise(expected, np.concatenate([model.scores(tensor) for tensor in tensors]))
+        gain[name] = _measure_nearness(expected, [read_answer_values(model, tensor) for tensor in tensors])
     return sorted(gain, key=lambda name: -gain[name])
+
+
+def _measure_nearness(expected: list[list[Array]], found: list[list[Array]]) -> float:
+    """How near the numbers of the answers are, in dB: the mean over channels, each over all pictures.
+
+    What has another size on a picture, such as a list of boxes, is left out there.
+    """
+    decibels = []
+    for output in range(len(expected[0])):
+        pairs = [(a[output], b[output]) for a, b in zip(expected, found, strict=True)]
+        pairs = [(a, b) for a, b in pairs if a.shape == b.shape and len(a) == len(pairs[0][0])]
+        if pairs:
+            before, after = (np.concatenate([pair[side] for pair in pairs], axis=1) for side in (0, 1))
+            decibels += [signal_to_noise(a, b) for a, b in zip(before, after, strict=True)]
+    return float(np.mean(decibels)) if decibels else 0.0

@@ -71,10 +71,10 @@ def read_quantizable(source: Model) -> QuantizableGraph:
     """
     graph = source.graph
     layers = {layer.tensor for layer in source.layers}
-    answer = find_answer(source)
+    answers = {find_answer(source), *(source.decoder.outputs if source.decoder is not None else ())}
     # What no other node reads is an answer too, also where it is a layer: one of several heads, or an embedding.
     outputs = [
-        name for name in graph.outputs if name not in layers or name == answer or not graph.consumers_of.get(name)
+        name for name in graph.outputs if name not in layers or name in answers or not graph.consumers_of.get(name)
     ] or list(graph.outputs[-1:])
     part = graph.cut(outputs).proto
     proto = onnx.ModelProto()

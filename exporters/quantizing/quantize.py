@@ -64,7 +64,7 @@ def quantize_model(
         to: ``int8`` or ``fp16``.
         keep: Names of layers that stay in float.
         auto: Whether more layers stay in float, those that hurt most first, until `target` is reached.
-        target: The agreement of the top class that `auto` reaches, in (0, 1].
+        target: The agreement of the answers that `auto` reaches, in (0, 1].
         expose: Which of the layers that the source exposes the copy exposes: ``free``, those that cost no speed (not
             what lies between a convolution and its activation), ``all`` or ``none``. Every layer can be looked at in
             any case.
@@ -98,7 +98,7 @@ def quantize_model(
     inputs = CalibrationPictures(source, paths)
     kept = tuple(source.layer(name).name for name in keep)
     network = read_quantizable(source)
-    expected = inputs.classify(source)
+    expected = inputs.answer(source)
     with temporary_folder() as folder:
         trial = Trial(source, network, inputs, expected, folder / "trial.onnx", provider, threads)
         if to == "fp16":
@@ -121,8 +121,8 @@ def quantize_model(
     if auto and result.agreement is not None and result.agreement < target:
         # The trials expose no layers, and what a file exposes changes how the runtime fuses and rounds.
         notes += (
-            f"the written file agrees on {result.agreement:.1%} of the pictures, less than the {target:.1%} that its "
-            "trial without exposed layers reached; give --expose none, or a higher --target",
+            f"the written file agrees on {result.agreement:.1%} of the {result.counted}, less than the {target:.1%} "
+            "that its trial without exposed layers reached; give --expose none, or a higher --target",
         )
     return replace(result, path=Path(path), notes=notes)
 

@@ -29,9 +29,6 @@ PICTURES = 16
 PLACES = 2
 """Places sampled in every map of such a picture."""
 
-MASK_PLACES = 64
-"""Places along each side at which the classes of a segmenter are kept."""
-
 LEAST_KEPT = 0.05
 """Score from which the boxes of a detector are kept."""
 
@@ -97,7 +94,7 @@ class Snapshot:
         operators: Nodes by operator.
         plain: Probabilities (K,) on the pictures without content, by the picture's name.
         objects: What a detector found, by picture digest.
-        masks: The classes of a segmenter at MASK_PLACES places each way, int32 (h, w), by picture digest.
+        masks: The classes of a segmenter at 64 places each way, int32 (64, 64), by picture digest.
     """
 
     model: Mapping[str, str]
@@ -114,14 +111,6 @@ class Snapshot:
     plain: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
     objects: Mapping[str, ObjectRecord] = field(default_factory=dict, repr=False)
     masks: Mapping[str, NDArray[np.int32]] = field(default_factory=dict, repr=False)
-
-
-def sample_classes(classes: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The class of every pixel, int32 (H, W), at MASK_PLACES places each way, evenly spread."""
-    rows, columns = (
-        ((2 * np.arange(MASK_PLACES) + 1) * size // (2 * MASK_PLACES)).astype(np.int64) for size in classes.shape
-    )
-    return np.ascontiguousarray(classes[np.ix_(rows, columns)])
 
 
 def choose_places(layer: str, digest: str, size: int) -> NDArray[np.int64]:

@@ -37,7 +37,7 @@ def quantize(
         bool, typer.Option("--auto", help="Keep more layers in float, the worst first, until --target is reached.")
     ] = False,
     target: Annotated[
-        float, typer.Option("--target", metavar="SHARE", help="Agreement of the top class that --auto reaches.")
+        float, typer.Option("--target", metavar="SHARE", help="Agreement of the answers that --auto reaches.")
     ] = 0.95,
     expose: Annotated[
         str, typer.Option("--expose", metavar="free|all|none", help="Layers to expose; free: those that cost no speed.")
@@ -70,7 +70,8 @@ def quantize(
     for line in made.notes:
         console.warn(line)
     if not auto and to == "int8" and made.agreement is not None and made.agreement < target:
-        console.note(f"only {made.agreement:.1%} of the pictures keep their class; --auto keeps layers in float")
+        verb = "are found by both" if made.compared == "boxes" else "keep their class"
+        console.note(f"only {made.agreement:.1%} of the {made.counted} {verb}; --auto keeps layers in float")
 
 
 def document(made: QuantizedModel) -> dict[str, Any]:
@@ -91,6 +92,8 @@ def document(made: QuantizedModel) -> dict[str, Any]:
             for d in made.drift
         ],
         "agreement": made.agreement,
+        "compared": made.compared,
+        "score_shift": made.score_shift,
         "flipped": [relative(path) for path in made.flipped],
         "kept": list(made.kept),
         "pictures": made.pictures,
@@ -106,7 +109,11 @@ def show(made: QuantizedModel) -> str:
     lines = [align_columns(("layer", "dB", "worst channel", "its dB"), rows, right="dB"), ""]
     agreement = ""
     if made.agreement is not None:
-        agreement = f", top class agrees on {made.agreement:.1%} of {made.pictures} pictures"
+        agreement = f", {made.compared} agrees on {made.agreement:.1%} of {made.pictures} pictures"
+        if made.compared != "top class":
+            agreement = f", {made.agreement:.1%} of the {made.compared} agree on {made.pictures} pictures"
+        if made.score_shift is not None:
+            agreement += f", their scores move by {made.score_shift:.3f}"
     worst = min(made.drift, key=lambda d: d.sqnr_db)
     lines += [
         f"{made.path}: {made.bytes_before / 1e6:.1f} MB became {made.bytes_after / 1e6:.1f} MB "

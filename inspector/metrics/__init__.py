@@ -2,7 +2,7 @@
 
 from inspector.metrics.boxes import BoxAgreement, TrueBoxes, compute_overlaps, make_true_boxes, match_boxes
 from inspector.metrics.calibration import CalibrationSums, measure_calibration_error
-from inspector.metrics.pixels import PixelCounts
+from inspector.metrics.pixels import PixelCounts, sample_classes, share_of_same
 from inspector.metrics.precision import AREAS, THRESHOLDS, AveragePrecision, PrecisionSummary
 
 __all__ = [
@@ -18,4 +18,6 @@ __all__ = [
     "make_true_boxes",
     "match_boxes",
     "measure_calibration_error",
+    "sample_classes",
+    "share_of_same",
 ]

@@ -11,6 +11,22 @@ IGNORED = 255
 """The class of pixels that are not judged, in the masks that people have."""
 
 
+PLACES = 64
+"""Places along each side at which classes of pixels are kept, where whole masks would be too much."""
+
+
+def sample_classes(classes: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The classes of pixels, int32 (H, W), at PLACES places each way, evenly spread: int32 (PLACES, PLACES)."""
+    rows, columns = (((2 * np.arange(PLACES) + 1) * size // (2 * PLACES)).astype(np.int64) for size in classes.shape)
+    return np.ascontiguousarray(classes[np.ix_(rows, columns)])
+
+
+def share_of_same(before: NDArray[np.int32], after: NDArray[np.int32]) -> float:
+    """Share of the pixels with one class in both, of those that both saw (0 or more); 1 where there are none."""
+    seen = (before >= 0) & (after >= 0)
+    return float((before[seen] == after[seen]).mean()) if seen.any() else 1.0
+
+
 class PixelCounts:
     """The table of pixels by true and given class, over pictures.
 

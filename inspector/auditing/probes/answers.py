@@ -9,8 +9,9 @@ from inspector.auditing.forward_pass import ForwardPass
 from inspector.auditing.probes import Probe
 from inspector.auditing.probes.boxes import keep_sure, see_boxes
 from inspector.auditing.probes.masks import see_masks
-from inspector.auditing.snapshot import LEAST_KEPT, ObjectRecord, sample_classes
+from inspector.auditing.snapshot import LEAST_KEPT, ObjectRecord
 from inspector.auditing.subject import Subject
+from inspector.metrics import sample_classes
 
 
 class KeptAnswers(Probe):

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from inspector.auditing.forward_pass import ForwardPass
 from inspector.auditing.probes import Probe
-from inspector.auditing.probes.masks import share_of_same
 from inspector.auditing.probes.predictions import PredictionChange
 from inspector.auditing.subject import Subject
-from inspector.metrics import BoxAgreement
+from inspector.metrics import BoxAgreement, share_of_same
 from inspector.model.boxes import find_boxes
 from inspector.tasks.answers import Corners, Detections
 

@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 from inspector.auditing.forward_pass import ForwardPass
 from inspector.auditing.probes import Probe
 from inspector.auditing.result import NotChecked
-from inspector.auditing.snapshot import sample_classes
 from inspector.auditing.subject import Subject
 from inspector.datasets import LabelError, read_mask
-from inspector.metrics import CalibrationSums, PixelCounts
+from inspector.metrics import CalibrationSums, PixelCounts, sample_classes, share_of_same
 from inspector.model import Model
 from inspector.tasks.answers import Segmentation
 from inspector.text import relative
@@ -111,9 +110,3 @@ class PixelDrift(Probe):
         fewest = min(fewest, len(self.subject.pictures) - len(self.subject.unreadable))
         if len(self.same) < fewest:
             raise NotChecked(f"{len(self.same)} pictures are too few to compare; the policy asks for {fewest}")
-
-
-def share_of_same(before: NDArray[np.int32], after: NDArray[np.int32]) -> float:
-    """Share of the pixels with one class in both, of those that both saw; 1 where there are none."""
-    seen = (before >= 0) & (after >= 0)
-    return float((before[seen] == after[seen]).mean()) if seen.any() else 1.0
