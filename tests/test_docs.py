@@ -18,6 +18,7 @@ from inspector.cli import list_commands
 from tests.conftest import ROOT, require
 
 README = (ROOT / "README.md").read_text("utf-8")
+RAW = "https://raw.githubusercontent.com/onnx-inspector/onnx-inspector/main/"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 WRITTEN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *PAGES]
 SITE = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -107,3 +108,11 @@ def test_the_action_passes_what_the_command_takes() -> None:
     for option in ("--sarif", "--policy", "--data", "--against"):
         assert option in text
         assert f"`{option} " in audit
+
+
+def test_pictures_of_the_readme_show_on_a_package_index_too() -> None:
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
+    assert pictures
+    for picture in pictures:
+        assert picture.startswith(RAW), "give its whole address: a package index has the text alone"
+        assert (ROOT / picture.removeprefix(RAW)).is_file()

@@ -9,13 +9,16 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
+PICTURES = "https://raw.githubusercontent.com/onnx-inspector/onnx-inspector/main/"
+"""Where the README's pictures lie for a package index, which has no files beside the text. The site has its own."""
+
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages. Links that lead out of the documentation lead to the repository."""
     for name, page in PAGES.items():
-        text = (ROOT / name).read_text("utf-8")
+        text = (ROOT / name).read_text("utf-8").replace(PICTURES, "")
         files.append(File.generated(config, page, content=re.sub(r"\]\(([^)#:]+)(#[^)]*)?\)", _lead_on(config), text)))
     return files
 

@@ -84,7 +84,8 @@ def find_outputs(given: Mapping[str, Any]) -> dict[str, FileOrDescriptor | None]
     outputs: dict[str, FileOrDescriptor | None] = {
         option: given[name]
         for name, option in OUTPUTS.items()
-        # A folder is no file that could be overwritten, and what it is for is told by who makes it.
+        # A folder is no file that could be overwritten, and what it is for is told by who makes it. os.path, here and
+        # below: a Path of "" would be the current folder, and one of a text that is no path raises.
         if given.get(name) and not (name == "out" and os.path.isdir(given[name]))  # noqa: PTH112
     }
     if "markdown" in given:
