@@ -129,7 +129,10 @@ def test_drawings(model: Model, photo: Path, tmp_path: Path) -> None:
     drawn = inspector.draw_activations(model, [photo, other], tmp_path / "a", layers="5.swish")
     assert (tmp_path / "a" / "index.html").is_file()
     assert [x.folder.name for x in drawn] == ["chelsea", "other"]
-    [maps] = inspector.draw_maps(model, photo, tmp_path / "b", classes=["Egyptian cat", 281], layer="5.swish")
+    [maps] = inspector.draw_maps(
+        model, photo, tmp_path / "b", classes=["Egyptian cat", 281], layer="5.swish", score=True, region=(8, 8, 90, 90)
+    )
+    assert {"deletion", "insertion", "energy_inside"} <= set(maps.maps[0].figures)
     assert [x.target.index for x in maps.results] == [285, 281]
     assert maps.sheet is not None
     assert maps.sheet.is_file()

@@ -181,6 +181,9 @@ def draw_maps(
     opacity: float | None = None,
     colormap: str | None = None,
     negative: bool = False,
+    score: bool = False,
+    region: Sequence[float] | str | None = None,
+    mask: str | os.PathLike[str] | None = None,
     provider: str = "auto",
     threads: int | None = None,
     warn: Warn | None = None,
@@ -203,6 +206,9 @@ def draw_maps(
         opacity: Of the map on the picture, in [0, 1]; None takes 0.4.
         colormap: viridis, magma, inferno, turbo, grey, diverging; None takes what suits.
         negative: Show evidence against the class too.
+        score: Measure how faithful each map is (deletion, insertion, drop); `figures` of each map hold it.
+        region: A box (x, y, width, height) in pixels of the picture; measure whether the evidence lies in it.
+        mask: The same as a picture, white where the evidence should lie.
         provider: Where a path is given: auto, cpu, cuda, ...
         threads: Where a path is given: threads of onnxruntime; None takes all cores.
         warn: Gets a line where something is noteworthy but not wrong.
@@ -222,6 +228,7 @@ def draw_maps(
         'gradcam-285-Egyptian_cat.png'
     """
     from inspector.cam import prepare
+    from inspector.cam.faithfulness import parse_region
     from inspector.image import read_if_open
     from inspector.pages import overlays
     from inspector.pages.folders import PictureFolders
@@ -235,13 +242,23 @@ def draw_maps(
     engine = prepare(opened, method, names, backend, output)
     wanted = None if classes is None else [str(x) for x in ([classes] if isinstance(classes, str | int) else classes)]
     style = overlays.MapStyle(opacity, colormap, negative)
+    box = region if region is None or isinstance(region, str) else ",".join(str(side) for side in region)
+    area = parse_region(box, None if mask is None else Path(mask))
     folders = PictureFolders(out)
 
     def draw(picture: Picture) -> PictureMaps:
         source = read_if_open(picture.source)
         with folders.claim(source, picture.stem, picture.name) as folder:
             drawn = overlays.write_overlays(
-                engine, source, folder, name=picture.name, classes=wanted, top=top, style=style
+                engine,
+                source,
+                folder,
+                name=picture.name,
+                classes=wanted,
+                top=top,
+                style=style,
+                judge=score,
+                region=area,
             )
         return PictureMaps(picture.path, drawn.maps, drawn.sheet)
 
