@@ -26,6 +26,10 @@ class ModelError(InspectorError):
     kind = "model"
 
 
+class NoPictureError(ModelError):
+    """The model is a network that takes something else than pictures."""
+
+
 class ImageError(InspectorError):
     """The picture cannot be opened, or is too large."""
 

@@ -36,7 +36,7 @@ class LayerEntry:
     tensor: str
     """The layer's tensor in the graph."""
     kind: str
-    """conv, norm, activation, pool, add, gate, concat, linear, resize or softmax."""
+    """conv, norm, activation, pool, add, gate, concat, linear, resize, softmax or picture."""
     aliases: tuple[str, ...] = ()
     """Other names that it answers to, such as module paths."""
 

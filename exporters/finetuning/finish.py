@@ -20,7 +20,7 @@ from exporters.finetuning.train import HEAD, Trainer, TrainingPhase
 from exporters.planning.dataset import Dataset, Sample
 from exporters.planning.head import replace_weights
 from exporters.sources.needs import torch
-from inspector.compare import Agreement, compare_layer
+from inspector.compare import HALF_TOLERANCE, TOLERANCE, Agreement, compare_layer
 from inspector.files import atomic_path
 from inspector.graph import Graph
 from inspector.guard import check_outputs
@@ -154,6 +154,7 @@ def check_parity(graph: Graph, model: Model, dataset: Dataset) -> tuple[Agreemen
         build_twin(graph, outputs, shapes={model.input.name: tensor.shape}),
         graph,
         {model.input.name: np.repeat(tensor, batch, axis=0)},
+        tolerance=HALF_TOLERANCE if graph.half_precision else TOLERANCE,
     )
     return tuple(replace(row, layer=names.get(row.layer, row.layer)) for row in found)
 
@@ -164,7 +165,8 @@ def _check_agreement(model: Model, phase: TrainingPhase, trainer: Trainer, datas
     tensors = [model.preprocess.tensor(open_image(s.path)) for s in samples]
     theirs = np.concatenate([model.scores(t) for t in tensors])
     ours = trainer.scores(phase.network.to(trainer.device), phase.val)[: len(samples)]
-    found = compare_layer("scores", ours, theirs, tolerance=SHIPPED_TOLERANCE)
+    tolerance = HALF_TOLERANCE if model.graph.half_precision else SHIPPED_TOLERANCE
+    found = compare_layer("scores", ours, theirs, tolerance=tolerance)
     if not found.ok:
         raise ParityError(
             f"the scores of the written file differ from those of the training by {found.relative:.1%} of the largest",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.auditing.subject import Subject
-from inspector.graph import HALF_TYPES, Graph, operator_of
+from inspector.graph import Graph, operator_of
 from inspector.graph.operators.contributed import BLOCKED
 
 if TYPE_CHECKING:
@@ -79,4 +79,4 @@ def is_quantized(graph: Graph) -> bool:
 
 def is_half_precision(graph: Graph) -> bool:
     """Whether the graph computes in half precision: it has weights of 16 bits."""
-    return any(tensor.data_type in HALF_TYPES for tensor in graph.initializers.values())
+    return graph.half_precision

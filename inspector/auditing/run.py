@@ -28,7 +28,7 @@ from inspector.auditing.snapshot import Snapshot, is_snapshot, load_snapshot, sa
 from inspector.auditing.subject import Subject
 from inspector.auditing.traits import collect_traits
 from inspector.auditing.walk import Advance, AuditWalk
-from inspector.errors import InspectorError, ModelError, UsageError, wrong_type
+from inspector.errors import InspectorError, ModelError, NoPictureError, UsageError, wrong_type
 from inspector.guard import add_inputs, check_outputs
 from inspector.model import Model, open_model
 from inspector.runtime import choose_providers
@@ -177,7 +177,7 @@ def _audit(request: Request) -> Audit:
     try:
         model = request.open(request.model)
     except InspectorError as error:
-        if isinstance(error, UsageError) or isinstance(request.model, Model):
+        if isinstance(error, UsageError | NoPictureError) or isinstance(request.model, Model):
             raise
         if not _is_onnx(Path(request.model)):
             raise

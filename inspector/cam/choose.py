@@ -13,7 +13,7 @@ from inspector.layers import Layer, find_layer, find_token_grid
 from inspector.model import Model
 from inspector.reverse.head import Head, find_head
 
-_NO_CANDIDATE = frozenset({"pool", "resize", "softmax"})
+_NO_CANDIDATE = frozenset({"pool", "resize", "softmax", "picture"})
 """Kinds that only move, spread or rescale what the layer before them found."""
 
 ChosenLayers = tuple[tuple[Layer, ...], tuple[Head, ...], str]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.cam.target import Target
-from inspector.compare import TOLERANCE, compare_layer
+from inspector.compare import HALF_TOLERANCE, TOLERANCE, compare_layer
 from inspector.errors import listing
 from inspector.reverse.head import Head
 
@@ -80,11 +80,13 @@ class TwinGradient:
         head = self.head
         shapes = {self._picture: values[self._picture].shape}
         part = TwinPart(head.graph, head.output, [head.layer, *head.siblings], shapes)
-        found = compare_layer(head.output, np.asarray(values[head.output], np.float32), part.compute(given))
+        tolerance = HALF_TOLERANCE if head.graph.half_precision else TOLERANCE
+        theirs = np.asarray(values[head.output], np.float32)
+        found = compare_layer(head.output, theirs, part.compute(given), tolerance=tolerance)
         if not found.ok:
             raise TwinMismatch(
                 f"the twin of the part after {head.layer!r} differs from onnxruntime at {head.output!r} by "
-                f"{found.max_abs:.3g}, where {TOLERANCE * found.scale:.3g} is allowed",
+                f"{found.max_abs:.3g}, where {tolerance * found.scale:.3g} is allowed",
                 f"methods without gradients do not need it: {listing(['eigencam', 'ablationcam', 'reciprocam'])}",
                 [found],
             )

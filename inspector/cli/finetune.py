@@ -24,6 +24,7 @@ from inspector.cli.console import (
     relative,
 )
 from inspector.cli.options import add_fields, read_inputs, read_settings
+from inspector.errors import UsageError
 from inspector.extras import import_from_here, prepare_torch
 
 GROUPS = (
@@ -43,7 +44,12 @@ def finetune(
             "--base", metavar="SOURCE|FILE.onnx", help="The pretrained network.", rich_help_panel="Base and unfreezing"
         ),
     ],
-    out: Annotated[str, typer.Option("-o", "--out", metavar="RUN", help="The run folder.", rich_help_panel="Output")],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "-o", "--out", metavar="RUN", help="The run folder; --dry-run needs none.", rich_help_panel="Output"
+        ),
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -99,6 +105,7 @@ def finetune(
     The base is any .onnx classifier or a SOURCE as in `inspector export`. What is frozen is computed once and kept.
     RUN gets the plan, the figures, the curves, the worst mistakes, checkpoints and model.onnx, checked layer by layer.
     """
+    folder = _need_run(out, dry_run)
     prepare_torch()
     import_from_here()
     from exporters.finetuning import finetune as run
@@ -111,10 +118,17 @@ def finetune(
         _show_plan(console, data, base, given)
         return
     more: dict[str, Any] = {"cache": cache, "cache_limit": cache_limit, "provider": provider, "threads": threads}
-    with _resumable(console, out):
-        made = run(data, base, out, resume=resume, tensorboard=tensorboard, **more, **given)
+    with _resumable(console, folder):
+        made = run(data, base, folder, resume=resume, tensorboard=tensorboard, **more, **given)
     console.document(document(console, made))
     console.say(show(made))
+
+
+def _need_run(out: str | None, dry_run: bool) -> str:
+    """The run folder; raises UsageError where none was given and one is needed."""
+    if out is None and not dry_run:
+        raise UsageError("no RUN was given", "give the folder to write: -o RUN")
+    return out or ""
 
 
 def _show_plan(console: Console, data: str, base: str, given: Mapping[str, Any]) -> None:

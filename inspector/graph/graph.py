@@ -20,7 +20,7 @@ import onnx
 from numpy.typing import NDArray
 
 from inspector.errors import ModelError, listing
-from inspector.graph.element_types import FLOAT_TYPES
+from inspector.graph.element_types import FLOAT_TYPES, HALF_TYPES
 from inspector.graph.external import identify_file, read_reference
 from inspector.graph.nodes import node_inputs
 from inspector.graph.operators import operator_of, value_inputs
@@ -181,6 +181,11 @@ class Graph:
             if any(name in found for name in value_inputs(node)):
                 found.update(name for name in node.output if name)
         return found
+
+    @cached_property
+    def half_precision(self) -> bool:
+        """Whether the graph computes in half precision: it has weights of 16 bits."""
+        return any(tensor.data_type in HALF_TYPES for tensor in self.initializers.values())
 
     @cached_property
     def parameters(self) -> int:

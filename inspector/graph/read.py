@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 
+_ORT = b"ORTM"
+"""What onnxruntime's own files hold behind their first four bytes: the identifier of a flat buffer."""
+
+
 def read_graph(path: str | os.PathLike[str], allow_links: Sequence[str | os.PathLike[str]] = ()) -> Graph:
     """Read the structure of an .onnx file; weights stay in the file.
 
@@ -49,6 +53,9 @@ def read_graph(path: str | os.PathLike[str], allow_links: Sequence[str | os.Path
             if status.st_size == 0:
                 raise ModelError(f"{given} is empty (0 bytes)", "give the path of an .onnx file")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
+                if bytes(view[4:8]) == _ORT:
+                    form = "in onnxruntime's own format (.ort), which holds no ONNX graph"
+                    raise ModelError(f"{given} is {form}", "give the .onnx that it was made of")
                 digest = hashlib.sha256(view).hexdigest()
                 structure = scan_model(view, given)
     except FileNotFoundError:

@@ -114,8 +114,19 @@ class Finder:
             found = [f for f in found if f.last not in candidate.inside]
             found.append(candidate)
         found = [f for f in found if self._looks_like_maps(self.nodes[f.last].output[0])]
+        found += self._find_pictures({self.nodes[f.last].output[0] for f in found})
         found.sort(key=lambda f: f.last)
         return found
+
+    def _find_pictures(self, known: set[str]) -> list[Candidate]:
+        """The outputs that are pictures, whatever makes them: a super-resolution's, a denoiser's, a mask."""
+        found = []
+        for name in self.outputs - known:
+            shape = self.shape(name) if name in self.data and name in self.graph.producer_of else None
+            if shape is not None and len(shape) == 4 and shape[1] in (1, 3) and any(side != 1 for side in shape[2:]):
+                index = self.graph.producer_of[name]
+                found.append(Candidate(index, index, "picture"))
+        return [f for f in found if self.nodes[f.last].output[0] in self.outputs]
 
     def _find_candidate(self, i: int, node: NodeProto) -> Candidate | None:
         operator = self.operators[i]

@@ -19,7 +19,7 @@ class Layer:
     Attributes:
         name: Torch module path or cleaned node path; no two layers share one.
         tensor: Name of its tensor in the graph.
-        kind: conv, norm, activation, pool, add, gate, concat, linear, resize or softmax.
+        kind: conv, norm, activation, pool, add, gate, concat, linear, resize, softmax or picture.
         shape: (N, C, H, W) or (N, K), also where the tensor itself is (N, H, W, C); a str or None where a size is not
             fixed, None as a whole where nothing is known before a run.
         exposed: The tensor is an output of the file as it stands.

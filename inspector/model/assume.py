@@ -9,7 +9,7 @@ from typing import Any, cast, get_args
 
 import numpy as np
 
-from inspector.errors import ModelError
+from inspector.errors import ModelError, NoPictureError
 from inspector.graph import Graph
 from inspector.image import DType, Layout, Preprocess
 from inspector.layers import layout_of
@@ -52,17 +52,18 @@ def find_image_input(graph: Graph) -> ImageInput:
     """Find the input of a graph that takes pictures: the first, as :func:`inspector.model.inputs.take_picture` puts it.
 
     Raises:
-        ModelError: There is none, or it asks for more memory than is safe.
+        NoPictureError: There is none.
+        ModelError: It asks for more memory than is safe.
     """
     hint = "inspector reads networks that take one picture of shape (N, C, H, W) or (N, H, W, C)"
     if not graph.inputs:
-        raise ModelError(f"{graph.path} has 0 inputs", hint)
+        raise NoPictureError(f"{graph.path} has 0 inputs", hint)
     given = graph.inputs[0]
     if given.dtype not in get_args(DType):
-        raise ModelError(f"{graph.path}: input {given.name!r} holds {given.dtype}, not pixels", hint)
+        raise NoPictureError(f"{graph.path}: input {given.name!r} holds {given.dtype}, not pixels", hint)
     shape = given.shape if given.shape is not None else (None,) * 4
     if len(shape) != 4:
-        raise ModelError(f"{graph.path}: input {given.name!r} of shape {_shape_text(shape)} is not a picture", hint)
+        raise NoPictureError(f"{graph.path}: input {given.name!r} of shape {_shape_text(shape)} is not a picture", hint)
     weight = find_channel_axis(graph)  # what the first convolution reads is known; a shape is only likely
     if weight is not None and weight[0] in (1, 3) and shape[weight[0]] in (weight[1], None, *_symbols(shape)):
         layout: Layout = "NHWC" if weight[0] == 3 else "NCHW"
@@ -72,7 +73,7 @@ def find_image_input(graph: Graph) -> ImageInput:
     if not isinstance(channels, int):
         channels = weight[1] if weight else 3
     if channels not in (1, 3):
-        raise ModelError(
+        raise NoPictureError(
             f"{graph.path}: input {given.name!r} of shape {_shape_text(shape)} has {channels} channels, not 1 or 3",
             hint,
         )

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from inspector.errors import ModelError, UsageError, listing, nearest
+from inspector.errors import ModelError, NoPictureError, UsageError, listing, nearest
 from inspector.graph import Graph, Input, add_batch_axis, fill_inputs, shape_value
 from inspector.image import DType, Preprocess
 from inspector.model.pixels import find_channel_axis
@@ -26,7 +26,7 @@ def take_picture(graph: Graph, given: Mapping[str, Any]) -> Graph:
         given: Values of other inputs, by name.
 
     Raises:
-        ModelError: Several inputs could be the picture, or one is neither a picture nor known by its name.
+        NoPictureError: Several inputs could be the picture, or one is neither a picture nor known by its name.
         UsageError: `given` names no input, or all of them.
     """
     names = [i.name for i in graph.inputs]
@@ -43,7 +43,7 @@ def take_picture(graph: Graph, given: Mapping[str, Any]) -> Graph:
         others = [i for i in open_ if i not in likely[:1]]
         shown = listing([f"{i.name} {_shape_text(i)}" for i in graph.inputs])
         example = f"--input {(others or open_)[0].name}=VALUE,..."
-        raise ModelError(
+        raise NoPictureError(
             f"{graph.path} has {len(graph.inputs)} inputs: {shown}",
             f"inspector reads networks that take one picture; give the others: {example} "
             "(`inputs` of open_model in Python)",

@@ -9,7 +9,7 @@ from inspector.layers import Layer
 from inspector.model import Model
 from inspector.receptive.fields import compute_receptive_fields
 
-_SKIPPED = frozenset({"pool", "gate", "softmax", "resize", "linear"})
+_SKIPPED = frozenset({"pool", "gate", "softmax", "resize", "linear", "picture"})
 _FEWEST, _MOST = 3, 8
 
 

@@ -99,6 +99,10 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     assert found["model"]["sha256"] == open_model(default_model).sha256
     assert Path(found["model"]["path"]).resolve() == Path(default_model).resolve()
     assert not (tmp_path / "run").exists()
+    bare = [x for x in command if x not in ("-o", tmp_path / "run")]
+    assert call(capsys, *bare, "--json")[:2] == (0, out)
+    code, _, err = call(capsys, *[x for x in bare if x != "--dry-run"])
+    assert (code, "no RUN was given; give the folder to write: -o RUN" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

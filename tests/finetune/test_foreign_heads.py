@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 from onnx import helper
 
+from exporters.finetuning import finetune
 from exporters.planning.boundary import place_boundary
 from exporters.planning.head import find_classifier_head, write_with_head
 from inspector import open_model
@@ -96,3 +97,27 @@ def test_half_precision_is_named(make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model(net.model(net("Cast", x, to=1, out="y"), shapes={"y": (1, 8, 16, 16)}))
     with pytest.raises(QuantizeError, match="are in half precision; integers are made of float32; give the float32"):
         quantize_model(model, tmp_path / "out.onnx", [PHOTO])
+
+
+def test_a_base_in_half_precision_trains(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its twin computes in single: held to what half precision rounds, and not to what single does."""
+    monkeypatch.setattr("exporters.finetuning.finish.TOLERANCE", 1e-5)
+    net = Net(seed=3)
+    half = helper.np_dtype_to_tensor_dtype(np.dtype(np.float16))
+
+    y = net("Cast", net.input("x", ("N", 3, 16, 16)), to=half)
+    y = net("Relu", net("Conv", y, net.weight((8, 3, 3, 3), dtype=np.float16), pads=[1] * 4), out="relu")
+    y = net("Flatten", net("AveragePool", y, kernel_shape=[4, 4], strides=[4, 4]))
+    y = net("Cast", net("Gemm", y, net.weight((128, 7), dtype=np.float16)), to=1, out="scores")
+    base = tmp_path / "half.onnx"
+    base.write_bytes(net.model(y, shapes={y: ("N", 7)}).SerializeToString())
+    options = {"head_epochs": 1, "joint_epochs": 1, "unfreeze_last": 1, "cache": tmp_path / "cache"}
+    made = finetune(digits, base, tmp_path / "run", **options)
+    assert (
+        max(row.relative for row in made.parity) > 1e-5
+    )  # what this test would refuse a network in single precision for
+    assert all(row.ok for row in made.parity)
+    weights = onnx.load(made.model).graph.initializer
+    assert {t.data_type for t in weights if len(t.dims) > 1} == {half}
+    session = onnxruntime.InferenceSession(made.model)
+    assert np.isfinite(session.run(["scores"], {"x": np.zeros((1, 3, 16, 16), np.float32)})[0]).all()

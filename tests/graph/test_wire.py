@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
 from inspector import open_model
+from inspector.errors import ModelError
 from inspector.graph import read_graph
 from tests.conftest import MakeModel
 from tests.foreign import Net
@@ -161,3 +163,17 @@ def test_a_circle_is_refused(make_model: MakeModel) -> None:
     proto.graph.node[0].input[0] = "r2"
     with pytest.raises(ModelError, match="reads 'r2', which nothing before it makes"):
         read_graph(make_model(proto, name="circle.onnx"))
+
+
+def test_a_file_of_onnxruntime_is_named(make_model: MakeModel, tmp_path: Path) -> None:
+    """What onnxruntime itself writes in its own format."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "model.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(make_model(lambda n, x: n("Relu", n.conv(x, 3, 4))), options)
+    with pytest.raises(ModelError) as caught:
+        read_graph(tmp_path / "model.ort")
+    assert str(caught.value) == (
+        f"{tmp_path}/model.ort is in onnxruntime's own format (.ort), which holds no ONNX graph; "
+        "give the .onnx that it was made of"
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from inspector import open_model
@@ -357,3 +358,23 @@ def test_positions_are_no_maps(make_model: MakeModel) -> None:
     proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
     onnx.save(proto, model)
     assert kinds(model) == "conv=c softmax=s"
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_the_picture_that_a_network_gives_is_a_layer(last: bool, make_model: MakeModel) -> None:
+    """Super-resolution: what comes out is made by an operator that makes no layer elsewhere."""
+
+    def build(n: Net, x: str) -> str:
+        y = n("Relu", n.conv(x, 3, 12), out="r")
+        y = n("Mul", n("DepthToSpace", y, blocksize=2), n.const(255.0), out="" if last else "big")
+        return n("Transpose", y, perm=[0, 2, 3, 1], out="big") if last else y
+
+    path = make_model(build, shape=(1, 3, 8, 10))
+    model = open_model(path)
+    layer = model.layers[-1]
+    assert (layer.tensor, layer.kind, layer.exposed) == ("big", "picture", True)
+    assert layer.shape == (1, 3, 16, 20)
+    picture = np.random.default_rng(0).integers(0, 256, (8, 10, 3), np.uint8)
+    [expected] = onnxruntime.InferenceSession(path).run(["big"], {"x": model.tensor(picture)})
+    expected = expected.transpose(0, 3, 1, 2) if last else expected
+    np.testing.assert_allclose(model.activations(picture, layer.name)[layer.name], expected, rtol=1e-5, atol=1e-4)

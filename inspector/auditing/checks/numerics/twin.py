@@ -7,7 +7,7 @@ from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import Finding, NotChecked, Verdict, Where, at_most
 from inspector.auditing.subject import Subject
-from inspector.compare import TOLERANCE
+from inspector.compare import HALF_TOLERANCE, TOLERANCE
 
 
 @check(
@@ -15,7 +15,9 @@ from inspector.compare import TOLERANCE
     limits={
         "max": Limit(TOLERANCE, "largest difference in a layer, as a share of its largest value", low=0),
         "max_half": Limit(
-            0.1, "largest difference for a network in half precision, which the twin computes in single", low=0
+            HALF_TOLERANCE,
+            "largest difference for a network in half precision, which the twin computes in single",
+            low=0,
         ),
     },
     needs=("torch",),
