@@ -18,10 +18,10 @@ from inspector.tasks.decoder import BoxDecoder
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Answer = int | Detections | NDArray[np.int32]
+PictureAnswer = int | Detections | NDArray[np.int32]
 """The index of the top class; the boxes; or the class of pixels at 64 places each way."""
 
-Kind = Literal["top class", "boxes", "pixels"]
+AnswerKind = Literal["top class", "boxes", "pixels"]
 _SAME_PIXELS = 0.95
 """Share of a picture's pixels below which its answer is another one: at the edges of things a few always change."""
 
@@ -39,13 +39,13 @@ class AnswerAgreement:
         score_shift: Mean absolute difference of score of the matched boxes; None for other answers.
     """
 
-    kind: Kind
+    kind: AnswerKind
     share: float
     changed: tuple[int, ...]
     score_shift: float | None = None
 
 
-def find_answerer(model: Model) -> Callable[[Image], Answer] | None:
+def find_answerer(model: Model) -> Callable[[Image], PictureAnswer] | None:
     """What answers a picture: for a classifier, detector or segmenter; None for any other network."""
     if model.classifier is not None:
         return lambda picture: model.top(model.scores(model.preprocess.tensor(picture))[0], 1)[0].index
@@ -56,14 +56,14 @@ def find_answerer(model: Model) -> Callable[[Image], Answer] | None:
     return None
 
 
-def find_kind(answers: Sequence[Answer]) -> Kind:
+def find_kind(answers: Sequence[PictureAnswer]) -> AnswerKind:
     """What answers are."""
     if isinstance(answers[0], Detections):
         return "boxes"
     return "pixels" if isinstance(answers[0], np.ndarray) else "top class"
 
 
-def compare_answers(expected: Sequence[Answer], answers: Sequence[Answer]) -> AnswerAgreement:
+def compare_answers(expected: Sequence[PictureAnswer], answers: Sequence[PictureAnswer]) -> AnswerAgreement:
     """Compare the answers of two networks, picture by picture.
 
     Args:

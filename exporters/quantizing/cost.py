@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from exporters.quantizing.agreement import Answer, Kind, compare_answers
+from exporters.quantizing.agreement import AnswerKind, PictureAnswer, compare_answers
 from exporters.quantizing.pictures import CalibrationPictures
 from exporters.quantizing.quantizable import Array, QuantizeError
 from inspector.compare import LayerDrift, SignalToNoise
 from inspector.errors import listing
 from inspector.model import Model
+from inspector.model.tensors import list_answers
 
 DRIFT_PICTURES = 24
 """Pictures on which every layer is compared."""
@@ -57,7 +58,7 @@ class QuantizedModel:
     latency_ratio: float
     exposed: int
     notes: tuple[str, ...] = ()
-    compared: Kind | None = None
+    compared: AnswerKind | None = None
     score_shift: float | None = None
 
     @property
@@ -70,7 +71,7 @@ def measure_cost(
     source: Model,
     quantized: Model,
     inputs: CalibrationPictures,
-    expected: list[Answer] | None,
+    expected: list[PictureAnswer] | None,
     to: str,
     kept: tuple[str, ...],
 ) -> QuantizedModel:
@@ -125,7 +126,7 @@ def measure_cost(
 
 def _measure_latency(source: Model, quantized: Model, tensor: Array, rounds: int = 15) -> float:
     """Return the median over rounds of the quantized time over the source's, each round one run of both."""
-    wanted = [_list_answers(m) for m in (source, quantized)]
+    wanted = [list_answers(m) for m in (source, quantized)]
 
     def clock(model: Model, names: list[str]) -> float:
         begin = time.perf_counter()
@@ -134,10 +135,3 @@ def _measure_latency(source: Model, quantized: Model, tensor: Array, rounds: int
 
     ratios = [clock(quantized, wanted[1]) / clock(source, wanted[0]) for _ in range(rounds + 3)]
     return float(np.median(ratios[3:]))
-
-
-def _list_answers(model: Model) -> list[str]:
-    """The tensors that an answer is made of."""
-    if model.classifier is not None:
-        return [model.classifier.scores]
-    return list(model.decoder.outputs) if model.decoder is not None else [model.graph.outputs[0]]

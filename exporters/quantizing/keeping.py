@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from exporters.quantizing.agreement import Answer, compare_answers, find_kind, read_answer_values
+from exporters.quantizing.agreement import PictureAnswer, compare_answers, find_kind, read_answer_values
 from exporters.quantizing.finish import finish_file
 from exporters.quantizing.pictures import CalibrationPictures
 from exporters.quantizing.plan import IntegerPlan
@@ -41,7 +41,7 @@ class Trial:
     source: Model
     network: QuantizableGraph
     inputs: CalibrationPictures
-    expected: list[Answer] | None
+    expected: list[PictureAnswer] | None
     path: Path
     provider: str
     threads: int | None

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from exporters.quantizing.agreement import Answer, find_answerer
+from exporters.quantizing.agreement import PictureAnswer, find_answerer
 from exporters.quantizing.quantizable import Array
 from inspector.errors import ImageError, UsageError
 from inspector.image import choose_evenly, find_images, open_image
@@ -73,7 +73,7 @@ class CalibrationPictures:
         for i in choose_evenly(len(self.paths), count):
             yield self.model.preprocess.tensor(open_image(self.paths[i]))
 
-    def answer(self, model: Model) -> list[Answer] | None:
+    def answer(self, model: Model) -> list[PictureAnswer] | None:
         """Return what a model says of each picture; None where it neither classifies nor detects nor segments."""
         answerer = find_answerer(model)
         return None if answerer is None else [answerer(open_image(path)) for path in self.paths]

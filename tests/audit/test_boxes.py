@@ -82,6 +82,12 @@ def test_a_classifier_is_not_judged_by_boxes(make_model: MakeModel, tmp_path: Pa
     }  # fmt: skip
 
 
+def test_time_and_memory_of_a_detector_are_measured(make_model: MakeModel) -> None:
+    model = opened(make_model, detector())
+    found = audit_model(model, policy("latency", "memory", checks={"latency": {"rounds": 5, "max_yardstick": 1000}}))
+    assert [found.check(id).status for id in ("latency", "memory")] == ["pass", "pass"]
+
+
 # --- faults of detectors ----------------------------------------------------------------------------------------------
 
 

@@ -22,11 +22,12 @@ from inspector.model import Model
 _CODE = """
 import json, sys
 from inspector.model import open_model
+from inspector.model.tensors import list_answers
 import numpy as np
 path, threads, height, width, options = sys.argv[1:]
 model = open_model(path, provider="cpu", threads=int(threads) or None, **json.loads(options))
 for _ in range(3):
-    model.predict(np.zeros((int(height), int(width), 3), np.uint8))
+    model.run(model.tensor(np.zeros((int(height), int(width), 3), np.uint8)), list_answers(model))
 print(*[line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")])
 """
 
@@ -39,7 +40,7 @@ _SECONDS = 300
         "max_mb": Limit(2000, "largest peak memory of a process that predicts", unit="MB (10^6 bytes)", low=0),
         "max_ratio": Limit(None, "largest ratio to the reference's", low=0),
     },
-    needs=("linux", "classification"),
+    needs=("linux",),
     remedy="Use a smaller input or a smaller network, or weights of 8 or 16 bits (`inspector quantize`).",
 )
 def memory(subject: Subject, limits: Limits) -> Verdict:
@@ -68,8 +69,6 @@ def measure_peak(model: Model) -> float:
     Raises:
         NotChecked: It cannot be measured.
     """
-    if model.classifier is None:
-        raise NotChecked("the reference has no classification output")
     try:
         return _measure_peak(model)
     except _NoPrediction as error:
