@@ -13,6 +13,7 @@ from exporters.planning.dataset import Dataset, read_dataset
 from exporters.planning.head import find_classifier_head, write_with_head
 from exporters.planning.options import FineTuneOptions
 from exporters.planning.plan import make_plan
+from exporters.planning.trunk import TRUNKS, write_trunk
 from inspector.errors import UsageError
 from inspector.files import temporary_folder
 from inspector.model import Model, open_model
@@ -80,7 +81,7 @@ def _open_base(base: BaseNetwork, temporary: Path, options: FineTuneOptions, con
         model = open_model(base.spec, allow_links=base.allow_links, inputs=base.inputs, warn=context.note)
         if model.assumed:
             context.note(f"{base.spec} does not say everything; assumed: {'; '.join(model.assumed)}")
-        return model
+        return _take_trunk(model, temporary, context) if model.task in TRUNKS else model
     from exporters.exporting import export_onnx
     from exporters.sources import load_source
 
@@ -88,3 +89,13 @@ def _open_base(base: BaseNetwork, temporary: Path, options: FineTuneOptions, con
     for line in source.notes:
         context.note(line)
     return open_model(export_onnx(source, temporary / "exported.onnx").path)
+
+
+def _take_trunk(model: Model, temporary: Path, context: RunContext) -> Model:
+    """The backbone of a detector or segmenter as a classifier."""
+    layer = write_trunk(model, temporary / "trunk.onnx")
+    context.note(
+        f"{model.path} {TRUNKS[model.task or '']}: its layers up to {layer.name} become the features of a classifier, "
+        "and what stands behind them is left out"
+    )
+    return open_model(temporary / "trunk.onnx", warn=context.note)

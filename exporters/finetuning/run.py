@@ -64,7 +64,8 @@ def finetune(
     Args:
         data: A folder of class folders, with or without train/val/test above them, or a CSV of
             path,label[,split][,weight].
-        base: Any .onnx classifier, or a SOURCE of :func:`exporters.sources.load_source`.
+        base: Any .onnx classifier; a detector or segmenter, whose backbone is taken; or a SOURCE of
+            :func:`exporters.sources.load_source`.
         run: The folder to write.
         weights: A file of weights for a SOURCE.
         pretrained: Whether a SOURCE comes with its library's own weights.

@@ -309,7 +309,8 @@ def finetune(
 
     Args:
         data: A folder of class folders, or a CSV of path,label[,split][,weight].
-        base: The pretrained network: an .onnx classifier, or a source as `export` takes it.
+        base: The pretrained network: an .onnx classifier; a detector or segmenter, whose backbone is taken; or a source
+            as `export` takes it.
         out: The run folder.
         weights: A safetensors file or a saved state dict for a source.
         pretrained: Take the library's own weights of a source.
@@ -368,7 +369,8 @@ def plan_finetune(
 
     Args:
         data: A folder of class folders, or a CSV of path,label[,split][,weight].
-        base: The pretrained network: an .onnx classifier, or a source as `export` takes it.
+        base: The pretrained network: an .onnx classifier; a detector or segmenter, whose backbone is taken; or a source
+            as `export` takes it.
         weights: A safetensors file or a saved state dict for a source.
         pretrained: Take the library's own weights of a source.
         allow_links: Folders that links to the external data of an .onnx file may lead into.

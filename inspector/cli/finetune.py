@@ -102,7 +102,8 @@ def finetune(
 ) -> None:
     """Fine-tune a base on labelled pictures: new head, base frozen, head trained, layers unfrozen, joint training.
 
-    The base is any .onnx classifier or a SOURCE as in `inspector export`. What is frozen is computed once and kept.
+    The base is any .onnx classifier, a detector or segmenter, whose backbone is taken, or a SOURCE as in `inspector
+    export`. What is frozen is computed once and kept.
     RUN gets the plan, the figures, the curves, the worst mistakes, checkpoints and model.onnx, checked layer by layer.
     """
     folder = _need_run(out, dry_run)

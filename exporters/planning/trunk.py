@@ -1,0 +1,104 @@
+"""The trunk of a detector or segmenter as the base of a classifier: its maps, their mean, and a linear layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from inspector.errors import NotComputable
+from inspector.files import atomic_path
+from inspector.graph import operator_of
+from inspector.layers import Layer
+from inspector.metadata import KEY, LayerEntry
+from inspector.model import Model
+
+COARSEST = 40
+"""Pixels of the input for each place of the maps at most: backbones end at 32, and coarser ones find large boxes."""
+
+TRUNKS = {"detect": "detects objects", "pose": "finds keypoints", "segment": "gives a class to every pixel"}
+"""Tasks whose networks have a backbone that features can be taken from, and what these do, as a clause."""
+
+_CLASSES = 2
+"""Classes of the head that is written only to be replaced."""
+
+
+def find_trunk(model: Model) -> Layer:
+    """The layer in which the backbone of a detector or segmenter ends.
+
+    It is the last of those with the coarsest maps before anything is enlarged, where necks and decoders begin.
+
+    Raises:
+        NotComputable: There is no layer with maps.
+    """
+    height, width = model.preprocess.size or (224, 224)
+    values = model.activations(np.zeros((height, width, 3), np.uint8))
+    found: tuple[int, Layer] | None = None
+    for layer in model.layers:
+        node = model.graph.nodes[model.graph.producer_of[layer.tensor]]
+        if layer.kind == "resize" or operator_of(node).transposed:
+            break
+        shape = values[layer.name].shape[1:]
+        if len(shape) != 3 or min(shape[1:]) < 2 or shape[1] * COARSEST < height or shape[2] * COARSEST < width:
+            continue
+        if found is None or shape[1] * shape[2] <= found[0]:
+            found = shape[1] * shape[2], layer
+    if found is None:
+        raise NotComputable(f"{model.path} has no layer whose maps could be features", "give a classifier as the base")
+    return found[1]
+
+
+def write_trunk(model: Model, target: Path) -> Layer:
+    """Write the backbone of a model as a classifier, with a head that is still to be replaced.
+
+    Args:
+        model: A detector or segmenter.
+        target: The file that is written, with all weights inside.
+
+    Returns:
+        The layer in which it ends. Behind it stand the mean over its places, and a linear layer.
+
+    Raises:
+        NotComputable: There is no layer with maps.
+    """
+    layer, graph = find_trunk(model), model.graph
+    proto = onnx.ModelProto()
+    proto.CopyFrom(graph.cut([layer.tensor]).proto)
+    for entry in proto.graph.initializer:
+        array = np.asarray(graph.tensor_array(graph.initializers[entry.name]), order="C")
+        entry.CopyFrom(numpy_helper.from_array(array, entry.name))
+    maps, mean, features, scores, weight, bias = (
+        _free_name(model, f"classifier_{name}") for name in ("maps", "mean", "features", "scores", "weight", "bias")
+    )
+    if layer.channels_last:
+        proto.graph.node.append(helper.make_node("Transpose", [layer.tensor], [maps], perm=[0, 3, 1, 2]))
+    channels = model.activations(np.zeros((8, 8, 3), np.uint8), [layer.name])[layer.name].shape[1]
+    proto.graph.node.extend(
+        [
+            helper.make_node("GlobalAveragePool", [maps if layer.channels_last else layer.tensor], [mean]),
+            helper.make_node("Flatten", [mean], [features], axis=1),
+            helper.make_node("Gemm", [features, weight, bias], [scores], transB=1),
+        ]
+    )
+    for name, shape in ((weight, (_CLASSES, channels)), (bias, (_CLASSES,))):
+        proto.graph.initializer.append(numpy_helper.from_array(np.zeros(shape, np.float32), name))
+    del proto.graph.output[:]
+    proto.graph.output.append(helper.make_tensor_value_info(scores, TensorProto.FLOAT, (None, _CLASSES)))
+    made = {name for node in proto.graph.node for name in node.output}
+    document = model.metadata.with_(
+        preprocess=model.preprocess, labels=None, task="classify", head=None, output=scores, activation="softmax",
+        cam_layer=None, layers=tuple(LayerEntry(x.name, x.tensor, x.kind, x.aliases) for x in model.layers
+                                     if x.tensor in made),
+    )  # fmt: skip
+    helper.set_model_props(proto, {KEY: document.dumps()})
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(proto.SerializeToString())
+    return layer
+
+
+def _free_name(model: Model, name: str) -> str:
+    while name in model.graph.producer_of or name in model.graph.initializers:
+        name += "_"
+    return name
