@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 @lru_cache(maxsize=64)
-def _weights(old: int, new: int, align_corners: bool) -> NDArray[np.float32]:
+def sampling_weights(old: int, new: int, align_corners: bool = False) -> NDArray[np.float32]:
     """float32 (new, old): each new sample as a mix of two old ones; rows sum to 1."""
     places = np.arange(new, dtype=np.float64)
     if align_corners:
@@ -37,7 +37,7 @@ def enlarge(maps: NDArray[Any], size: tuple[int, int], align_corners: bool = Fal
         align_corners: False puts the samples at the centres of cells, as overlays are drawn; True puts the first
             and last samples on the edges (torch's UpsamplingBilinear2d).
     """
-    rows = _weights(maps.shape[-2], size[0], align_corners)
-    columns = _weights(maps.shape[-1], size[1], align_corners)
+    rows = sampling_weights(maps.shape[-2], size[0], align_corners)
+    columns = sampling_weights(maps.shape[-1], size[1], align_corners)
     enlarged: NDArray[np.float32] = rows @ np.asarray(maps, np.float32) @ columns.T
     return enlarged

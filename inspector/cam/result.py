@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from inspector.cam.resize import enlarge
 from inspector.cam.target import CamClass
 from inspector.image import Box
+from inspector.tasks.answers import Detection
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,6 +43,10 @@ class CamResult:
         box: (left, top, right, bottom), the part of the picture in its pixels that the map lies on.
         size: (width, height) of the picture in pixels.
         reason: Why this layer, and where the gradient came from, in a few words.
+        picture: The picture, for a notebook.
+        found: The object that the map is of, on a detector; its heatmap is of the input's size.
+        number: Of that object in the order of `Model.detect`.
+        energy_inside: The share of the heatmap that lies inside its box, in [0, 1]; None for a map that is empty.
     """
 
     target: CamClass
@@ -57,6 +62,9 @@ class CamResult:
     size: tuple[int, int]
     reason: str
     picture: Image | None = field(default=None, repr=False)
+    found: Detection | None = None
+    number: int | None = None
+    energy_inside: float | None = None
 
     def _repr_png_(self) -> bytes | None:
         """The map over its picture, for a notebook; nothing for a map of an input tensor."""

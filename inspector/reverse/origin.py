@@ -109,10 +109,8 @@ def trace_others(graph: Graph, origin: Origin, values: SpotValues) -> list[Origi
             place = tuple(0 if i == cross.axis else p for i, p in enumerate(cross.place))
             other = trace_origin(graph, name, place, values)
             shape = values.shape(other.tensor)
-            channel_last = len(own) == 4 and own[-1] == shape[-1] and own[1:3] != shape[1:3]
-            alike = len(shape) == len(own) == 4 and (
-                (shape[1] == own[1] and shape[2:] != own[2:] and other.place[1] == origin.place[1]) or channel_last
-            )
+            alike = len(shape) == len(own) == 4 and shape[1] == own[1] and other.place[1] == origin.place[1]
+            alike = alike and shape[2:] != own[2:]
             if alike and other.tensor != origin.tensor:
                 found.setdefault(other.tensor, other)
     return list(found.values())

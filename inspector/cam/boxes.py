@@ -1,0 +1,253 @@
+"""Maps of what a detector found: one for each box, from the few cells that its score reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.cam.method import Method
+from inspector.cam.place import Patch, join_scales, measure_inside
+from inspector.cam.result import CamResult, find_peak
+from inspector.cam.target import CamClass
+from inspector.cam.ways import Ways, follow_back
+from inspector.errors import NotComputable, UsageError
+from inspector.image import Box, ImageSource, Preprocess, open_image
+from inspector.layers import Layer
+from inspector.model import Model
+from inspector.reverse import Head, SpotValues
+from inspector.reverse.origin import Origin
+from inspector.tasks.answers import Detection, Detections, Element
+from inspector.tasks.back import take_back
+from inspector.tasks.decoder import BoxDecoder
+
+Array = NDArray[Any]
+USUAL = 5
+"""Boxes that are explained where none are named."""
+
+
+@dataclass(frozen=True)
+class BoxChoice:
+    """Which boxes of a picture are explained.
+
+    Attributes:
+        boxes: Their numbers in the order of `Model.detect`, the best being 0; ``"all"``; None takes the best few.
+        confidence: Smallest score; None takes that of the head.
+        iou: Overlap above which two boxes show one object; None takes that of the head.
+    """
+
+    boxes: tuple[int, ...] | Literal["all"] | None = None
+    confidence: float | None = None
+    iou: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("confidence", self.confidence), ("iou", self.iou)):
+            if value is not None and not 0 <= value <= 1:
+                raise UsageError(f"{name} {value} is not in [0, 1]")
+        if isinstance(self.boxes, tuple) and any(number < 0 for number in self.boxes):
+            raise UsageError(f"box {min(self.boxes)} is less than 0", "boxes are counted from 0, the best first")
+
+
+@dataclass
+class BoxEngine:
+    """A method made ready for the boxes of many pictures; not for several threads at once.
+
+    Attributes:
+        model: The model.
+        method: One that needs gradients.
+        choice: Which boxes are explained.
+        layers: The layers asked for; empty where each box has the branch of its own scale.
+        backend: Always ``onnx``.
+    """
+
+    model: Model
+    method: Method
+    choice: BoxChoice
+    layers: tuple[Layer, ...] = ()
+    element: Element | None = None
+    backend: Literal["onnx", "twin"] = "onnx"
+    ways: Ways = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.ways = Ways(self.model, self.layers)
+
+    @property
+    def decoder(self) -> BoxDecoder:
+        """What turns outputs into boxes."""
+        found = self.model.decoder
+        assert isinstance(found, BoxDecoder)
+        return found
+
+    @property
+    def reason(self) -> str:
+        """Which layers are looked at and why, as far as pictures have shown it."""
+        if self.layers:
+            return "the layers asked for, with the gradient of one place each"
+        names = ", ".join(name_of(self.model, head.layer) for heads in self.ways.heads.values() for head in heads)
+        where = f" ({names})" if names else ""
+        return f"the maps that the class branch of each scale begins with{where}; gradient in numpy, of one place each"
+
+    def maps(self, image: ImageSource | Array, classes: Any = None, top: int = 0) -> list[CamResult]:
+        """The maps of one picture, one for each box that was chosen, the best box first.
+
+        Args:
+            image: What `open_image` takes, or an input tensor of the model (1, ...) as it is.
+            classes: Labels or indices; only boxes of these classes. None takes all.
+            top: How many of the best boxes, where the choice names none; 0 takes 5.
+
+        Returns:
+            The maps; none where nothing was found.
+        """
+        tensor, size, preprocess = read_input(self.model, image)
+        box = preprocess.box(size)
+        values = self.ways.run(tensor, self.decoder.outputs)
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            found = find_boxes(self.model, values.known, tensor, size, preprocess, self.choice)
+            chosen = choose_boxes(self.model, found, self.choice, classes, top or USUAL)
+            elements = [self._element(one) for _, one in chosen]
+            origins = self.ways.learn(elements, values)
+            spots = values.spots()
+            return [
+                self._map(one, number, origin, spots, (box, size, sides_of(self.model, tensor)))
+                for (number, one), origin in zip(chosen, origins, strict=True)
+            ]
+
+    def _element(self, found: Detection) -> Element:
+        if found.element is None:
+            raise NotComputable(
+                f"the head {self.decoder.head} has no single number that is the score of a box",
+                "method drise needs none: it covers parts of the picture",
+            )
+        return found.element
+
+    def _map(
+        self,
+        found: Detection,
+        number: int,
+        origin: Origin,
+        values: SpotValues,
+        frame: tuple[Box, tuple[int, int], tuple[int, int]],
+    ) -> CamResult:
+        """The map of one box. frame: the part of the picture that is seen, its size, (H, W) of the input."""
+        box, size, sides = frame
+        patches: list[Patch] = []
+        layers: list[str] = []
+        for head in self.ways.heads[origin.tensor]:
+            patch = self._patch(head, origin, values)
+            if patch is not None:
+                patches.append(patch)
+                layers.append(name_of(self.model, head.layer))
+        raw, heatmap, empty = join_scales(patches, sides)
+        score = float(values.whole(origin.tensor)[origin.place])
+        names = tuple(layers) or tuple(name_of(self.model, h.layer) for h in self.ways.heads[origin.tensor])
+        return CamResult(
+            target=CamClass(found.index, self.model.label(found.index), found.score, score),
+            method=self.method.name,
+            layer=" + ".join(names),
+            layers=names,
+            backend="onnx",
+            raw=raw,
+            heatmap=heatmap,
+            empty=empty,
+            peak=find_peak(raw, heatmap, box, size),
+            box=box,
+            size=size,
+            reason=self.reason,
+            found=found,
+            number=number,
+            energy_inside=measure_inside(heatmap, found.box, box),
+        )
+
+    def _patch(self, head: Head, origin: Origin, values: SpotValues) -> Patch | None:
+        """The map at one layer: the method's formula over the cells that the score reads."""
+        spot = follow_back(head, origin, values)
+        if spot is None:
+            return None
+        gradient, activation = spot.values[0], values.window(head.layer, spot.ranges)[0]
+        places, whole = spot.start[1:], spot.shape[1:]
+        if is_channels_last(self.model, head.layer):
+            gradient, activation = np.moveaxis(gradient, -1, 0), np.moveaxis(activation, -1, 0)
+            places, whole = (spot.start[3], *places[:2]), (spot.shape[3], *whole[:2])
+        formula: Any = self.method.formula
+        made = np.asarray(formula(np.asarray(activation, np.float32), gradient), np.float32)
+        return Patch(made, (places[1], places[2]), (whole[1], whole[2]))
+
+
+def name_of(model: Model, tensor: str) -> str:
+    """The name of the layer whose tensor it is, else the tensor's own."""
+    return next((layer.name for layer in model.layers if layer.tensor == tensor), tensor)
+
+
+def is_channels_last(model: Model, tensor: str) -> bool:
+    """Whether a tensor's channels lie on its last axis, as far as the layers tell."""
+    return next((layer.channels_last for layer in model.layers if layer.tensor == tensor), False)
+
+
+def sides_of(model: Model, tensor: Array) -> tuple[int, int]:
+    """(H, W) of an input tensor."""
+    sides = tensor.shape[1:3] if model.input.layout == "NHWC" else tensor.shape[2:4]
+    return (int(sides[0]), int(sides[1]))
+
+
+def read_input(model: Model, image: ImageSource | Array) -> tuple[Array, tuple[int, int], Preprocess]:
+    """(input tensor, (width, height) of the picture, how the one became the other).
+
+    A graph that was traced with several pictures has their number in its constants: it gets the picture as many times.
+    """
+    if isinstance(image, np.ndarray) and image.ndim == 4:
+        if len(image) != 1:
+            raise UsageError(
+                f"an input tensor of shape {image.shape} holds {len(image)} pictures", "give one at a time"
+            )
+        height, width = sides_of(model, image)
+        tensor, size, preprocess = image, (width, height), replace(model.preprocess, resize="none")
+    else:
+        picture = open_image(image)
+        tensor, size, preprocess = model.preprocess.tensor(picture), picture.size, model.preprocess
+    many = model.input.batch
+    return tensor if not many else np.repeat(tensor[:1], many, axis=0), size, preprocess
+
+
+# Wide: a run, and how its picture became its input.
+def find_boxes(
+    model: Model,
+    values: Mapping[str, Array],
+    tensor: Array,
+    size: tuple[int, int],
+    preprocess: Preprocess,
+    choice: BoxChoice,
+) -> Detections:
+    """What `Model.detect` finds, without masks, from the values of a run."""
+    decoder = model.decoder
+    assert isinstance(decoder, BoxDecoder)
+    least = decoder.confidence if choice.confidence is None else choice.confidence
+    outputs = {name: values[name] for name in decoder.outputs}
+    found = decoder.find(outputs, sides_of(model, tensor), least, choice.iou, model.warn)
+    return take_back(replace(found, masks=None), preprocess, size)
+
+
+def choose_boxes(
+    model: Model, found: Detections, choice: BoxChoice, classes: Any, top: int
+) -> list[tuple[int, Detection]]:
+    """(number, box) of the boxes that are explained, in the order asked for.
+
+    Raises:
+        UsageError: There is no box of that number, though some were found.
+        ClassNotFound: There is no such class.
+    """
+    wanted = [classes] if isinstance(classes, str | int) else list(classes or ())
+    indices = {model.find_class(name) for name in wanted}
+    numbered = [(i, one) for i, one in enumerate(found) if not wanted or one.index in indices]
+    if isinstance(choice.boxes, tuple):
+        known = dict(enumerate(found))
+        for number in choice.boxes:
+            if found and number not in known:
+                raise UsageError(
+                    f"there is no box {number}: {len(found)} found", f"boxes are counted from 0, up to {len(found) - 1}"
+                )
+        picked = [(number, known[number]) for number in choice.boxes if number in known]
+        return [(i, one) for i, one in picked if not wanted or one.index in indices]
+    return numbered if choice.boxes == "all" else numbered[:top]
