@@ -173,11 +173,17 @@ def draw_maps(
     out: str | os.PathLike[str] = "inspector-out",
     *,
     classes: str | int | Sequence[str | int] | None = None,
-    top: int = 1,
-    method: str = "gradcam",
+    top: int | None = None,
+    box: str | int | Sequence[int] | None = None,
+    confidence: float | None = None,
+    iou: float | None = None,
+    side: str | None = None,
+    method: str | None = None,
     layer: LayerNames | None = None,
     backend: str = "auto",
     output: str | None = None,
+    masks: int = 1000,
+    seed: int = 0,
     opacity: float | None = None,
     colormap: str | None = None,
     negative: bool = False,
@@ -189,7 +195,7 @@ def draw_maps(
     warn: Warn | None = None,
     on_progress: Progress | None = None,
 ) -> Results[PictureMaps]:
-    """Draw where in pictures the evidence for a class lies: class activation maps, as PNG and .npy.
+    """Draw where in pictures the evidence for a class or a box lies: class activation maps, as PNG and .npy.
 
     `Model.cam` gives the maps themselves.
 
@@ -198,11 +204,18 @@ def draw_maps(
         images: A picture or a folder of pictures, or several of either.
         out: The folder; each picture gets a folder in it.
         classes: Labels or indices, one map each; None takes the `top` most likely.
-        top: How many classes where none is named, 1 or more.
-        method: cam, gradcam, gradcam++, hirescam, xgradcam, layercam, eigencam, scorecam, ablationcam, reciprocam.
+        top: How many classes where none is named, 1 or more, or how many boxes; None takes one class, five boxes.
+        box: On a detector the number of a box in the order of `Model.detect`, the best being 0, several, or ``"all"``.
+        confidence: Smallest score of a box, in [0, 1]; None takes that of the head.
+        iou: Overlap in [0, 1] above which two boxes of a class show one object; None takes that of the head.
+        side: ``left``, ``top``, ``right`` or ``bottom``: the place of that side of a box is explained, not its score.
+        method: cam, gradcam, gradcam++, hirescam, xgradcam, layercam, eigencam, scorecam, ablationcam, reciprocam,
+            drise. None takes layercam for boxes, gradcam else.
         layer: The layer to look at, or several whose maps are averaged; None chooses one.
         backend: ``auto`` takes torch only where it is needed, ``onnx`` never, ``twin`` always.
         output: What to explain where it is not the classifier: a tensor's name, with ``:INDEX`` for one value.
+        masks: How many masks drise covers the picture with.
+        seed: Of these masks.
         opacity: Of the map on the picture, in [0, 1]; None takes 0.4.
         colormap: viridis, magma, inferno, turbo, grey, diverging; None takes what suits.
         negative: Show evidence against the class too.
@@ -227,23 +240,27 @@ def draw_maps(
         >>> drawn.maps[0].overlay.name
         'gradcam-285-Egyptian_cat.png'
     """
-    from inspector.cam import prepare
+    from inspector.cam import prepare_maps
+    from inspector.cam.boxes import BoxChoice, choose_box_numbers
     from inspector.cam.faithfulness import parse_region
     from inspector.image import read_if_open
     from inspector.pages import overlays
     from inspector.pages.folders import PictureFolders
 
-    check_whole("top", top, 1)
-    check_text("method", method)
+    if top is not None:
+        check_whole("top", top, 1)
+    if method is not None:
+        check_text("method", method)
     check_text("backend", backend)
     check_texts("classes", classes, int)
     opened = to_model(model, provider, threads, warn)
     names = None if layer is None else [x.name for x in opened.choose_layers(layer)]
-    engine = prepare(opened, method, names, backend, output)
+    choice = BoxChoice(choose_box_numbers(box), confidence, iou, side, masks, seed)
+    engine = prepare_maps(opened, method, names, backend, output, choice)
     wanted = None if classes is None else [str(x) for x in ([classes] if isinstance(classes, str | int) else classes)]
     style = overlays.MapStyle(opacity, colormap, negative)
-    box = region if region is None or isinstance(region, str) else ",".join(str(side) for side in region)
-    area = parse_region(box, None if mask is None else Path(mask))
+    sides = region if region is None or isinstance(region, str) else ",".join(str(one) for one in region)
+    area = parse_region(sides, None if mask is None else Path(mask))
     folders = PictureFolders(out)
 
     def draw(picture: Picture) -> PictureMaps:

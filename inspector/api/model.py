@@ -103,31 +103,46 @@ class Model(models.Model):
         """
         return models.find_alternatives(self, image)
 
+    # Wide: the options of `inspector cam`.
+    # Long: each of them is explained.
     def cam(
         self,
         image: ImageSource | NDArray[Any],
         *,
         classes: str | int | Sequence[str | int] | None = None,
-        top: int = 1,
-        method: str = "gradcam",
+        top: int | None = None,
+        box: str | int | Sequence[int] | None = None,
+        confidence: float | None = None,
+        iou: float | None = None,
+        side: str | None = None,
+        method: str | None = None,
         layer: LayerNames | None = None,
         backend: str = "auto",
         output: str | None = None,
+        masks: int = 1000,
+        seed: int = 0,
     ) -> Maps:
-        """Compute where in one picture the evidence for classes lies: a class activation map for each class.
+        """Compute where in one picture the evidence lies: a class activation map for each class, or each box found.
 
         Args:
             image: A path, the bytes of a file, a PIL image, a uint8 array (H, W, 3), or an input tensor of the model
                 (1, ...) as it is.
             classes: Labels or indices, one map each in this order; None takes the `top` most likely.
-            top: How many classes where none is named, 1 or more.
-            method: cam, gradcam, gradcam++, hirescam, xgradcam, layercam, eigencam, scorecam, ablationcam, reciprocam.
+            top: How many classes where none is named, 1 or more, or how many boxes; None takes one class, five boxes.
+            box: On a detector the number of a box in the order of `detect`, the best being 0, several, or ``"all"``.
+            confidence: Smallest score of a box, in [0, 1]; None takes that of the head.
+            iou: Overlap in [0, 1] above which two boxes of a class show one object; None takes that of the head.
+            side: ``left``, ``top``, ``right`` or ``bottom``: the place of that side of a box is explained.
+            method: cam, gradcam, gradcam++, hirescam, xgradcam, layercam, eigencam, scorecam, ablationcam, reciprocam,
+                drise. None takes layercam for boxes, gradcam else.
             layer: The layer to look at, or several whose maps are averaged; None chooses one.
             backend: ``auto`` takes torch only where it is needed, ``onnx`` never, ``twin`` always.
             output: What to explain where it is not the classifier: a tensor's name, with ``:INDEX`` for one value.
+            masks: How many masks drise covers the picture with.
+            seed: Of these masks.
 
         Returns:
-            The maps. A notebook shows them over the picture.
+            The maps; of boxes the best first, and none where nothing was found. A notebook shows them over the picture.
 
         Raises:
             LayerNotFound: No layer, or more than one, goes by a name.
@@ -143,16 +158,20 @@ class Model(models.Model):
             ('Egyptian cat', (7, 7), False)
         """
         from inspector.cam import class_activation_maps
+        from inspector.cam.boxes import BoxChoice, choose_box_numbers
 
-        models.check_top(top)
-        check_text("method", method)
+        if top is not None:
+            models.check_top(top)
+        if method is not None:
+            check_text("method", method)
         check_text("backend", backend)
         names = [x.name for x in self.choose_layers(layer)] if layer is not None else None
         check_texts("classes", classes, int)
         picture = None if isinstance(image, np.ndarray) and image.ndim == 4 else open_image(image)
+        choice = BoxChoice(choose_box_numbers(box), confidence, iou, side, masks, seed)
         found = class_activation_maps(
             self, image if picture is None else picture, classes=classes, top=top, method=method, layer=names,
-            backend=backend, output=output,
+            backend=backend, output=output, choice=choice,
         )  # fmt: skip
         return Maps(replace(x, picture=picture) for x in found)
 

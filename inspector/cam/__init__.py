@@ -12,7 +12,9 @@ Gradients come from numpy where the way from the layer to the scores is made of 
 
 from __future__ import annotations
 
-from inspector.cam.engine import CamEngine, class_activation_maps, prepare, prepare_once
+from inspector.cam.boxes import BoxChoice
+from inspector.cam.engine import CamEngine, prepare
+from inspector.cam.engines import MapEngine, class_activation_maps, finds_boxes, prepare_maps, prepare_once
 from inspector.cam.method import Method
 from inspector.cam.methods import METHODS, find_method
 from inspector.cam.result import CamResult
@@ -20,12 +22,16 @@ from inspector.cam.target import CamClass
 
 __all__ = [
     "METHODS",
+    "BoxChoice",
     "CamClass",
     "CamEngine",
     "CamResult",
+    "MapEngine",
     "Method",
     "class_activation_maps",
     "find_method",
+    "finds_boxes",
     "prepare",
+    "prepare_maps",
     "prepare_once",
 ]

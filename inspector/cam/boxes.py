@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from inspector.tasks.back import take_back
 from inspector.tasks.decoder import BoxDecoder
 
 Array = NDArray[Any]
+Side = Literal["left", "top", "right", "bottom"]
 USUAL = 5
 """Boxes that are explained where none are named."""
 
@@ -37,11 +38,17 @@ class BoxChoice:
         boxes: Their numbers in the order of `Model.detect`, the best being 0; ``"all"``; None takes the best few.
         confidence: Smallest score; None takes that of the head.
         iou: Overlap above which two boxes show one object; None takes that of the head.
+        side: The side of the box whose place is explained; None explains its score.
+        masks: How many masks `drise` lays over the picture.
+        seed: Of these masks.
     """
 
     boxes: tuple[int, ...] | Literal["all"] | None = None
     confidence: float | None = None
     iou: float | None = None
+    side: str | None = None
+    masks: int = 1000
+    seed: int = 0
 
     def __post_init__(self) -> None:
         for name, value in (("confidence", self.confidence), ("iou", self.iou)):
@@ -49,6 +56,27 @@ class BoxChoice:
                 raise UsageError(f"{name} {value} is not in [0, 1]")
         if isinstance(self.boxes, tuple) and any(number < 0 for number in self.boxes):
             raise UsageError(f"box {min(self.boxes)} is less than 0", "boxes are counted from 0, the best first")
+        if self.side is not None and self.side not in get_args(Side):
+            raise UsageError(f"there is no side {self.side!r}", f"known: {', '.join(get_args(Side))}")
+        if self.masks < 1:
+            raise UsageError(f"masks {self.masks} is less than 1")
+
+
+def choose_box_numbers(given: str | int | Sequence[str | int] | None) -> tuple[int, ...] | Literal["all"] | None:
+    """Numbers of boxes as people give them: one or several, or ``"all"``.
+
+    Raises:
+        UsageError: Something else is given.
+    """
+    if given is None or given == "all":
+        return None if given is None else "all"
+    listed = [given] if isinstance(given, str | int) else list(given)
+    if any(str(one) == "all" for one in listed):
+        return "all"
+    if not all(str(one).strip().isdigit() for one in listed):
+        bad = next(one for one in listed if not str(one).strip().isdigit())
+        raise UsageError(f"{bad!r} is no box", "give the number of a box, the best being 0, or all")
+    return tuple(dict.fromkeys(int(one) for one in listed)) or None
 
 
 @dataclass
@@ -90,13 +118,13 @@ class BoxEngine:
         where = f" ({names})" if names else ""
         return f"the maps that the class branch of each scale begins with{where}; gradient in numpy, of one place each"
 
-    def maps(self, image: ImageSource | Array, classes: Any = None, top: int = 0) -> list[CamResult]:
+    def maps(self, image: ImageSource | Array, classes: Any = None, top: int | None = None) -> list[CamResult]:
         """The maps of one picture, one for each box that was chosen, the best box first.
 
         Args:
             image: What `open_image` takes, or an input tensor of the model (1, ...) as it is.
             classes: Labels or indices; only boxes of these classes. None takes all.
-            top: How many of the best boxes, where the choice names none; 0 takes 5.
+            top: How many of the best boxes, where the choice names none; None takes 5.
 
         Returns:
             The maps; none where nothing was found.
@@ -106,7 +134,7 @@ class BoxEngine:
         values = self.ways.run(tensor, self.decoder.outputs)
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             found = find_boxes(self.model, values.known, tensor, size, preprocess, self.choice)
-            chosen = choose_boxes(self.model, found, self.choice, classes, top or USUAL)
+            chosen = choose_boxes(self.model, found, self.choice, classes, USUAL if top is None else top)
             elements = [self._element(one) for _, one in chosen]
             origins = self.ways.learn(elements, values)
             spots = values.spots()

@@ -9,7 +9,7 @@ import numpy as np
 
 from inspector.errors import LayerNotFound, NotComputable, listing
 from inspector.graph import Graph
-from inspector.layers import Layer, find_layer, find_token_grid
+from inspector.layers import Layer, LayerNames, find_layer, find_token_grid
 from inspector.model import Model
 from inspector.reverse.head import Head, find_head
 
@@ -31,7 +31,7 @@ def choose_cam_layers(model: Model, output: str, names: Sequence[str] | None) ->
         LayerNotFound: There is no such layer.
         NotComputable: For layers that have no maps or do not lead to the output.
     """
-    known = _measure_shapes(model, names or ())
+    known = measure_shapes(model, names or ())
     if names:
         layers = tuple(dict.fromkeys(find_layer(known, name) for name in names))
         heads = tuple(find_head(model.graph, layer.tensor, output) for layer in layers)
@@ -107,7 +107,7 @@ def choose_last_maps(graph: Graph, layers: Sequence[Layer], output: str) -> tupl
     return None
 
 
-def _measure_shapes(model: Model, names: Sequence[str]) -> Sequence[Layer]:
+def measure_shapes(model: Model, names: Sequence[str]) -> Sequence[Layer]:
     """The model's layers; where the file tells no shape, or not how many tokens a named one has, as a run shows it."""
     wanted = {find_layer(model.layers, name).name for name in names}
     missing = [x for x in model.layers if x.shape is None or (x.name in wanted and _has_open_tokens(x))]
@@ -152,3 +152,11 @@ def _shape(layer: Layer) -> str:
 def _size(layer: Layer) -> str:
     sizes = layer.shape[2:] if layer.shape else ()
     return f" ({sizes[0]}x{sizes[1]})" if len(sizes) == 2 and all(isinstance(s, int) for s in sizes) else ""
+
+
+def names_of(model: Model, layers: LayerNames) -> tuple[str, ...]:
+    """The names of layers that are given as such or by name; a name stays as it is, for a message about it."""
+    if isinstance(layers, str):
+        return (layers,)
+    given = model.choose_layers(layers) if isinstance(layers, Layer) else layers
+    return tuple(x if isinstance(x, str) else model.layer(x).name for x in given)

@@ -9,11 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.cam.resize import enlarge
 from inspector.cam.target import Target
 
 FloatArray = NDArray[np.float32]
 Blocks = Callable[[int], Iterator[FloatArray]]
 """Given the largest batch that fits, yields blocks of at most that many."""
+
+GRID, SHARE = 16, 0.5
+"""Cells of a mask on each side, and the share of them that is seen: as in the paper of D-RISE."""
+_AT_ONCE = 16
+"""Maps that are summed up at the same time."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,58 @@ class MethodContext:
     masked_scores: Callable[[Blocks], NDArray[np.float64]]
     reach: float
     repeat: Callable[[np.random.Generator], MethodContext]
+
+
+def say_nothing(done: int, total: int) -> None:
+    """Takes how much is done; where nobody wants to hear it."""
+
+
+@dataclass(frozen=True)
+class CoverContext:
+    """What D-RISE may ask about the boxes of one picture.
+
+    Attributes:
+        size: (H, W) of the network's input.
+        count: Number of masks M.
+        seed: Of the masks.
+        boxes: Number of boxes T.
+        likeness: A mask float32 (H, W) in [0, 1] -> float64 (T,), how much of each box is found under it, in [0, 1].
+        progress: Called after each mask with how many are done, and M.
+    """
+
+    size: tuple[int, int]
+    count: int
+    seed: int
+    boxes: int
+    likeness: Callable[[FloatArray], NDArray[np.float64]]
+    progress: Callable[[int, int], None] = say_nothing
+
+    def masks(self) -> Iterator[FloatArray]:
+        """The masks, float32 (H, W) in [0, 1], the same ones every time: coarse grids, enlarged and shifted."""
+        rng = np.random.default_rng(self.seed)
+        cell = [-(-side // GRID) for side in self.size]
+        for _ in range(self.count):
+            grid = (rng.random((GRID + 1, GRID + 1)) < SHARE).astype(np.float32)
+            wide = enlarge(grid, ((GRID + 1) * cell[0], (GRID + 1) * cell[1]))
+            y, x = (int(rng.integers(0, side)) for side in cell)
+            yield np.clip(wide[y : y + self.size[0], x : x + self.size[1]], 0, 1)
+
+    def weigh_masks(self) -> list[FloatArray]:
+        """For each box the covariance of its likeness with what the masks show, at every place: float32 (H, W)."""
+        found = np.zeros((self.count, self.boxes))
+        for n, mask in enumerate(self.masks()):
+            found[n] = self.likeness(mask)
+            self.progress(n + 1, self.count)
+        weights = (found - found.mean(axis=0)) / max(self.count, 1)
+        maps: list[FloatArray] = []
+        for start in range(0, self.boxes, _AT_ONCE):
+            some = weights[:, start : start + _AT_ONCE].astype(np.float32)
+            total = np.zeros((some.shape[1], *self.size), np.float32)
+            for weight, mask in zip(some, self.masks(), strict=True):
+                for t in np.flatnonzero(weight):
+                    total[t] += weight[t] * mask
+            maps += list(total)
+        return maps
 
 
 def weigh_channels(weights: NDArray[Any], activation: FloatArray) -> FloatArray:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import weakref
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.cam.choose import choose_cam_layers
+from inspector.cam.choose import choose_cam_layers, names_of
 from inspector.cam.context import MethodContext
 from inspector.cam.gradients import GradientSource, NumpyGradient, TwinGradient
 from inspector.cam.method import Method
@@ -33,76 +30,6 @@ Array = NDArray[Any]
 Backend = Literal["auto", "onnx", "twin"]
 Classes = str | int | Sequence[str | int]
 
-_KEPT_ENGINES = 4
-_engines: WeakKeyDictionary[Model, OrderedDict[tuple[Any, ...], CamEngine]] = WeakKeyDictionary()
-"""The engines last used, for each model that is alive."""
-
-
-# Wide: the options of `inspector cam`, all but the first two by name.
-def class_activation_maps(
-    model: Model,
-    image: ImageSource | Array,
-    *,
-    classes: Classes | None = None,
-    top: int = 1,
-    method: str = "gradcam",
-    layer: LayerNames | None = None,
-    backend: str = "auto",
-    output: str | None = None,
-) -> list[CamResult]:
-    """Maps of one picture, one for each class. All share one run of the network.
-
-    Args:
-        model: The model.
-        image: What `open_image` takes, or an input tensor of the model (1, ...) as it is.
-        classes: Labels or indices, one map each in this order; None takes the most likely.
-        top: Number of the most likely classes, without `classes`.
-        method: A name in METHODS.
-        layer: A layer or its name, or several whose maps are averaged; None chooses one, and `reason` of the result
-            says why.
-        backend: "auto" stays in onnxruntime and numpy where that is exact and takes the torch twin elsewhere; "onnx"
-            and "twin" take only that. Methods without gradients never need the twin.
-        output: What to explain where it is not the classifier: a tensor's name, its index in `classes` or after a colon
-            (``"scores:3"``). For an output (N, K, H, W) the index is a channel, and its sum over H and W is explained;
-            for any other it is a flat index, or one per axis (``"boxes:12,4"``).
-
-    Returns:
-        The maps. The prepared engine is kept as long as the model lives; see `prepare` to hold one.
-
-    Raises:
-        UsageError: There is no such method, backend or output.
-        LayerNotFound: There is no such layer.
-        ClassNotFound: There is no such class.
-        ImageError: The image cannot be opened.
-        NotComputable: The method does not exist for this model or layer.
-        ModelError: The model cannot be run on this image.
-        MissingExtra: The twin is needed, and torch is not installed.
-    """
-    return prepare_once(model, method, layer, backend, output).maps(image, classes, top)
-
-
-def prepare_once(
-    model: Model,
-    method: str = "gradcam",
-    layer: LayerNames | None = None,
-    backend: str = "auto",
-    output: str | None = None,
-) -> CamEngine:
-    """The engine of `prepare` that was used last with these arguments, or a new one.
-
-    The last few engines of each model are kept as long as the model lives.
-    """
-    names = None if layer is None else _names_of(model, layer)
-    engines = _engines.setdefault(model, OrderedDict())
-    key = (find_method(method).name, names, backend, output)
-    engine = engines.get(key)
-    if engine is None:
-        # Only a weak reference: an engine that held its own key would keep the model alive forever.
-        engine = engines[key] = prepare(weakref.proxy(model), method, names, backend, output)
-        while len(engines) > _KEPT_ENGINES:
-            engines.popitem(last=False)
-    return engine
-
 
 def prepare(
     model: Model,
@@ -111,7 +38,7 @@ def prepare(
     backend: str = "auto",
     output: str | None = None,
 ) -> CamEngine:
-    """A method made ready for many pictures; see `class_activation_maps` for the arguments.
+    """A method made ready for the classes, or for one output; see `class_activation_maps` for the arguments.
 
     Example:
         >>> engine = prepare(model, "gradcam")
@@ -121,22 +48,16 @@ def prepare(
         'Egyptian cat'
     """
     chosen = find_method(method)
+    if chosen.needs == "detections":
+        raise NotComputable(f"{chosen.name} explains the boxes of a detector", "gradcam explains classes")
     if backend not in ("auto", "onnx", "twin"):
         raise UsageError(f"there is no backend {backend!r}", "known: auto, onnx, twin")
     explained = find_output(model, output)
     layers, heads, reason = choose_cam_layers(
-        model, explained.tensor, None if layer is None else _names_of(model, layer)
+        model, explained.tensor, None if layer is None else names_of(model, layer)
     )
     sources, used, how = _sources(model, chosen, layers, heads, backend)
     return CamEngine(model, chosen, explained, layers, heads, sources, used, f"{reason}; {how}" if how else reason)
-
-
-def _names_of(model: Model, layers: LayerNames) -> tuple[str, ...]:
-    """The names of layers that are given as such or by name; a name stays as it is, for a message about it."""
-    if isinstance(layers, str):
-        return (layers,)
-    given = model.choose_layers(layers) if isinstance(layers, Layer) else layers
-    return tuple(x if isinstance(x, str) else model.layer(x).name for x in given)
 
 
 def _sources(
@@ -192,7 +113,7 @@ def _name_of(head: Head, layers: Sequence[Layer], heads: Sequence[Head]) -> str:
 
 def _without_torch(model: Model, method: Method, layers: Sequence[Layer]) -> str:
     """What works on this model without torch, as the end of a sentence."""
-    same = [m.name for m in METHODS.values() if m.needs != "gradient"]
+    same = [m.name for m in METHODS.values() if m.needs in ("activation", "runs")]
     text = f"{', '.join(same)} work at this layer"
     if model.classifier is not None:
         try:
@@ -237,11 +158,13 @@ class CamEngine:
         self._fetch = tuple(names)
         self._reruns = Reruns(self.model)
 
-    def maps(self, image: ImageSource | Array, classes: Classes | None = None, top: int = 1) -> list[CamResult]:
+    def maps(
+        self, image: ImageSource | Array, classes: Classes | None = None, top: int | None = None
+    ) -> list[CamResult]:
         """The maps of one picture; see :func:`class_activation_maps`. One run of the network serves them all."""
         # A broken network may hold NaN and infinities: its map is then empty, which is said once and in order.
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            targets, contexts, box, size = self._contexts(image, classes, top)
+            targets, contexts, box, size = self._contexts(image, classes, 1 if top is None else top)
             raws = [self.method.maps(context) for context in contexts]
             noises = [measure_noise(self.method, *pair) for pair in zip(contexts, raws, strict=True)]
         results = []

@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 from inspector.cam.context import FloatArray, MethodContext
 
-Needs = Literal["gradient", "activation", "runs"]
+Needs = Literal["gradient", "activation", "runs", "detections"]
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Method:
         title: What its authors call it.
         paper: Where it was published.
         year: When it was first published.
-        needs: The layer's "gradient"; its "activation" alone, which gives the same map for every class; or further
-            "runs" of the network.
+        needs: The layer's "gradient"; its "activation" alone, which gives the same map for every class; further "runs"
+            of the network; or the "detections" of runs, for the boxes of a detector.
         formula: What makes the map. For "gradient" it is called with activation and gradient, float32 (C, h, w) each,
             for "activation" with the activation; both give float32 (h, w). For "runs" it is called with a
-            `MethodContext` and gives one float32 (h, w) for each target.
+            `MethodContext` and gives one float32 (h, w) for each target; for "detections" with a `CoverContext`.
         aliases: Further spellings of the name.
         linear_head: Whether it is only defined where the scores are an affine function of the layer.
         whole_network: Whether the runs are of the whole network, not of the part behind the layer.

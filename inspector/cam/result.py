@@ -86,6 +86,8 @@ class CamResult:
                 box=self.box,
                 empty=self.empty,
                 class_independent=find_method(self.method).class_independent,
+                found=self.found.box if self.found is not None else None,
+                inside=self.energy_inside,
             )
         )
 

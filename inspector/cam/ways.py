@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from inspector.cam.branches import Branch, find_branch
 from inspector.errors import NotComputable, listing
-from inspector.graph import Graph, infer_types, shape_of
+from inspector.graph import Graph, infer_types, read_shape
 from inspector.layers import Layer
 from inspector.model import Model
 from inspector.reverse import Head, Spot, SpotValues, find_head
@@ -209,7 +209,7 @@ def infer_fixed_shapes(graph: Graph, name: str, shape: Sequence[int]) -> dict[st
                 value.type.tensor_type.shape.dim.add().dim_value = size
     found: dict[str, Shape] = {}
     for value in infer_types(probe):
-        sizes = shape_of(value)
+        sizes = read_shape(value)
         if sizes is not None and all(isinstance(size, int) for size in sizes):
             found[value.name] = tuple(int(size) for size in sizes if isinstance(size, int))
     return found

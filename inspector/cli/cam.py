@@ -21,7 +21,7 @@ from inspector.text import relative
 
 if TYPE_CHECKING:
     from inspector.api.pictures import Picture
-    from inspector.cam import CamEngine
+    from inspector.cam import CamResult, MapEngine
     from inspector.model import Model
     from inspector.pages.overlays import DrawnMap, DrawnMaps
 
@@ -36,17 +36,41 @@ def cam(
         list[str] | None, option("--class", _WHAT, "A class to explain; again for more.", "NAME|INDEX")
     ] = None,
     top: Annotated[
-        int, option("--top", _WHAT, "Number of the most likely classes to explain, without --class.", "K", min=1)
-    ] = 1,
+        int | None,
+        option("--top", _WHAT, "Number of the most likely classes to explain, 1, or of the best boxes, 5.", "K", min=1),
+    ] = None,
+    box: Annotated[
+        list[str] | None,
+        option("--box", _WHAT, "A box of a detector to explain, the best being 0; again for more.", "N|all"),
+    ] = None,
+    confidence: Annotated[
+        float | None,
+        option("--confidence", _WHAT, "Smallest score of a box; the head's own unless given.", min=0, max=1),
+    ] = None,
+    iou: Annotated[
+        float | None,
+        option(
+            "--iou", _WHAT, "Overlap above which two boxes show one object; the head's own unless given.", min=0, max=1
+        ),
+    ] = None,
+    side: Annotated[
+        str | None,
+        option("--side", _WHAT, "Explain the place of a side of each box, not its score.", "left|top|right|bottom"),
+    ] = None,
     method: Annotated[
-        str,
+        str | None,
         option(
             "--method",
             _HOW,
-            "cam, gradcam, gradcam++, hirescam, xgradcam, layercam, eigencam, scorecam, ablationcam, reciprocam.",
+            "cam, gradcam, gradcam++, hirescam, xgradcam, layercam, eigencam, scorecam, ablationcam, reciprocam, "
+            "drise. For boxes layercam unless given, gradcam else.",
             "NAME",
         ),
-    ] = "gradcam",
+    ] = None,
+    masks: Annotated[
+        int, option("--masks", _HOW, "Number of masks that drise covers the picture with.", "N", min=1)
+    ] = 1000,
+    seed: Annotated[int, option("--seed", _HOW, "Seed of these masks.", "N", min=0)] = 0,
     layer: Annotated[
         list[str] | None,
         option("--layer", _HOW, "The layer to look at; again for more, whose maps are averaged.", "NAME"),
@@ -85,37 +109,39 @@ def cam(
     quiet: QuietOption = False,
 ) -> None:
     """Show where in pictures the evidence for a class lies: maps of the most likely classes, or of any named."""
+    from inspector.cam.boxes import BoxChoice, choose_box_numbers
     from inspector.cam.faithfulness import parse_region
     from inspector.pages.folders import PictureFolders
     from inspector.pages.overlays import MapStyle, write_overlays
 
     console = Console("cam", json, quiet)
-    engine = _prepare(console, console.open(model, provider, threads, links, inputs), method, layer, backend, output)
-    if engine.method.class_independent and (classes or top > 1):
-        console.note(f"{engine.method.name} does not depend on the class: one map for all")
+    choice = BoxChoice(choose_box_numbers(box), confidence, iou, side, masks, seed)
+    opened = console.open(model, provider, threads, links, inputs)
+    engine = _prepare(console, opened, (method, layer, backend, output, choice), bool(classes) or (top or 1) > 1)
     style, area = MapStyle(opacity, colormap, negative), parse_region(region, mask)
     folders = PictureFolders(out)
 
     def handle(picture: Picture) -> dict[str, Any]:
         with folders.claim(picture.source, picture.stem, picture.name) as folder:
             made = write_overlays(
-                engine, picture.source, folder, name=picture.name, classes=classes, top=top, style=style, judge=score,
-                region=area,
+                engine, picture.source, folder, name=picture.name, classes=classes, top=top, style=style,
+                judge=score, region=area,
             )  # fmt: skip
         return document(picture.path, made, engine.method.class_independent)
 
     console.each(engine.model, images, handle, _show)
 
 
-def _prepare(
-    console: Console, model: Model, method: str, layer: list[str] | None, backend: str, output: str | None
-) -> CamEngine:
-    """The method made ready, and a note of the layer that was chosen."""
-    from inspector.cam import prepare
+def _prepare(console: Console, model: Model, how: tuple[Any, ...], several: bool) -> MapEngine:
+    """The method made ready, and a note of the layer that was chosen. how: what `prepare_maps` takes."""
+    from inspector.cam import prepare_maps
 
-    console.layers(model, layer)
-    engine = prepare(model, method, layer, backend, output)
-    console.note(f"at {' + '.join(x.name for x in engine.layers)}: {engine.reason}")
+    console.layers(model, how[1])
+    engine = prepare_maps(model, *how)
+    if engine.layers:
+        console.note(f"at {' + '.join(x.name for x in engine.layers)}: {engine.reason}")
+    if engine.method.class_independent and several:
+        console.note(f"{engine.method.name} does not depend on the class: one map for all")
     return engine
 
 
@@ -146,6 +172,19 @@ def _entry(drawn: DrawnMap, class_independent: bool) -> dict[str, Any]:
         "reason": found.reason,
         "class_independent": class_independent,
         **({"score": dict(drawn.figures)} if drawn.figures else {}),
+        **_entry_of_box(found),
+    }
+
+
+def _entry_of_box(found: CamResult) -> dict[str, Any]:
+    """What an entry says of the box that it is of; nothing for a map of a class."""
+    if found.found is None:
+        return {}
+    return {
+        "number": found.number,
+        "box": [round(side, 3) for side in found.found.box],
+        "score": found.found.score,
+        "energy_inside": found.energy_inside,
     }
 
 
@@ -157,8 +196,10 @@ def _show(entry: Any) -> str:
         about = found["class"]
         sure = "" if about["probability"] is None else f" {about['probability']:.1%}".replace("%", " %")
         where = "peak at {}, {}".format(*found["peak"])
-        made = f"({found['method']} at {found['layer']}, {found['backend']})"
-        if found["class_independent"]:
+        made = f"({found['method']}{' at ' if found['layer'] else ''}{found['layer']}, {found['backend']})"
+        if "box" in found:
+            lines.append(_show_box(found, f"{about['label']}{sure}", made))
+        elif found["class_independent"]:
             where = "no pattern" if found["empty"] else where
             lines.append(f"  the strongest pattern, whatever the class: {where} {made}")
             if "score" in found:
@@ -166,7 +207,16 @@ def _show(entry: Any) -> str:
         else:
             where = "no positive evidence" if found["empty"] else where
             lines.append(f"  {about['label']}{sure}: {where} {made}")
-        for key, value in found.get("score", {}).items():
+        for key, value in () if "box" in found else found.get("score", {}).items():
             lines.append(f"    {key.replace('_', ' ')} {value:.3f} ({BETTER[key]} is better)")
         lines.append(f"    {found['overlay']}")
+    lines += [] if entry["maps"] else ["  nothing found: there is nothing to explain"]
     return "\n".join(lines + ([f"  all: {entry['sheet']}"] if entry["sheet"] else []))
+
+
+def _show_box(found: Any, what: str, made: str) -> str:
+    """The line of one box."""
+    box = ", ".join(f"{side:.0f}" for side in found["box"])
+    share = found["energy_inside"]
+    where = "no positive evidence" if share is None else f"{share:.1%} of the map inside".replace("%", " %")
+    return f"  {found['number']}. {what} at {box}: {where} {made}"

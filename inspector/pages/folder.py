@@ -26,7 +26,7 @@ OURS = re.compile(r"\d{3,}-[^/\\\0]+\.(png|npy)|(index\.html|picture\.png|depth\
 """Names that a gallery gives."""
 ANSWERS = re.compile(r"(found|output|mask(-\d+)?)\.png")
 """Names that drawings of answers get."""
-MAPS = re.compile(rf"[a-z]*cam[^/\\\0]*\.(png|npy)|{ANSWERS.pattern}")
+MAPS = re.compile(rf"([a-z]*cam|drise)[^/\\\0]*\.(png|npy)|{ANSWERS.pattern}")
 """Names that class activation maps get, and drawings of answers."""
 _OWNER = ("source", "name", "picture", "maps")
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from inspector.cam import CamEngine, CamResult
+    from inspector.cam import CamResult, MapEngine
     from inspector.cam.faithfulness import Region
+    from inspector.render.cam import CamMap
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,13 @@ class MapStyle:
 
 # Wide: what of a picture is drawn and how, all but the first three by name.
 def write_overlays(
-    engine: CamEngine,
+    engine: MapEngine,
     image: ImageSource,
     folder: str | os.PathLike[str],
     *,
     name: str = "the picture",
     classes: Sequence[str | int] | None = None,
-    top: int = 1,
+    top: int | None = None,
     style: MapStyle | None = None,
     judge: bool = False,
     region: Region | None = None,
@@ -94,13 +95,13 @@ def write_overlays(
     """Make the maps of one picture and write them into `folder`.
 
     Args:
-        engine: The method, made ready by `inspector.cam.prepare`.
+        engine: The method, made ready by `inspector.cam.prepare_maps`.
         image: What `open_image` takes.
         folder: Where to.
         name: How the picture is called in titles.
         classes: Labels or indices; None takes the most likely. A method that does not depend on the class gives one map
             all the same.
-        top: Number of the most likely classes, without `classes`.
+        top: Number of the most likely classes, without `classes`, or of the best boxes; None takes one or five.
         style: How the maps are laid on the picture.
         judge: Measure how faithful each map is.
         region: Where the object is; measure whether the evidence lies inside.
@@ -122,6 +123,8 @@ def write_overlays(
     if region is not None:
         region.check(picture.size)
     results = engine.maps(image, classes, top)[: 1 if engine.method.class_independent else None]
+    if not results:
+        return DrawnMaps((), None)
     settings = {"backend": results[0].backend, "negative": bool(style and style.negative)}
     made_by = Provenance(
         engine.model.digest, digest_image(image), layer=results[0].layer, method=results[0].method, settings=settings
@@ -140,7 +143,7 @@ def write_overlays(
 class _MapWriter:
     """Writes the maps of one picture."""
 
-    engine: CamEngine
+    engine: MapEngine
     picture: Image
     folder: Path
     name: str
@@ -160,6 +163,8 @@ class _MapWriter:
 
         alone = self.engine.method.class_independent
         about = "" if alone else f"-{result.target.index}-{result.target.label}"
+        if result.number is not None:
+            about = f"-box-{result.number}{about}"
         stem = make_safe_name(result.method.replace("+", "p") + about, self.taken)
         figure = draw_cam(
             self.picture,
@@ -176,6 +181,8 @@ class _MapWriter:
             signed=self.style.negative,
             empty=self.style.hides(result),
             class_independent=alone,
+            found=result.found.box if result.found is not None else None,
+            inside=result.energy_inside,
         )
         made_by = self.made_by if alone else self.made_by.with_(settings={"class": result.target.label})
         return DrawnMap(
@@ -187,14 +194,15 @@ class _MapWriter:
 
     def write_sheet(self, results: Sequence[CamResult]) -> Path:
         """All maps beside one another."""
-        from inspector.render.cam import CamMap, draw_cam_sheet
+        from inspector.render.cam import draw_cam_sheet
         from inspector.render.png import save_png
 
         style, first = self.style, results[0]
         sheet = draw_cam_sheet(
             self.picture,
-            [CamMap(style.values(r), r.target.label, r.target.probability, style.hides(r)) for r in results],
-            layer=first.layer,
+            [_to_map(style, r) for r in results],
+            title="" if first.found is None else "Where the network sees what it found",
+            layer=" + ".join(dict.fromkeys(name for r in results for name in r.layers)),
             method=first.method,
             backend=first.backend,
             subtitle=self.subtitle,
@@ -205,3 +213,17 @@ class _MapWriter:
         )
         path = self.folder / f"{make_safe_name(first.method, self.taken)}.png"
         return save_png(sheet, path, self.made_by.png_info(), level=6)
+
+
+def _to_map(style: MapStyle, result: CamResult) -> CamMap:
+    """A map as a sheet shows it."""
+    from inspector.render.cam import CamMap
+
+    return CamMap(
+        style.values(result),
+        result.target.label,
+        result.target.probability,
+        style.hides(result),
+        result.found.box if result.found is not None else None,
+        result.energy_inside,
+    )

@@ -22,6 +22,7 @@ from inspector.render.figure import (
     fit_size,
     mark_box,
     measure_lines,
+    outline_box,
     paste_bar,
     resize_picture,
     round_box,
@@ -48,12 +49,16 @@ class CamMap:
         label: Of the class; None where the model has no probability.
         probability: Of the class; None where the model has no probability.
         empty: Nothing in the picture speaks for the class. A heatmap that is zero everywhere counts as empty.
+        found: The box of the object that the map is of, in pixels of the picture; None for a map of a class.
+        inside: The share of the map that lies in it, in [0, 1].
     """
 
     heatmap: NDArray[Any]
     label: str
     probability: float | None = None
     empty: bool = False
+    found: Box | None = None
+    inside: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class _Texts:
 
 
 # Wide: what a figure says and how it looks, all but the first two by name.
+# Long: each of them is explained.
 def draw_cam(
     picture: Image.Image,
     heatmap: NDArray[Any],
@@ -95,6 +101,8 @@ def draw_cam(
     signed: bool = False,
     empty: bool = False,
     class_independent: bool = False,
+    found: Box | None = None,
+    inside: float | None = None,
     size: int = 448,
 ) -> Image.Image:
     """Draw the picture, and beside it the picture under the heatmap of one class.
@@ -114,6 +122,8 @@ def draw_cam(
         signed: The heatmap has negative values, for what speaks against the class.
         empty: Nothing in the picture speaks for the class.
         class_independent: The map is not of a class, which title and key say; `label` and `probability` are not shown.
+        found: The box of the object that the map is of, in picture pixels: it is drawn.
+        inside: The share of the map that lies in it, in [0, 1]: it is written.
         size: Longer side of each of the two pictures in pixels, 64 to 2048.
 
     Returns:
@@ -130,11 +140,13 @@ def draw_cam(
         title = f"What speaks for and against “{label}”{chance}"
     else:
         title = f"Where the network sees “{label}”{chance}"
+    if inside is not None:
+        title += f"; {format_percent(inside)} of the map lies in its box"
     made = [method, f"at {layer}" if layer else "", f"map of {' x '.join(map(str, np.shape(heatmap)))}"]
     made.append(f"computed with {backend}" if backend else "")
     texts = _Texts(title, " · ".join(filter(None, made)), subtitle, *_words(1, signed, class_independent))
     style = _Style(box, opacity, colormap or ("diverging" if signed else "viridis"), signed, size)
-    return _draw_figure(picture, [CamMap(heatmap, label, probability, empty)], texts, style, captions=False)
+    return _draw_figure(picture, [CamMap(heatmap, label, probability, empty, found)], texts, style, captions=False)
 
 
 # Wide: what a figure says and how it looks, all but the first two by name.
@@ -292,7 +304,7 @@ def _draw_figure(
     limit = _limit([_check_heatmap(entry.heatmap) for entry in maps], style.signed)
     shown = fit_size(picture.size, size)
     small, exact = resize_picture(picture, shown), scale_box(style.box, picture.size, shown)
-    panels = [(["the picture"], mark_box(small, exact))]
+    panels = [(["the picture"], _mark_all(mark_box(small, exact), maps, picture.size))]
     width = max(shown[0], min(size, 220))
     empty = [entry.empty or not np.asarray(entry.heatmap).any() for entry in maps]
     for rank, (entry, nothing) in enumerate(zip(maps, empty, strict=True), 1):
@@ -304,12 +316,21 @@ def _draw_figure(
                 limit=limit,
             )  # fmt: skip
             panel = mark_box(over, exact)
+        panel = _mark_all(panel, [entry], picture.size)
         if captions:
             lines = _caption(rank, entry, width)
         else:
             lines = ["the same picture, no map over it" if nothing else "with the map over it"]
         panels.append((lines, panel))
     return _place_panels(panels, (width, shown[1]), texts, style, None if all(empty) else limit)
+
+
+def _mark_all(panel: Image.Image, maps: Sequence[CamMap], size: tuple[int, int]) -> Image.Image:
+    """The panel with the boxes of the objects that the maps are of; `size` is that of the picture."""
+    for entry in maps:
+        if entry.found is not None:
+            panel = outline_box(panel, scale_box(entry.found, size, panel.size))
+    return panel
 
 
 def _caption(rank: int, entry: CamMap, width: int) -> list[str]:

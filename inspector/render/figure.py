@@ -149,3 +149,16 @@ def mark_box(picture: Image.Image, box: Box) -> Image.Image:
         # White inside black can be seen on every picture.
         draw.rectangle((left + 1, top + 1, right - 2, bottom - 2), outline=(0, 0, 0))
     return marked
+
+
+def outline_box(picture: Image.Image, box: Box) -> Image.Image:
+    """A copy of `picture` (RGB) with the border of what was found at `box`, in its pixels."""
+    marked = picture.copy()
+    draw = ImageDraw.Draw(marked)
+    left, top, right, bottom = round_box(box, picture.size)
+    # White between black can be seen on every picture and under every map.
+    for inset, color in ((-1, 0), (0, 255), (1, 255), (2, 0)):
+        if right - left > 2 * inset + 2 and bottom - top > 2 * inset + 2:
+            corners = (left + inset, top + inset, right - 1 - inset, bottom - 1 - inset)
+            draw.rectangle(corners, outline=(color, color, color))
+    return marked

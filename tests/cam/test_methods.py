@@ -25,6 +25,7 @@ ELSEWHERE = {
     "scorecam": ("test_runs", "test_scorecam"),
     "ablationcam": ("test_runs", "test_ablationcam"),
     "reciprocam": ("test_runs", "test_reciprocam"),
+    "drise": ("test_boxes", "test_drise_equals_the_paper"),
 }
 """The methods that cannot be compared as all others are, and where they are: (module of tests/cam, test).
 
@@ -145,7 +146,7 @@ def test_unknown_method_gets_the_nearest() -> None:
 def test_every_method_has_its_paper_and_its_formula() -> None:
     assert list(METHODS) == [
         "cam", "gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "eigencam", "scorecam", "ablationcam",
-        "reciprocam",
+        "reciprocam", "drise",
     ]  # fmt: skip
     for method in METHODS.values():
         assert method.paper
