@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.cam.method import Method
-from inspector.cam.place import Patch, join_scales, measure_inside
+from inspector.cam.place import MapPatch, join_scales, measure_inside
 from inspector.cam.result import CamResult, find_peak
 from inspector.cam.target import CamClass
 from inspector.cam.ways import Ways, follow_back
@@ -133,7 +133,7 @@ class BoxEngine:
         box = preprocess.box(size)
         values = self.ways.run(tensor, self.decoder.outputs)
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            found = find_boxes(self.model, values.known, tensor, size, preprocess, self.choice)
+            found = find_detections(self.model, values.known, tensor, size, preprocess, self.choice)
             chosen = choose_boxes(self.model, found, self.choice, classes, USUAL if top is None else top)
             elements = [self._element(one) for _, one in chosen]
             origins = self.ways.learn(elements, values)
@@ -161,7 +161,7 @@ class BoxEngine:
     ) -> CamResult:
         """The map of one box. frame: the part of the picture that is seen, its size, (H, W) of the input."""
         box, size, sides = frame
-        patches: list[Patch] = []
+        patches: list[MapPatch] = []
         layers: list[str] = []
         for head in self.ways.heads[origin.tensor]:
             patch = self._patch(head, origin, values)
@@ -189,7 +189,7 @@ class BoxEngine:
             energy_inside=measure_inside(heatmap, found.box, box),
         )
 
-    def _patch(self, head: Head, origin: Origin, values: SpotValues) -> Patch | None:
+    def _patch(self, head: Head, origin: Origin, values: SpotValues) -> MapPatch | None:
         """The map at one layer: the method's formula over the cells that the score reads."""
         spot = follow_back(head, origin, values)
         if spot is None:
@@ -201,7 +201,7 @@ class BoxEngine:
             places, whole = (spot.start[3], *places[:2]), (spot.shape[3], *whole[:2])
         formula: Any = self.method.formula
         made = np.asarray(formula(np.asarray(activation, np.float32), gradient), np.float32)
-        return Patch(made, (places[1], places[2]), (whole[1], whole[2]))
+        return MapPatch(made, (places[1], places[2]), (whole[1], whole[2]))
 
 
 def name_of(model: Model, tensor: str) -> str:
@@ -240,7 +240,7 @@ def read_input(model: Model, image: ImageSource | Array) -> tuple[Array, tuple[i
 
 
 # Wide: a run, and how its picture became its input.
-def find_boxes(
+def find_detections(
     model: Model,
     values: Mapping[str, Array],
     tensor: Array,

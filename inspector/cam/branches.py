@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from inspector.graph import Graph, operator_of, value_inputs
 from inspector.reverse import Head, find_head
 
-Shape = Callable[[str], tuple[int, ...] | None]
+_Shape = Callable[[str], tuple[int, ...] | None]
 _LONGEST = 64
 
 
@@ -30,7 +30,7 @@ class Branch:
         return self.head.layer
 
 
-def find_branch(graph: Graph, end: str, shape: Shape) -> Branch | None:
+def find_branch(graph: Graph, end: str, shape: _Shape) -> Branch | None:
     """Find the maps that the scores of one scale are computed from.
 
     They are the nearest ones before `end` that something else is computed from too, as the sides of the boxes are, and
@@ -97,7 +97,7 @@ def _step_back(graph: Graph, tensor: str) -> tuple[str, set[int]] | None:
     return None
 
 
-def _is_wide(graph: Graph, index: int, shape: Shape) -> bool:
+def _is_wide(graph: Graph, index: int, shape: _Shape) -> bool:
     """Whether a cell behind a node sees more than one cell before it."""
     node = graph.nodes[index]
     row = operator_of(node)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.cam.boxes import USUAL, BoxChoice, choose_boxes, find_boxes, read_input, sides_of
+from inspector.cam.boxes import USUAL, BoxChoice, choose_boxes, find_detections, read_input, sides_of
 from inspector.cam.context import CoverContext, FloatArray, say_nothing
 from inspector.cam.method import Method
 from inspector.cam.place import measure_inside
@@ -19,7 +19,7 @@ from inspector.image import ImageSource, Preprocess
 from inspector.layers import Layer
 from inspector.model import Model
 from inspector.tasks.answers import Detection, Detections
-from inspector.tasks.suppress import iou
+from inspector.tasks.suppress import measure_iou
 
 _LEAST = 0.01
 """Score from which on a box under a mask counts."""
@@ -97,7 +97,7 @@ class CoverEngine:
     ) -> Detections:
         assert self.model.decoder is not None
         values = self.model.run(tensor, self.model.decoder.outputs)
-        return find_boxes(self.model, values, tensor, size, preprocess, choice)
+        return find_detections(self.model, values, tensor, size, preprocess, choice)
 
 
 def measure_likeness(wanted: Sequence[Detection], found: Sequence[Detection]) -> NDArray[np.float64]:
@@ -113,6 +113,6 @@ def measure_likeness(wanted: Sequence[Detection], found: Sequence[Detection]) ->
     scores = np.array([one.score for one in found])
     classes = np.array([one.index for one in found])
     for t, one in enumerate(wanted):
-        overlap = np.nan_to_num(iou(np.array(one.box, np.float32), boxes).astype(np.float64))
+        overlap = np.nan_to_num(measure_iou(np.array(one.box, np.float32), boxes).astype(np.float64))
         best[t] = float((overlap * scores * (classes == one.index)).max(initial=0))
     return best

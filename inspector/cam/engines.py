@@ -104,8 +104,8 @@ def prepare_maps(
                 f"{chosen.name} explains boxes, and looks at no layer", "leave out the output and the layer"
             )
         return CoverEngine(model, chosen, choice or BoxChoice())
-    if chosen.needs != "gradient":
-        able = [m.name for m in METHODS.values() if m.needs in ("gradient", "detections")]
+    if chosen.needs != "gradient" or chosen.linear_head:
+        able = [m.name for m in METHODS.values() if m.needs in ("gradient", "detections") and not m.linear_head]
         raise NotComputable(f"{chosen.name} does not explain boxes", f"these do: {listing(able, 12)}")
     if backend == "twin":
         raise NotComputable("maps of boxes need no twin", "leave out the backend: their gradients come from numpy")

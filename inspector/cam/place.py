@@ -16,7 +16,7 @@ Map = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Patch:
+class MapPatch:
     """The part of a map that is not zero.
 
     Attributes:
@@ -44,7 +44,7 @@ class Patch:
         return out
 
 
-def join_scales(patches: Sequence[Patch], size: tuple[int, int]) -> tuple[Map, Map, bool]:
+def join_scales(patches: Sequence[MapPatch], size: tuple[int, int]) -> tuple[Map, Map, bool]:
     """(raw, heatmap, empty) at `size` (H, W) of the maps of several layers.
 
     Each is enlarged and divided by its maximum, and the largest at every place is taken. The raw map is that of the one

@@ -20,7 +20,7 @@ from inspector.reverse.origin import Origin, find_tail, trace_origin, trace_othe
 from inspector.tasks.answers import Element
 
 Array = NDArray[Any]
-Shape = tuple[int, ...]
+_Shape = tuple[int, ...]
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Ways:
     others: dict[str, None] = field(default_factory=dict)
     _tails: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict, repr=False)
     _constants: dict[str, Array] = field(default_factory=dict, repr=False)
-    _shapes: dict[Shape, dict[str, Shape]] = field(default_factory=dict, repr=False)
+    _shapes: dict[_Shape, dict[str, _Shape]] = field(default_factory=dict, repr=False)
 
     @property
     def graph(self) -> Graph:
@@ -53,7 +53,7 @@ class Ways:
         values.fetch([*names, *self.names(values.shapes)])
         return values
 
-    def names(self, shapes: Mapping[str, Shape]) -> list[str]:
+    def names(self, shapes: Mapping[str, _Shape]) -> list[str]:
         """The tensors of a run that the known ways read; those whose shape alone is read only where it is not known."""
         valued: dict[str, None] = {}
         shaped: dict[str, None] = {}
@@ -117,7 +117,7 @@ class Ways:
             self._constants[name] = value.astype(np.float32) if short else np.asarray(value)
         return self._constants
 
-    def _shapes_for(self, tensor: Array) -> dict[str, Shape]:
+    def _shapes_for(self, tensor: Array) -> dict[str, _Shape]:
         if tensor.shape not in self._shapes:
             self._shapes = {tensor.shape: infer_fixed_shapes(self.graph, self.model.input.name, tensor.shape)}
         return self._shapes[tensor.shape]
@@ -144,7 +144,7 @@ class RunValues:
 
     ways: Ways
     tensor: Array
-    shapes: dict[str, Shape]
+    shapes: dict[str, _Shape]
     known: dict[str, Array] = field(default_factory=dict)
 
     def fetch(self, names: Iterable[str]) -> None:
@@ -164,7 +164,7 @@ class RunValues:
         constants = self.ways.constants(self.tensor)
         return SpotValues(_Known(graph, {**constants, **self.known}), self.shapes)
 
-    def find_shape(self, name: str) -> Shape | None:
+    def find_shape(self, name: str) -> _Shape | None:
         """The shape of a tensor or of a weight."""
         if name in self.known:
             return self.known[name].shape
@@ -192,7 +192,7 @@ class _Known(Mapping[str, Array]):
         return len(self._values)
 
 
-def infer_fixed_shapes(graph: Graph, name: str, shape: Sequence[int]) -> dict[str, Shape]:
+def infer_fixed_shapes(graph: Graph, name: str, shape: Sequence[int]) -> dict[str, _Shape]:
     """The shapes of tensors for an input of this shape, as far as the structure tells them.
 
     What the file declares is left aside: files name sizes that hold for no picture but the exporter's.
@@ -207,7 +207,7 @@ def infer_fixed_shapes(graph: Graph, name: str, shape: Sequence[int]) -> dict[st
             del value.type.tensor_type.shape.dim[:]
             for size in shape:
                 value.type.tensor_type.shape.dim.add().dim_value = size
-    found: dict[str, Shape] = {}
+    found: dict[str, _Shape] = {}
     for value in infer_types(probe):
         sizes = read_shape(value)
         if sizes is not None and all(isinstance(size, int) for size in sizes):

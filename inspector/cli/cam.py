@@ -127,7 +127,7 @@ def cam(
                 engine, picture.source, folder, name=picture.name, classes=classes, top=top, style=style,
                 judge=score, region=area,
             )  # fmt: skip
-        return document(picture.path, made, engine.method.class_independent)
+        return document(console, picture.path, engine, made)
 
     console.each(engine.model, images, handle, _show)
 
@@ -145,9 +145,11 @@ def _prepare(console: Console, model: Model, how: tuple[Any, ...], several: bool
     return engine
 
 
-def document(path: str, drawn: DrawnMaps, class_independent: bool) -> dict[str, Any]:
-    """One entry of `images`."""
-    maps = [_entry(x, class_independent) for x in drawn.maps]
+def document(console: Console, path: str, engine: MapEngine, drawn: DrawnMaps) -> dict[str, Any]:
+    """One entry of `images`. Where each box has layers of its own, they are said when the first one is known."""
+    if drawn.maps and not engine.layers:
+        console.note(engine.reason)
+    maps = [_entry(x, engine.method.class_independent) for x in drawn.maps]
     return {"path": path, "maps": maps, "sheet": relative(drawn.sheet) if drawn.sheet else None}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +113,14 @@ def export(net: Any, path: Path, size: tuple[int, int] = (160, 192), **options: 
     """The file, with the metadata that says how many classes there are."""
     import onnx
 
-    torch.onnx.export(
-        net.eval(), (torch.zeros(1, 3, *size),), str(path), dynamo=False, opset_version=17,
-        input_names=["images"], output_names=["output0"], **options,
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # the old exporter says that it is old, and the tracer what it takes as constant
+        torch.onnx.export(
+            net.eval(), (torch.zeros(1, 3, *size),), str(path), dynamo=False, opset_version=17,
+            input_names=["images"], output_names=["output0"], **options,
+        )  # fmt: skip
     proto = onnx.load(path)
     names = repr({i: f"thing {i}" for i in range(net.classes)})
     known = {"task": "detect", "names": names, "imgsz": str([*size]), "stride": "32"}
