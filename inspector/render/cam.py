@@ -27,6 +27,7 @@ from inspector.render.figure import (
     resize_picture,
     round_box,
     scale_box,
+    write_across,
 )
 from inspector.render.text import draw_text, format_percent, measure_line, wrap
 
@@ -309,7 +310,7 @@ def _draw_figure(
     empty = [entry.empty or not np.asarray(entry.heatmap).any() for entry in maps]
     for rank, (entry, nothing) in enumerate(zip(maps, empty, strict=True), 1):
         if nothing:
-            panel = _with_words(mark_box(small, exact), texts.nothing.format(entry.label))
+            panel = write_across(mark_box(small, exact), texts.nothing.format(entry.label))
         else:
             over = draw_overlay(
                 small, entry.heatmap, exact, opacity=style.opacity, colormap=style.colormap, signed=style.signed,
@@ -389,20 +390,3 @@ def _words(count: int, signed: bool, class_independent: bool) -> tuple[str, str]
         return "below 0 speaks against the class, above 0 for it", "no evidence for or against “{}”"
     which = "each map" if count > 1 else "this map"
     return f"0: no evidence; 1: the strongest evidence in {which}", "no positive evidence for “{}”"
-
-
-def _with_words(picture: Image.Image, words: str) -> Image.Image:
-    """`picture` with a sentence on a pale strip across its middle."""
-    size = 13
-    lines = wrap(words, size, max(picture.width - 16, 20), 4)
-    pitch = measure_line(size)
-    tall = min(len(lines) * pitch + 12, picture.height)
-    top = (picture.height - tall) // 2
-    pixels = np.array(picture)
-    strip = pixels[top : top + tall]
-    strip[...] = strip // 8 + 223
-    out = Image.fromarray(pixels)
-    draw = ImageDraw.Draw(out)
-    for n, line in enumerate(lines):
-        draw_text(draw, (picture.width / 2, top + 6 + n * pitch), line, size, INK, "middle")
-    return out

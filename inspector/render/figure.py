@@ -162,3 +162,20 @@ def outline_box(picture: Image.Image, box: Box) -> Image.Image:
             corners = (left + inset, top + inset, right - 1 - inset, bottom - 1 - inset)
             draw.rectangle(corners, outline=(color, color, color))
     return marked
+
+
+def write_across(picture: Image.Image, words: str) -> Image.Image:
+    """`picture` with a sentence on a pale strip across its middle."""
+    size = 13
+    lines = wrap(words, size, max(picture.width - 16, 20), 4)
+    pitch = measure_line(size)
+    tall = min(len(lines) * pitch + 12, picture.height)
+    top = (picture.height - tall) // 2
+    pixels = np.array(picture)
+    strip = pixels[top : top + tall]
+    strip[...] = strip // 8 + 223
+    out = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(out)
+    for n, line in enumerate(lines):
+        draw_text(draw, (picture.width / 2, top + 6 + n * pitch), line, size, INK, "middle")
+    return out

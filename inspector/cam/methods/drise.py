@@ -12,7 +12,11 @@ def drise(context: CoverContext) -> list[FloatArray]:
     Petsiuk et al.: Black-box Explanation of Object Detectors via Saliency Maps, 2020 (arXiv:2006.03204), equations 2 to
     5. The map is taken relative to its mean over masks, so that what is seen under every mask counts for nothing.
 
-    context: the masks and the likenesses -> float32 (H, W) for each box.
+    Args:
+        context: The masks and the likenesses.
+
+    Returns:
+        float32 (H, W) for each box.
     """
     return context.weigh_masks()
 
