@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from exporters.finetuning.context import BASE, CONFIG, BaseNetwork, PreparedRun
-from exporters.planning.dataset import SPLITS
+from exporters.planning.entries import SPLITS
 from exporters.planning.options import FineTuneOptions
 from exporters.sources.needs import torch
 from inspector.errors import OutputError, UsageError, listing

@@ -63,7 +63,7 @@ def finetune(
 
     Args:
         data: A folder of class folders, with or without train/val/test above them, or a CSV of
-            path,label[,split][,weight].
+            path,label[,split][,weight][,group].
         base: Any .onnx classifier; a detector or segmenter, whose backbone is taken; or a SOURCE of
             :func:`exporters.sources.load_source`.
         run: The folder to write.

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from inspector.errors import ImageError, InspectorError, listing, one_line
-from inspector.image import SUFFIXES, digest_image, find_images, open_image
+from exporters.planning.entries import SPLITS, DataError, Entry, LeftOut, read_csv, read_folder
+from exporters.planning.likeness import Groups, find_copies, shrink_picture
+from inspector.errors import ImageError, listing, one_line
+from inspector.image import digest_image, open_image
 from inspector.runtime import count_cores
 
-SPLITS = ("train", "val", "test")
-_SPLIT_NAMES = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 SMALLEST = 4
 """Pixels of the shorter side below which a picture shows nothing."""
-
-
-class DataError(InspectorError):
-    """The pictures or their labels cannot be learned from."""
-
-    kind = "data"
 
 
 @dataclass(frozen=True)
@@ -49,14 +38,6 @@ class Sample:
     label: int
     digest: str
     weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A picture, folder or kind of file that was left out, and why."""
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -92,16 +73,6 @@ class Dataset:
         return {split: [count[k] for k in range(len(self.classes))] for split, count in found.items()}
 
 
-@dataclass(frozen=True)
-class _Entry:
-    path: Path
-    name: str
-    label: str
-    split: str | None
-    weight: float = 1.0
-    digest: str = ""
-
-
 def read_dataset(
     data: str | os.PathLike[str],
     *,
@@ -112,12 +83,15 @@ def read_dataset(
 ) -> Dataset:
     """The pictures of a folder of class folders, with or without train/val/test above them, or of a CSV.
 
-    A CSV has the columns path,label[,split][,weight]; its paths are relative to it.
+    A CSV has the columns path,label[,split][,weight][,group]; its paths are relative to it. Pictures of one group (a
+    patient, a place, a film) stay together when some are held out.
 
     A folder with one of the names of a split above class folders is a split, and several of one split are one; runs
     of `inspector finetune` below DATA are no classes. What lies elsewhere is left out and listed. Every picture is
     decoded once: what cannot be read, is smaller than 4 pixels, or repeats another is left out and listed. Equal
-    files in several splits stay in the most held-out one; equal files with different labels are left out.
+    files in several splits stay in the most held-out one; equal files with different labels are left out. Copies whose
+    files differ (see :mod:`exporters.planning.likeness`) stay on one side of a split, and one in a split of its own is
+    left out where another is held out.
 
     Args:
         data: A folder with a folder for each class, or a CSV file.
@@ -136,7 +110,7 @@ def read_dataset(
     except OSError as error:
         raise DataError(f"{one_line(str(root), 200)} cannot be read: {error.strerror or error}") from None
     if kind:
-        entries, skipped = _from_folder(root) if kind == "folder" else _from_csv(root)
+        entries, skipped = read_folder(root) if kind == "folder" else read_csv(root)
     else:
         raise DataError(f"there is no folder or CSV {root}", "give a folder of class folders, or a CSV of path,label")
     if not entries:
@@ -145,7 +119,9 @@ def read_dataset(
         )
     readable, broken = _judged(entries, progress)
     kept, repeated = _distinct(readable)
-    dataset = _in_splits(kept, [*skipped, *broken, *repeated], val, test, seed)
+    kept, groups, copied, notes = group_entries(kept)
+    dataset = _in_splits(kept, groups, [*skipped, *broken, *repeated, *copied], (val, test, seed))
+    dataset = replace(dataset, notes=(*dataset.notes, *notes))
     if len(dataset.classes) < 2:
         what = f"only the class {dataset.classes[0]!r}" if dataset.classes else "no class"
         raise DataError(f"{root} has {what} with readable pictures{_first(dataset.skipped)}", "give two or more")
@@ -157,17 +133,36 @@ def read_dataset(
     return dataset
 
 
-def stratify(labels: Sequence[int], share: float, seed: int) -> list[bool]:
-    """Which of the pictures are held out: of every class `share`, rounded; of two or more at least one, never all."""
+def stratify(labels: Sequence[int], share: float, seed: int, groups: Sequence[int] | None = None) -> list[bool]:
+    """Which of the pictures are held out: of every class `share`, rounded; of two or more at least one, never all.
+
+    groups: what is equal stays together, so that a class of few groups may have another share, or none.
+    """
     held = [False] * len(labels)
+    members = defaultdict(list)
+    for place, group in enumerate(groups if groups is not None else range(len(labels))):
+        members[group].append(place)
+    together = {place: own for own in members.values() for place in own}
     places = defaultdict(list)
     for place, label in enumerate(labels):
         places[label].append(place)
     for label in sorted(places) if share > 0 else ():
         own = places[label]
         count = min(max(round(share * len(own)), 1), len(own) - 1)
-        for k in np.random.default_rng([seed, label]).permutation(len(own))[:count]:
-            held[own[k]] = True
+        taken = sum(held[place] for place in own)
+        free = Counter(one for one, out in zip(labels, held, strict=True) if not out)
+        for k in np.random.default_rng([seed, label]).permutation(len(own)):
+            if taken >= count:
+                break
+            asked = Counter(labels[place] for place in together[own[k]])
+            # Something is left to train on, and a large group does not become the test of a small share.
+            emptied = any(free[one] <= many for one, many in asked.items())
+            if held[own[k]] or emptied or taken + asked[label] > 2 * count:
+                continue
+            taken += asked[label]
+            free -= asked
+            for place in together[own[k]]:
+                held[place] = True
     return held
 
 
@@ -177,129 +172,24 @@ def _first(skipped: Sequence[LeftOut]) -> str:
     return f"; {len(skipped)} were left out, the first ({skipped[0].name}) because {skipped[0].reason}"
 
 
-# --- what the data says -----------------------------------------------------------------------------------------------
-
-
-def _from_folder(root: Path) -> tuple[list[_Entry], list[LeftOut]]:
-    runs = {f.parent for f in root.rglob("base.onnx") if f.parent != root and (f.parent / "config.json").is_file()}
-    skipped = [LeftOut(f.relative_to(root).as_posix(), "it is a run of `inspector finetune`") for f in sorted(runs)]
-    tops = [f for f in _folders(root) if f not in runs]
-    splits = [(_SPLIT_NAMES[f.name.lower()], f) for f in tops if f.name.lower() in _SPLIT_NAMES]
-    given: list[tuple[str | None, Path]] = [(None, root)]
-    if splits:
-        if not any(split == "train" and any(map(find_images, _folders(f))) for split, f in splits):
-            raise DataError(
-                f"{root} has {listing([f.name for _, f in splits])}, and no train folder with class folders in it",
-                "as in DATA/train/cat/1.jpg; a class with the name of a split needs a CSV",
-            )
-        given = [*splits]
-        named = {f for _, f in splits}
-        skipped += [LeftOut(f.name, "it is none of train, val and test") for f in tops if f not in named]
-        skipped += _loose(root, root)
-    entries = []
-    for split, top in given:
-        skipped += _loose(root, top)
-        for folder in _folders(top):
-            if folder in runs:
-                continue
-            found = [p for p in find_images(folder) if runs.isdisjoint(p.parents)]
-            if not found:
-                skipped.append(LeftOut(folder.relative_to(root).as_posix(), "the class folder holds no pictures"))
-            entries += [_Entry(p, p.relative_to(root).as_posix(), folder.name, split) for p in found]
-            skipped += _no_pictures(root, (f for f in folder.rglob("*") if runs.isdisjoint(f.parents)))
-    return entries, skipped
-
-
-def _loose(root: Path, folder: Path) -> list[LeftOut]:
-    """The files beside class folders."""
-    files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
-    pictures = [f for f in files if f.suffix.lower() in SUFFIXES]
-    loose = [LeftOut(f.relative_to(root).as_posix(), "it lies in no class folder") for f in pictures]
-    return loose + _no_pictures(root, files)
-
-
-def _no_pictures(root: Path, files: Iterable[Path]) -> list[LeftOut]:
-    """Files of other kinds, one entry for each kind and folder, since some data has one beside every picture."""
-    names = [f.relative_to(root) for f in files if f.suffix.lower() not in SUFFIXES and f.is_file()]
-    visible = [n for n in names if not any(part.startswith(".") for part in n.parts)]
-    count = Counter((n.parent / f"*{n.suffix}" if n.suffix else n).as_posix() for n in visible)
-    return [
-        LeftOut(name, f"{n} {'file is no picture' if n == 1 else 'files are no pictures'} by the name")
-        for name, n in sorted(count.items())
-    ]
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
-
-
-def _from_csv(path: Path) -> tuple[list[_Entry], list[LeftOut]]:
-    hint = "its first line is path,label or path,label,split, and may have a weight"
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            names = [(name or "").strip().lower() for name in reader.fieldnames or ()]
-            if "path" not in names or "label" not in names:
-                raise DataError(f"{path} has no columns path and label but {listing(names) or 'nothing'}", hint)
-            reader.fieldnames = names
-            rows = [(reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV: {one_line(str(error), 100)}", hint) from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
-    entries, skipped = [], []
-    for number, row in rows:
-        name, label, split = ((row.get(key) or "").strip() for key in ("path", "label", "split"))
-        if not name or not label:
-            raise DataError(f"{path}, line {number}: the {'label' if name else 'path'} is missing", hint)
-        if split and split.lower() not in _SPLIT_NAMES:
-            raise DataError(f"{path}, line {number}: there is no split {split!r}", "known: train, val, test")
-        weight = _weight((row.get("weight") or "").strip(), f"{path}, line {number}")
-        entry = _Entry(path.parent / name, name, label, _SPLIT_NAMES[split.lower()] if split else None, weight)
-        try:
-            reason = "" if entry.path.is_file() else "there is no such file"
-        except OSError as error:  # longer than the file system allows, for one
-            reason = f"its path cannot be used: {(error.strerror or str(error)).lower()}"
-        if reason:
-            skipped.append(LeftOut(one_line(name, 200), reason))
-        else:
-            entries.append(entry)
-    if any(e.split is None for e in entries) and any(e.split for e in entries):
-        raise DataError(f"{path} names a split for some pictures only", "name it for all of them, or for none")
-    if entries and entries[0].split and not any(e.split == "train" for e in entries):
-        raise DataError(f"{path} names no picture for training", "give some the split train")
-    return entries, skipped
-
-
-def _weight(text: str, where: str) -> float:
-    try:
-        weight = float(text or 1)
-    except ValueError:
-        weight = math.nan
-    if not 0 < weight <= 1e6:
-        raise DataError(f"{where}: the weight {text!r} is not a number above 0", "1 is what a picture without one has")
-    return weight
-
-
 # --- what of it can be used -------------------------------------------------------------------------------------------
 
 
-def _judged(
-    entries: Sequence[_Entry], progress: Callable[[int, int], None] | None
-) -> tuple[list[_Entry], list[LeftOut]]:
+def _judged(entries: Sequence[Entry], progress: Callable[[int, int], None] | None) -> tuple[list[Entry], list[LeftOut]]:
     good, bad = [], []
     with ThreadPoolExecutor(count_cores()) as pool:
         for done, (entry, verdict) in enumerate(zip(entries, pool.map(_judge, entries), strict=True), 1):
             if isinstance(verdict, LeftOut):
                 bad.append(verdict)
             else:
-                good.append(replace(entry, digest=verdict))
+                good.append(replace(entry, digest=verdict[0], small=verdict[1]))
             if progress is not None and (done % 64 == 0 or done == len(entries)):
                 progress(done, len(entries))
     return good, bad
 
 
-def _judge(entry: _Entry) -> str | LeftOut:
+def _judge(entry: Entry) -> tuple[str, bytes] | LeftOut:
+    """(digest of the file, small grey picture) of what can be learned from."""
     try:
         digest = digest_image(entry.path)
         image = open_image(entry.path)
@@ -307,11 +197,11 @@ def _judge(entry: _Entry) -> str | LeftOut:
         return LeftOut(entry.name, error.message)
     if min(image.size) < SMALLEST:
         return LeftOut(entry.name, f"it has {image.width} x {image.height} pixels")
-    return digest
+    return digest, shrink_picture(image)
 
 
-def _distinct(entries: Iterable[_Entry]) -> tuple[list[_Entry], list[LeftOut]]:
-    same: dict[str, list[_Entry]] = defaultdict(list)
+def _distinct(entries: Iterable[Entry]) -> tuple[list[Entry], list[LeftOut]]:
+    same: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
         same[entry.digest].append(entry)
     kept, skipped = [], []
@@ -328,7 +218,45 @@ def _distinct(entries: Iterable[_Entry]) -> tuple[list[_Entry], list[LeftOut]]:
     return kept, skipped
 
 
-def _in_splits(entries: Sequence[_Entry], skipped: list[LeftOut], val: float, test: float, seed: int) -> Dataset:
+def group_entries(entries: Sequence[Entry]) -> tuple[list[Entry], dict[str, int], list[LeftOut], list[str]]:
+    """(entries, number of the group of each by its name, what was left out, notes).
+
+    A group are copies of one picture, and pictures that the data says belong together. In splits that the data gives,
+    copies of what is held out are left out of what is not.
+    """
+    groups = Groups(len(entries))
+    copies = find_copies([e.small for e in entries])
+    first: dict[str, int] = {}
+    held: dict[int, Entry] = {}
+    for k, entry in enumerate(entries):
+        groups.join(k, copies[k])
+        if entry.group:
+            groups.join(k, first.setdefault(entry.group, k))
+        rank = SPLITS.index(entry.split or "train")
+        if copies[k] not in held or rank > SPLITS.index(held[copies[k]].split or "train"):
+            held[copies[k]] = entry
+    kept, skipped = [], []
+    for k, entry in enumerate(entries):
+        other = held[copies[k]]
+        if (other.split or "train") != (entry.split or "train"):
+            skipped.append(LeftOut(entry.name, f"it shows the same as {other.name}, which is held out"))
+        else:
+            kept.append(entry)
+    notes = []
+    if (many := sum(k != f for k, f in enumerate(copies))) and not skipped:
+        pair = next(k for k, f in enumerate(copies) if k != f)
+        named = f"{entries[pair].name} and {entries[copies[pair]].name}"
+        notes.append(f"{many} pictures show the same as another, such as {named}; they stay on one side of a split")
+    if first:
+        notes.append(f"{len(first)} groups of the CSV stay together")
+    return kept, {e.name: n for e, n in zip(entries, groups.firsts(), strict=True)}, skipped, notes
+
+
+def _in_splits(
+    entries: Sequence[Entry], groups: Mapping[str, int], skipped: list[LeftOut], shares: tuple[float, float, int]
+) -> Dataset:
+    """The pictures in splits. groups: what stays together, by name. shares: of val and test, and the seed."""
+    val, test, seed = shares
     notes = []
     given = {e.split or "train" for e in entries}
     learned = {e.label for e in entries if (e.split or "train") == "train"}
@@ -344,7 +272,8 @@ def _in_splits(entries: Sequence[_Entry], skipped: list[LeftOut], val: float, te
     for split, share, salt in (("test", test, 1), ("val", val, 0)):
         if split in given or share <= 0:
             continue
-        held = stratify([s.label for s in parts["train"]], share, seed * 2 + salt)
+        together = [groups[s.name] for s in parts["train"]]
+        held = stratify([s.label for s in parts["train"]], share, seed * 2 + salt, together)
         parts[split] = [s for s, out in zip(parts["train"], held, strict=True) if out]
         parts["train"] = [s for s, out in zip(parts["train"], held, strict=True) if not out]
         notes.append(f"{split}: {len(parts[split])} pictures were held out of the training ones, stratified by class")

@@ -308,7 +308,7 @@ def finetune(
     Needs torch. The run folder gets the plan, the figures, the curves, the worst mistakes, checkpoints and model.onnx.
 
     Args:
-        data: A folder of class folders, or a CSV of path,label[,split][,weight].
+        data: A folder of class folders, or a CSV of path,label[,split][,weight][,group].
         base: The pretrained network: an .onnx classifier; a detector or segmenter, whose backbone is taken; or a source
             as `export` takes it.
         out: The run folder.
@@ -368,7 +368,7 @@ def plan_finetune(
     """Say what `finetune` would do with these arguments, and train nothing.
 
     Args:
-        data: A folder of class folders, or a CSV of path,label[,split][,weight].
+        data: A folder of class folders, or a CSV of path,label[,split][,weight][,group].
         base: The pretrained network: an .onnx classifier; a detector or segmenter, whose backbone is taken; or a source
             as `export` takes it.
         weights: A safetensors file or a saved state dict for a source.

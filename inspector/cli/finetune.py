@@ -36,7 +36,10 @@ GROUPS = (
 @add_fields(FineTuneOptions, list_option_fields(), GROUPS)
 def finetune(
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="A folder of class folders, or a CSV of path,label[,split][,weight].")
+        str,
+        typer.Argument(
+            metavar="DATA", help="A folder of class folders, or a CSV of path,label[,split][,weight][,group]."
+        ),
     ],
     base: Annotated[
         str,

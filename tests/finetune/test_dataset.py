@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exporters.planning.dataset import DataError, read_dataset, stratify
+from exporters.planning.dataset import read_dataset, stratify
+from exporters.planning.entries import DataError
 
 
 def picture(path: Path, seed: int, size: tuple[int, int] = (12, 9), mode: str = "RGB", **save: object) -> Path:

@@ -29,7 +29,7 @@ from exporters.finetuning.metrics import is_better, measure
 from exporters.finetuning.network import TrainableNetwork, build_network
 from exporters.finetuning.train import Trainer, TrainingError, draw_batches, schedule_rate, weigh_classes
 from exporters.planning.boundary import place_boundary
-from exporters.planning.dataset import DataError
+from exporters.planning.entries import DataError
 from exporters.planning.head import find_classifier_head
 from exporters.planning.options import FineTuneOptions
 from inspector import open_model
