@@ -136,7 +136,12 @@ def read_dataset(
 def stratify(labels: Sequence[int], share: float, seed: int, groups: Sequence[int] | None = None) -> list[bool]:
     """Which of the pictures are held out: of every class `share`, rounded; of two or more at least one, never all.
 
-    groups: what is equal stays together, so that a class of few groups may have another share, or none.
+    Args:
+        labels: The class of each picture.
+        share: Of each class, in [0, 1).
+        seed: Of the choice.
+        groups: A number for each picture: what is equal stays together, so that a class of few groups may have another
+            share, or none.
     """
     held = [False] * len(labels)
     members = defaultdict(list)

@@ -35,7 +35,18 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Entry:
-    """One labelled picture as the data names it. small: what likeness is judged by."""
+    """One labelled picture as the data names it.
+
+    Attributes:
+        path: The file.
+        name: Its path as the data gives it.
+        label: Its class.
+        split: train, val or test; None where the data names none.
+        weight: How much it counts in the loss.
+        digest: SHA-256 of the file.
+        group: What it stays together with; empty for nothing.
+        small: The small grey picture that likeness is judged by.
+    """
 
     path: Path
     name: str
