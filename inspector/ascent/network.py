@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from inspector.ascent.check import check_twin
 from inspector.ascent.picked import PickedConvolution, find_last_convolution
 from inspector.errors import NotComputable, UsageError
 from inspector.graph import to_inference
@@ -71,6 +72,7 @@ class Network:
             self.twin = build_twin(graph, wanted, device=device)
             self.twin.requires_grad_(False)
             _prefer_channels_last(self.twin)
+            check_twin(model, graph, self.twin)
         self._before = wanted[0]
         std = torch.tensor(prepare.std, dtype=torch.float64)
         mean = torch.tensor(prepare.mean, dtype=torch.float64)
