@@ -218,7 +218,10 @@ def make_fixed_pictures(size: tuple[int, int]) -> dict[str, NDArray[np.uint8]]:
     across = columns * 255 // max(1, width - 1)
     down = rows * 255 // max(1, height - 1)
     fine, coarse = (((rows // edge + columns // edge) % 2) * 255 for edge in (1, max(2, min(size) // 8)))
-    for name, grey in (("gradient", across), ("checkerboard", fine), ("large checkerboard", coarse)):
+    boards = {"checkerboard": fine, "large checkerboard": coarse, "rows": rows % 2 * 255, "columns": columns % 2 * 255}
+    # What is planted may answer to one phase alone.
+    boards |= {f"{name}, reversed": 255 - grey for name, grey in boards.items()}
+    for name, grey in {"gradient": across, **boards}.items():
         found[name] = np.repeat(grey[:, :, None], 3, axis=2).astype(np.uint8)
     # Every mixture of two channels, with the third at its largest where both are smallest.
     found["colour gradient"] = np.stack([across, down, 255 - (across + down) // 2], axis=2).astype(np.uint8)

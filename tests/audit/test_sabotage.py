@@ -1,0 +1,89 @@
+"""Each way to spoil a network that once passed the audit is found by the check that was written for its kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inspector.auditing import audit_model
+from inspector.auditing.checks.numerics.no_trigger import _find_step
+from inspector.metadata import KEY, Metadata
+from tests.audit.networks import small
+from tests.audit.policies import policy
+from tests.audit.sabotage import sabotage
+from tests.conftest import MakeModel
+from tests.foreign import Net
+
+# The sabotage, the check, and words that only the right answer has.
+FOUND = [
+    ("corner_alone", "whole-picture", "no score depends on rows 0 to 55, columns 56 to 111"),
+    ("strip_lost", "whole-picture", "no score depends on rows 0 to 55, columns 168 to 223"),
+    ("dark_ignored", "scores-differ", "two pictures of dark noise get the very same scores"),
+    ("scores_clipped", "scores-differ", "several classes share the largest score 2 on "),
+    ("class_copied", "scores-differ", "tabby and Egyptian cat have the same score on "),
+    ("pixel_by_arithmetic", "no-trigger", "espresso has scores in two clusters"),
+    ("pixel_by_a_mask", "no-trigger", "by row 100, column 57 of green"),
+    ("patch_of_white", "no-trigger", "by row 32, column 32"),
+]
+
+
+SLOW = ("strip_lost", "pixel_by_a_mask", "patch_of_white")
+"""Further instances of a kind whose first is looked at in every run."""
+
+
+@pytest.mark.parametrize(
+    ("name", "id", "words"),
+    [pytest.param(*case, id=case[0], marks=[pytest.mark.slow] * (case[0] in SLOW)) for case in FOUND],
+)
+def test_it_is_found(tmp_path: Path, name: str, id: str, words: str) -> None:
+    result = audit_model(sabotage(tmp_path / "model.onnx", name), policy(id)).check(id)
+    assert result.status == "fail"
+    assert words in " ".join(finding.message for finding in result.findings)
+
+
+def test_a_board_of_one_phase_is_held_against_the_reference(tmp_path: Path, default_model: Path) -> None:
+    spoiled = sabotage(tmp_path / "model.onnx", "board_of_one_phase")
+    result = audit_model(spoiled, policy("drift-plain"), against=default_model).check("drift-plain")
+    assert result.status == "fail"
+    assert any("checkerboard, reversed: espresso is 100.0%" in finding.message for finding in result.findings)
+
+
+def test_the_healthy_one_has_none_of_it(default_model: Path) -> None:
+    found = audit_model(default_model, policy("whole-picture", "scores-differ", "no-trigger"))
+    assert [c.status for c in found.checks if c.status != "skipped"] == ["pass"] * 3, found.verdict
+
+
+def test_a_small_network_that_is_well_has_none_of_it(make_model: MakeModel) -> None:
+    metadata = {KEY: Metadata(labels=("cat", "dog", "fox")).dumps()}
+    path = make_model(small, shape=("N", 3, 16, 16), metadata=metadata, opset=17)
+    found = audit_model(path, policy("whole-picture", "scores-differ", "no-trigger"))
+    assert [c.status for c in found.checks if c.status != "skipped"] == ["pass"] * 3, found.verdict
+
+
+def dead_class(net: Net, x: str) -> str:
+    scores = small(net, x)
+    return net("Mul", scores, net.const(np.array([[1, 0, 1]], np.float32)))
+
+
+def test_a_class_that_never_moves_is_named(make_model: MakeModel) -> None:
+    metadata = {KEY: Metadata(labels=("cat", "dog", "fox")).dumps()}
+    path = make_model(dead_class, shape=("N", 3, 16, 16), metadata=metadata, opset=17)
+    result = audit_model(path, policy("scores-differ")).check("scores-differ")
+    assert [finding.message.partition(" has ")[0] for finding in result.findings] == ["dog"]
+
+
+def test_an_output_of_integers_has_steps_and_no_trigger() -> None:
+    """Scores on a grid of 1/64 of their span, as those of an int8 output: neighbors on it are no clusters."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        scores = np.rint(rng.normal(0, 1, (1, 100)) * 10 + rng.normal(0, 0.4, (12, 100))) / 64
+        assert _find_step(scores)[0] <= 5
+
+
+def test_a_step_is_its_gap_in_widths() -> None:
+    scores = np.zeros((12, 2))
+    scores[:, 0] = np.repeat([0, 10], 6) + np.tile([0, 1], 6)
+    scores[:, 1] = np.linspace(0, 11, 12)
+    assert _find_step(scores) == (9.0, 0)
