@@ -1,7 +1,8 @@
 """Damaged files, made the same way for the same seed, and the process that feeds them to the package.
 
 ``python -m tests.mutations models FOLDER SEED START STOP`` runs inputs START to STOP and prints one line before and one
-after each, so that whoever reads along knows which input a crash belongs to.
+after each, so that whoever reads along knows which input a crash belongs to. The kinds are models, images, and
+commands: a model again, given to one command with all that it writes. Tens of thousands: ``tests/many_mutations.py``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-MEMORY = 6 * 1024**3  # address space, not memory in use: arenas and mapped libraries are counted
-SECONDS = 10
+# Address space, not memory in use: arenas and mapped libraries are counted, and torch maps 20 GiB of them.
+MEMORY = {"models": 6 * 1024**3, "images": 6 * 1024**3, "commands": 40 * 1024**3}
+SECONDS = {"models": 10, "images": 10, "commands": 60}  # of the processor: a busy machine is no fault
+WAITED = 60  # times as long by the clock: something waits for what does not come
 
 MODELS = (
     "tf2onnx_mobilenet", "paddle", "pytorch_1", "yolo", "quantised", "gelu_hardswish_mish", "local_functions",
@@ -88,10 +92,10 @@ _OPS = (
 ).split()
 
 
-def mutate_model(data: bytes, rng: np.random.Generator) -> bytes:
+def mutate_model(data: bytes, rng: np.random.Generator, edits: int | None = None) -> bytes:
     """One to three edits of the parsed model: sizes, operators, attributes, names, types, wiring."""
     model = onnx.ModelProto.FromString(data)
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(edits or int(rng.integers(1, 4))):
         edit = _EDITS[int(rng.integers(0, len(_EDITS)))]
         edit(model, rng)
     return model.SerializeToString()
@@ -351,8 +355,6 @@ def try_model(folder: Path, seed: int, index: int) -> str:
     assert len(set(names)) == len(names), "layer names are not unique"
     size = model.preprocess.size
     if size and max(size) > 64 and not model.input.size:
-        from dataclasses import replace
-
         model = replace(model, preprocess=model.preprocess.with_size((32, 32)))
     picture = np.random.default_rng(index).integers(0, 256, (20, 24, 3), np.uint8)
     tensor = model.tensor(picture)
@@ -375,17 +377,51 @@ def try_image(folder: Path, seed: int, index: int) -> str:
     return "ok"
 
 
+def slightly_damaged(path: Path, seed: int, index: int) -> str:
+    """Write a model with little damage, mostly one that opens nevertheless: the name of a layer, "" if it does not."""
+    from inspector import list_layers
+    from inspector.errors import InspectorError
+    from tests.foreign.commands import choose_layer
+
+    for attempt in range(6):
+        path.write_bytes(mutate_model(base_model(index), np.random.default_rng([seed, index, attempt]), edits=1))
+        try:
+            found = [{"name": x.name, "kind": x.kind, "shape": x.shape} for x in list_layers(path)]
+        except InspectorError:
+            continue
+        return choose_layer({"layers": found})
+    return ""
+
+
+def try_commands(folder: Path, seed: int, index: int) -> str:
+    """One command on a damaged model, each command in its turn."""
+    from tests.foreign import commands
+
+    path = folder / "mutated.onnx"
+    layer = slightly_damaged(path, seed, index)
+    name = list(commands.COMMANDS)[index // len(MODELS) % len(commands.COMMANDS)]
+    place = replace(commands.make_place(path, folder / "place"), layer=layer or "none")
+    outcome, _ = commands.run_command(name, commands.COMMANDS[name](place), place.folder)
+    if outcome.state == commands.FAULT:
+        return f"BUG {name}: {outcome.text}"
+    return "ok" if outcome.state == commands.OK else f"refused {name}: {outcome.text}"
+
+
+ATTEMPTS = {"models": try_model, "images": try_image, "commands": try_commands}
+
+
 def main(kind: str, folder: str, seed: int, start: int, stop: int) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY[kind], MEMORY[kind]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("error")
     from inspector.errors import InspectorError
 
-    attempt = try_model if kind == "models" else try_image
+    attempt = ATTEMPTS[kind]
     for index in range(start, stop):
         print(f"begin {index}", flush=True)
         # The default action kills the process, wherever it is; a handler would wait for the C++ code to return.
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS[kind])
+        signal.setitimer(signal.ITIMER_REAL, SECONDS[kind] * WAITED)
         try:
             outcome = attempt(Path(folder), seed, index)
         except InspectorError as error:
@@ -398,6 +434,7 @@ def main(kind: str, folder: str, seed: int, start: int, stop: int) -> None:
         if os.environ.get("FUZZ_MEMORY"):
             outcome += f" [{peak_memory() // 1000} MB]"
         print(f"end {index} {outcome}", flush=True)
+    signal.setitimer(signal.ITIMER_PROF, 0)
     signal.setitimer(signal.ITIMER_REAL, 0)
     print(f"memory {peak_memory()}", flush=True)
 

@@ -20,7 +20,7 @@ SEED = int(os.environ.get("INSPECTOR_TESTS_SEED", "0"))
 COUNT = int(os.environ.get("INSPECTOR_TESTS_MUTATIONS", "2100"))
 
 
-def feed(kind: str, folder: Path, start: int, stop: int) -> tuple[list[str], Counter[str], int]:
+def feed(kind: str, folder: Path, start: int, stop: int, seed: int = SEED) -> tuple[list[str], Counter[str], int]:
     """(what went wrong, how often each outcome was, KiB of memory at most) of all inputs.
 
     It takes as many processes as it takes: an input that kills one is skipped by the next."""
@@ -29,7 +29,7 @@ def feed(kind: str, folder: Path, start: int, stop: int) -> tuple[list[str], Cou
     memory = 0
     while start < stop:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.mutations", kind, str(folder), str(SEED), str(start), str(stop)],
+            [sys.executable, "-m", "tests.mutations", kind, str(folder), str(seed), str(start), str(stop)],
             cwd=ROOT, capture_output=True, text=True, errors="replace", check=False,
         )  # fmt: skip
         under_way = None
@@ -42,15 +42,15 @@ def feed(kind: str, folder: Path, start: int, stop: int) -> tuple[list[str], Cou
                 under_way = None
                 outcomes[outcome.split(":")[0]] += 1
                 if not outcome.startswith(("ok", "refused ")):
-                    wrong.append(f"{kind} {index} of seed {SEED}: {outcome}")
+                    wrong.append(f"{kind} {index} of seed {seed}: {outcome}")
             elif word == "memory":
                 memory = max(memory, int(index))
         if done.stderr:
             wrong.append(f"{kind}, on stderr: {done.stderr[:2000]}")
         if done.returncode == 0:
             break
-        # -14 is the alarm of the time limit, -11 a segmentation fault, -6 an abort.
-        wrong.append(f"{kind} {under_way} of seed {SEED}: the process ended with {done.returncode}")
+        # -27 and -14 are the alarms of the time limits, -11 a segmentation fault, -6 an abort.
+        wrong.append(f"{kind} {under_way} of seed {seed}: the process ended with {done.returncode}")
         if under_way is None:
             break
         start = under_way + 1

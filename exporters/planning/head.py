@@ -344,7 +344,7 @@ def _check_scores(graph: Graph, head: ClassifierHead, count: int, preprocess: Pr
         scores = Sessions(graph, "cpu").run({given.name: np.repeat(tensor, batch, axis=0)}, [head.scores])[head.scores]
     except ModelError as error:
         raise NotComputable(
-            f"the base does not run with a head of {count} classes: {error.message}",
+            f"the base does not run with a head of {count} classes: {error.message.replace(str(graph.path), 'it')}",
             "what follows its last linear layer has the old number of classes, or the size of the picture, built in",
         ) from None
     if scores.size != batch * count:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import onnx
 from onnx import NodeProto
 
 from exporters.quantizing.quantizable import QuantizableGraph, QuantizeError, assemble
 from inspector.graph import infer_types, node_inputs
 
+_SMALL = 64
+"""Elements of the largest constant that is copied for each reading."""
+
 
 def convert_to_half(network: QuantizableGraph) -> onnx.ModelProto:
     """Convert a network to half precision with onnxruntime's own converter; its input and scores stay in single."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
+    network = _part_constants(network)
     proto = assemble(network, network.nodes, network.weights)
     named = {value.name for value in (*proto.graph.input, *proto.graph.output)}
     del proto.graph.value_info[:]
@@ -21,6 +28,27 @@ def convert_to_half(network: QuantizableGraph) -> onnx.ModelProto:
     del converted.graph.value_info[:]
     _sort(converted)
     return converted
+
+
+def _part_constants(network: QuantizableGraph) -> QuantizableGraph:
+    """Give each reading of a small float constant a copy of its own.
+
+    Where one reading stays in single precision (the scales of Resize) and another does not, the converter puts a cast
+    behind the constant, and the runtime refuses scales that are computed. Big tensors are weights, which all take part.
+    """
+    nodes, weights = [NodeProto.FromString(node.SerializeToString()) for node in network.nodes], dict(network.weights)
+    parted = replace(network, nodes=nodes, weights=weights)
+    seen: set[str] = set()
+    for node in nodes:
+        for i, name in enumerate(node.input):
+            array = weights.get(name)
+            if array is None or array.dtype != np.float32 or array.size > _SMALL:
+                continue
+            if name in seen:
+                node.input[i] = parted.free_name(f"{name}/copy")
+                weights[node.input[i]] = array
+            seen.add(name)
+    return parted
 
 
 def _sort(proto: onnx.ModelProto) -> None:

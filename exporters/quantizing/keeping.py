@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from exporters.quantizing.plan import IntegerPlan
 from exporters.quantizing.qdq import write_integers
 from exporters.quantizing.quantizable import Array, QuantizableGraph, QuantizeError
 from inspector.compare import signal_to_noise
+from inspector.errors import ModelError
 from inspector.graph import operator_of
 from inspector.model import Model, open_model
 
@@ -58,6 +60,20 @@ class Trial:
         answers = self.inputs.answer(self.open(finish_file(self.source, proto, "int8", "none", (), 0)))
         assert answers is not None
         return compare_answers(self.expected, answers).share
+
+
+@contextmanager
+def blame_copy(source: Model, path: Path) -> Iterator[None]:
+    """Say of what onnxruntime cannot do with the copy at `path` that it is a copy, and of which file."""
+    try:
+        yield
+    except ModelError as error:
+        if str(path) not in error.message:
+            raise
+        why = error.message.replace(str(path), "it")
+        raise QuantizeError(
+            f"a copy of {source.path} in this format does not work: {why}", "try --to the other"
+        ) from None
 
 
 def choose_kept(trial: Trial, plan: IntegerPlan, kept: tuple[str, ...], target: float, say: Note) -> tuple[str, ...]:

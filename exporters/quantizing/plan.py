@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
 from exporters.quantizing.calibration import Grid, calibrate, choose_grid
-from exporters.quantizing.quantizable import Array, QuantizableGraph, QuantizeError
+from exporters.quantizing.quantizable import Array, QuantizableGraph, QuantizeError, check_no_integers
 from inspector.errors import UsageError
 from inspector.graph import HALF_TYPES, attributes, operator_of
 from inspector.layers.layout import infer_values
@@ -79,8 +79,7 @@ class IntegerPlan:
 def _explain_nothing(source: Model) -> QuantizeError:
     """Why no node of the model can be computed with integers."""
     graph = source.graph
-    if any(operator_of(node).integer for node in graph.nodes):
-        return QuantizeError(f"{source.path} is quantized already", "give the float model that it was made of")
+    check_no_integers(source)
     if any(tensor.data_type in HALF_TYPES for tensor in graph.initializers.values()):
         return QuantizeError(
             f"the weights of {source.path} are in half precision; integers are made of float32",

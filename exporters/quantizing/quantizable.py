@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper
 
 from inspector.errors import InspectorError
-from inspector.graph import attributes, node_inputs
+from inspector.graph import attributes, node_inputs, operator_of
 from inspector.model import Model
 
 Array = NDArray[Any]
@@ -99,6 +99,12 @@ def read_quantizable(source: Model) -> QuantizableGraph:
     )
     _fold_norms(network)
     return network
+
+
+def check_no_integers(source: Model) -> None:
+    """Raise QuantizeError for a file that computes with integers somewhere."""
+    if any(operator_of(node).integer for node in source.graph.nodes):
+        raise QuantizeError(f"{source.path} is quantized already", "give the float model that it was made of")
 
 
 def find_answer(source: Model) -> str | None:

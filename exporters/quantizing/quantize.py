@@ -21,15 +21,15 @@ from typing import Literal
 from exporters.quantizing.cost import QuantizedModel, measure_cost
 from exporters.quantizing.finish import finish_file
 from exporters.quantizing.half import convert_to_half
-from exporters.quantizing.keeping import Note, Trial, choose_kept
+from exporters.quantizing.keeping import Note, Trial, blame_copy, choose_kept
 from exporters.quantizing.pictures import CalibrationPictures, choose_pictures, skip_unreadable
 from exporters.quantizing.plan import plan_integers
 from exporters.quantizing.qdq import write_integers
-from exporters.quantizing.quantizable import read_quantizable
+from exporters.quantizing.quantizable import check_no_integers, read_quantizable
 from inspector.errors import UsageError, listing
 from inspector.files import atomic_path, temporary_folder
 from inspector.guard import check_outputs
-from inspector.model import Model, open_model
+from inspector.model import Model, drop_false_classes, open_model
 
 To = Literal["int8", "fp16"]
 Expose = Literal["free", "all", "none"]
@@ -83,8 +83,8 @@ def quantize_model(
         ImageError: There are no pictures.
         ModelError: The model cannot be read or run.
         OutputError: The file cannot be written.
-        QuantizeError: There is nothing to quantize, the operator set cannot be raised to 13, or the target was not
-            reached.
+        QuantizeError: There is nothing to quantize, it is quantized already, the operator set cannot be raised to 13,
+            or the target was not reached.
 
     Example:
         >>> made = quantize_model(model, folder / "half.onnx", ["docs/chelsea.jpg"], to="fp16")
@@ -93,13 +93,16 @@ def quantize_model(
     """
     _check_options(to, keep, auto, target, expose)
     source = model if isinstance(model, Model) else open_model(model, provider=provider, threads=threads)
+    source = drop_false_classes(source)
     paths, skipped = skip_unreadable(choose_pictures(calibrate, pictures))
     check_outputs({"-o": path}, {"the model itself": source.graph.files, "one of the pictures": paths})
     inputs = CalibrationPictures(source, paths)
     kept = tuple(source.layer(name).name for name in keep)
+    if to == "fp16":
+        check_no_integers(source)
     network = read_quantizable(source)
     expected = inputs.answer(source)
-    with temporary_folder() as folder:
+    with temporary_folder() as folder, blame_copy(source, folder / "trial.onnx"):
         trial = Trial(source, network, inputs, expected, folder / "trial.onnx", provider, threads)
         if to == "fp16":
             proto = convert_to_half(network)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from inspector.ascent.check import check_twin
 from inspector.ascent.picked import PickedConvolution, find_last_convolution
 from inspector.errors import NotComputable, UsageError
 from inspector.graph import to_inference
@@ -72,7 +71,6 @@ class Network:
             self.twin = build_twin(graph, wanted, device=device)
             self.twin.requires_grad_(False)
             _prefer_channels_last(self.twin)
-            check_twin(model, graph, self.twin)
         self._before = wanted[0]
         std = torch.tensor(prepare.std, dtype=torch.float64)
         mean = torch.tensor(prepare.mean, dtype=torch.float64)

@@ -30,7 +30,7 @@ from inspector.auditing.traits import collect_traits
 from inspector.auditing.walk import Advance, AuditWalk
 from inspector.errors import InspectorError, ModelError, NoPictureError, UsageError, wrong_type
 from inspector.guard import add_inputs, check_outputs
-from inspector.model import Model, open_model
+from inspector.model import Model, drop_false_classes, open_model
 from inspector.runtime import choose_providers
 
 PathLike = str | os.PathLike[str]
@@ -182,6 +182,7 @@ def _audit(request: Request) -> Audit:
         if not _is_onnx(Path(request.model)):
             raise
         return _refuse(Path(request.model), error, policy)
+    model = drop_false_classes(model)
     pictures = PictureSet()
     if request.data is not None:
         pictures = find_labelled_pictures(model, request.data, policy.images)

@@ -22,21 +22,19 @@ def read_shape(value: onnx.ValueInfoProto) -> tuple[int | str | None, ...] | Non
     )
 
 
-_NOT_INFERRED = "not.inferred"
-
-
 def infer_types(proto: ModelProto) -> list[onnx.ValueInfoProto]:
     """Types and shapes of the tensors of a structure by onnx's shape inference; empty where it fails."""
-    # onnx counts a Range out number by number, and 10^11 of them take a hundred bytes to ask for: not inferred.
+    # onnx counts a Range out number by number, and 10^11 of them take a hundred bytes to ask for. A Unique stands for
+    # it: one axis of unknown length, of the type of its first input.
     if any(node.op_type == "Range" for node in iterate_with_bodies(proto.graph.node)):
         copy = onnx.ModelProto()
         copy.CopyFrom(proto)
         for node in iterate_with_bodies(copy.graph.node):
-            if node.op_type == "Range":
-                node.domain = _NOT_INFERRED
-        copy.opset_import.add(domain=_NOT_INFERRED, version=1)
-        for function in copy.functions:
-            function.opset_import.add(domain=_NOT_INFERRED, version=1)
+            if node.op_type == "Range" and node.input:
+                start = node.input[0]
+                node.op_type = "Unique"
+                del node.input[:], node.attribute[:]
+                node.input.append(start)
         proto = copy
     try:
         inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)

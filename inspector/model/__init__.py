@@ -4,7 +4,7 @@ from inspector.model.alternatives import Alternative, find_alternatives
 from inspector.model.describe import describe_model
 from inspector.model.inputs import NO_INPUTS
 from inspector.model.model import Model
-from inspector.model.open import open_model
+from inspector.model.open import drop_false_classes, open_model
 from inspector.model.probabilities import Prediction, Predictions, check_top, to_probabilities
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Predictions",
     "check_top",
     "describe_model",
+    "drop_false_classes",
     "find_alternatives",
     "open_model",
     "to_probabilities",

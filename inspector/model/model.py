@@ -25,8 +25,8 @@ from inspector.model.probabilities import (
     Predictions,
     are_probabilities,
     check_top,
+    read_rows,
     to_probabilities,
-    to_rows,
 )
 from inspector.runtime import Sessions, ignore
 from inspector.tasks.classify import Classifier
@@ -245,7 +245,8 @@ class Model(Answers):
             scores: Whether the scores are wanted too.
 
         Returns:
-            The activations by layer name, float32 (N, C, H, W) or (N, K), and the scores, float32 (N, K), or None.
+            The activations by layer name, float32 (N, C, H, W) or (N, K), and the scores, float32 (N, K), or None,
+            also where a run shows that they are no scores of classes.
 
         Raises:
             LayerNotFound: No layer, or more than one, goes by a name.
@@ -261,7 +262,11 @@ class Model(Answers):
         found = {layer.name: move_channels_first(values[layer.tensor], layer.channels_last) for layer in chosen}
         if not scores or self.classifier is None:
             return found, None
-        return found, self._rows(values[self.classifier.scores], len(tensor))
+        try:
+            return found, self._rows(values[self.classifier.scores], len(tensor))
+        except NotComputable as error:  # the layers are right all the same
+            self.warn(f"no predictions: {error.message}")
+            return found, None
 
     def scores(self, tensor: NDArray[Any]) -> NDArray[np.float32]:
         """Compute the scores, before softmax or sigmoid.
@@ -281,14 +286,7 @@ class Model(Answers):
 
     def _rows(self, values: NDArray[Any], pictures: int) -> NDArray[np.float32]:
         """Scores as (N, K). What the file declares of them is held against what a run gives."""
-        classifier = self._classifier()
-        try:
-            return to_rows(values, pictures, classifier.classes)
-        except ValueError as error:
-            raise NotComputable(
-                f"{self.path}: {classifier.scores!r} was declared as scores of classes, and {error}",
-                "the network does something else; activations and layers work on it",
-            ) from None
+        return read_rows(values, pictures, self._classifier(), self.path)
 
     def probabilities(self, scores: NDArray[Any]) -> NDArray[np.float64]:
         """Turn scores into probabilities: by softmax, by sigmoid or not at all, as the model means them.

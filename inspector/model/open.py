@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from inspector.errors import ModelError, UsageError
+import numpy as np
+
+from inspector.errors import ModelError, NotComputable, UsageError
 from inspector.graph import Graph, find_training_norms, free_picture, read_graph
 from inspector.layers import find_layers
 from inspector.metadata import Metadata, read_metadata
@@ -129,6 +132,26 @@ def open_model(
         reads_metadata=metadata,
         reopen=open_again,
     )
+
+
+def drop_false_classes(model: M) -> M:
+    """Run a black picture, and forget what the file declares as scores of classes where the run shows other rows.
+
+    For commands that go on without classes: a detector's boxes and a text's steps are often declared with open sizes.
+
+    Returns:
+        The model, or a copy without a classifier that uses the same sessions.
+    """
+    if model.classifier is None:
+        return model
+    try:
+        model.scores(model.tensor(np.zeros((32, 32, 3), np.uint8)))
+    except NotComputable as error:
+        model.warn(f"no predictions: {error.message}")
+        return replace(model, classifier=None)
+    except ModelError:  # what fails to run is told by what runs it
+        pass
+    return model
 
 
 def _warn_of_training(graph: Graph, warn: Callable[[str], None]) -> None:

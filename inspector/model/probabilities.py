@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.errors import UsageError, wrong_type
+from inspector.errors import NotComputable, UsageError, wrong_type
 from inspector.metadata import Activation
+from inspector.tasks.classify import Classifier
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,29 @@ def to_probabilities(scores: NDArray[Any], activation: Activation) -> NDArray[np
     return values
 
 
-def to_rows(values: NDArray[Any], pictures: int, classes: int | None) -> NDArray[np.float32]:
-    """Scores as a run gives them -> float32 (N, K), contiguous.
+def read_rows(values: NDArray[Any], pictures: int, classifier: Classifier, path: Path) -> NDArray[np.float32]:
+    """Scores as a run gives them -> float32 (N, K), contiguous. What the file declares is held against them.
 
     Args:
         values: (N, K), (N, K, 1, 1), (N, 1, K), or for one picture (K,) or a single number.
         pictures: N, how many went in.
-        classes: K as the graph declares it, None where it does not.
+        classifier: What was read off the file.
+        path: The file.
 
     Raises:
-        ValueError: The values are not one row of K numbers for each picture; the text says what they are.
+        NotComputable: The values are not one row of K numbers for each picture; the text says what they are.
     """
+    try:
+        return _to_rows(values, pictures, classifier.classes)
+    except ValueError as error:
+        raise NotComputable(
+            f"{path}: {classifier.scores!r} was declared as scores of classes, and {error}",
+            "the network does something else; activations and layers work on it",
+        ) from None
+
+
+def _to_rows(values: NDArray[Any], pictures: int, classes: int | None) -> NDArray[np.float32]:
+    """The rows. Raises ValueError with what is wrong where they are none."""
     shape = f"has the shape ({', '.join(map(str, values.shape))}) for {pictures} picture{'s' * (pictures != 1)}"
     rows = values.reshape(1, -1) if values.ndim < 2 and pictures == 1 else values
     if rows.ndim == 1 and len(rows) == pictures:

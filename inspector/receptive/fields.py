@@ -94,7 +94,10 @@ def _pass_node(walk: FieldWalk, node: NodeProto) -> Pair:
     if operator.window:
         return slide_window(walk, node)
     if node.op_type in RULES:
-        return RULES[node.op_type](walk, node)
+        try:
+            return RULES[node.op_type](walk, node)
+        except (ValueError, IndexError, TypeError, ArithmeticError):  # axes that the tensor has not: a damaged node
+            return mix_places(walk, node)
     if operator.reduction and operator.standard:
         return reduce_axes(walk, node)
     return mix_places(walk, node)

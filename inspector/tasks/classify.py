@@ -89,7 +89,7 @@ def _judge(graph: Graph, name: str, shapes: Shapes, document: Metadata) -> Class
     end = _before_ranks(graph, name, shapes)
     shape = shapes.get(end)
     count = count_classes(shape)
-    if count is None and not (shape is None or len(shape) == 2):
+    if (count is None and not (shape is None or len(shape) == 2)) or _begins_with_steps(graph, shape):
         return None
     scores, activation = _before_activation(graph, end, shapes)
     if activation is not None:  # the graph itself knows better than any metadata
@@ -119,6 +119,14 @@ def _counts_what_it_sees(graph: Graph, name: str) -> bool:
     return any(
         operator_of(graph.nodes[i]).counts and any(source in seen for source in graph.nodes[i].input) for i in nodes
     )
+
+
+def _begins_with_steps(graph: Graph, shape: Sequence[Any] | None) -> bool:
+    """Whether the first axis of (T, 1, K) is no batch: of unknown size where the pictures are a fixed number."""
+    if shape is None or len(shape) < 3 or isinstance(shape[0], int):
+        return False
+    sizes = [entry.shape[0] for entry in graph.inputs if entry.shape]
+    return bool(sizes) and all(isinstance(size, int) and size > 0 for size in sizes)
 
 
 def count_classes(shape: Sequence[Any] | None) -> int | None:

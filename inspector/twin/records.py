@@ -220,7 +220,10 @@ class Compiler:
             exact=self.exact or host,
             batch=None if host else self.batch,
         )
-        kernel = as_kernel(row.make(node))
+        try:
+            kernel = as_kernel(row.make(node))
+        except (ValueError, IndexError, TypeError, ArithmeticError) as error:
+            raise NotSupported("its attributes do not fit one another, or its inputs") from error
         node.constant_of = _closed  # what a kernel keeps of its node must not keep the weights alive
         return kernel, tuple(node.extras)
 

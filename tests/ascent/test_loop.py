@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -165,21 +164,3 @@ def open_picture(array: np.ndarray):  # type: ignore[no-untyped-def]
     from inspector import open_image
 
     return open_image(array)
-
-
-def test_a_twin_that_disagrees_with_the_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from inspector.ascent import network as module
-    from inspector.twin import Twin, TwinMismatch
-
-    def spoil(*args: Any, **options: Any) -> Twin:
-        twin = build(*args, **options)
-        with torch.no_grad():
-            for parameter in twin.parameters():
-                parameter.mul_(1.01)
-        return twin
-
-    build = module.build_twin
-    model = open_model(small(tmp_path / "small.onnx"))
-    monkeypatch.setattr(module, "build_twin", spoil)
-    with pytest.raises(TwinMismatch, match="the twin differs from onnxruntime at tensor"):
-        Network(model, [model.layer("two_act")])

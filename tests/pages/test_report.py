@@ -18,7 +18,7 @@ from PIL import Image
 
 from inspector import open_model
 from inspector.cam import prepare
-from inspector.errors import ImageError, LayerNotFound, UsageError
+from inspector.errors import ImageError, LayerNotFound, NotComputable, UsageError
 from inspector.layers.statistics import statistics
 from inspector.pages.report import Report, write_report
 from inspector.pages.report.parts import audit_part, draw_confusion_part, draw_filters_part
@@ -166,6 +166,27 @@ def test_a_network_without_classes_and_other_shapes(make_model: MakeModel, tmp_p
     assert [x[0] for x in shapes[0]] == [5, 5, 300]
     assert document["images"][0]["cams"] == []
     assert "no classification output" in document["notes"][0]
+
+
+def test_a_head_that_no_gradient_goes_through(
+    make_model: MakeModel, tmp_path: Path, plain: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found out at the first map, as for a recurrent layer in integers: the page shows all else, and says why."""
+
+    class Engine:
+        def maps(self, *_: object, **__: object) -> None:
+            raise NotComputable("the twin cannot compute 'y': DynamicQuantizeLSTM")
+
+    def build(n: Net, x: str) -> str:
+        y = n("Flatten", n("GlobalAveragePool", n("Relu", n.conv(x, 3, 4))), axis=1)
+        return n("Gemm", y, n.weight((3, 4)), n.weight((3,)), transB=1, out="y")
+
+    model = open_model(make_model(build, outputs={"y": (1, 3)}))
+    monkeypatch.setattr("inspector.cam.prepare", lambda *_: Engine())
+    document = embedded(write_report(model, [("a", plain)], tmp_path / "r.html").path.read_text("utf-8"))
+    assert document["images"][0]["cams"] == []
+    assert len(document["images"][0]["top"]) == 3
+    assert "No gradcam: the twin cannot compute 'y': DynamicQuantizeLSTM." in document["notes"]
 
 
 def test_many_pictures_are_drawn_smaller(

@@ -499,8 +499,9 @@ def test_what_is_refused(default_model: Path, photos: Path, tmp_path: Path, int8
         quantize_model(default_model, out, tmp_path)
     with pytest.raises(UsageError, match="is the model itself"):
         quantize_model(default_model, default_model, photos)
-    with pytest.raises(QuantizeError, match="is quantized already; give the float model"):
-        quantize_model(int8, out, photos)
+    for to in ("int8", "fp16"):
+        with pytest.raises(QuantizeError, match="is quantized already; give the float model"):
+            quantize_model(int8, out, photos, to=to)
     with pytest.raises(QuantizeError, match="no convolution or linear layer"):
         quantize_model(make_model(lambda net, x: net("Relu", x)), out, photos)
     assert not out.exists()

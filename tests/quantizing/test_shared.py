@@ -49,6 +49,22 @@ def one_weight_of_two_operators(n: Net, x: str) -> str:
     return n("Add", n("Gemm", y, w, transB=1), n("MatMul", y, w), out="end")
 
 
+def empty_twice(n: Net, x: str) -> str:
+    """tf2onnx gives one empty constant for the region and the scales of a Resize, of which one has to stay single."""
+    empty = n.const(np.zeros(0, np.float32), "const_empty_float")
+    y = n("Resize", n("Relu", n.conv(x, 3, 8)), empty, empty, n.const([1, 8, 8, 8], "sizes", np.int64), mode="nearest")
+    return n("Flatten", n("GlobalAveragePool", n.conv(y, 8, 8)), out="end")
+
+
+def places_counted(n: Net, x: str) -> str:
+    """Anchors of a detector with open sizes: a Range of floats behind Shape, which half precision does not have."""
+    y = n("Relu", n.conv(x, 3, 8))
+    size = n("Cast", n("Gather", n("Shape", y), n.const(np.array(3)), axis=0), to=1)
+    places = n("Range", n.const(np.float32(0)), size, n.const(np.float32(1)))
+    y = n("Add", y, n("Mul", n("Add", places, n.const(np.float32(0.5))), n.const(np.float32(0.01))))
+    return n("Flatten", n("GlobalAveragePool", y), out="end")
+
+
 def sizes_multiplied(n: Net, x: str) -> str:
     """A flatten as old exporters write it: the sizes are multiplied in the graph, in 64-bit integers."""
     y = n("Relu", n.conv(x, 3, 8))
@@ -74,6 +90,32 @@ def test_what_is_shared_or_counted(
     for picture in sorted(noise.iterdir()):
         expected, found = (model.scores(model.tensor(picture))[0] for model in (before, after))
         assert np.abs(found - expected).max() <= 0.05 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("build", [one_weight_twice, empty_twice, places_counted])
+def test_what_is_shared_in_half_precision(
+    build: Callable[[Net, str], str], make_model: MakeModel, noise: Path, tmp_path: Path
+) -> None:
+    path = make_model(build, shape=("n", 3, 16, 16), opset=13, outputs={"end": ("n", 8)})
+    quantize_model(path, tmp_path / "half.onnx", noise, to="fp16")
+    before, after = open_model(path), open_model(tmp_path / "half.onnx")
+    picture = min(noise.iterdir())
+    expected, found = (model.scores(model.tensor(picture))[0] for model in (before, after))
+    np.testing.assert_allclose(found, expected, atol=0.01 * np.abs(expected).max())
+
+
+def test_steps_of_a_text_are_quantized(make_model: MakeModel, noise: Path, tmp_path: Path) -> None:
+    """Declared as (1, n) scores, and a run gives (T, 1, K): measured by layers, without an agreement of classes."""
+
+    def build(n: Net, x: str) -> str:
+        y = n("ReduceMean", n.conv(n("Relu", n.conv(x, 3, 8)), 8, 5), axes=[2], keepdims=0)
+        return n("Transpose", y, perm=[2, 0, 1], out="ctc")
+
+    made = quantize_model(
+        make_model(build, shape=(1, 3, 16, 16), outputs={"ctc": (1, "n")}, opset=13), tmp_path / "int8.onnx", noise
+    )
+    assert made.agreement is None
+    assert made.drift
 
 
 def test_equal_integers_are_written_once(make_model: MakeModel, noise: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from inspector import open_model
 from inspector.errors import NotComputable
+from inspector.model import drop_false_classes
 from inspector.tasks.values import ROUNDING, find_values
 from tests.conftest import MakeModel
 from tests.foreign import FLOAT, Net
@@ -236,6 +237,28 @@ def test_a_run_that_gives_something_else_than_was_declared(make_model: MakeModel
     refusal = r"was declared as scores of classes, and a run has the shape \(8, 1, 5\)"
     with pytest.raises(NotComputable, match=refusal):
         model.predict(ARRAY)
+    # Its layers are right all the same, and what goes on without classes does.
+    values, none = model.layer_values(model.tensor(ARRAY), scores=True)
+    assert none is None
+    assert next(iter(values.values())).shape == (1, 5, 8, 8)
+    assert drop_false_classes(model).classifier is None
+    assert drop_false_classes(open_model(make_model(scores, opset=13))).classifier is not None
+
+
+def test_steps_of_a_text_are_no_batch(make_model: MakeModel) -> None:
+    """(T, 1, K), declared as such: of unknown length, where the picture is one. (N, 1, K) with an open batch is."""
+
+    def build(n: Net, x: str) -> str:
+        y = n("ReduceMean", n("Relu", n.conv(x, 3, 5)), axes=[2], keepdims=0)
+        return n("Transpose", y, perm=[2, 0, 1], out="y")
+
+    def head(n: Net, x: str) -> str:
+        return n("ReduceMean", n.conv(x, 3, 5), axes=[2, 3], keepdims=1, out="y")
+
+    steps = make_model(build, shape=(1, 3, 8, "w"), outputs={"y": ("t", 1, 5)}, opset=13)
+    assert open_model(steps).classifier is None
+    one = make_model(head, shape=("n", 3, 8, 8), outputs={"y": ("n", 5, 1, 1)}, opset=13)
+    assert open_model(one).classes == 5
 
 
 def test_an_index_at_every_place_is_no_classifier(make_model: MakeModel) -> None:

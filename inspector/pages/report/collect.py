@@ -299,8 +299,14 @@ class _Maps:
     def of(self, picture: Image) -> list[dict[str, Any]]:
         """One entry a method and class."""
         found = []
-        for method, engine in self.engines.items():
-            for result in engine.maps(picture, top=self.top):
+        for method, engine in [*self.engines.items()]:
+            try:
+                results = engine.maps(picture, top=self.top)
+            except NotComputable as error:  # a head that cannot be followed: all else is shown without its maps
+                self.notes.append(f"No {method}: {error.message}.")
+                del self.engines[method]
+                continue
+            for result in results:
                 found.append(
                     {
                         "method": method,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from inspector.auditing.graph_queries import is_half_precision
 from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.registry import check
@@ -37,6 +39,8 @@ def twin(subject: Subject, limits: Limits) -> Verdict:
     except TwinUnsupported as error:
         raise NotChecked(error.message) from None
     name, tensor = next(subject.tensors(1))
+    if model.input.batch:  # a graph that was traced with several pictures takes as many
+        tensor = np.repeat(tensor, model.input.batch, axis=0)
     tolerance = limits["max_half" if is_half_precision(graph) else "max"]
     try:
         agreements = verify_twin(
