@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from inspector.cam.method import Method
 from inspector.cam.place import MapPatch, join_scales, measure_inside
 from inspector.cam.result import CamResult, find_peak
+from inspector.cam.sides import SIDES, find_side_terms
 from inspector.cam.target import CamClass
-from inspector.cam.ways import Ways, follow_back
+from inspector.cam.ways import RunValues, Ways
 from inspector.errors import NotComputable, UsageError
 from inspector.image import Box, ImageSource, Preprocess, open_image
 from inspector.layers import Layer
 from inspector.model import Model
-from inspector.reverse import Head, SpotValues
+from inspector.reverse import Spot, SpotValues
 from inspector.reverse.origin import Origin
 from inspector.tasks.answers import Detection, Detections, Element
 from inspector.tasks.back import take_back
 from inspector.tasks.decoder import BoxDecoder
 
 Array = NDArray[Any]
-Side = Literal["left", "top", "right", "bottom"]
 USUAL = 5
 """Boxes that are explained where none are named."""
 
@@ -56,8 +56,8 @@ class BoxChoice:
                 raise UsageError(f"{name} {value} is not in [0, 1]")
         if isinstance(self.boxes, tuple) and any(number < 0 for number in self.boxes):
             raise UsageError(f"box {min(self.boxes)} is less than 0", "boxes are counted from 0, the best first")
-        if self.side is not None and self.side not in get_args(Side):
-            raise UsageError(f"there is no side {self.side!r}", f"known: {', '.join(get_args(Side))}")
+        if self.side is not None and self.side not in SIDES:
+            raise UsageError(f"there is no side {self.side!r}", f"known: {', '.join(SIDES)}")
         if self.masks < 1:
             raise UsageError(f"masks {self.masks} is less than 1")
 
@@ -77,6 +77,19 @@ def choose_box_numbers(given: str | int | Sequence[str | int] | None) -> tuple[i
         bad = next(one for one in listed if not str(one).strip().isdigit())
         raise UsageError(f"{bad!r} is no box", "give the number of a box, the best being 0, or all")
     return tuple(dict.fromkeys(int(one) for one in listed)) or None
+
+
+Explained = tuple[str, tuple[int, ...], float]
+"""(tensor, place, factor) of a number that is explained."""
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The part of the picture that the network sees, (width, height) of the picture, (H, W) of the input."""
+
+    box: Box
+    size: tuple[int, int]
+    sides: tuple[int, int]
 
 
 @dataclass
@@ -114,7 +127,8 @@ class BoxEngine:
         """Which layers are looked at and why, as far as pictures have shown it."""
         if self.layers:
             return "the layers asked for, with the gradient of one place each"
-        names = ", ".join(name_of(self.model, head.layer) for heads in self.ways.heads.values() for head in heads)
+        tensors = dict.fromkeys(head.layer for heads in self.ways.heads.values() for head in heads)
+        names = ", ".join(name_of(self.model, tensor) for tensor in tensors)
         where = f" ({names})" if names else ""
         return f"the maps that the class branch of each scale begins with{where}; gradient in numpy, of one place each"
 
@@ -130,18 +144,60 @@ class BoxEngine:
             The maps; none where nothing was found.
         """
         tensor, size, preprocess = read_input(self.model, image)
-        box = preprocess.box(size)
-        values = self.ways.run(tensor, self.decoder.outputs)
+        values = self.ways.run(tensor, [*self.decoder.outputs, *([self.element.tensor] if self.element else ())])
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             found = find_detections(self.model, values.known, tensor, size, preprocess, self.choice)
+            frame = _Frame(preprocess.box(size), size, sides_of(self.model, tensor))
+            if self.element is not None:
+                about, explained = self._explain_element(self.element, found, values)
+                return [self._map(about, explained, values.spots(), frame)]
             chosen = choose_boxes(self.model, found, self.choice, classes, USUAL if top is None else top)
-            elements = [self._element(one) for _, one in chosen]
-            origins = self.ways.learn(elements, values)
+            abouts = self._explain_boxes(chosen, values, frame)
             spots = values.spots()
             return [
-                self._map(one, number, origin, spots, (box, size, sides_of(self.model, tensor)))
-                for (number, one), origin in zip(chosen, origins, strict=True)
+                replace(self._map(about, explained, spots, frame, one), number=number)
+                for (number, one), (about, explained) in zip(chosen, abouts, strict=True)
             ]
+
+    def _explain_boxes(
+        self, chosen: Sequence[tuple[int, Detection]], values: RunValues, frame: _Frame
+    ) -> list[tuple[CamClass, list[Explained]]]:
+        """For each box what is told of it, and the numbers that are explained."""
+        elements = [self._element(one) for _, one in chosen]
+        origins = self.ways.learn(elements, values)
+        spots = values.spots()
+        made = []
+        for (_, one), element, origin in zip(chosen, elements, origins, strict=True):
+            about = CamClass(one.index, self.model.label(one.index), one.score, origin_value(origin, spots))
+            explained = [(origin.tensor, origin.place, float(origin.sign))]
+            if self.choice.side is not None:
+                place, terms = find_side_terms(self.decoder, values.known, frame.sides, element, self.choice.side)
+                self.ways.learn_numbers([term.tensor for term, _ in terms], values)
+                about = replace(about, score=place)
+                explained = [(term.tensor, term.index, weight) for term, weight in terms]
+            made.append((about, explained))
+        return made
+
+    def _explain_element(
+        self, element: Element, found: Detections, values: RunValues
+    ) -> tuple[CamClass, list[Explained]]:
+        """The one element of an output that was asked for: its own place is explained, whatever it means."""
+        place = find_place(element, values.known[element.tensor].shape)
+        number = float(values.known[element.tensor][place])
+        flat = ",".join(map(str, element.index))
+        about = CamClass(element.index[-1], f"{element.tensor}:{flat}", None, number)
+        try:
+            [origin] = self.ways.learn([Element(element.tensor, place)], values)
+        except NotComputable:
+            # No score of a class: the branches are found by one that is.
+            known = [one.element for one in found if one.element is not None]
+            if not known and not self.layers:
+                raise
+            if known:
+                self.ways.learn(known[:1], values)
+            self.ways.learn_numbers([element.tensor], values)
+            return about, [(element.tensor, place, 1.0)]
+        return about, [(origin.tensor, origin.place, float(origin.sign))]
 
     def _element(self, found: Detection) -> Element:
         if found.element is None:
@@ -153,26 +209,25 @@ class BoxEngine:
 
     def _map(
         self,
-        found: Detection,
-        number: int,
-        origin: Origin,
+        about: CamClass,
+        explained: Sequence[Explained],
         values: SpotValues,
-        frame: tuple[Box, tuple[int, int], tuple[int, int]],
+        frame: _Frame,
+        found: Detection | None = None,
     ) -> CamResult:
-        """The map of one box. frame: the part of the picture that is seen, its size, (H, W) of the input."""
-        box, size, sides = frame
-        patches: list[MapPatch] = []
-        layers: list[str] = []
-        for head in self.ways.heads[origin.tensor]:
-            patch = self._patch(head, origin, values)
-            if patch is not None:
-                patches.append(patch)
-                layers.append(name_of(self.model, head.layer))
-        raw, heatmap, empty = join_scales(patches, sides)
-        score = float(values.whole(origin.tensor)[origin.place])
-        names = tuple(layers) or tuple(name_of(self.model, h.layer) for h in self.ways.heads[origin.tensor])
+        """The map of the sum of some numbers."""
+        spots: dict[str, Spot] = {}
+        heads = [(head, one) for one in explained for head in self.ways.heads[one[0]]]
+        for head, (tensor, place, weight) in heads:
+            spot = head.follow(Spot.at(place, values.shape(tensor), weight), values)
+            if spot is not None:
+                spots[head.layer] = spots[head.layer] + spot if head.layer in spots else spot
+        raw, heatmap, empty = join_scales(
+            [self._patch(name, spot, values) for name, spot in spots.items()], frame.sides
+        )
+        names = tuple(name_of(self.model, tensor) for tensor in spots or dict.fromkeys(h.layer for h, _ in heads))
         return CamResult(
-            target=CamClass(found.index, self.model.label(found.index), found.score, score),
+            target=about,
             method=self.method.name,
             layer=" + ".join(names),
             layers=names,
@@ -180,28 +235,50 @@ class BoxEngine:
             raw=raw,
             heatmap=heatmap,
             empty=empty,
-            peak=find_peak(raw, heatmap, box, size),
-            box=box,
-            size=size,
+            peak=find_peak(raw, heatmap, frame.box, frame.size),
+            box=frame.box,
+            size=frame.size,
             reason=self.reason,
             found=found,
-            number=number,
-            energy_inside=measure_inside(heatmap, found.box, box),
+            energy_inside=None if found is None else measure_inside(heatmap, found.box, frame.box),
         )
 
-    def _patch(self, head: Head, origin: Origin, values: SpotValues) -> MapPatch | None:
-        """The map at one layer: the method's formula over the cells that the score reads."""
-        spot = follow_back(head, origin, values)
-        if spot is None:
-            return None
-        gradient, activation = spot.values[0], values.window(head.layer, spot.ranges)[0]
+    def _patch(self, layer: str, spot: Spot, values: SpotValues) -> MapPatch:
+        """The map at one layer: the method's formula over the cells that are read."""
+        gradient, activation = spot.values[0], values.window(layer, spot.ranges)[0]
         places, whole = spot.start[1:], spot.shape[1:]
-        if is_channels_last(self.model, head.layer):
+        if is_channels_last(self.model, layer):
             gradient, activation = np.moveaxis(gradient, -1, 0), np.moveaxis(activation, -1, 0)
             places, whole = (spot.start[3], *places[:2]), (spot.shape[3], *whole[:2])
         formula: Any = self.method.formula
         made = np.asarray(formula(np.asarray(activation, np.float32), gradient), np.float32)
         return MapPatch(made, (places[1], places[2]), (whole[1], whole[2]))
+
+
+def origin_value(origin: Origin, values: SpotValues) -> float:
+    """The number that a score was made of."""
+    return float(values.whole(origin.tensor)[origin.place])
+
+
+def find_place(element: Element, shape: Sequence[int]) -> tuple[int, ...]:
+    """The place, batch axis included, of an element given by a flat index or one per axis without the batch axis.
+
+    Raises:
+        UsageError: There is no such element.
+    """
+    own = tuple(shape[1:])
+    given = element.index
+    sizes = "x".join(map(str, own))
+    if len(given) == 1 and len(own) != 1:
+        if not 0 <= given[0] < int(np.prod(own)):
+            raise UsageError(
+                f"output {element.tensor!r} of {sizes} has no index {given[0]}",
+                f"the indices are 0 to {int(np.prod(own)) - 1}",
+            )
+        return (0, *(int(i) for i in np.unravel_index(given[0], own)))
+    if len(given) != len(own) or not all(0 <= i < n for i, n in zip(given, own, strict=True)):
+        raise UsageError(f"output {element.tensor!r} of {sizes} has no element {','.join(map(str, given))}")
+    return (0, *given)
 
 
 def name_of(model: Model, tensor: str) -> str:

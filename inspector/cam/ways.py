@@ -15,7 +15,7 @@ from inspector.errors import NotComputable, listing
 from inspector.graph import Graph, infer_types, read_shape
 from inspector.layers import Layer
 from inspector.model import Model
-from inspector.reverse import Head, Spot, SpotValues, find_head
+from inspector.reverse import Head, SpotValues, find_head
 from inspector.reverse.origin import Origin, find_tail, trace_origin, trace_others
 from inspector.tasks.answers import Element
 
@@ -88,6 +88,21 @@ class Ways:
         values.fetch(self.names(values.shapes))
         return origins
 
+    def learn_numbers(self, tensors: Iterable[str], values: RunValues) -> None:
+        """Find what leads from the known layers to outputs that hold other numbers than scores.
+
+        Each branch is followed alone: the maps that others begin with are held.
+        """
+        known = list(dict.fromkeys(head.layer for heads in self.heads.values() for head in heads))
+        layers = [layer.tensor for layer in self.layers] or known
+        for tensor in dict.fromkeys(tensors):
+            if tensor in self.heads:
+                continue
+            held = () if self.layers else layers
+            heads = [find_head(self.graph, layer, tensor, held) for layer in layers]
+            self.heads[tensor] = tuple(head for head in heads if head.connected)
+        values.fetch(self.names(values.shapes))
+
     def _add(self, end: str, values: RunValues) -> None:
         """The heads that lead to a tensor of scores."""
         if self.layers:
@@ -99,8 +114,9 @@ class Ways:
             heads = [branch.head]
         unknown = list(dict.fromkeys(name for head in heads for name in head.unknown))
         if unknown:
-            raise NotComputable(f"the way to the scores of boxes holds {listing(unknown)}, without a derivative here",
-                                _BY_MASKS)  # fmt: skip
+            raise NotComputable(
+                f"the way to the scores of boxes holds {listing(unknown)}, without a derivative here", _BY_MASKS
+            )
         self.others[end] = None
         self.heads[end] = tuple(head for head in heads if head.connected)
 
@@ -213,8 +229,3 @@ def infer_fixed_shapes(graph: Graph, name: str, shape: Sequence[int]) -> dict[st
         if sizes is not None and all(isinstance(size, int) for size in sizes):
             found[value.name] = tuple(int(size) for size in sizes if isinstance(size, int))
     return found
-
-
-def follow_back(head: Head, origin: Origin, values: SpotValues) -> Spot | None:
-    """The gradient of one score with respect to the layer of a head, in the cells that it reads."""
-    return head.follow(Spot.at(origin.place, values.shape(origin.tensor), float(origin.sign)), values)

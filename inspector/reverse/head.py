@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import inspector.reverse.rules  # noqa: F401  the derivatives are registered by the import
-from inspector.errors import ModelError
+from inspector.errors import ModelError, NotComputable
 from inspector.graph import Graph, node_inputs, operator_of, value_inputs
 from inspector.reverse.local import go_back
 from inspector.reverse.rule import GradientRule, HeadNode, find_rule, is_linear, make_step
@@ -145,11 +145,16 @@ class Head:
 
         Returns:
             The gradient, cut to a window that holds all of it; None where it is zero.
+
+        Raises:
+            NotComputable: The way leads through an operator that there is no derivative for.
         """
         gradients: dict[str, Spot | None] = {self.output: seed}
         for step, rule in reversed(self._rules):
             outputs = [gradients.pop(name, None) for name in step.node.output]
             if rule is None:
+                if any(part is not None for part in outputs):
+                    raise NotComputable(f"the way back holds {step.node.op_type}, without a derivative here")
                 continue
             for name, part in zip(step.node.input, go_back(step, rule, outputs, values), strict=True):
                 if part is not None and name in self.moving:

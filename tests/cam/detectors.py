@@ -72,8 +72,11 @@ class Detector(nn.Module):
         return [branch(m) for branch, m in zip(self.scores, maps, strict=True)]
 
     def forward(self, x: Any) -> Any:
-        maps = self.features(x)
-        n = x.shape[0]
+        return self.head(self.features(x))
+
+    def head(self, maps: list[Any]) -> Any:
+        """Boxes and scores of all places."""
+        n = maps[0].shape[0]
         both = [torch.cat((b(m), s), 1) for b, m, s in zip(self.boxes, maps, self.logits(maps), strict=True)]
         flat = torch.cat([one.reshape(n, 4 * self.bins + self.classes, -1) for one in both], 2)
         sides, scores = flat.split((4 * self.bins, self.classes), 1)

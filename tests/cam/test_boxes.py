@@ -42,6 +42,13 @@ def detector(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return net, inspector.open_model(export(net, tmp_path_factory.mktemp("boxes") / f"{request.param}.onnx", SIZE))
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> inspector.Model:
+    """A detector of one style, for what does not depend on the head."""
+    torch.manual_seed(3)
+    return inspector.open_model(export(Detector(), tmp_path_factory.mktemp("boxes") / "plain.onnx", SIZE))
+
+
 @pytest.fixture
 def x() -> Array:
     return np.random.default_rng(5).random((1, 3, *SIZE)).astype(np.float32)
@@ -126,8 +133,52 @@ def test_a_layer_asked_for_has_the_whole_gradient(detector: tuple[Any, inspector
     assert np.abs(one.heatmap - over_input((gradient.clamp(min=0) * first).sum(1)[0].detach())).max() < 1e-4
 
 
-def test_boxes_are_chosen(detector: tuple[Any, inspector.Model], x: Array) -> None:
-    _, model = detector
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_side_has_its_own_gradient(detector: tuple[Any, inspector.Model], x: Array, number: int) -> None:
+    """The place of the side by autograd through bins, anchors and centres, each branch alone."""
+    net, model = detector
+    side = ("left", "top", "right", "bottom")[number]
+    [one] = model.cam(x, box=0, confidence=0.05, side=side)
+    [score] = model.cam(x, box=0, confidence=0.05)
+    assert one.found is not None
+    assert one.found.element is not None
+    maps = [m.detach().requires_grad_() for m in net.features(torch.from_numpy(x))]
+    scale, _ = find_logit(net, maps, score.target.score)
+    rows = net.head(maps)[0]
+    index = one.found.element.index
+    if net.style == "v26":
+        corners = rows[index[1]][:4]
+    else:
+        box = rows[:4, index[2]]
+        corners = torch.cat((box[:2] - box[2:] / 2, box[:2] + box[2:] / 2))
+    assert corners[number].item() == pytest.approx(one.target.score, abs=1e-2)
+    gradient = torch.autograd.grad(corners[number], maps[scale])[0]
+    wanted = over_input((gradient.clamp(min=0) * maps[scale]).sum(1)[0].detach())
+    assert np.abs(one.heatmap - wanted).max() < 1e-3
+    assert np.abs(one.heatmap - score.heatmap).max() > 1e-2
+
+
+def test_an_element_of_an_output_is_one_place(detector: tuple[Any, inspector.Model], x: Array) -> None:
+    """`--output NAME:INDEX`: of a score the same map as of its box, of another number the cells that it reads."""
+    net, model = detector
+    [box] = model.cam(x, box=0, confidence=0.05)
+    assert box.found is not None
+    assert box.found.element is not None
+    place = box.found.element.index[1:]
+    [same] = model.cam(x, output=f"output0:{place[0]},{place[1]}")
+    np.testing.assert_allclose(same.heatmap, box.heatmap, atol=1e-6)
+    assert same.found is None
+    flat = int(np.ravel_multi_index(place, model.run(x, ["output0"])["output0"].shape[1:]))
+    np.testing.assert_array_equal(model.cam(x, output=f"output0:{flat}")[0].heatmap, same.heatmap)
+    row, column = (place[0], 2) if net.style == "v26" else (2, place[1])
+    [other] = model.cam(x, output=f"output0:{row},{column}")
+    assert (other.heatmap > 0).mean() < 1
+    with pytest.raises(UsageError, match="has no element"):
+        model.cam(x, output="output0:5000,5000")
+
+
+def test_boxes_are_chosen(plain: inspector.Model, x: Array) -> None:
+    model = plain
     every = model.cam(x, box="all", confidence=0.05)
     assert [one.number for one in every] == list(range(len(every)))
     two = model.cam(x, box=[3, 1], confidence=0.05)
@@ -189,8 +240,8 @@ def test_likeness_is_overlap_times_score_of_the_same_class() -> None:
     np.testing.assert_array_equal(measure_likeness(wanted, []), [0, 0])
 
 
-def test_drise_runs_on_a_detector(detector: tuple[Any, inspector.Model], x: Array) -> None:
-    _, model = detector
+def test_drise_runs_on_a_detector(plain: inspector.Model, x: Array) -> None:
+    model = plain
     one, again = (model.cam(x, box=0, confidence=0.05, method="drise", masks=6, seed=2)[0] for _ in range(2))
     assert one.raw.shape == SIZE
     np.testing.assert_array_equal(one.raw, again.raw)
@@ -198,13 +249,13 @@ def test_drise_runs_on_a_detector(detector: tuple[Any, inspector.Model], x: Arra
 
 
 def test_the_command_writes_a_map_for_each_box(
-    detector: tuple[Any, inspector.Model], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plain: inspector.Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from PIL import Image
 
     from tests.test_cli import call
 
-    _, model = detector
+    model = plain
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (100, 90, 3), np.uint8)).save(tmp_path / "noise.png")
     given = ["cam", str(model.path), str(tmp_path / "noise.png"), "-o", str(tmp_path / "out"), "--json"]
