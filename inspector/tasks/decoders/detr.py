@@ -27,6 +27,7 @@ class Detr(BoxDecoder):
     family: ClassVar[str] = "DETR"
     looks: ClassVar[str] = "logits (1, Q, K+1), pred_boxes (1, Q, 4)"
     order: ClassVar[int] = 20
+    over_classifier: ClassVar[bool] = True
     iou: ClassVar[float | None] = None
 
     @property

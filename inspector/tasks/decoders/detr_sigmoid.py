@@ -21,6 +21,7 @@ class DetrSigmoid(BoxDecoder):
     family: ClassVar[str] = "RF-DETR, RT-DETR (Hugging Face), Deformable DETR"
     looks: ClassVar[str] = "logits (1, Q, K), pred_boxes (1, Q, 4); dets and labels of RF-DETR"
     order: ClassVar[int] = 21
+    over_classifier: ClassVar[bool] = True
     iou: ClassVar[float | None] = None
 
     @property

@@ -20,6 +20,7 @@ class Paddle(BoxDecoder):
     family: ClassVar[str] = "PP-YOLOE, PicoDet and others of PaddleDetection"
     looks: ClassVar[str] = "(n, 6), class first"
     order: ClassVar[int] = 30
+    over_classifier: ClassVar[bool] = True
     iou: ClassVar[float | None] = None
 
     @property
@@ -50,8 +51,8 @@ def is_of_paddle(seen: Seen, output: Output) -> bool:
     """Whether an output is of PaddleDetection's suppression, by its name or the inputs beside the picture."""
     name = output.name.lower()
     others = {one.name for one in seen.graph.inputs} | seen.graph.initializers.keys()
-    paddle = "multiclass_nms" in name or ("tmp_" in name and output.axes == 2)
-    return paddle or ("scale_factor" in others and output.axes == 2)
+    told = "multiclass_nms" in name or "scale_factor" in others or ("tmp_" in name and seen.counts(output))
+    return output.axes == 2 and told
 
 
 DECODER = Paddle

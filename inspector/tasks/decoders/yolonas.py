@@ -19,6 +19,7 @@ class YoloNas(BoxDecoder):
     family: ClassVar[str] = "YOLO-NAS"
     looks: ClassVar[str] = "(1, A, 4), (1, A, K)"
     order: ClassVar[int] = 40
+    over_classifier: ClassVar[bool] = True
 
     @classmethod
     def match(cls, seen: Seen) -> Self | None:
