@@ -186,7 +186,7 @@ def draw_segments(
         top = large.height + PAD + at * line
         if index >= 0:
             draw.rectangle((PAD, top + 2, PAD + size, top + 2 + size), fill=choose_color(index))
-        text = shorten(f"{share}  {name}", size, large.width - 3 * PAD - size)
+        text = shorten(f"{share} {name}", size, large.width - 3 * PAD - size)
         draw_text(draw, (2 * PAD + size, top), text, size, INK if index >= 0 else MUTED)
     return sheet
 
