@@ -188,7 +188,19 @@ class Answers:
 
 
 def compare_vectors(vectors: Sequence[NDArray[np.float32]], one: NDArray[np.float32]) -> list[float]:
-    """Cosine similarity of one vector to each of others, in [-1, 1]; 0 where one has no length."""
+    """Compute the cosine similarity of one vector to each of others.
+
+    Args:
+        vectors: float32 (D,) each.
+        one: float32 (D,).
+
+    Returns:
+        A number in [-1, 1] for each of `vectors`; 0 where one of the two has no length.
+
+    Example:
+        >>> compare_vectors([np.array([0.0, 2.0]), np.array([3.0, 4.0])], np.array([0.0, 5.0]))
+        [1.0, 0.8]
+    """
     return [_cosine(one.astype(np.float64), other.astype(np.float64)) for other in vectors]
 
 
