@@ -134,9 +134,7 @@ def test_outputs_that_nobody_knows(make_model: MakeModel, capsys: pytest.Capture
     assert "map     1 x 4 x 8 x 8  float32" in call(capsys, "predict", path, PHOTO, "-q")[1]
 
 
-def test_a_command_says_the_head(
-    make_model: MakeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_command_says_the_head(make_model: MakeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = np.full((1, 50, 9), 0.5, np.float32)
     path, copy = make_model(make_head({"a": rows})), tmp_path / "said.onnx"
     assert call(capsys, "annotate", path, "-o", copy, "--task", "detect", "--head", "rtdetr")[0] == 0
