@@ -29,6 +29,8 @@ MOST = 100
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _LOW, _HIGH = (np.array([bounds[end] for bounds in AREAS.values()]) for end in (0, 1))
 _FLAGS = (len(AREAS), len(THRESHOLDS))
+_COUNT = len(AREAS) * len(THRESHOLDS)
+_Rows = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ class AveragePrecision:
     """
 
     def __init__(self) -> None:
-        self._scores: dict[int, list[NDArray[np.float32]]] = {}
-        self._flags: dict[int, list[NDArray[np.uint8]]] = {}
+        # By picture: classes (n,), scores (n,), flags (bytes, n). One for each class would cost more than it holds.
+        self._rows: list[_Rows] = []
         self._objects: dict[int, NDArray[np.int64]] = {}
 
     def add(
@@ -104,22 +106,31 @@ class AveragePrecision:
             classes: (n,).
             truth: Its objects.
         """
-        sound = np.isfinite(np.asarray(scores, np.float64)) & np.isfinite(np.asarray(boxes, np.float64)).all(axis=1)
-        for index in np.union1d(np.asarray(classes)[sound], truth.classes).astype(int).tolist():
-            mine = np.flatnonzero(sound & (classes == index))
-            mine = mine[np.argsort(-np.asarray(scores)[mine], kind="stable")][:MOST]
-            own = truth.classes == index
-            one = TrueBoxes(
-                truth.boxes[own], truth.classes[own], truth.crowd[own], truth.difficult[own], truth.areas[own]
-            )
+        corners, sure = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(scores, np.float32)
+        own = np.asarray(classes).astype(np.int32)
+        sound = np.isfinite(sure) & np.isfinite(corners).all(axis=1)
+        kept, flags = [], []
+        for index in np.unique(truth.classes).tolist():
+            mine = _order(sure, np.flatnonzero(sound & (own == index)))
+            one = _select(truth, truth.classes == index)
             ignored = _find_ignored(one)
             total = self._objects.setdefault(index, np.zeros(len(AREAS), np.int64))
             total += (~ignored).sum(axis=1)
-            if len(mine):
-                right, left_out = _match(np.asarray(boxes, np.float64)[mine], one, ignored)
-                flags = np.concatenate([right.reshape(-1, len(mine)), left_out.reshape(-1, len(mine))])
-                self._scores.setdefault(index, []).append(np.asarray(scores, np.float32)[mine])
-                self._flags.setdefault(index, []).append(np.packbits(flags, axis=0))
+            kept.append(mine)
+            flags.append(_match(corners[mine], one, ignored))
+        # What is of no class that is here has nothing to match: all of it at once, since a picture has tens of classes.
+        rest = np.flatnonzero(sound & ~np.isin(own, truth.classes))
+        rest = np.concatenate([_order(sure, rest[own[rest] == k]) for k in np.unique(own[rest])] or [rest])
+        for index in np.unique(own[rest]).tolist():
+            self._objects.setdefault(index, np.zeros(len(AREAS), np.int64))
+        nothing = _select(truth, np.zeros(len(truth), bool))
+        kept.append(rest)
+        flags.append(_match(corners[rest], nothing, _find_ignored(nothing)))
+        places = np.concatenate(kept)
+        if len(places):
+            bits = np.concatenate([np.concatenate([flag[side] for flag in flags], axis=2) for side in (0, 1)])
+            packed = np.packbits(bits.reshape(2 * _COUNT, len(places)), axis=0)
+            self._rows.append((own[places], sure[places], packed))
 
     @property
     def objects(self) -> dict[int, int]:
@@ -128,10 +139,11 @@ class AveragePrecision:
 
     def summary(self) -> PrecisionSummary:
         """The figures over everything that was taken in."""
+        together = self._join()
         shape = (len(self._objects), *_FLAGS)
         precision, recall = np.full(shape, np.nan), np.full(shape, np.nan)
         for row, (index, counts) in enumerate(sorted(self._objects.items())):
-            found = self._matches(index)
+            found = _pick(together, index)
             for area, count in enumerate(counts.tolist()):
                 if count:
                     precision[row, area], recall[row, area] = _average(found.right[area], found.ignored[area], count)
@@ -152,34 +164,51 @@ class AveragePrecision:
 
     def recalls(self, confidence: float = 0.0) -> dict[int, float]:
         """Share of each class's objects found at IoU 0.5 with a score of at least `confidence`."""
-        found = {}
+        found, together = {}, self._join()
         for index, count in self.objects.items():
-            matches = self._matches(index)
+            matches = _pick(together, index)
             good = matches.right[0, 0] & ~matches.ignored[0, 0] & (matches.scores >= confidence)
             found[index] = int(good.sum()) / count
         return found
 
     def judged(self, confidence: float = 0.0) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """(scores, right) at IoU 0.5 of the detections of all classes that count, from a score of `confidence` on."""
-        parts = [self._matches(index) for index in sorted(self._scores)]
-        kept = [~part.ignored[0, 0] & (part.scores >= confidence) for part in parts]
-        scores = [part.scores[keep] for part, keep in zip(parts, kept, strict=True)]
-        right = [part.right[0, 0][keep] for part, keep in zip(parts, kept, strict=True)]
-        return (
-            np.concatenate(scores) if scores else np.zeros(0, np.float32),
-            np.concatenate(right) if right else np.zeros(0, bool),
-        )
+        _, scores, packed = self._join()
+        right, ignored = _unpack(packed)
+        kept = ~ignored[0, 0] & (scores >= confidence)
+        return scores[kept], right[0, 0][kept]
 
-    def _matches(self, index: int) -> _Matches:
-        count = int(np.prod(_FLAGS))
-        if index not in self._scores:
-            empty = np.zeros((*_FLAGS, 0), bool)
-            return _Matches(np.zeros(0, np.float32), empty, empty)
-        scores = np.concatenate(self._scores[index])
-        flags = np.unpackbits(np.concatenate(self._flags[index], axis=1), axis=0, count=2 * count).astype(bool)
-        order = np.argsort(-scores, kind="stable")
-        right, ignored = flags[:, order].reshape(2, *_FLAGS, len(scores))
-        return _Matches(scores[order], right, ignored)
+    def _join(self) -> _Rows:
+        """The rows of all pictures, in their order."""
+        if not self._rows:
+            return np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros((-(-2 * _COUNT // 8), 0), np.uint8)
+        classes, scores, flags = zip(*self._rows, strict=True)
+        return np.concatenate(classes), np.concatenate(scores), np.concatenate(flags, axis=1)
+
+
+def _pick(rows: _Rows, index: int) -> _Matches:
+    """The detections of one class."""
+    mine = np.flatnonzero(rows[0] == index)
+    mine = mine[np.argsort(-rows[1][mine], kind="stable")]
+    return _Matches(rows[1][mine], *_unpack(rows[2][:, mine]))
+
+
+def _unpack(packed: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(right, ignored), bool (A, T, n) each."""
+    flags = np.unpackbits(packed, axis=0, count=2 * _COUNT).astype(bool)
+    right, ignored = flags.reshape(2, *_FLAGS, packed.shape[1])
+    return right, ignored
+
+
+def _order(scores: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places of detections of one class, the best score first, MOST at most."""
+    return places[np.argsort(-scores[places], kind="stable")][:MOST]
+
+
+def _select(truth: TrueBoxes, which: NDArray[np.bool_]) -> TrueBoxes:
+    return TrueBoxes(
+        truth.boxes[which], truth.classes[which], truth.crowd[which], truth.difficult[which], truth.areas[which]
+    )
 
 
 def _find_ignored(truth: TrueBoxes) -> NDArray[np.bool_]:

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from inspector.auditing import audit_model, load_snapshot
-from inspector.datasets import LabelError
+from inspector.auditing.labelled import match_classes
+from inspector.auditing.reports import make_document, write_reports
+from inspector.datasets import LabelError, LabelledData
 from inspector.errors import ImageError
 from inspector.model import open_model
 from tests.audit.detectors import (
@@ -265,6 +267,28 @@ def test_the_ids_of_coco_are_ranks(make_model: MakeModel, tmp_path: Path, ids: t
     (tmp_path / "labels.json").write_text(json.dumps(document))
     found = audit_model(opened(make_model, detector(), labels=None), policy("map50"), data=tmp_path / "labels.json")
     assert found.check("map50").value == 1
+
+
+def test_the_ids_of_coco_are_classes_where_the_model_counts_so(make_model: MakeModel) -> None:
+    names = tuple("abcd")
+    data = LabelledData("coco", Path("labels.json"), (), names, ids=(1, 2, 5, 8))
+    for count, expected in ((9, [1, 2, 5, 8]), (4, [0, 1, 2, 3]), (8, [0, 1, 2, 3])):
+        model = opened(make_model, detector(colors=np.resize(COLORS, (count, 3))), f"{count}.onnx", labels=None)
+        assert match_classes(model, data)[0] == expected
+
+
+def test_every_report_has_the_findings(make_model: MakeModel, squares: Path, tmp_path: Path) -> None:
+    model = opened(make_model, detector(shift=6))
+    found = audit_model(model, policy("map50", "box-recall", "mean-iou"), data=squares / "data.yaml")
+    document = make_document(found)
+    assert {check["id"]: check["status"] for check in document["checks"]} == {
+        "box-recall": "fail", "map50": "fail", "mean-iou": "skipped",
+    }  # fmt: skip
+    places = [finding["where"]["image"] for finding in document["checks"][1]["findings"]]
+    assert sum(place is not None and place.endswith(".png") for place in places) == 12
+    write_reports(found, **{kind: tmp_path / kind for kind in ("junit", "sarif", "markdown")})
+    for kind in ("junit", "sarif", "markdown"):
+        assert "objects not found: 1 of " in (tmp_path / kind).read_text(), kind
 
 
 def test_pictures_without_labels_are_run_and_not_judged(make_model: MakeModel, squares: Path) -> None:
