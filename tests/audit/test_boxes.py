@@ -129,7 +129,11 @@ def test_the_findings_name_pictures_and_classes(make_model: MakeModel, squares: 
 
 def test_no_object_at_all(make_model: MakeModel, tmp_path: Path) -> None:
     data = write_yolo(tmp_path / "empty", [{}] * 8)
-    found = audit_model(opened(make_model, detector()), policy(*MEASURES, "consistent-flip", "opens"), data=data)
+    demands = policy(*MEASURES, "consistent-flip", "box-energy-inside", "opens")
+    found = audit_model(opened(make_model, detector()), demands, data=data)
+    assert (
+        found.check("box-energy-inside").message == "not run: no object is found on the 8 pictures that are explained"
+    )
     assert found.check("map50").message == "not run: there is no labelled object on the 8 pictures"
     assert found.check("consistent-flip").message == (
         "not run: no object is found on the 8 pictures with a score of 0.25 or more"
@@ -151,6 +155,17 @@ def test_a_detector_that_sees_one_side_is_caught_by_flips(make_model: MakeModel,
     assert found.check("consistent-noise").status == found.check("consistent-shift").status == "pass"
     sound = audit_model(opened(make_model, detector()), demands, data=data)
     assert [check.status for check in sound.checks] == ["pass"] * 3
+
+
+@pytest.mark.parametrize(("shift", "status", "value"), [(0, "pass", 1), (24, "warn", 0)])
+def test_a_detector_that_looks_beside_its_boxes_is_caught(
+    make_model: MakeModel, squares: Path, shift: float, status: str, value: float
+) -> None:
+    demands = policy("box-energy-inside", images={"explain": 4})
+    found = audit_model(opened(make_model, detector(shift=shift)), demands, data=squares).check("box-energy-inside")
+    assert (found.status, found.value) == (status, pytest.approx(value, abs=1e-6))
+    assert found.message.endswith("; 4 pictures")
+    assert {box["class"] for box in found.details["boxes"]} <= {"red", "green"}
 
 
 # --- faults of segmenters ---------------------------------------------------------------------------------------------
