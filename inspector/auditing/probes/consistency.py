@@ -62,7 +62,7 @@ class Consistency(Probe):
             self._compare_top(forward)
             return
         model = self.subject.model
-        view = shrink_picture(forward.picture, self.subject.picture_size())
+        view = fit_picture(forward.picture, self.subject.picture_size())
         changed = self.change(view, self.subject.random(3, forward.index))
         if model.task == "segment":
             before, after = (model.segment(picture).classes for picture in (view, changed))
@@ -203,7 +203,7 @@ class Shift(Consistency):
         return moved
 
 
-def shrink_picture(picture: Image, size: tuple[int, int]) -> Image:
+def fit_picture(picture: Image, size: tuple[int, int]) -> Image:
     """The picture as large as the network sees it, so that a change is as strong as what reaches the network.
 
     Args:
