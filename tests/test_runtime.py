@@ -8,14 +8,18 @@ import subprocess
 import sys
 import time
 from importlib import metadata
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnx import helper
+from PIL import Image
 
 from inspector import open_model, runtime
+from inspector.cli.app import run
 from inspector.errors import MissingExtra, ModelError, UsageError
 from inspector.extras import install_command
 from inspector.runtime import limits, providers, sessions
@@ -383,3 +387,32 @@ def test_sizes_that_are_known_have_no_limit_of_the_arena(make_model: MakeModel) 
     cut = model.graph.cut(["r"])
     assert runtime.check_sizes(model.graph, cut, {"x": (1, 3, 8, 8)})
     assert not runtime.check_sizes(model.graph, cut, {})
+
+
+def test_onnxruntime_says_nothing_on_its_own(
+    make_model: MakeModel, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Older files list their initializers among the inputs, which onnxruntime warns of in colours; errors are ours."""
+    net = Net()
+    y = net("Relu", net.bn(net.conv(net.input("x", ("N", 3, 16, 16)), 3, 8), 8), out="r")
+    y = net("Softmax", net("Gemm", net("Flatten", net("GlobalAveragePool", y)), net.weight((8, 4))))
+    path = make_model(net.model(y, shapes={y: ("N", 4)}, weights_as_inputs=True))
+    onnxruntime.InferenceSession(path)
+    assert "[W:onnxruntime" in capfd.readouterr().err  # it does warn of this file
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save(pictures / "a.png")
+    out = tmp_path / "out.onnx"
+    for command in (("predict", path, pictures), ("quantize", path, "-o", out, "--calibrate", pictures)):
+        assert run([str(x) for x in command]) == 0
+        said = capfd.readouterr().err
+        assert "[W:onnxruntime" not in said, command
+        assert "\x1b" not in said, command
+
+    def broken(n: Net, x: str) -> str:
+        return n("Reshape", x, n.const([7, 7], dtype=np.int64))
+
+    assert run(["predict", str(make_model(broken, outputs=None, name="broken.onnx")), str(pictures)]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("inspector: ")
+    assert "\x1b" not in said

@@ -71,7 +71,7 @@ class CalibrationPictures:
     def read(self, count: int = 0) -> Iterator[Array]:
         """Yield the input tensors, float32 (1, C, H, W), of `count` pictures, evenly spread; of all for 0."""
         for i in choose_evenly(len(self.paths), count):
-            yield self.model.preprocess.tensor(open_image(self.paths[i]))
+            yield self.model.preprocess.tensor(open_image(self.paths[i], warn=self.model.warn))
 
     def answer(self, model: Model) -> list[PictureAnswer] | None:
         """Return what a model says of each picture; None where it neither classifies nor detects nor segments."""

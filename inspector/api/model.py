@@ -167,7 +167,7 @@ class Model(models.Model):
         check_text("backend", backend)
         names = [x.name for x in self.choose_layers(layer)] if layer is not None else None
         check_texts("classes", classes, int)
-        picture = None if isinstance(image, np.ndarray) and image.ndim == 4 else open_image(image)
+        picture = None if isinstance(image, np.ndarray) and image.ndim == 4 else open_image(image, warn=self.warn)
         choice = BoxChoice(choose_box_numbers(box), confidence, iou, side, masks, seed)
         found = class_activation_maps(
             self, image if picture is None else picture, classes=classes, top=top, method=method, layer=names,

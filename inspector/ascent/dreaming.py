@@ -57,6 +57,12 @@ class LayerGain:
     start: float
     end: float
 
+    @property
+    def stuck(self) -> bool:
+        """Whether nothing was gained: the layer is dead on the photograph, and no step changes it."""
+        gain = (self.end - self.start) * (1 if self.weight >= 0 else -1)
+        return gain <= 1e-6 * max(abs(self.start), 1e-9)
+
 
 @dataclass(frozen=True)
 class Dream:
@@ -79,6 +85,11 @@ class Dream:
     layers: tuple[LayerGain, ...]
     precision: str
     frames: tuple[Image, ...] = ()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether nothing was gained in any layer, so that the picture is the photograph, more or less."""
+        return all(gain.stuck for gain in self.layers)
 
 
 # Wide: the options of `inspector dream`, all but the first three by name.
@@ -134,7 +145,7 @@ def dream(
     """
     weighted = choose_weighted(model, layers)
     _check(weighted, octaves, ratio, steps, rate, tile)
-    photograph = picture_to_tensor(open_image(image), model.preprocess.channels)
+    photograph = picture_to_tensor(open_image(image, warn=model.warn), model.preprocess.channels)
     network = Network(model, [layer for layer, _ in weighted], device=choose_device(provider))
     sizes = plan_octaves((photograph.shape[2], photograph.shape[3]), model.preprocess.size, octaves, ratio)
     worker = _Dreamer(network, weighted, photograph, tile, jitter, seed, caricature)

@@ -54,7 +54,7 @@ class AuditWalk:
         entries = self.subject.pictures.entries
         if not self.probes or not entries:
             return
-        pictures = open_pictures(entries, ahead=self.subject.model.threads != 1)
+        pictures = open_pictures(entries, ahead=self.subject.model.threads != 1, warn=self.subject.model.warn)
         for done, (index, entry, picture) in enumerate(pictures):
             active = [(kind, probe) for kind, probe in self.probes.items() if kind not in self.broken]
             if not active:
@@ -90,29 +90,32 @@ class AuditWalk:
         )  # fmt: skip
 
 
-def open_pictures(entries: Sequence[Entry], *, ahead: bool) -> Iterator[tuple[int, Entry, Image | ImageError]]:
+def open_pictures(
+    entries: Sequence[Entry], *, ahead: bool, warn: Callable[[str], None] | None = None
+) -> Iterator[tuple[int, Entry, Image | ImageError]]:
     """Open pictures one after the other.
 
     Args:
         entries: Which ones.
         ahead: Whether the next ones are decoded, in a thread, while the current one is looked at.
+        warn: As for `open_image`.
 
     Yields:
         (index, entry, picture), with the error in the picture's place where it cannot be opened.
     """
     if not ahead:
-        yield from ((index, entry, _open(entry)) for index, entry in enumerate(entries))
+        yield from ((index, entry, _open(entry, warn)) for index, entry in enumerate(entries))
         return
     with ThreadPoolExecutor(1) as pool:
         waiting: list[Future[Image | ImageError]] = []
         for index, entry in enumerate(entries):
             while len(waiting) < 2 and index + len(waiting) < len(entries):
-                waiting.append(pool.submit(_open, entries[index + len(waiting)]))
+                waiting.append(pool.submit(_open, entries[index + len(waiting)], warn))
             yield index, entry, waiting.pop(0).result()
 
 
-def _open(entry: Entry) -> Image | ImageError:
+def _open(entry: Entry, warn: Callable[[str], None] | None) -> Image | ImageError:
     try:
-        return open_image(entry.path)
+        return open_image(entry.path, warn=warn)
     except ImageError as error:
         return error

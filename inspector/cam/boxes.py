@@ -310,7 +310,7 @@ def read_input(model: Model, image: ImageSource | Array) -> tuple[Array, tuple[i
         height, width = sides_of(model, image)
         tensor, size, preprocess = image, (width, height), replace(model.preprocess, resize="none")
     else:
-        picture = open_image(image)
+        picture = open_image(image, warn=model.warn)
         tensor, size, preprocess = model.preprocess.tensor(picture), picture.size, model.preprocess
     many = model.input.batch
     return tensor if not many else np.repeat(tensor[:1], many, axis=0), size, preprocess

@@ -239,7 +239,7 @@ class CamEngine:
                 )
             height, width = self._sides(image)
             return image, (width, height), (0.0, 0.0, float(width), float(height))
-        picture = open_image(image)
+        picture = open_image(image, warn=self.model.warn)
         return self.model.preprocess.tensor(picture), picture.size, self.model.preprocess.box(picture.size)
 
     def _sides(self, tensor: Array) -> tuple[int, int]:

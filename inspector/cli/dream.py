@@ -121,7 +121,11 @@ def tell(console: Console, model: Model, files: DreamFiles, seed: int) -> None:
             activation_start=made.activation_start,
             activation=made.activation,
             octaves=[list(size) for size in made.octaves],
-            layers=[{"layer": x.layer, "weight": x.weight, "start": x.start, "end": x.end} for x in made.layers],
+            layers=[
+                {"layer": x.layer, "weight": x.weight, "start": x.start, "end": x.end, "stuck": x.stuck}
+                for x in made.layers
+            ],
+            stuck=made.stuck,
             seed=seed,
             precision=made.precision,
             **more,

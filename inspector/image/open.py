@@ -14,7 +14,7 @@ import re
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -42,7 +42,7 @@ MAX_FILE_BYTES = 512 * 1024 * 1024
 Box = tuple[float, float, float, float]
 
 
-def open_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> Image:
+def open_image(source: ImageSource, max_pixels: int = MAX_PIXELS, warn: Callable[[str], None] | None = None) -> Image:
     """A picture as a PIL image of mode RGB, upright.
 
     JPEG, PNG, WebP, BMP and TIFF are read; grey, palette, alpha (on white), 16-bit (scaled to 8) and CMYK become RGB.
@@ -53,6 +53,7 @@ def open_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> Image:
         source: A path, the bytes of a file, a file open for reading bytes (where it can be, it is set back to where it
             stood), a PIL image, or a uint8 array of shape (H, W, 3), (H, W, 4), (H, W, 1) or (H, W).
         max_pixels: Largest number of pixels that is decoded.
+        warn: Gets a line where the picture has 16 bits and fills so few of them that it is nearly black.
 
     Returns:
         The picture, 8 bits for each of red, green and blue.
@@ -67,7 +68,7 @@ def open_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> Image:
         return _from_array(source)
     if isinstance(source, images.Image):
         try:
-            return _upright(source, "the picture")
+            return _upright(source, "the picture", warn)
         except OSError as error:  # it is decoded only now
             raise ImageError(f"the picture is truncated or damaged: {error}") from None
     data, name = _read(source)
@@ -75,10 +76,10 @@ def open_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> Image:
         raise ImageError(f"{name} is empty (0 bytes)")
     if len(data) > MAX_FILE_BYTES:
         raise _too_long(name)
-    return _decode(data, name, max_pixels)
+    return _decode(data, name, max_pixels, warn)
 
 
-def _decode(data: bytes, name: str, max_pixels: int) -> Image:
+def _decode(data: bytes, name: str, max_pixels: int, warn: Callable[[str], None] | None) -> Image:
     from PIL import Image as images
     from PIL import UnidentifiedImageError
 
@@ -92,7 +93,12 @@ def _decode(data: bytes, name: str, max_pixels: int) -> Image:
                     raise _too_large(name, f"{width} x {height} pixels", max_pixels)
                 with _quiet_libtiff(image.format):
                     image.load()
-                return _upright(image, name)
+                upright = _upright(image, name, warn)
+                if warn is not None and image.mode == "RGB" and data[:4] == b"\x89PNG" and data[24] == 16:
+                    # Of three channels of 16 bits Pillow keeps the upper eight each.
+                    highest = int(np.asarray(upright).max())
+                    _say_dark(highest << 8 | 255 if highest else 0, name, warn)
+                return upright
     except ImageError:
         raise
     except images.DecompressionBombError as error:  # Pillow's own limit, before anyone is told the size
@@ -243,7 +249,7 @@ def _quiet_libtiff(form: str | None) -> Iterator[None]:
             os.close(kept)
 
 
-def _upright(image: Image, name: str) -> Image:
+def _upright(image: Image, name: str, warn: Callable[[str], None] | None = None) -> Image:
     """Mode RGB, 8 bits, turned as EXIF says, transparency laid on white."""
     from PIL import ImageOps
 
@@ -253,19 +259,36 @@ def _upright(image: Image, name: str) -> Image:
         turned = ImageOps.exif_transpose(image)
     except Exception:  # whatever the parsers of a damaged EXIF block raise; the picture itself may be fine
         turned = image.copy()
-    return _to_rgb(turned, name)
+    return _to_rgb(turned, name, warn)
 
 
-def _to_rgb(image: Image, name: str) -> Image:
+def _to_rgb(image: Image, name: str, warn: Callable[[str], None] | None = None) -> Image:
     from PIL import Image as images
 
     if image.mode.startswith("I") or image.mode == "F":
-        return images.fromarray(_eight_bits(np.asarray(image), name)).convert("RGB")
+        array = np.asarray(image)
+        if warn is not None and array.dtype.kind != "f":
+            _say_dark(int(array.max()), name, warn)
+        return images.fromarray(_eight_bits(array, name)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = images.new("RGBA", image.size, (255, 255, 255, 255))
         return images.alpha_composite(white, image).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _say_dark(high: int, name: str, warn: Callable[[str], None]) -> None:
+    """Say it where the values of a picture of 16 bits end far below what 16 bits hold."""
+    bits = next((bits for bits in _FEWER_BITS if high < 2**bits), None)
+    if bits is not None and high > 0:
+        warn(
+            f"{name} has 16 bits and no value above {high}, as a camera of {bits} bits writes them: it is taken as "
+            f"nearly black; multiply its values by {2 ** (16 - bits)}"
+        )
+
+
+_FEWER_BITS = (8, 10, 12)
+"""Bits of cameras whose pictures are nearly black where they are taken for 16."""
 
 
 def _eight_bits(array: NDArray[Any], name: str) -> NDArray[np.uint8]:

@@ -161,13 +161,13 @@ class Answers:
             ImageError: The picture cannot be opened.
             ModelError: onnxruntime cannot run the model.
         """
-        return self.run(self.preprocess.tensor(open_image(image)), self.graph.outputs)
+        return self.run(self.preprocess.tensor(open_image(image, warn=self.warn)), self.graph.outputs)
 
     def _run_on(
         self, image: ImageSource, decoder: Decoder
     ) -> tuple[images.Image, dict[str, NDArray[Any]], tuple[int, int]]:
         """(the picture, the outputs that the decoder reads, (H, W) of the input)."""
-        picture = open_image(image)
+        picture = open_image(image, warn=self.warn)
         tensor = self.preprocess.tensor(picture)
         size = tensor.shape[1:3] if self.preprocess.layout == "NHWC" else tensor.shape[2:4]
         return picture, self.run(tensor, decoder.outputs), (int(size[0]), int(size[1]))

@@ -192,7 +192,7 @@ class Model(Answers):
         Raises:
             ImageError: The picture cannot be opened.
         """
-        return self.preprocess.tensor(open_image(image))
+        return self.preprocess.tensor(open_image(image, warn=self.warn))
 
     def run(self, tensor: NDArray[Any], tensors: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Compute tensors of the graph. A graph with a fixed batch is fed in pieces of that size.
@@ -329,7 +329,7 @@ class Model(Answers):
         if not kinds:
             return np.asarray(self.scores(self.tensor(image))[0])
         check_poses(kinds)
-        picture = open_image(image)
+        picture = open_image(image, warn=self.warn)
         tensors = [self.tensor(turn_picture(picture, pose)) for pose in list_poses(kinds)]
         # A turn of an oblong picture has another shape where the preprocess keeps it.
         together = len({t.shape for t in tensors}) == 1

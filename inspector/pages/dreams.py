@@ -67,6 +67,9 @@ def draw_dream(
     image = read_if_open(image)
     every = 2 if frames else 0
     made = dream(model, image, layers, seed=seed, caricature=caricature, frames_every=every, **options)
+    if made.stuck:
+        names = ", ".join(gain.layer for gain in made.layers)
+        model.warn(f"stuck: no step changed {names}, which is dead on this picture; the dream is the picture as it was")
     save_dream(made, target, model, image, seed, caricature)
     return DreamFiles(made, target, save_frames(made, Path(frames)) if frames else None)
 

@@ -146,7 +146,7 @@ def draw_gallery(
     chosen = list(model.choose_layers(layers))
     image = read_if_open(image)
     check_folder(folder, OURS, [image, *model.graph.files])
-    picture = open_image(image)
+    picture = open_image(image, warn=model.warn)
     shown = name or (os.fspath(image) if isinstance(image, str | os.PathLike) else "image")
     # Drawing is numpy and zlib, which leave the interpreter lock alone, and so does making a session.
     with ThreadPoolExecutor(model.threads or count_cores()) as pool:

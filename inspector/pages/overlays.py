@@ -119,7 +119,7 @@ def write_overlays(
     image = read_if_open(image)
     stem = re.escape(make_safe_name(engine.method.name.replace("+", "p")))
     check_folder(folder, re.compile(rf"{stem}.*\.(png|npy)", re.DOTALL), [image, *engine.model.graph.files])
-    picture = open_image(image)
+    picture = open_image(image, warn=engine.model.warn)
     if region is not None:
         region.check(picture.size)
     results = engine.maps(image, classes, top)[: 1 if engine.method.class_independent else None]

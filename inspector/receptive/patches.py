@@ -218,7 +218,7 @@ def _prepare_tensors(
 
     def prepare(source: ImageSource) -> NDArray[Any] | ImageError:
         try:
-            return model.preprocess.tensor(open_image(source))
+            return model.preprocess.tensor(open_image(source, warn=model.warn))
         except ImageError as error:
             return error
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -216,3 +217,27 @@ def test_no_layer_is_refused(model: Model, cat: Image.Image) -> None:
         dream(model, cat, [(model.layer("one"), 0.0)])
     with pytest.raises(UsageError, match="no layer"):
         dream(model, cat, [])
+
+
+def test_a_dead_layer_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing passes its ReLU, so no step has a gradient: the picture stays what it was."""
+
+    def build(n: Net, x: str, bias: float) -> str:
+        n.initializers.append(onnx.numpy_helper.from_array(np.full(4, bias, np.float32), "b"))
+        return n("Relu", n("Conv", x, n.weight((4, 3, 3, 3)), "b", pads=[1] * 4), out="r")
+
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)).save(tmp_path / "p.png")
+    for bias in (-1e4, 0.0):
+        net = Net()
+        made = build(net, net.input("x", (1, 3, "h", "w")), bias)
+        (tmp_path / "m.onnx").write_bytes(net.model(made).SerializeToString())
+        files = [str(tmp_path / name) for name in ("m.onnx", "p.png", "d.png")]
+        assert command(*files[:2], "--layer", "r", "--octaves", "1", "--steps", "2", "-o", files[2], "--json") == 0
+        shown = capsys.readouterr()
+        found = json.loads(shown.out)
+        dead = bias < 0
+        assert found["stuck"] is found["layers"][0]["stuck"] is dead
+        said = "stuck: no step changed conv2.relu, which is dead on this picture; the dream is the picture as it was"
+        assert (said in shown.err) == dead
+        with Image.open(tmp_path / "p.png") as before, Image.open(tmp_path / "d.png") as after:
+            assert (np.asarray(before) == np.asarray(after)).all() == dead

@@ -353,3 +353,27 @@ def test_what_has_no_end_is_not_read_to_it(tmp_path: Path, monkeypatch: pytest.M
             open_image(source)
     with pytest.raises(ImageError, match="the limit"):
         digest_image("/dev/zero")
+
+
+@pytest.mark.parametrize(("bits", "said"), [(8, True), (10, True), (12, True), (14, False), (16, False)])
+def test_a_camera_of_fewer_bits_is_said(bits: int, said: bool, tmp_path: Path) -> None:
+    """Values up to 2 ** bits in 16 bits; grey by Pillow, and three channels written by hand."""
+    values = np.linspace(0, 2**bits - 1, 300).astype(np.uint16).reshape(15, 20)
+    grey = tmp_path / "grey.png"
+    Image.fromarray(values).save(grey)
+    lines: list[str] = []
+    open_image(grey, warn=lines.append)
+    expected = (
+        f"{grey} has 16 bits and no value above {2**bits - 1}, as a camera of {bits} bits writes them: it is taken as "
+        f"nearly black; multiply its values by {2 ** (16 - bits)}"
+    )
+    assert lines == ([expected] if said else [])
+    rows = b"".join(b"\0" + np.repeat(row, 3).astype(">u2").tobytes() for row in values)
+    lines.clear()
+    open_image(png(20, 15, 16, 2, rows), warn=lines.append)
+    assert len(lines) == (1 if said and bits > 8 else 0)  # of 8 bits Pillow keeps nothing that could be told from black
+    lines.clear()
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(grey)
+    open_image(grey, warn=lines.append)
+    open_image(COLOURS, warn=lines.append)
+    assert lines == []

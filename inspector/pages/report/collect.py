@@ -163,7 +163,7 @@ def _add_pictures(
     for place, (name, source) in enumerate(given):
         try:
             source = read_if_open(source)
-            picture = open_image(source)
+            picture = open_image(source, warn=collector.model.warn)
         except ImageError as error:
             if on_unreadable is None or len(given) == 1:
                 raise
