@@ -64,7 +64,13 @@ def test_a_small_network_that_is_well_has_none_of_it(make_model: MakeModel) -> N
 
 def dead_class(net: Net, x: str) -> str:
     scores = small(net, x)
-    return net("Mul", scores, net.const(np.array([[1, 0, 1]], np.float32)))
+    held = net("Mul", scores, net.const(np.array([[1, 0, 1]], np.float32)))
+    return net("Add", held, net.const(np.array([[0, 7, 0]], np.float32)))
+
+
+def relu_at_the_end(net: Net, x: str) -> str:
+    """As SqueezeNet ends; one class is below zero on all these pictures."""
+    return net("Relu", net("Sub", small(net, x), net.const(np.array([[0, 1000, 0]], np.float32))))
 
 
 def test_a_class_that_never_moves_is_named(make_model: MakeModel) -> None:
@@ -72,6 +78,12 @@ def test_a_class_that_never_moves_is_named(make_model: MakeModel) -> None:
     path = make_model(dead_class, shape=("N", 3, 16, 16), metadata=metadata, opset=17)
     result = audit_model(path, policy("scores-differ")).check("scores-differ")
     assert [finding.message.partition(" has ")[0] for finding in result.findings] == ["dog"]
+
+
+def test_a_class_that_a_relu_holds_at_zero_is_none(make_model: MakeModel) -> None:
+    path = make_model(relu_at_the_end, shape=("N", 3, 16, 16), opset=17)
+    result = audit_model(path, policy("scores-differ")).check("scores-differ")
+    assert "class 1" not in result.message
 
 
 def test_an_output_of_integers_has_steps_and_no_trigger() -> None:

@@ -23,7 +23,7 @@ _SHARE = 0.05
 
 @check(
     title="No single place of the picture decides",
-    limits={"max": Limit(5, "largest step of a score between two groups of pictures, in widths of a group", low=1)},
+    limits={"max": Limit(12, "largest step of a score between two groups of pictures, in widths of a group", low=1)},
     needs=("classification",),
     remedy="Look at the nodes that read the place that is named: a network that answers to a trigger is made this way.",
 )
@@ -36,7 +36,7 @@ def no_trigger(subject: Subject, limits: Limits) -> Verdict:
     limit = limits["max"]
     worst, findings = 0.0, []
     for number, (side, colored) in enumerate(_KINDS):
-        if side > 1 and side > min(subject.picture_size()) // 4:
+        if side > 1 and side > min(subject.picture_size()) // 8:
             continue
         cells, scores = _score(subject, number, side, colored, _PICTURES)
         if not np.isfinite(scores).all():

@@ -71,7 +71,8 @@ def _compare_classes(subject: Subject, scores: NDArray[np.float32]) -> Iterator[
     if scores.shape[1] < 2:
         return
     still = (scores == scores[0]).all(axis=0)
-    for k in np.flatnonzero(still):
+    # Where a ReLU makes the scores, classes may well be zero on a dozen pictures.
+    for k in np.flatnonzero(still & (scores[0] != scores.min())):
         yield model.label(int(k)), f"{model.label(int(k))} has the same score on {pictures} pictures"
     first: dict[bytes, int] = {}
     for k in np.flatnonzero(~still):
