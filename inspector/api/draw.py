@@ -256,11 +256,11 @@ def draw_maps(
     opened = to_model(model, provider, threads, warn)
     names = None if layer is None else [x.name for x in opened.choose_layers(layer)]
     choice = BoxChoice(choose_box_numbers(box), confidence, iou, side, masks, seed)
-    engine = prepare_maps(opened, method, names, backend, output, choice)
-    wanted = None if classes is None else [str(x) for x in ([classes] if isinstance(classes, str | int) else classes)]
-    style = overlays.MapStyle(opacity, colormap, negative)
     sides = region if region is None or isinstance(region, str) else ",".join(str(one) for one in region)
     area = parse_region(sides, None if mask is None else Path(mask))
+    engine = prepare_maps(opened, method, names, backend, output, choice, area)
+    wanted = None if classes is None else [str(x) for x in ([classes] if isinstance(classes, str | int) else classes)]
+    style = overlays.MapStyle(opacity, colormap, negative)
     folders = PictureFolders(out)
 
     def draw(picture: Picture) -> PictureMaps:

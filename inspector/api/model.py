@@ -121,6 +121,7 @@ class Model(models.Model):
         output: str | None = None,
         masks: int = 1000,
         seed: int = 0,
+        region: str | None = None,
     ) -> Maps:
         """Compute where in one picture the evidence lies: a class activation map for each class, or each box found.
 
@@ -140,6 +141,7 @@ class Model(models.Model):
             output: What to explain where it is not the classifier: a tensor's name, with ``:INDEX`` for one value.
             masks: How many masks drise covers the picture with.
             seed: Of these masks.
+            region: On a segmenter ``"X,Y,W,H"`` in pixels: the area that is explained; None takes that of each class.
 
         Returns:
             The maps; of boxes the best first, and none where nothing was found. A notebook shows them over the picture.
@@ -159,6 +161,7 @@ class Model(models.Model):
         """
         from inspector.cam import class_activation_maps
         from inspector.cam.boxes import BoxChoice, choose_box_numbers
+        from inspector.cam.faithfulness import parse_region
 
         if top is not None:
             models.check_top(top)
@@ -171,7 +174,7 @@ class Model(models.Model):
         choice = BoxChoice(choose_box_numbers(box), confidence, iou, side, masks, seed)
         found = class_activation_maps(
             self, image if picture is None else picture, classes=classes, top=top, method=method, layer=names,
-            backend=backend, output=output, choice=choice,
+            backend=backend, output=output, choice=choice, region=parse_region(region),
         )  # fmt: skip
         return Maps(replace(x, picture=picture) for x in found)
 

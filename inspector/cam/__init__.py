@@ -12,6 +12,7 @@ Gradients come from numpy where the way from the layer to the scores is made of 
 
 from __future__ import annotations
 
+from inspector.cam.areas import labels_pixels
 from inspector.cam.boxes import BoxChoice
 from inspector.cam.engine import CamEngine, prepare
 from inspector.cam.engines import MapEngine, class_activation_maps, finds_boxes, prepare_maps, prepare_once
@@ -31,6 +32,7 @@ __all__ = [
     "class_activation_maps",
     "find_method",
     "finds_boxes",
+    "labels_pixels",
     "prepare",
     "prepare_maps",
     "prepare_once",

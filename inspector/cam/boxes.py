@@ -79,7 +79,7 @@ def choose_box_numbers(given: str | int | Sequence[str | int] | None) -> tuple[i
     return tuple(dict.fromkeys(int(one) for one in listed)) or None
 
 
-Explained = tuple[str, tuple[int, ...], float]
+_Number = tuple[str, tuple[int, ...], float]
 """(tensor, place, factor) of a number that is explained."""
 
 
@@ -161,7 +161,7 @@ class BoxEngine:
 
     def _explain_boxes(
         self, chosen: Sequence[tuple[int, Detection]], values: RunValues, frame: _Frame
-    ) -> list[tuple[CamClass, list[Explained]]]:
+    ) -> list[tuple[CamClass, list[_Number]]]:
         """For each box what is told of it, and the numbers that are explained."""
         elements = [self._element(one) for _, one in chosen]
         origins = self.ways.learn(elements, values)
@@ -180,7 +180,7 @@ class BoxEngine:
 
     def _explain_element(
         self, element: Element, found: Detections, values: RunValues
-    ) -> tuple[CamClass, list[Explained]]:
+    ) -> tuple[CamClass, list[_Number]]:
         """The one element of an output that was asked for: its own place is explained, whatever it means."""
         place = find_place(element, values.known[element.tensor].shape)
         number = float(values.known[element.tensor][place])
@@ -210,7 +210,7 @@ class BoxEngine:
     def _map(
         self,
         about: CamClass,
-        explained: Sequence[Explained],
+        explained: Sequence[_Number],
         values: SpotValues,
         frame: _Frame,
         found: Detection | None = None,

@@ -9,8 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.cam.areas import USUAL_AREAS, AreaExplained, choose_areas, find_areas, labels_pixels
 from inspector.cam.choose import choose_cam_layers, names_of
 from inspector.cam.context import MethodContext
+from inspector.cam.faithfulness import Region
 from inspector.cam.gradients import GradientSource, NumpyGradient, TwinGradient
 from inspector.cam.method import Method
 from inspector.cam.methods import METHODS, find_method
@@ -37,6 +39,7 @@ def prepare(
     layer: LayerNames | None = None,
     backend: str = "auto",
     output: str | None = None,
+    region: Region | None = None,
 ) -> CamEngine:
     """A method made ready for the classes, or for one output; see `class_activation_maps` for the arguments.
 
@@ -52,7 +55,8 @@ def prepare(
         raise NotComputable(f"{chosen.name} explains the boxes of a detector", "gradcam explains classes")
     if backend not in ("auto", "onnx", "twin"):
         raise UsageError(f"there is no backend {backend!r}", "known: auto, onnx, twin")
-    explained = find_output(model, output)
+    areas = output is None and labels_pixels(model)
+    explained = find_areas(model, region) if areas else find_output(model, output)
     layers, heads, reason = choose_cam_layers(
         model, explained.tensor, None if layer is None else names_of(model, layer)
     )
@@ -163,8 +167,9 @@ class CamEngine:
     ) -> list[CamResult]:
         """The maps of one picture; see :func:`class_activation_maps`. One run of the network serves them all."""
         # A broken network may hold NaN and infinities: its map is then empty, which is said once and in order.
+        usual = USUAL_AREAS if isinstance(self.explained, AreaExplained) else 1
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            targets, contexts, box, size = self._contexts(image, classes, 1 if top is None else top)
+            targets, contexts, box, size = self._contexts(image, classes, usual if top is None else top)
             raws = [self.method.maps(context) for context in contexts]
             noises = [measure_noise(self.method, *pair) for pair in zip(contexts, raws, strict=True)]
         results = []
@@ -223,7 +228,10 @@ class CamEngine:
         self._read_weights(tensor)
         output = values[self.explained.tensor]
         output = output[:1] if self.model.input.batch else output
-        targets = choose_targets(self.model, self.explained, output, wanted, top)
+        if isinstance(self.explained, AreaExplained):
+            targets = choose_areas(self.model, self.explained, output, wanted, top, box, size)
+        else:
+            targets = choose_targets(self.model, self.explained, output, wanted, top)
         contexts = [
             self._context(layer, head, source, targets, values)
             for layer, head, source in zip(self.layers, self.heads, self.sources, strict=True)

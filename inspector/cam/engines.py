@@ -9,10 +9,12 @@ from weakref import WeakKeyDictionary
 
 from numpy.typing import NDArray
 
+from inspector.cam.areas import labels_pixels
 from inspector.cam.boxes import BoxChoice, BoxEngine
 from inspector.cam.choose import measure_shapes, names_of
 from inspector.cam.covers import CoverEngine
 from inspector.cam.engine import Classes, prepare
+from inspector.cam.faithfulness import Region
 from inspector.cam.method import Method
 from inspector.cam.methods import METHODS, find_method
 from inspector.cam.result import CamResult
@@ -73,6 +75,7 @@ def prepare_maps(
     backend: str = "auto",
     output: str | None = None,
     choice: BoxChoice | None = None,
+    region: Region | None = None,
 ) -> MapEngine:
     """A method made ready for what a model does: classes, or boxes of a detector.
 
@@ -83,6 +86,7 @@ def prepare_maps(
         backend: As for `prepare`.
         output: As for `prepare`; on a detector the one element that is explained.
         choice: Which boxes are explained, on a detector.
+        region: The area that is explained, on a segmenter; None takes the pixels of each class.
 
     Raises:
         UsageError: There is no such method, backend or output, or boxes are asked of a model that finds none.
@@ -92,10 +96,12 @@ def prepare_maps(
     """
     if backend not in ("auto", "onnx", "twin"):
         raise UsageError(f"there is no backend {backend!r}", "known: auto, onnx, twin")
+    if region is not None and not labels_pixels(model):
+        region = None  # of other models it is where the object lies, and nothing that is explained
     if not finds_boxes(model):
         if choice is not None and choice != BoxChoice():
             raise NotComputable(f"{model.path} finds no boxes", "the options for boxes are for detectors")
-        return prepare(model, method or "gradcam", layer, backend, output)
+        return prepare(model, method or "gradcam", layer, backend, output, region)
     chosen = find_method(method or "layercam")
     element = find_element(model, output)
     if chosen.needs == "detections":
@@ -148,6 +154,7 @@ def class_activation_maps(
     backend: str = "auto",
     output: str | None = None,
     choice: BoxChoice | None = None,
+    region: Region | None = None,
 ) -> list[CamResult]:
     """Maps of one picture, one for each class or box. All share one run of the network.
 
@@ -166,6 +173,7 @@ def class_activation_maps(
             (``"scores:3"``). For an output (N, K, H, W) the index is a channel, and its sum over H and W is explained;
             for any other it is a flat index, or one per axis (``"boxes:12,4"``).
         choice: Which boxes are explained, on a detector.
+        region: The area that is explained, on a segmenter; None takes the pixels of each class.
 
     Returns:
         The maps; none where a detector finds nothing. The prepared engine is kept as long as the model lives; see
@@ -180,6 +188,8 @@ def class_activation_maps(
         ModelError: The model cannot be run on this image.
         MissingExtra: The twin is needed, and torch is not installed.
     """
+    if region is not None:  # an engine of its own, which is not worth keeping
+        return prepare_maps(model, method, layer, backend, output, choice, region).maps(image, classes, top)
     return prepare_once(model, method, layer, backend, output, choice).maps(image, classes, top)
 
 

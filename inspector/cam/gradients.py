@@ -100,4 +100,9 @@ class TwinGradient:
         if self._part is None or (head.reads_shape and size != self._built_for):
             self._part, self._built_for = self._build(values, given), size
         gradient = self._part.open_gradient(given)
-        return lambda target: gradient(slice(target.cells.start, target.cells.stop), target.sign)
+
+        def of_target(target: Target) -> Array:
+            weight = target.sign if target.weights is None else target.sign * target.weights
+            return gradient(slice(target.cells.start, target.cells.stop), weight)
+
+        return of_target

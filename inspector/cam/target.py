@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,17 +45,20 @@ class Target:
     about: CamClass
     cells: range
     sign: int = 1
+    weights: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     def score(self, output: Array) -> NDArray[np.float64]:
         """The number for each picture of a batch: output (N, ...) -> float64 (N,)."""
-        rows = output.reshape(len(output), -1)
-        total: NDArray[np.float64] = self.sign * rows[:, self.cells.start : self.cells.stop].sum(1, dtype=np.float64)
+        rows = output.reshape(len(output), -1)[:, self.cells.start : self.cells.stop]
+        if self.weights is not None:
+            return np.asarray(self.sign * (rows * self.weights).sum(1, dtype=np.float64), np.float64)
+        total: NDArray[np.float64] = self.sign * rows.sum(1, dtype=np.float64)
         return total
 
     def seed(self, shape: Sequence[int]) -> NDArray[np.float32]:
         """The derivative of the number with respect to the output of one picture: float32 of this shape."""
         out = np.zeros(math.prod(shape), np.float32)
-        out[self.cells.start : self.cells.stop] = self.sign
+        out[self.cells.start : self.cells.stop] = self.sign if self.weights is None else self.sign * self.weights
         return out.reshape(shape)
 
 

@@ -94,7 +94,12 @@ def cam(
     score: Annotated[bool, option("--score", _SCORE, "Measure how faithful each map is: deletion, insertion.")] = False,
     region: Annotated[
         str | None,
-        option("--region", _SCORE, "Score, and measure the evidence inside this box, in pixels.", "X,Y,W,H"),
+        option(
+            "--region",
+            _SCORE,
+            "Score, and measure the evidence in this box, in pixels; a segmenter explains it.",
+            "X,Y,W,H",
+        ),
     ] = None,
     mask: Annotated[
         str | None,
@@ -116,9 +121,10 @@ def cam(
 
     console = Console("cam", json, quiet)
     choice = BoxChoice(choose_box_numbers(box), confidence, iou, side, masks, seed)
+    area = parse_region(region, mask)
     opened = console.open(model, provider, threads, links, inputs)
-    engine = _prepare(console, opened, (method, layer, backend, output, choice), bool(classes) or (top or 1) > 1)
-    style, area = MapStyle(opacity, colormap, negative), parse_region(region, mask)
+    engine = _prepare(console, opened, (method, layer, backend, output, choice, area), bool(classes) or (top or 1) > 1)
+    style = MapStyle(opacity, colormap, negative)
     folders = PictureFolders(out)
 
     def handle(picture: Picture) -> dict[str, Any]:

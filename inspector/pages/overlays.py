@@ -114,6 +114,7 @@ def write_overlays(
         ModelError: The model cannot be run on this picture.
         OutputError: A file cannot be written.
     """
+    from inspector.cam import labels_pixels
     from inspector.cam.faithfulness import judge_map
 
     image = read_if_open(image)
@@ -131,7 +132,8 @@ def write_overlays(
     )
     writer = _MapWriter(engine, picture, output_folder(folder), name, style or MapStyle(), made_by)
     drawn = [writer.write_map(result) for result in results]
-    if judge or region is not None:
+    # Of a segmenter the region is what is explained.
+    if judge or (region is not None and not labels_pixels(engine.model)):
         drawn = [replace(x, figures=judge_map(engine.model, image, x.result, region=region)) for x in drawn]
     sheet = writer.write_sheet(results) if len(results) > 1 else None
     files = [file for x in drawn for file in (x.overlay, x.heatmap, x.raw)]

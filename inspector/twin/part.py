@@ -36,12 +36,12 @@ class TwinPart:
         with torch.no_grad():
             return to_array(self._twin(*_to_tensors(given))[self._output])
 
-    def open_gradient(self, given: Sequence[Array]) -> Callable[[slice, float], Array]:
+    def open_gradient(self, given: Sequence[Array]) -> Callable[[slice, float | Array], Array]:
         """Run the part once for the values of the inputs.
 
         Returns:
-            A function from cells of the flattened output and a sign to the gradient of their signed sum, float32 in the
-            shape of the first input; zeros where the cells do not depend on it.
+            A function from cells of the flattened output and a sign, or a weight for each, to the gradient of their
+            weighted sum, float32 in the shape of the first input; zeros where the cells do not depend on it.
         """
         tensors = _to_tensors(given)
         # A twin carries integers of a quantized file as floats, so that a gradient can pass.
@@ -49,10 +49,11 @@ class TwinPart:
         with torch.enable_grad():
             output = self._twin(*tensors)[self._output]
 
-        def gradient(cells: slice, sign: float) -> Array:
+        def gradient(cells: slice, weight: float | Array) -> Array:
             found = None
             if output.requires_grad:
-                total = sign * output.reshape(-1)[cells].sum()
+                factor = to_tensor(weight) if isinstance(weight, np.ndarray) else weight
+                total = (factor * output.reshape(-1)[cells]).sum()
                 (found,) = torch.autograd.grad(total, first, retain_graph=True, allow_unused=True)
             if found is None:
                 return np.zeros(given[0].shape, np.float32)

@@ -194,8 +194,8 @@ def test_what_an_output_cannot_be(segmenter: Model, pooled: Model, rng: np.rando
 
 def test_a_model_without_a_classifier_says_how_to_name_an_output(tmp_path: Path, rng: np.random.Generator) -> None:
     nodes, weights = trunk(rng)
-    nodes += [node("Conv", "maps w", "masks")]
+    nodes += [node("Conv", "maps w", "planes")]
     weights |= {"w": normal(rng, 3, CHANNELS, 1, 1)}
-    model = open_model(save_net(tmp_path / "m.onnx", nodes, weights, outputs={"masks": ["N", 3, 8, 8]}))
-    with pytest.raises(NotComputable, match=r"its outputs: masks\); .*--output NAME:INDEX .*as in masks:0"):
+    model = open_model(save_net(tmp_path / "m.onnx", nodes, weights, outputs={"planes": ["N", 3, 8, 8]}))
+    with pytest.raises(NotComputable, match=r"its outputs: planes\); .*--output NAME:INDEX .*as in planes:0"):
         class_activation_maps(model, picture(rng))
