@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 15
+_STRIP = 1 << 20
+"""Answers that are summed at a time: a photograph has millions of pixels."""
 
 
 @dataclass
@@ -34,11 +36,13 @@ class CalibrationSums:
 
     def add(self, confidence: NDArray[Any], right: NDArray[np.bool_]) -> None:
         """Take in answers: their confidence in [0, 1] and whether each was right, of one shape."""
-        flat = np.asarray(confidence, np.float64).reshape(-1)
-        place = np.clip(np.ceil(flat * self.bins).astype(int) - 1, 0, self.bins - 1)
-        self.counts += np.bincount(place, minlength=self.bins)
-        self.sure += np.bincount(place, flat, self.bins)
-        self.right += np.bincount(place, np.asarray(right, np.float64).reshape(-1), self.bins)
+        sure, good = np.asarray(confidence).reshape(-1), np.asarray(right).reshape(-1)
+        for start in range(0, len(sure), _STRIP):
+            flat = sure[start : start + _STRIP].astype(np.float64)
+            place = np.clip(np.ceil(flat * self.bins).astype(int) - 1, 0, self.bins - 1)
+            self.counts += np.bincount(place, minlength=self.bins)
+            self.sure += np.bincount(place, flat, self.bins)
+            self.right += np.bincount(place, good[start : start + _STRIP].astype(np.float64), self.bins)
 
     @property
     def total(self) -> int:

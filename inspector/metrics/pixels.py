@@ -11,6 +11,9 @@ IGNORED = 255
 """The class of pixels that are not judged, in the masks that people have."""
 
 
+_STRIP = 1 << 20
+"""Pixels that are counted at a time."""
+
 PLACES = 64
 """Places along each side at which classes of pixels are kept, where whole masks would be too much."""
 
@@ -58,10 +61,15 @@ class PixelCounts:
         if true.shape != given.shape:
             raise ValueError(f"masks of {true.shape} and {given.shape} pixels cannot be compared")
         judged: NDArray[np.bool_] = (true != ignored) & (given >= 0)
-        own, answer = true[judged].astype(np.int64), given[judged].astype(np.int64)
-        if own.size and max(own.max(), answer.max()) >= self.count:
-            raise ValueError(f"class {max(own.max(), answer.max())} is beyond the {self.count} classes")
-        self.table += np.bincount(own * self.count + answer, minlength=self.count**2).reshape(self.count, self.count)
+        largest = max(int(mask.max(initial=0, where=judged)) for mask in (true, given))
+        if largest >= self.count:
+            raise ValueError(f"class {largest} is beyond the {self.count} classes")
+        rows = max(1, _STRIP // max(1, judged.shape[1]))
+        for start in range(0, len(judged), rows):  # a photograph at once would take a few hundred megabytes
+            part = slice(start, start + rows)
+            own, answer = true[part][judged[part]].astype(np.int64), given[part][judged[part]]
+            found = np.bincount(own * self.count + answer, minlength=self.count**2)
+            self.table += found.reshape(self.count, self.count)
         self.skipped += int(judged.size - judged.sum())
         return judged
 

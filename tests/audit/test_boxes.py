@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from inspector.auditing import audit_model, load_snapshot
 from inspector.auditing.labelled import match_classes
@@ -318,6 +319,19 @@ def test_pictures_without_labels_are_run_and_not_judged(make_model: MakeModel, s
         audit_model(model, policy(images={"labelled": "yes"}), data=squares)
 
 
+def test_scores_that_are_no_numbers_and_pictures_of_odd_sizes(make_model: MakeModel, tmp_path: Path) -> None:
+    data = write_yolo(tmp_path / "odd", random_cells(6))
+    for name, size in (("00", (1, 1)), ("01", (800, 2)), ("02", (3, 500))):
+        Image.new("RGB", size).save(data / "images" / f"{name}.png")
+    demands = policy("map50", "consistent-flip", "consistent-shift", "box-energy-inside", "pictures-readable")
+    for scale in (1, float("nan")):
+        found = audit_model(opened(make_model, detector(scale=scale)), demands, data=data)
+        assert {check.status for check in found.checks} <= {"pass", "fail", "skipped"}, found.checks
+        assert found.check("map50").status == ("pass" if scale == 1 else "fail")
+        assert found.check("pictures-readable").status == "pass"
+    assert found.check("map50").value == 0
+
+
 def test_a_broken_picture_is_named_and_the_others_are_judged(make_model: MakeModel, squares: Path) -> None:
     (squares / "images" / "00.png").write_bytes(b"no picture")
     found = audit_model(opened(make_model, detector()), policy("map50", "pictures-readable"), data=squares)
@@ -328,8 +342,6 @@ def test_a_broken_picture_is_named_and_the_others_are_judged(make_model: MakeMod
 
 
 def test_a_mask_with_a_class_that_is_none_breaks_the_check(make_model: MakeModel, masks: Path) -> None:
-    from PIL import Image
-
     Image.fromarray(np.full((64, 64), 9, np.uint8)).save(masks / "masks" / "03.png")
     model = opened(make_model, segmenter(), labels=("other", "red", "green"))
     found = audit_model(model, policy("mean-iou"), data=masks)

@@ -65,7 +65,8 @@ def test_agreement_counts_both_sides() -> None:
     assert agreement.by_picture == {"a": pytest.approx(2 / 3), "c": 0}
 
 
-def test_the_mean_overlap_of_masks_is_that_of_a_loop() -> None:
+def test_the_mean_overlap_of_masks_is_that_of_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inspector.metrics.pixels._STRIP", 25)  # two rows at a time
     rng = np.random.default_rng(1)
     counts = PixelCounts(5)
     right, union = np.zeros(5), np.zeros(5)
@@ -95,7 +96,8 @@ def test_masks_that_do_not_fit_are_refused(true: list[list[int]], given: list[li
         PixelCounts(5).add(np.array(true), np.array(given))
 
 
-def test_calibration_may_be_summed_in_parts() -> None:
+def test_calibration_may_be_summed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inspector.metrics.calibration._STRIP", 30)
     rng = np.random.default_rng(2)
     sure, right = rng.random(200), rng.random(200) < 0.7
     whole, parts = CalibrationSums(10), CalibrationSums(10)
