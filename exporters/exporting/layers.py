@@ -128,7 +128,8 @@ def choose_cam_layer(graph: Graph, planned: Sequence[TracedLayer], scores: str) 
 
 def is_maps(layer: Layer) -> bool:
     """Return whether it is (N, C, H, W) of a picture; the attention of tokens to tokens only looks like it."""
-    return layer.kind != "softmax" and layer.shape is not None and len(layer.shape) == 4 and layer.spatial
+    known = layer.shape is not None and len(layer.shape) == 4 and layer.spatial
+    return known and layer.kind != "softmax" and layer.grid is None
 
 
 def choose_exposed(planned: Sequence[TracedLayer], expose: str | Sequence[str]) -> list[Layer]:

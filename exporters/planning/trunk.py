@@ -41,6 +41,8 @@ def find_trunk(model: Model) -> Layer:
         if layer.kind == "resize" or operator_of(node).transposed:
             break
         shape = values[layer.name].shape[1:]
+        if layer.arrangement is not None:
+            continue  # tokens, windows and channels in blocks are no maps as they stand
         if len(shape) != 3 or min(shape[1:]) < 2 or shape[1] * COARSEST < height or shape[2] * COARSEST < width:
             continue
         if found is None or shape[1] * shape[2] <= found[0]:

@@ -14,7 +14,7 @@ import inspector.model as models
 from inspector.api.arguments import ModelSource, check_text, check_texts
 from inspector.errors import UsageError, wrong_type
 from inspector.image import ImageSource, open_image
-from inspector.layers import LayerNames
+from inspector.layers import Layer, LayerNames
 
 if TYPE_CHECKING:
     from inspector.cam import CamResult
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 class Activations(dict[str, NDArray[np.float32]]):
     """Layer name -> float32 (1, C, H, W) or (1, K): a mapping that a notebook shows as grids of all channels."""
+
+    layers: Mapping[str, Layer] = {}
+    """The layers by name, which tell how tokens are laid out as maps."""
 
     def _repr_html_(self) -> str:
         from inspector.notebook import MOST_PICTURES, show_pictures, to_png
@@ -31,7 +34,8 @@ class Activations(dict[str, NDArray[np.float32]]):
         names = list(self)[:: max(1, -(-len(self) // MOST_PICTURES))]
         grids = []
         for name in names:
-            maps = to_maps(self[name][0])
+            values = self.layers[name].to_maps(self[name]) if name in self.layers else self[name]
+            maps = to_maps(values[0])
             # Maps of one element have no range of their own; only side by side do they say something.
             scale = "layer" if maps[0].size == 1 else "channel"
             grids.append((name, to_png(draw_grid(maps, title=name, scale=scale))))
@@ -68,8 +72,9 @@ class Model(models.Model):
             layers: A name (a unique ending will do) or a layer, or several of either; None means all layers.
 
         Returns:
-            Layer name -> float32 (1, C, H, W) or (1, K), channels first, as the network computes it. A notebook shows
-            the channels as grids.
+            Layer name -> float32 (1, C, H, W) or (1, K), channels first, as the network computes it: tokens as
+            (1, C, L), the class token among them, windows as (1, C, k, L); `Layer.to_maps` lays them out as the maps
+            that commands show. A notebook shows the channels as grids.
 
         Raises:
             LayerNotFound: No layer, or more than one, goes by a name.
@@ -81,7 +86,9 @@ class Model(models.Model):
             >>> model.activations("docs/chelsea.jpg", "blocks.5.swish")["blocks.5.swish"].shape
             (1, 240, 28, 28)
         """
-        return Activations(super().activations(image, layers))
+        found = Activations(super().activations(image, layers))
+        found.layers = {layer.name: layer for layer in self.layers if layer.name in found}
+        return found
 
     def find_alternatives(self, image: ImageSource) -> tuple[models.Alternative, ...] | None:
         """Find out whether an assumed preprocess decides the answer: which others would change the top class.

@@ -72,6 +72,11 @@ class Network:
             self.twin.requires_grad_(False)
             _prefer_channels_last(self.twin)
         self._before = wanted[0]
+        self._places = {x.tensor: (x.arrangement.batch, x.arrangement.parts) for x in model.layers if x.arrangement}
+        # How many pictures at a time: as many as the graph was traced with, where that is more than one, or where sizes
+        # in its constants mix the tokens of several pictures.
+        self._at_once = model.input.batch if (model.input.batch or 1) > 1 else None
+        self._unsure = model.input.batch == 1 and any(x.grid is not None for x in model.layers)
         std = torch.tensor(prepare.std, dtype=torch.float64)
         mean = torch.tensor(prepare.mean, dtype=torch.float64)
         shape = (1, self.channels, 1, 1)
@@ -103,7 +108,7 @@ class Network:
             tensor = tensor.contiguous(memory_format=torch.channels_last)
         low = torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
         with low:
-            values = {self._before: tensor} if self.twin is None else self.twin(tensor)
+            values = {self._before: tensor} if self.twin is None else self._run(self.twin, tensor)
             if self.convolution is not None:
                 assert self._picked is not None, "pick() names the channels"
                 value = self.convolution(values[self._before], self._picked)
@@ -111,7 +116,42 @@ class Network:
                     [value] = self.behind(value).values()
                 # A map of one element stays one: there is no axis of channels that could be taken for it.
                 return {self.layers[0].name: value.float()}
-        return {x.name: _channels_first(values[x.tensor], x) for x in self.layers}
+        return {x.name: _channels_first(values[x.tensor], x, len(pictures)) for x in self.layers}
+
+    def _run(self, twin: Twin, tensor: Tensor) -> dict[str, Tensor]:
+        """The twin on pictures, in pieces where the graph takes only so many."""
+        if self._at_once is None:
+            try:
+                values = dict(twin(tensor))
+                if len(tensor) == 1 or not (self._unsure and self._are_mixed(twin, tensor, values)):
+                    self._unsure = self._unsure and len(tensor) == 1
+                    return values
+            except NotComputable:
+                if len(tensor) == 1:
+                    raise
+            self._at_once = 1
+        size, parts = self._at_once, []
+        for piece in torch.split(tensor, size):
+            filled = torch.cat([piece, piece[-1:].expand(size - len(piece), *piece.shape[1:])])
+            parts.append({name: self._cut(name, value, len(piece), size) for name, value in twin(filled).items()})
+        return {name: torch.cat([part[name] for part in parts], self._places.get(name, (0, 1))[0]) for name in parts[0]}
+
+    def _cut(self, name: str, value: Tensor, pictures: int, size: int) -> Tensor:
+        axis, rows = self._places.get(name, (0, 1))
+        return value.narrow(axis, 0, pictures * rows) if value.shape[axis] == size * rows else value
+
+    def _are_mixed(self, twin: Twin, tensor: Tensor, values: Mapping[str, Tensor]) -> bool:
+        """Whether the first picture of a batch has other values than by itself."""
+        with torch.no_grad():
+            alone = twin(tensor[:1])
+            for name, value in alone.items():
+                axis, rows = self._places.get(name, (0, 1))
+                if values[name].shape[axis] != len(tensor) * rows:
+                    return True
+                far = (values[name].narrow(axis, 0, rows) - value).abs().max()
+                if far > 1e-2 * value.abs().max():
+                    return True
+        return False
 
     @contextmanager
     def redirected(self) -> Iterator[Network]:
@@ -165,10 +205,12 @@ def _redirect(gradient: Tensor, natural: Tensor, x: Tensor, dead: Tensor) -> Ten
     return torch.where(lost.reshape(-1, *[1] * (x.dim() - 1)) & dead, pushed, natural)
 
 
-def _channels_first(value: Tensor, layer: Layer) -> Tensor:
+def _channels_first(value: Tensor, layer: Layer, pictures: int) -> Tensor:
     if value.dim() < 2:
         raise NotComputable(f"layer {layer.name!r} of shape {tuple(value.shape)} has no channels")
-    if layer.channels_last and value.dim() >= 3:
+    if layer.arrangement is not None:
+        value = layer.arrangement.to_channels_first(value, pictures)
+    elif layer.channels_last and value.dim() >= 3:
         value = value.movedim(-1, 1)
     if value.dim() == 4 and value.shape[2:] == (1, 1):
         value = value.flatten(1)

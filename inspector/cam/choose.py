@@ -9,7 +9,7 @@ import numpy as np
 
 from inspector.errors import LayerNotFound, NotComputable, listing
 from inspector.graph import Graph
-from inspector.layers import Layer, LayerNames, find_layer, find_token_grid
+from inspector.layers import Layer, LayerNames, find_layer, find_token_grid, move_channels_first
 from inspector.model import Model
 from inspector.reverse.head import Head, find_head
 
@@ -36,16 +36,16 @@ def choose_cam_layers(model: Model, output: str, names: Sequence[str] | None) ->
         layers = tuple(dict.fromkeys(find_layer(known, name) for name in names))
         heads = tuple(find_head(model.graph, layer.tensor, output) for layer in layers)
         for layer, head in zip(layers, heads, strict=True):
-            if _is_attention(model.graph, layer):
+            if _is_attention(layer):
                 raise NotComputable(
                     f"layer {layer.name!r} is attention of tokens to tokens, {_shape(layer)}: its cells are no "
                     "places of the picture",
-                    f"layers with maps: {listing(_names_with_maps(model.graph, known))}",
+                    f"layers with maps: {listing(_names_with_maps(known))}",
                 )
             if not _has_maps(layer) and find_token_grid(model.layers, layer) is None:
                 raise NotComputable(
                     f"layer {layer.name!r} has no maps to weigh: its shape is {_shape(layer)}",
-                    f"layers with maps: {listing(_names_with_maps(model.graph, known))}",
+                    f"layers with maps: {listing(_names_with_maps(known))}",
                 )
             if not head.connected:
                 raise NotComputable(f"layer {layer.name!r} does not lead to {output!r}", "choose a layer before it")
@@ -126,23 +126,22 @@ def _has_open_tokens(layer: Layer) -> bool:
 
 def _first(shape: tuple[int, ...], layer: Layer) -> tuple[int, ...]:
     """The shape with channels on axis 1."""
-    return (shape[0], shape[-1], *shape[1:-1]) if layer.channels_last and len(shape) > 2 else shape
+    return move_channels_first(np.broadcast_to(np.float32(0), shape), layer).shape
 
 
 def _has_maps(layer: Layer) -> bool:
-    return layer.shape is not None and len(layer.shape) == 4 and layer.spatial
+    """Whether it has rows and columns. Tokens count where they are asked for: often only the class token goes on."""
+    return layer.grid is None and layer.shape is not None and len(layer.shape) == 4 and layer.spatial
 
 
-def _names_with_maps(graph: Graph, layers: Sequence[Layer]) -> list[str]:
+def _names_with_maps(layers: Sequence[Layer]) -> list[str]:
     """The names of layers with maps, the last first."""
-    return [x.name for x in reversed(layers) if _has_maps(x) and not _is_attention(graph, x)]
+    return [x.name for x in reversed(layers) if _has_maps(x) and not _is_attention(x)]
 
 
-def _is_attention(graph: Graph, layer: Layer) -> bool:
-    """Whether a layer holds what every token gives to every other: a softmax that weighs the rows of a product."""
-    if layer.kind != "softmax" or layer.shape is None or len(layer.shape) < 3:
-        return False
-    return any(graph.nodes[i].op_type == "MatMul" for i in graph.consumers_of.get(layer.tensor, ()))
+def _is_attention(layer: Layer) -> bool:
+    """Whether a layer holds what every token gives to every other."""
+    return not layer.places and layer.shape is not None and len(layer.shape) >= 4 and layer.spatial
 
 
 def _shape(layer: Layer) -> str:

@@ -24,7 +24,7 @@ from inspector.cam.target import Explained, Target, choose_targets, find_output
 from inspector.errors import MissingExtra, NotComputable, UsageError, listing
 from inspector.extras import install_command
 from inspector.image import Box, ImageSource, open_image
-from inspector.layers import Layer, LayerNames, find_token_grid, move_channels_first
+from inspector.layers import Layer, LayerNames, TokenGrid, find_token_grid, move_channels_first
 from inspector.model import Model
 from inspector.reverse.head import Head
 
@@ -281,9 +281,9 @@ class CamEngine:
         """What the method may ask about one layer."""
         own = values[head.layer]
         stored = find_quantization(self.model.graph, head.layer) if own.dtype.kind in "iu" else Quantization()
-        activation = move_channels_first(stored.to_real(own), layer.channels_last)[0]
+        pictures = len(values[self.model.input.name])
         grid = find_token_grid(self.model.layers, layer)
-        activation = activation if grid is None else grid.to_maps(activation)
+        activation = _first_maps(move_channels_first(stored.to_real(own), layer, pictures), grid)
         if activation.ndim != 3 or activation.shape[1] * activation.shape[2] < 2:
             raise NotComputable(
                 f"layer {layer.name!r} has no maps on this picture: its shape is {activation.shape}",
@@ -294,8 +294,7 @@ class CamEngine:
         def gradient(target: Target) -> Array:
             if opened is None:
                 raise AssertionError(f"{self.method.name} was prepared without gradients")
-            found = _first_picture(opened(target), layer.channels_last)
-            found = found if grid is None else grid.to_maps(found)
+            found = _first_maps(move_channels_first(opened(target), layer, pictures), grid)
             return found if stored.scale == 1 else found / np.float32(stored.scale)
 
         output = values[self.explained.tensor]
@@ -320,7 +319,6 @@ def _first(tensor: Array, model: Model) -> Array:
     return tensor if not model.input.batch else np.repeat(tensor[:1], model.input.batch, axis=0)
 
 
-def _first_picture(gradient: Array, channels_last: bool) -> Array:
-    """(1, ...) in the layer's own layout -> (C, h, w), without copying."""
-    one = gradient[0]
-    return np.moveaxis(one, -1, 0) if channels_last else one
+def _first_maps(values: Array, grid: TokenGrid | None) -> Array:
+    """(N, C, ...) -> those of the first picture, (C, h, w) where it has maps or tokens."""
+    return values[0] if grid is None else grid.to_maps(values[0].reshape(len(values[0]), -1))

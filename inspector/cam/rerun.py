@@ -14,7 +14,7 @@ from inspector.cam.context import Blocks
 from inspector.cam.quantized import find_quantization
 from inspector.cam.target import Target
 from inspector.errors import ModelError
-from inspector.layers import Layer, find_token_grid, move_channels_first
+from inspector.layers import Layer, find_token_grid, move_channels_back, move_channels_first
 from inspector.model import Model
 from inspector.reverse.head import Head
 
@@ -42,13 +42,16 @@ class Reruns:
         own, name = values[head.layer], self.model.input.name
         stored = find_quantization(self.model.graph, head.layer)
         grid = find_token_grid(self.model.layers, layer)
-        first = move_channels_first(stored.to_real(own), layer.channels_last)
         picture = values[name]
+        first = move_channels_first(stored.to_real(own), layer, len(picture))
         asked = (name,) if head.reads_shape and name not in head.siblings else ()
 
         def run(block: Array) -> Array:
-            moved = block if grid is None else grid.to_tokens(block, first)
-            moved = np.moveaxis(moved, 1, -1) if layer.channels_last else moved
+            moved = block
+            if grid is not None:
+                tokens = grid.to_tokens(block, first.reshape(*first.shape[:2], -1))
+                moved = tokens.reshape(len(block), *first.shape[1:])
+            moved = move_channels_back(moved, layer)
             feeds = {head.layer: stored.to_stored(moved, own.dtype)}
             for sibling in head.siblings:
                 value = values[sibling]

@@ -24,7 +24,7 @@ from inspector.cli.console import (
 from inspector.cli.options import option
 
 if TYPE_CHECKING:
-    from inspector.pages.gallery import Gallery
+    from inspector.pages.gallery import DrawnLayer, Gallery
 
 _WHAT, _LOOK, _OUTPUT = "What is drawn", "How it looks", "Output"
 
@@ -100,6 +100,7 @@ def document(path: str, gallery: Gallery) -> dict[str, Any]:
                 "zero_fraction": x.statistics.zero_fraction,
                 "blank_channels": list(x.statistics.blank_channels),
                 "non_finite": x.statistics.non_finite,
+                "apart": _apart(x),
                 "grid": relative(x.grid) if x.grid else None,
                 "arrays": relative(x.arrays) if x.arrays else None,
             }
@@ -108,6 +109,20 @@ def document(path: str, gallery: Gallery) -> dict[str, Any]:
         "overview": relative(gallery.overview),
         "chart": relative(gallery.chart) if gallery.chart else None,
         "channels": relative(gallery.channels),
+    }
+
+
+def _apart(drawn: DrawnLayer) -> dict[str, Any] | None:
+    """What stands apart from the maps of a layer: class and register tokens."""
+    found = drawn.apart
+    if found is None:
+        return None
+    return {
+        "tokens": drawn.tokens,
+        "min": found.minimum,
+        "max": found.maximum,
+        "mean": found.mean,
+        "std": found.std,
     }
 
 

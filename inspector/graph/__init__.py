@@ -7,6 +7,7 @@ onnxruntime maps the weights it really needs from the file itself.
 """
 
 from inspector.graph.batch_axis import add_batch_axis, restore_interface
+from inspector.graph.blocked import find_blocked, find_foreign_blocks, has_blocks
 from inspector.graph.element_types import FLOAT8_TYPES, FLOAT_TYPES, HALF_TYPES, SUB_BYTE_TYPES
 from inspector.graph.fill import fill_inputs, shape_value
 from inspector.graph.free import free_picture
@@ -41,9 +42,12 @@ __all__ = [
     "attributes",
     "copy_with_metadata",
     "fill_inputs",
+    "find_blocked",
+    "find_foreign_blocks",
     "find_operator",
     "find_training_norms",
     "free_picture",
+    "has_blocks",
     "infer_types",
     "is_standard",
     "node_inputs",

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 from onnx import TensorProto
 
-from inspector.graph import Graph, attributes, operator_of, read_shape
+from inspector.graph import Graph, attributes, find_blocked, has_blocks, operator_of, read_shape
+from inspector.layers.arrangement import Arrangement, arrange
 from inspector.layers.layer import Size
-from inspector.layers.layout import infer_values, layout_of, read_known_shape
+from inspector.layers.layout import find_picture_axis, infer_values, read_known_shape
+from inspector.layers.places import PlaceWalk
+from inspector.layers.tokens import TokenGrid
+from inspector.layers.track import Track
 
 if TYPE_CHECKING:
     from onnx import NodeProto, ValueInfoProto
 
 _NO_MAPS = (TensorProto.INT64, TensorProto.BOOL)
+_ANY_BLOCK = 4
+"""Channels of the smallest blocks, where it only matters which tensors have some."""
 _MAX_CHAIN = 24
 """Nodes of an activation written out; gelu by tanh has ten, and each may be quantised."""
 
@@ -38,16 +45,39 @@ class Candidate:
     inside: frozenset[int] = frozenset()
 
 
+@dataclass(frozen=True)
+class TensorLayout:
+    """How a tensor is laid out.
+
+    Attributes:
+        shape: As it is shown, channels first; None where nothing is known.
+        channels_last: Its channels stand on the last axis.
+        grid: How its tokens lie over the picture.
+        arrangement: Where its pictures and channels lie, where that is unusual.
+        places: Whether its rows and columns are places of the picture.
+    """
+
+    shape: tuple[Size, ...] | None
+    channels_last: bool
+    grid: TokenGrid | None = None
+    arrangement: Arrangement | None = None
+    places: bool = True
+
+
 class Finder:
     """Everything that is worked out about one graph while its layers are looked for."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, size: tuple[int, int] | None = None, block: int | None = None) -> None:
         self.graph = graph
+        self.size = size
+        self.block = block or 0
+        self.blocked: dict[str, int | None] = find_blocked(graph, block or _ANY_BLOCK) if has_blocks(graph) else {}
         self.nodes = list(graph.nodes)
         self.operators = [operator_of(node) for node in self.nodes]
         self.data = graph.from_picture
         self.outputs = set(graph.outputs)
         self._last: set[str] | None = None
+        self._axes: dict[str, int | None] = {}
 
     # --- shapes and where the channels lie ------------------------------------------------------------------------
 
@@ -67,14 +97,86 @@ class Finder:
         """Types and shapes by inference, which is paid for only where the file does not say them."""
         return infer_values(self.graph)
 
+    @cached_property
+    def _walk(self) -> PlaceWalk | None:
+        """Where the places lie; None for a graph that leaves the axes of its maps as they are from end to end."""
+        moved = any(
+            node.op_type == "Transpose" or operator.normalises_last
+            for node, operator in zip(self.nodes, self.operators, strict=True)
+            if node.input and node.input[0] in self.data
+        )
+        return PlaceWalk(self.graph, self.size) if moved else None
+
+    def find_layout(self, tensor: str) -> TensorLayout:
+        """How a tensor is laid out, and how it is shown."""
+        track = self._walk.tracks.get(tensor) if self._walk is not None else None
+        laid = self._lay_out(tensor, track)
+        attention = self._weighs_rows(tensor) if track is None else track.attention or not track.has_places()
+        return replace(laid, places=not attention)
+
+    def find_opened(self, tensor: str) -> str | None:
+        """The tensor itself; for one in blocks the graph's own copy without them, where it has one.
+
+        Returns:
+            None for a tensor in blocks of which the size or the number of real channels is not known.
+        """
+        if tensor not in self.blocked:
+            return tensor
+        for reader in self.graph.consumers_of.get(tensor, ()):
+            made: str = self.nodes[reader].output[0]
+            if self.nodes[reader].op_type == "ReorderOutput" and made not in self.blocked:
+                return made
+        return tensor if self.block and self.blocked[tensor] is not None else None
+
+    def _weighs_rows(self, tensor: str) -> bool:
+        """Whether it is a softmax that weighs the rows of a matrix product, as attention does."""
+        index = self.graph.producer_of.get(tensor)
+        if index is None or self.operators[index].kind != "softmax":
+            return False
+        readers = self.graph.consumers_of.get(tensor, ())
+        return any(self.operators[k].kind == "linear" and self.nodes[k].input[0] == tensor for k in readers)
+
+    def _lay_out(self, tensor: str, track: Track | None) -> TensorLayout:
+        if tensor in self.blocked:
+            real = self.blocked[tensor]
+            batch = (self.graph.inputs[0].shape or (None,))[0]
+            return TensorLayout((batch, real, None, None), False, None, Arrangement(block=self.block, real=real))
+        shape, last = self.shape(tensor), self.is_channels_last(tensor)
+        found = arrange(track, self._walk.pictures) if track is not None and self._walk is not None else None
+        if track is None or found is None:
+            return TensorLayout(shape, last)
+        arrangement, grid = found
+        given = self.graph.inputs[0].shape or ()
+        fixed = all(isinstance(s, int) for s in given[1:])
+        own = arrangement.to_channels_first(np.broadcast_to(np.int8(0), track.shape)).shape
+        sides: tuple[Size, ...] = (grid.height, grid.width) if grid is not None else own[2:]
+        if arrangement.batch == 0 and arrangement.parts == 1 and grid is None:
+            # Channels first or last, as far as the file tells its sizes.
+            plain = arrangement.channel in (1, len(track.shape) - 1)
+            if not plain or shape is None or len(shape) != len(own):
+                return TensorLayout((given[0], *own[1:]), last, None, None if plain else arrangement)
+            known = own if fixed else (None,) * len(own)
+            told = (s if isinstance(s, int) or k is None else k for s, k in zip(shape[1:], known[1:], strict=True))
+            return TensorLayout((shape[0], *told), last)
+        return TensorLayout((given[0], own[1], *(sides if fixed else (None,) * len(sides))), last, grid, arrangement)
+
     def is_channels_last(self, tensor: str) -> bool:
-        """Whether the tensor is laid out (N, H, W, C), followed from the input through Transpose nodes."""
+        """Whether the tensor is laid out (N, H, W, C): as its places tell, else followed through Transpose nodes."""
+        track = self._walk.tracks.get(tensor) if self._walk is not None else None
+        axis = None if track is None or len(track.shape) < 3 else self._channel_axis(tensor, track)
+        if track is not None and axis is not None:
+            return axis == len(track.shape) - 1
         if self._last is None:
             self._last = self._follow_channels_last()
         return tensor in self._last
 
+    def _channel_axis(self, tensor: str, track: Track) -> int | None:
+        if tensor not in self._axes:
+            self._axes[tensor] = track.find_channel_axis()
+        return self._axes[tensor]
+
     def _follow_channels_last(self) -> set[str]:
-        last = {i.name for i in self.graph.inputs if layout_of(i.shape) == "NHWC"}
+        last = {self.graph.inputs[0].name} if self.graph.inputs and find_picture_axis(self.graph) == 3 else set()
         constant = self.graph.initializers
         for node, operator in zip(self.nodes, self.operators, strict=True):
             if node.op_type == "Transpose":
@@ -140,7 +242,7 @@ class Finder:
             return None  # a product of two tensors of the network, as in attention
         if operator.reduction and not self._is_spatial_reduction(node):
             return None
-        if operator.weighted or node.op_type == "BatchNormalization":
+        if operator.weighted or node.op_type == "BatchNormalization" or self._is_group_norm(i):
             return self._fold(i, operator.kind)
         return Candidate(i, i, operator.kind) if operator.kind else None
 
@@ -157,7 +259,9 @@ class Finder:
     def _fold(self, first: int, kind: str) -> Candidate:
         """The convolution, linear or norm at `first` with its norm, bias and per-channel scale folded in."""
         nodes = [first]
-        normed = self.nodes[first].op_type == "BatchNormalization"
+        if self._is_group_norm(first):
+            nodes.append(self.graph.consumers_of[self.nodes[first].output[0]][0])
+        normed = self.operators[first].kind == "norm"
         while (reader := self._find_only_reader(self.nodes[nodes[-1]].output[0])) is not None:
             node = self.nodes[reader]
             if node.op_type == "BatchNormalization" and not normed:
@@ -166,6 +270,15 @@ class Finder:
                 break
             nodes.append(reader)
         return Candidate(first, nodes[-1], kind, frozenset(nodes[:-1]))
+
+    def _is_group_norm(self, i: int) -> bool:
+        """Whether node `i` is a norm between two reshapes, as exporters write a norm of groups of channels."""
+        before = self.graph.producer_of.get(self.nodes[i].input[0])
+        after = self._find_only_reader(self.nodes[i].output[0])
+        if self.operators[i].kind != "norm" or self.operators[i].normalises_last or before is None or after is None:
+            return False
+        around = [self.operators[k] for k in (before, after)]
+        return all(x.passes and not x.elementwise for x in around)
 
     def _is_channel_vector(self, node: NodeProto) -> bool:
         """Whether the other operand is a constant with one number per channel.

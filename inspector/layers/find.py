@@ -16,43 +16,56 @@ from inspector.layers.names import Namer, make_unique
 from inspector.metadata import LayerEntry
 
 
-def find_layers(graph: Graph, entries: Sequence[LayerEntry] = ()) -> Layers:
+def find_layers(
+    graph: Graph,
+    entries: Sequence[LayerEntry] = (),
+    size: tuple[int, int] | None = None,
+    block: int | None = None,
+) -> Layers:
     """Find the layers of a graph, in topological order.
 
     Args:
         graph: The graph.
         entries: The list in the metadata. Where it is empty, or names nothing that the graph has, the layers are found.
+        size: (H, W) of the pictures, where the graph does not fix it.
+        block: Channels in a block, for a file of onnxruntime's optimiser; see :func:`inspector.runtime.measure_block`.
+            Layers in blocks of which too little is known are left out.
     """
     known = [e for e in entries if e.tensor in graph.producer_of]
-    found = _from_entries(graph, known) if known else _from_graph(graph)
+    finder = Finder(graph, size, block)
+    found = _from_entries(finder, known) if known else _from_graph(finder)
     unique = make_unique(found)
     outputs = set(graph.outputs)
     return Layers(replace(layer, exposed=layer.tensor in outputs) for layer in unique)
 
 
-def _from_graph(graph: Graph) -> list[Layer]:
-    finder = Finder(graph)
+def _from_graph(finder: Finder) -> list[Layer]:
     found = finder.find()
-    layers = []
-    for part, (name, aliases) in zip(found, Namer(finder, found).make_names(), strict=True):
-        tensor = graph.nodes[part.last].output[0]
-        last = finder.is_channels_last(tensor)
-        layers.append(Layer(name, tensor, part.kind, finder.shape(tensor), False, last, aliases))
-    return layers
+    named = zip(found, Namer(finder, found).make_names(), strict=True)
+    entries = (LayerEntry(x[0], finder.nodes[part.last].output[0], part.kind, x[1]) for part, x in named)
+    return [layer for entry in entries if (layer := _make_layer(finder, entry)) is not None]
 
 
-def _from_entries(graph: Graph, entries: Iterable[LayerEntry]) -> list[Layer]:
-    finder = Finder(graph)
-    order = {e.tensor: graph.producer_of[e.tensor] for e in entries}
-    return [
-        Layer(
-            name=e.name,
-            tensor=e.tensor,
-            kind=e.kind,
-            shape=finder.shape(e.tensor),
-            exposed=False,
-            channels_last=finder.is_channels_last(e.tensor),
-            aliases=e.aliases,
-        )
-        for e in sorted(entries, key=lambda e: order[e.tensor])
-    ]
+def _from_entries(finder: Finder, entries: Iterable[LayerEntry]) -> list[Layer]:
+    order = finder.graph.producer_of
+    made = (_make_layer(finder, e) for e in sorted(entries, key=lambda e: order[e.tensor]))
+    return [layer for layer in made if layer is not None]
+
+
+def _make_layer(finder: Finder, entry: LayerEntry) -> Layer | None:
+    tensor = finder.find_opened(entry.tensor)
+    if tensor is None:
+        return None
+    layout = finder.find_layout(tensor)
+    return Layer(
+        name=entry.name,
+        tensor=tensor,
+        kind=entry.kind,
+        shape=layout.shape,
+        exposed=False,
+        channels_last=layout.channels_last,
+        aliases=entry.aliases,
+        grid=layout.grid,
+        places=layout.places,
+        arrangement=layout.arrangement,
+    )

@@ -5,9 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from inspector.errors import LayerNotFound, listing, nearest, wrong_type
+
+if TYPE_CHECKING:
+    from inspector.layers.arrangement import Arrangement
+    from inspector.layers.tokens import TokenGrid
 
 Size = int | str | None
 
@@ -20,12 +27,19 @@ class Layer:
         name: Torch module path or cleaned node path; no two layers share one.
         tensor: Name of its tensor in the graph.
         kind: conv, norm, activation, pool, add, gate, concat, linear, resize, softmax or picture.
-        shape: (N, C, H, W) or (N, K), also where the tensor itself is (N, H, W, C); a str or None where a size is not
-            fixed, None as a whole where nothing is known before a run.
+        shape: What is shown of it: (N, C, H, W) or (N, K), also where the tensor itself is (N, H, W, C), or holds the
+            places as tokens (N, L, C) or in windows (N * k, L, C); a str or None where a size is not fixed, None as a
+            whole where nothing is known before a run.
         exposed: The tensor is an output of the file as it stands.
         channels_last: The tensor holds its channels on the last axis; activations are given channels first all the
             same.
         aliases: Other names that the layer goes by.
+        grid: How its tokens lie over the picture; None where its axes are rows and columns themselves, or nothing of
+            the kind, as those of attention.
+        places: Whether its rows and columns are places of the picture, so that it can be laid over it. Not those of
+            attention (N, heads, L, L), whose cells say what one token gives to another.
+        arrangement: Where the tensor holds the pictures and the channels; None where axis 0 holds the pictures, and
+            `channels_last` says the rest.
     """
 
     name: str
@@ -35,6 +49,9 @@ class Layer:
     exposed: bool
     channels_last: bool = False
     aliases: tuple[str, ...] = field(default=(), repr=False)
+    grid: TokenGrid | None = field(default=None, repr=False, hash=False)
+    places: bool = True
+    arrangement: Arrangement | None = field(default=None, repr=False, hash=False)
 
     @property
     def channels(self) -> int | None:
@@ -46,6 +63,41 @@ class Layer:
     def spatial(self) -> bool:
         """Whether it is a stack of maps that may be larger than 1x1."""
         return self.shape is not None and len(self.shape) >= 3 and any(size != 1 for size in self.shape[2:])
+
+    def to_maps(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Lay the layer's values out as they are shown.
+
+        Args:
+            values: (N, C, ...), as :meth:`inspector.Model.activations` gives them.
+
+        Returns:
+            (N, C, h, w) where they are tokens of the places of the picture, without those that are no places; else
+            the same values.
+
+        Example:
+            >>> Layer("patches", "t", "conv", (1, 8, 7, 7), False).to_maps(np.zeros((1, 8, 7, 7))).shape
+            (1, 8, 7, 7)
+        """
+        tokens = self._find_tokens(values)
+        return values if tokens is None or self.grid is None else self.grid.to_maps(tokens)
+
+    def take_apart(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The tokens that :meth:`to_maps` leaves out, (N, C, extra): class and register tokens.
+
+        Args:
+            values: (N, C, ...), as :meth:`inspector.Model.activations` gives them.
+        """
+        tokens = self._find_tokens(values)
+        if tokens is None or self.grid is None:
+            return np.empty((*values.shape[:2], 0), values.dtype)
+        return self.grid.take_apart(tokens)
+
+    def _find_tokens(self, values: NDArray[Any]) -> NDArray[Any] | None:
+        """The values as (N, C, L); None where they are no tokens, or others than the grid is about."""
+        if self.grid is None or values.ndim < 3 or not values.size:
+            return None
+        tokens = values.reshape(*values.shape[:2], -1)
+        return tokens if tokens.shape[2] == self.grid.length else None
 
 
 class Layers(tuple[Layer, ...]):

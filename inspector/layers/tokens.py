@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.layers.layer import Layer
+if TYPE_CHECKING:
+    from inspector.layers.layer import Layer
 
 MOST_EXTRA = 8
 """Class and register tokens that may stand before those of the places."""
@@ -17,25 +18,45 @@ MOST_EXTRA = 8
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """How a row of tokens lies over the picture: `extra` tokens that are no places, then h * w places, row by row."""
+    """How rows of tokens lie over the picture.
+
+    Attributes:
+        height: Rows of places.
+        width: Columns of places.
+        extra: How many tokens are no places, as class and register tokens are.
+        order: Where the token of each place stands, row by row, counted over all axes behind the channels; None where
+            the places stand row by row behind those that are none.
+    """
 
     height: int
     width: int
     extra: int = 0
+    order: tuple[int, ...] | None = field(default=None, repr=False)
+
+    @property
+    def length(self) -> int:
+        """How many tokens there are of one picture."""
+        return self.height * self.width + self.extra
 
     def to_maps(self, tokens: NDArray[Any]) -> NDArray[Any]:
         """(..., C, L) -> (..., C, h, w); the tokens that are no places are left out."""
-        return tokens[..., self.extra :].reshape(*tokens.shape[:-1], self.height, self.width)
+        chosen = tokens[..., self.extra :] if self.order is None else tokens[..., list(self.order)]
+        return chosen.reshape(*tokens.shape[:-1], self.height, self.width)
+
+    def take_apart(self, tokens: NDArray[Any]) -> NDArray[Any]:
+        """(..., C, L) -> (..., C, extra): the tokens that are no places."""
+        return tokens[..., : self.extra] if self.order is None else np.delete(tokens, list(self.order), axis=-1)
 
     def to_tokens(self, maps: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
         """(N, C, h, w) -> (N, C, L); the tokens that are no places are those of the first row of `like`, (., C, L)."""
-        rows = maps.reshape(*maps.shape[:2], self.height * self.width)
-        extra = np.broadcast_to(like[:1, :, : self.extra], (len(maps), maps.shape[1], self.extra))
-        return np.concatenate([extra, rows], axis=2)
+        tokens = np.repeat(like[:1], len(maps), axis=0)
+        places = slice(self.extra, None) if self.order is None else list(self.order)
+        tokens[..., places] = maps.reshape(*maps.shape[:2], self.height * self.width)
+        return tokens
 
 
 def find_token_grid(layers: Sequence[Layer], layer: Layer) -> TokenGrid | None:
-    """Find how the tokens of a layer lie over the picture: as the last maps before it did.
+    """Find how the tokens of a layer lie over the picture: as the graph itself says, else as the last maps before it.
 
     Args:
         layers: All layers, in topological order.
@@ -45,7 +66,7 @@ def find_token_grid(layers: Sequence[Layer], layer: Layer) -> TokenGrid | None:
         The grid; None for a layer that holds no tokens, or where no maps before it have as many places.
     """
     if layer.shape is None or len(layer.shape) != 3 or not isinstance(layer.shape[2], int):
-        return None
+        return layer.grid
     names = [x.name for x in layers]
     before = layers[: names.index(layer.name)] if layer.name in names else ()
     for maps in reversed(before):

@@ -12,9 +12,9 @@ import numpy as np
 from inspector.errors import ModelError, NoPictureError
 from inspector.graph import Graph
 from inspector.image import DType, Layout, Preprocess
-from inspector.layers import layout_of
+from inspector.layers import find_channel_axis, find_picture_axis
 from inspector.metadata import Metadata
-from inspector.model.pixels import choose_range, find_arithmetic, find_channel_axis
+from inspector.model.pixels import choose_range, find_arithmetic
 from inspector.tasks.decoder import Habit
 
 DEFAULT_SIZE = 224
@@ -64,14 +64,11 @@ def find_image_input(graph: Graph) -> ImageInput:
     shape = given.shape if given.shape is not None else (None,) * 4
     if len(shape) != 4:
         raise NoPictureError(f"{graph.path}: input {given.name!r} of shape {_shape_text(shape)} is not a picture", hint)
-    weight = find_channel_axis(graph)  # what the first convolution reads is known; a shape is only likely
-    if weight is not None and weight[0] in (1, 3) and shape[weight[0]] in (weight[1], None, *_symbols(shape)):
-        layout: Layout = "NHWC" if weight[0] == 3 else "NCHW"
-    else:
-        weight, layout = None, "NHWC" if layout_of(shape) == "NHWC" else "NCHW"
+    weight = find_channel_axis(graph)
+    layout: Layout = "NHWC" if find_picture_axis(graph) == 3 else "NCHW"
     channels, height, width = (shape[3], shape[1], shape[2]) if layout == "NHWC" else (shape[1], shape[2], shape[3])
     if not isinstance(channels, int):
-        channels = weight[1] if weight else 3
+        channels = weight[1] if weight is not None and weight[0] in (1, 3) else 3
     if channels not in (1, 3):
         raise NoPictureError(
             f"{graph.path}: input {given.name!r} of shape {_shape_text(shape)} has {channels} channels, not 1 or 3",
@@ -85,10 +82,6 @@ def find_image_input(graph: Graph) -> ImageInput:
     fixed = (height, width) if isinstance(height, int) and isinstance(width, int) else None
     batch = shape[0] if isinstance(shape[0], int) else None
     return ImageInput(given.name, shape, layout, cast(DType, given.dtype), batch, channels, fixed)
-
-
-def _symbols(shape: Sequence[Any]) -> list[str]:
-    return [size for size in shape if isinstance(size, str)]
 
 
 def _shape_text(shape: Sequence[Any] | None) -> str:

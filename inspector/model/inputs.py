@@ -12,7 +12,7 @@ import numpy as np
 from inspector.errors import ModelError, NoPictureError, UsageError, listing, nearest
 from inspector.graph import Graph, Input, add_batch_axis, fill_inputs, shape_value
 from inspector.image import DType, Preprocess
-from inspector.model.pixels import find_channel_axis
+from inspector.layers import find_channel_axis
 
 NO_INPUTS: Mapping[str, Any] = MappingProxyType({})
 """Nothing is given beside the picture."""

@@ -210,7 +210,7 @@ class Model(Answers):
         names = list(dict.fromkeys(tensors))
         if not names:
             return {}
-        return run_in_batches(self.sessions, self.input.name, tensor, names, self.input.batch)
+        return run_in_batches(self.sessions, self.input.name, tensor, names, self.input.batch, self.layers)
 
     def activations(self, image: ImageSource, layers: LayerNames | None = None) -> dict[str, NDArray[np.float32]]:
         """Compute what layers make of one picture. Only the part of the graph that they need is run.
@@ -259,7 +259,7 @@ class Model(Answers):
         if scores and self.classifier is not None:
             wanted.append(self.classifier.scores)
         values = self.run(tensor, wanted)
-        found = {layer.name: move_channels_first(values[layer.tensor], layer.channels_last) for layer in chosen}
+        found = {x.name: move_channels_first(values[x.tensor], x, len(tensor)) for x in chosen}
         if not scores or self.classifier is None:
             return found, None
         try:

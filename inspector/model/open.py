@@ -10,15 +10,22 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from inspector.errors import ModelError, NotComputable, UsageError
-from inspector.graph import Graph, find_training_norms, free_picture, read_graph
+from inspector.errors import ModelError, NotComputable, UsageError, listing
+from inspector.graph import (
+    Graph,
+    find_foreign_blocks,
+    find_training_norms,
+    free_picture,
+    has_blocks,
+    read_graph,
+)
 from inspector.layers import find_layers
 from inspector.metadata import Metadata, read_metadata
 from inspector.model.assume import assume_preprocess, find_image_input
 from inspector.model.foreign import complete, read_foreign
 from inspector.model.inputs import NO_INPUTS, fill_others, take_picture
 from inspector.model.model import Model
-from inspector.runtime import Sessions, ignore
+from inspector.runtime import Sessions, ignore, measure_block
 from inspector.tasks.decoder import BoxDecoder
 from inspector.tasks.recognise import recognise
 from inspector.tasks.seen import NO_HINTS
@@ -114,12 +121,14 @@ def open_model(
     if classifier is not None and document.labels and classifier.classes not in (None, len(document.labels), 1):
         assumed.append(f"labels ignored: {len(document.labels)} of them for {classifier.classes} classes")
         document = document.with_(labels=None)
+    block = measure_block() if has_blocks(graph) else None
     if warn is not None:
         _warn_of_training(graph, warn)
+        _warn_of_blocks(graph, block, warn)
     return cls(
         graph=graph,
         metadata=document,
-        layers=find_layers(graph, document.layers),
+        layers=find_layers(graph, document.layers, preprocess.size, block),
         input=image_input,
         preprocess=preprocess,
         classifier=classifier,
@@ -163,6 +172,17 @@ def _warn_of_training(graph: Graph, warn: Callable[[str], None]) -> None:
             f"{graph.path} was exported in training mode: BatchNormalization {first!r}{many} takes "
             "the statistics of each batch, so the answers are not those of the trained network; export it again "
             "after model.eval()"
+        )
+
+
+def _warn_of_blocks(graph: Graph, block: int | None, warn: Callable[[str], None]) -> None:
+    """Say it where layers lie in blocks that this processor does not make, and are left out."""
+    left = find_foreign_blocks(graph, block) if has_blocks(graph) else []
+    if left:
+        warn(
+            f"{graph.path}: onnxruntime laid the channels of {listing([repr(name) for name in left])} in blocks for "
+            "another kind of processor: these layers are left out, and what the file computes here is not what it was "
+            "made for; use the file that it was made from"
         )
 
 

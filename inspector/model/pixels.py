@@ -1,4 +1,4 @@
-"""What the first nodes of a graph do with the pixels: the axis that they take channels from, and their arithmetic.
+"""What the first nodes of a graph do with the pixels: their arithmetic.
 
 Constants of the first nodes tell what values a network wants: who subtracts 123.68 wants bytes, who divides by 0.229
 wants numbers from 0 to 1.
@@ -6,23 +6,20 @@ wants numbers from 0 to 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.graph import Graph, attributes, is_standard, operator_of
+from inspector.graph import Graph, attributes, operator_of
 from inspector.image import IMAGENET_MEAN, IMAGENET_STD
+from inspector.layers import find_first_nodes
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
 Vector = NDArray[np.float64]
-
-_LONGEST = 16
-"""Nodes that are followed from the input; the arithmetic of a preprocess has fewer."""
 
 _USUAL = (
     (-1.0, 1.0), (0.0, 1.0), (-0.5, 0.5), (-2.118, 2.64), (-123.68, 151.061), (-127.5, 127.5),
@@ -60,44 +57,6 @@ class Arithmetic:
         """The smallest and the largest value that pixels between `low` and `high` (C,) become."""
         ends = np.stack([self.factor * low + self.shift, self.factor * high + self.shift])
         return float(ends.min()), float(ends.max())
-
-
-def find_first_nodes(graph: Graph) -> Iterator[NodeProto]:
-    """The nodes that the picture goes through one by one, from the input to where it branches."""
-    tensor = graph.inputs[0].name
-    for _ in range(_LONGEST):
-        readers = graph.consumers_of.get(tensor, [])
-        if len(readers) != 1:
-            return
-        node = graph.nodes[readers[0]]
-        if not is_standard(node):
-            return
-        yield node
-        tensor = node.output[0]
-
-
-def find_channel_axis(graph: Graph) -> tuple[int, int] | None:
-    """Where the first convolution takes its channels from: (axis of the input, number of channels).
-
-    Returns:
-        None where the picture does not come to a convolution in its own layout.
-    """
-    axes = [0, 1, 2, 3]  # for each axis of the tensor at hand the one of the input that it is
-    for node in find_first_nodes(graph):
-        operator = operator_of(node)
-        if node.op_type == "Transpose":
-            perm = attributes(node).get("perm")
-            if perm is None or sorted(perm) != [0, 1, 2, 3]:
-                return None
-            axes = [axes[p] for p in perm]
-        elif operator.window and operator.weight is not None and not operator.transposed:
-            weight = graph.initializers.get(node.input[operator.weight])
-            if weight is None or len(weight.dims) != 4:
-                return None
-            return axes[3 if operator.channels_last else 1], int(weight.dims[1]) * int(attributes(node).get("group", 1))
-        elif not (operator.elementwise or node.op_type == "Pad"):
-            return None
-    return None
 
 
 def find_arithmetic(graph: Graph, channel_axis: int, channels: int) -> Arithmetic | None:

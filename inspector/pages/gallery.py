@@ -42,11 +42,14 @@ class DrawnLayer:
 
     Args:
         layer: The layer.
-        shape: Of its values on this picture, (1, C, H, W) or (1, K).
-        statistics: Of its values.
+        shape: Of what is shown of it on this picture, (1, C, H, W) or (1, K).
+        statistics: Of what is shown.
         grid: PNG with every channel, or the one asked for; None where the layer is empty on this picture.
         size: Width and height of `grid` in pixels.
         arrays: .npy float32 of `shape`; None where it was not asked for, or the layer is empty.
+        apart: Statistics of the tokens that are no places, as a class token, each of C numbers; they stand apart on the
+            sheet. None where there are none.
+        tokens: How many they are.
     """
 
     layer: Layer
@@ -55,6 +58,8 @@ class DrawnLayer:
     grid: Path | None
     size: tuple[int, int]
     arrays: Path | None
+    apart: LayerStatistics | None = None
+    tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,8 @@ def draw_gallery(
     with ThreadPoolExecutor(model.threads or count_cores()) as pool:
         pool.submit(_load_drawing)
         values, scores = _run(model, model.preprocess.tensor(picture), chosen, layers is not None)
+        apart = {x.name: x.take_apart(values[x.name]) for x in chosen if x.grid is not None}
+        values = {x.name: x.to_maps(values[x.name]) for x in chosen}
         chosen = _keep_drawable(chosen, values, channel, layers is not None)
         target = output_folder(folder)
         names: set[str] = set()
@@ -169,7 +176,9 @@ def draw_gallery(
         page = _start_page(style, picture)
         points = [(x.name, x.kind, found[x].zero_fraction) for x in full]
         pictures = pool.submit(_draw_page_pictures, target, page, points)
-        drawings = pool.map(lambda x: _draw_layer(style, x, values[x.name], found[x], files[x.name]), by_size)
+        drawings = pool.map(
+            lambda x: _draw_layer(style, x, values[x.name], found[x], files[x.name], apart.get(x.name)), by_size
+        )
         done = dict(zip(by_size, drawings, strict=True))
         drawn = tuple(done[layer] for layer in chosen)
         channels = _write_channels(target / "channels.npz", drawn)
@@ -231,7 +240,12 @@ def _limits(maps: NDArray[np.float32], colormap: str) -> tuple[float, float] | N
 
 
 def _draw_layer(
-    style: _Style, layer: Layer, array: NDArray[np.float32], found: LayerStatistics, stem: Path
+    style: _Style,
+    layer: Layer,
+    array: NDArray[np.float32],
+    found: LayerStatistics,
+    stem: Path,
+    apart: NDArray[np.float32] | None,
 ) -> DrawnLayer:
     from inspector.render.channel import draw_channel
     from inspector.render.grid import draw_grid
@@ -246,6 +260,8 @@ def _draw_layer(
     made_by = style.provenance.with_(layer=layer.name, settings={"scale": by, "colormap": style.colormap})
     if channel is None:
         drawing = draw_grid(maps, title=title, subtitle=subtitle, scale=by, colormap=style.colormap)
+        if apart is not None and apart.size:
+            drawing = _stack(drawing, _draw_apart(apart[0], style.colormap))
     else:
         limits = _limits(maps, style.colormap) if by == "layer" else None
         drawing = draw_channel(
@@ -261,7 +277,28 @@ def _draw_layer(
         made_by = made_by.with_(settings={"channel": channel})
     path = save_png(drawing, place_sheet(stem, channel), made_by.png_info())
     arrays = write_npy(stem.with_name(f"{stem.name}.npy"), array) if style.save_arrays else None
-    return DrawnLayer(layer, array.shape, found, path, drawing.size, arrays)
+    tokens = 0 if apart is None else apart.shape[2]
+    aside = statistics(apart[0]) if apart is not None and tokens else None
+    return DrawnLayer(layer, array.shape, found, path, drawing.size, arrays, aside, tokens)
+
+
+def _draw_apart(tokens: NDArray[np.float32], colormap: str) -> Image:
+    """The tokens (C, extra) that are no places, on a scale of their own."""
+    from inspector.render.grid import draw_grid
+
+    many = f"{tokens.shape[1]} tokens that are no places" if tokens.shape[1] > 1 else "the token that is no place"
+    return draw_grid(tokens[:, None], title=f"Apart: {many} of the picture", scale="layer", colormap=colormap)
+
+
+def _stack(upper: Image, lower: Image) -> Image:
+    """Two sheets of the same palette, one above the other."""
+    from PIL import Image as images
+
+    both = images.new("P", (max(upper.width, lower.width), upper.height + lower.height), upper.getpixel((0, 0)))
+    both.paste(upper, (0, 0))
+    both.paste(lower, (0, upper.height))
+    both.putpalette(upper.getpalette() or [])
+    return both
 
 
 def _write_channels(path: Path, drawn: Iterable[DrawnLayer]) -> Path:

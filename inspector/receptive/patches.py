@@ -126,7 +126,7 @@ class _Search:
     def add(self, name: str, size: tuple[int, int], values: Mapping[str, NDArray[Any]]) -> None:
         """Take in one picture of (H, W) pixels. values: layer name -> activations (1, C, ...)."""
         for layer in self.layers:
-            value = take_first(values[layer.name])
+            value = take_first(layer.to_maps(values[layer.name]))
             maps = value.reshape(len(value), math.prod(value.shape[1:]))
             if layer.name not in self.best:
                 self._begin(layer, len(maps))

@@ -1,5 +1,6 @@
 """onnxruntime: which provider, which session, and nothing run that was not asked for."""
 
+from inspector.runtime.blocks import measure_block
 from inspector.runtime.distributions import RuntimePackage, find_imported, find_runtimes
 from inspector.runtime.limits import MAX_TENSOR_BYTES, check_sizes, measure_memory
 from inspector.runtime.providers import (
@@ -28,5 +29,6 @@ __all__ = [
     "has_device",
     "ignore",
     "load_runtime",
+    "measure_block",
     "measure_memory",
 ]

@@ -59,7 +59,9 @@ _ELEMENTWISE = (
 
 _OTHERS = (
     *_rows("GroupNorm SkipGroupNorm", kind="norm", channels_last="always"),
-    *_rows("SkipLayerNormalization SkipSimplifiedLayerNormalization", kind="norm", keeps_axes=True),
+    *_rows(
+        "SkipLayerNormalization SkipSimplifiedLayerNormalization", kind="norm", keeps_axes=True, normalises_last=True
+    ),
     *_rows("QOrderedLayerNormalization", kind="norm", keeps_axes=True, integer=True),
     *_rows("BiasSoftmax", kind="softmax", keeps_axes=True, bounds=(0, 1)),
     *_rows("QLinearSoftmax", kind="softmax", keeps_axes=True, integer=True, ending="softmax"),

@@ -34,6 +34,8 @@ class Operator:
         affine: It is elementwise, and an affine function of its first operand while the others are held.
         keeps_axes: It is not elementwise, and still the axes of its output are those of its first input in their
             order, whatever becomes of their lengths.
+        normalises_last: It normalises the last axis by itself, unless its attribute ``axis`` names an earlier one: the
+            channels lie there.
         moves: Its first output holds values of its inputs and no others.
         passes: Its output holds the elements of its first input in their order, at most in another shape or type;
             a dropout passes, and what quantizes or dequantizes.
@@ -80,6 +82,7 @@ class Operator:
     per_channel: bool = False
     affine: bool = False
     keeps_axes: bool = False
+    normalises_last: bool = False
     moves: bool = False
     passes: bool = False
     shape_inputs: tuple[int, ...] = ()

@@ -144,7 +144,7 @@ _WEIGHTED = (
 _NORMS = (
     *_rows("BatchNormalization", kind="norm", word="bn", elementwise=True, per_channel=True, affine=True),
     *_rows("InstanceNormalization GroupNormalization MeanVarianceNormalization LRN", kind="norm", keeps_axes=True),
-    *_rows("LayerNormalization RMSNormalization", kind="norm", keeps_axes=True),
+    *_rows("LayerNormalization RMSNormalization", kind="norm", keeps_axes=True, normalises_last=True),
     *_rows("LpNormalization", kind="norm", keeps_axes=True, bounds=(-1, 1)),
     *_rows("Softmax", kind="softmax", keeps_axes=True, ending="softmax", bounds=(0, 1)),
     *_rows("LogSoftmax", kind="softmax", keeps_axes=True, ending="log-softmax", bounds=(-_INF, 0)),

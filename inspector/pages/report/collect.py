@@ -195,6 +195,7 @@ class _Collector:
         """Run one picture and keep what the page shows of it."""
         model = self.model
         values, scores = model.layer_values(model.preprocess.tensor(picture), self.layers, scores=True)
+        values = {x.name: x.to_maps(values[x.name]) for x in self.layers}
         self._choices = self._choices or _sides([values[x.name].shape for x in self.layers], self.expected)
         best = tuple(vars(p) for p in model.top(scores[0], self.maps.top)) if scores is not None else ()
         drawn = self._draw(values)
@@ -237,6 +238,8 @@ class _Collector:
                 "blank": list(found.blank_channels),
                 "bad": found.non_finite,
                 "empty": empty,
+                "places": layer.places,
+                "apart": 0 if layer.grid is None else layer.grid.extra,
             }
             return entry, sprite, pack_channels(found)
 

@@ -264,7 +264,7 @@ async function drawSides(turn) {
   const made = [];
   for (let i = 0; i < images.length; i++) {
     const entry = images[i].layers[l], table = channelTables[i][l];
-    if (!entry || c >= table.count || entry.shape.length !== 3 || entry.tile[0] * entry.tile[1] < 2) continue;
+    if (!entry || !entry.places || c >= table.count || entry.shape.length !== 3 || entry.tile[0] * entry.tile[1] < 2) continue;
     const sheet = await sprite(i, l);
     await photos[i].decode();
     if (turn !== drawDetail.turn) return;
@@ -513,7 +513,8 @@ async function go(to, keepAddress = false) {
   $("h-grid").textContent = layer.name;
   $("layer-facts").textContent = entry.empty ? `${layer.kind}, ${entry.shape.join(" × ")}; empty on this picture (${images[state.image].name})` : `${layer.kind}, ${entry.shape.join(" × ")}; ${number(entry.min)} to ${number(entry.max)}, mean ${number(entry.mean)}, ` +
     `standard deviation ${number(entry.std)}; ${percent(entry.zero)} zero; ${entry.blank.length} constant channel${entry.blank.length === 1 ? "" : "s"}` +
-    (entry.bad ? `; ${entry.bad} values not finite` : "") + ` (${images[state.image].name})`;
+    (entry.bad ? `; ${entry.bad} values not finite` : "") +
+    (entry.apart ? `; ${entry.apart} token${entry.apart === 1 ? "" : "s"} that ${entry.apart === 1 ? "is no place" : "are no places"} left out` : "") + ` (${images[state.image].name})`;
   $("grid-range").textContent = state.scale === "fixed" ? `${number(state.low)} to ${number(state.high)}` : state.scale === "layer" || table.single ?
     `${number(entry.min)} to ${number(entry.max)}, all channels` : "each channel from its lowest to its highest value";
   $("bad-key").hidden = !entry.bad;
