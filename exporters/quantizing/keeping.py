@@ -17,7 +17,7 @@ from exporters.quantizing.plan import IntegerPlan
 from exporters.quantizing.qdq import write_integers
 from exporters.quantizing.quantizable import Array, QuantizableGraph, QuantizeError
 from inspector.compare import signal_to_noise
-from inspector.errors import ModelError
+from inspector.errors import ModelError, listing
 from inspector.graph import operator_of
 from inspector.model import Model, open_model
 
@@ -99,26 +99,45 @@ def choose_kept(trial: Trial, plan: IntegerPlan, kept: tuple[str, ...], target: 
     say(f"plain int8: {found:.1%} of {many if kind == 'top class' else f'the {kind} on {many}'} agree")
     if found >= target:
         return kept
-    order = [name for name in _sort_by_harm(trial, plan, kept) if name not in kept]
-    low, high, reached = 0, 1, False
-    while not reached:
-        high = min(high, len(order))
+    weighted = [name for name in _sort_by_harm(trial, plan, kept) if name not in kept]
+    # What adds, joins and pools comes last: it has no weights whose rounding does harm.
+    rest = [name for name in dict.fromkeys(plan.layer_of.values()) if name not in (*weighted, *kept)]
+    order = [*weighted, *rest]
+    low, high = 0, min(1, len(order))
+    while True:
         found = trial.measure_agreement(_keep(plan, (*kept, *order[:high])))
         say(f"{high} layers in float: {found:.1%}")
-        reached = found >= target
-        if not reached and high == len(order):
+        if found >= target:
+            break
+        if high == len(order):
             raise QuantizeError(
                 f"the agreement reaches {found:.1%} and not {target:.1%}, even with every layer in float",
                 "give a lower --target",
             )
-        if not reached:
-            low, high = high, 2 * high
+        if high == len(weighted):
+            say(f"every layer with weights is in float; still integers are {listing(rest, 5)}, which are kept too")
+        low = high
+        beyond = high - len(weighted)
+        high = min(2 * high, len(weighted)) if beyond < 0 else min(high + max(1, beyond), len(order))
     while high - low > 1:
         middle = (low + high) // 2
         found = trial.measure_agreement(_keep(plan, (*kept, *order[:middle])))
         say(f"{middle} layers in float: {found:.1%}")
         low, high = (low, middle) if found >= target else (middle, high)
+    if high == len(order):
+        say("every layer is in float: nothing is left to compute with integers; --to fp16 makes a smaller file")
     return (*kept, *order[:high])
+
+
+def find_kept(source: Model, network: QuantizableGraph, name: str) -> str:
+    """Find what --keep names: a layer, or a node that makes none, such as the sum of two branches, by its name.
+
+    Raises:
+        LayerNotFound: There is no such layer or node.
+    """
+    nodes = {text for node in network.nodes for text in (node.name, node.output[0]) if text}
+    known = {layer.name for layer in source.layers}
+    return name if name in nodes and name not in known else source.layer(name).name
 
 
 def _keep(plan: IntegerPlan, layers: tuple[str, ...]) -> onnx.ModelProto:

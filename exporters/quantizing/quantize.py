@@ -21,7 +21,8 @@ from typing import Literal
 from exporters.quantizing.cost import QuantizedModel, measure_cost
 from exporters.quantizing.finish import finish_file
 from exporters.quantizing.half import convert_to_half
-from exporters.quantizing.keeping import Note, Trial, blame_copy, choose_kept
+from exporters.quantizing.keeping import Note, Trial, blame_copy, choose_kept, find_kept
+from exporters.quantizing.overflow import find_overflow
 from exporters.quantizing.pictures import CalibrationPictures, choose_pictures, skip_unreadable
 from exporters.quantizing.plan import plan_integers
 from exporters.quantizing.qdq import write_integers
@@ -97,10 +98,10 @@ def quantize_model(
     paths, skipped = skip_unreadable(choose_pictures(calibrate, pictures))
     check_outputs({"-o": path}, {"the model itself": source.graph.files, "one of the pictures": paths})
     inputs = CalibrationPictures(source, paths)
-    kept = tuple(source.layer(name).name for name in keep)
     if to == "fp16":
         check_no_integers(source)
     network = read_quantizable(source)
+    kept = tuple(find_kept(source, network, name) for name in keep)
     expected = inputs.answer(source)
     with temporary_folder() as folder, blame_copy(source, folder / "trial.onnx"):
         trial = Trial(source, network, inputs, expected, folder / "trial.onnx", provider, threads)
@@ -116,7 +117,7 @@ def quantize_model(
         with atomic_path(path) as temporary:
             temporary.write_bytes(finished.SerializeToString())
     compared = {row.layer for row in result.drift}
-    notes = skipped
+    notes = skipped + (find_overflow(source, network, inputs) if to == "fp16" else ())
     if silent := [layer.name for layer in source.layers if layer.name not in compared]:
         notes += (
             f"no drift is known of {listing(silent)}: empty, or of another size in the two files, on every picture",

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from exporters.quantizing import quantize_model
 from inspector import open_model
+from inspector.errors import LayerNotFound
 from tests.conftest import MakeModel
 from tests.foreign import Net
 
@@ -123,3 +125,65 @@ def test_equal_integers_are_written_once(make_model: MakeModel, noise: Path, tmp
     quantize_model(path, tmp_path / "int8.onnx", noise)
     weights = [t for t in onnx.load(tmp_path / "int8.onnx").graph.initializer if list(t.dims) == [8, 8, 3, 3]]
     assert len(weights) == 1
+
+
+def coarse_sum(n: Net, x: str) -> str:
+    """A residual whose first channel is ten thousand times the others: on one grid of 256 steps they all are zero."""
+
+    def branch(source: str, channels: int) -> str:
+        weight = n.rng.standard_normal((8, channels, 1, 1)).astype(np.float32)
+        weight[0] *= 1e4
+        return n("Conv", source, n.const(weight))
+
+    total = n("Relu", n("Add", branch(x, 3), branch(x, 3), out="sum"), out="after")
+    rows = n.rng.standard_normal((4, 8)).astype(np.float32)
+    rows[:, 0] = 0
+    return n("Gemm", n("Flatten", n("GlobalAveragePool", total)), n.const(rows), transB=1, out="scores")
+
+
+def test_auto_keeps_what_adds_once_all_weights_are_in_float(make_model: MakeModel, noise: Path, tmp_path: Path) -> None:
+    path = make_model(coarse_sum, shape=("N", 3, 16, 16))
+    lines: list[str] = []
+    made = quantize_model(path, tmp_path / "q.onnx", noise, auto=True, target=1.0, note=lines.append)
+    assert made.agreement == 1.0
+    layer = next(layer.name for layer in open_model(path).layers if layer.tensor in ("sum", "after"))
+    assert layer in made.kept
+    left = [line for line in lines if line.startswith("every layer with weights is in float; still integers are ")]
+    assert len(left) == 1
+    assert layer in left[0]
+    # The same by hand: one node that adds, and nothing of it is an integer any more.
+    by_hand = quantize_model(path, tmp_path / "k.onnx", noise, keep=made.kept)
+    assert by_hand.kept == made.kept
+    dequantized = {node.output[0] for node in onnx.load(by_hand.path).graph.node if node.op_type == "DequantizeLinear"}
+    assert not dequantized & {"sum", "after"}
+    with pytest.raises(LayerNotFound, match="there is no layer 'summ'"):
+        quantize_model(path, tmp_path / "n.onnx", noise, keep=("summ",))
+
+
+def test_what_half_precision_does_not_hold_is_told_by_layer(make_model: MakeModel, noise: Path, tmp_path: Path) -> None:
+    def build(n: Net, x: str) -> str:
+        weight = n.rng.uniform(-1, 1, (8, 3, 3, 3)).astype(np.float32)
+        weight[3, 1, 1, 1] = 90_000
+        y = n("Relu", n("Conv", x, n.const(weight, "huge"), pads=[1] * 4, out="c1"), out="r1")
+        y = n("Mul", y, n.const(1e-4), out="small")
+        return n("Flatten", n("GlobalAveragePool", n("Relu", n.conv(y, 8, 4, out="c2"), out="r2")), out="end")
+
+    path = make_model(build, shape=("N", 3, 16, 16))
+    model = open_model(path)
+    proto = onnx.load(path)
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in ("c1", "r1", "c2", "r2"))
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    tensors = [model.tensor(picture) for picture in sorted(noise.iterdir())]
+    most = {
+        n: max(float(np.abs(session.run([n], {"x": t})[0]).max()) for t in tensors) for n in ("c1", "r1", "c2", "r2")
+    }
+    assert min(most["c1"], most["r1"]) > 65504 > max(most["c2"], most["r2"])
+    names = {layer.tensor: layer.name for layer in model.layers}
+    made = quantize_model(path, tmp_path / "h.onnx", noise, to="fp16")
+    assert [note for note in made.notes if "65504" in note] == [
+        f"weights beyond the 65504 of half precision are cut off there: {names['c1']} (9e+04)",
+        "on the calibration pictures values pass the 65504 of half precision and become infinite: "
+        f"{names['c1']} ({most['c1']:.3g}), {names['r1']} ({most['r1']:.3g})",
+    ]
+    plain = quantize_model(make_model(one_weight_twice, shape=("N", 3, 16, 16)), tmp_path / "p.onnx", noise, to="fp16")
+    assert not [note for note in plain.notes if "65504" in note]
