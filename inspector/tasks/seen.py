@@ -74,8 +74,13 @@ class Output:
         return not self.dtype or self.dtype.startswith("float")
 
     def __str__(self) -> str:
-        shape = "?" if self.shape is None else ", ".join("?" if s is None else str(s) for s in self.shape)
+        shape = "?" if self.shape is None else ", ".join(map(_show_size, self.shape))
         return f"{self.name} ({shape})"
+
+
+def _show_size(size: Size) -> str:
+    """A number, a symbol, or "?" also where a symbol is a formula of other sizes."""
+    return "?" if size is None or (isinstance(size, str) and not size.isidentifier()) else str(size)
 
 
 @dataclass(frozen=True)

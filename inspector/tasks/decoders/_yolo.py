@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from inspector.tasks.candidates import Candidates, choose_classes, to_corners
 from inspector.tasks.seen import Output, Seen
 
-PYRAMIDS: tuple[tuple[int, ...], ...] = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
+PYRAMIDS: tuple[tuple[int, ...], ...] = (
+    (8, 16, 32),
+    (8, 16, 32, 64),
+    (4, 8, 16, 32),
+    (8, 16),
+    (16, 32),
+)
 """Strides of the maps that heads look at."""
 MOST_CHANNELS = 2048
 """Numbers of one place at most; with more of them, it is something else."""

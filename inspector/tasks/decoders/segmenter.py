@@ -101,7 +101,8 @@ def _is_of_classes(seen: Seen, output: Output, count: int) -> bool:
     if count == 1:
         return values.are_shares
     # Logits have both signs: what a Relu leaves are maps of features.
-    return values.add_up_to_one or (count != 3 and len(seen.of_axes(4)) == 1 and values.low < 0)
+    alone = all(one.axes == 4 and one.shape == output.shape for one in seen.outputs)
+    return values.add_up_to_one or (count != 3 and alone and values.low < 0)
 
 
 def _is_named(output: Output) -> bool:
