@@ -185,8 +185,10 @@ class AnswerRun:
 
     def _segment(self, picture: Picture) -> PicturePredictions:
         found = self.model.segment(picture.source)
-        many = np.bincount(found.classes[found.classes >= 0].ravel())
-        shares = [(int(i), float(many[i] / found.classes.size)) for i in np.argsort(-many, kind="stable") if many[i]]
+        # Not bincount: a class that a broken graph gives may be any number.
+        there, many = np.unique(found.classes[found.classes >= 0], return_counts=True)
+        order = np.argsort(-many, kind="stable")
+        shares = [(int(there[i]), float(many[i] / found.classes.size)) for i in order]
         with self._claim(picture) as folder:
             mask, drawing = self._draw(picture, folder).draw_segments(found, shares, self.options.draw)
         segments = tuple(Segment(index, self.model.label(index), share) for index, share in shares)

@@ -66,6 +66,6 @@ def show(model: Model, path: str) -> str:
     about = (
         f"{path}: {len(rows)} layers, {model.graph.parameters:,} parameters, opset {model.graph.opset}, "
         f"input {model.input.name} {format_shape(model.input.shape)} ({model.input.layout}), "
-        f"{model.classes or 'no'} classes"
+        f"{model.classes or 'no'} classes{f', task {model.task} ({model.decoder.head})' if model.decoder else ''}"
     )
     return f"{about}\n\n{align_columns(('layer', 'kind', 'shape', 'exposed'), rows)}"

@@ -104,7 +104,8 @@ class Answers:
         """
         decoder = self._decoder(MapDecoder, "segment")  # type: ignore[type-abstract]
         picture, values, _ = self._run_on(image, decoder)
-        return segment_picture(decoder, decoder.maps(values), self.preprocess, picture.size)
+        with decoder.guard(values):
+            return segment_picture(decoder, decoder.maps(values), self.preprocess, picture.size)
 
     def embed(self, image: ImageSource) -> NDArray[np.float32]:
         """Compute the vector of one picture, which is near those of pictures that are alike.
@@ -125,7 +126,9 @@ class Answers:
             0.83
         """
         decoder = self._decoder(VectorDecoder, "embed")  # type: ignore[type-abstract]
-        return decoder.vector(self._run_on(image, decoder)[1])
+        values = self._run_on(image, decoder)[1]
+        with decoder.guard(values):
+            return decoder.vector(values)
 
     def translate(self, image: ImageSource) -> NDArray[np.float32]:
         """Compute the picture that the network makes of one: a depth, a matte, a larger picture.
@@ -145,8 +148,10 @@ class Answers:
             (384, 384)
         """
         decoder = self._decoder(PictureDecoder, "translate")  # type: ignore[type-abstract]
-        planes = decoder.planes(self._run_on(image, decoder)[1])
-        return planes[0] if len(planes) == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0))
+        values = self._run_on(image, decoder)[1]
+        with decoder.guard(values):
+            planes = decoder.planes(values)
+            return planes[0] if len(planes) == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0))
 
     def output_values(self, image: ImageSource) -> dict[str, NDArray[Any]]:
         """Compute all outputs for one picture, as they are: for a head that is not known.

@@ -23,6 +23,7 @@ def describe_model(model: Model) -> Mapping[str, Any]:
             "dtype": model.input.dtype,
         },
         "classes": model.classes,
+        "head": model.decoder.head if model.decoder is not None else None,
         "labelled": model.labels is not None,
         "parameters": model.graph.parameters,
         "bytes": model.graph.size,

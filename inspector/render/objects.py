@@ -171,8 +171,9 @@ def draw_segments(
     """
     pixels = np.asarray(picture.convert("RGB")).astype(np.float32)
     known = classes >= 0
-    table = np.array([choose_color(i) for i in range(int(classes.max(initial=0)) + 1)], np.float32)
-    pixels[known] = pixels[known] * (1 - _MASK) + table[classes[known]] * _MASK
+    there, which = np.unique(classes[known], return_inverse=True)
+    table = np.array([choose_color(int(i)) for i in there], np.float32).reshape(-1, 3)
+    pixels[known] = pixels[known] * (1 - _MASK) + table[which] * _MASK
     large, _ = _enlarge(Image.fromarray(np.rint(pixels).astype(np.uint8)))
     size = _choose_text_size(large.size)
     line = measure_line(size) + 4
@@ -200,7 +201,7 @@ def draw_indices(classes: NDArray[np.int32]) -> Image.Image:
         classes: int32 (H, W), below 0 where nothing was seen.
     """
     if int(classes.max(initial=0)) > 254:
-        return Image.fromarray(np.where(classes < 0, 65535, classes).astype(np.uint16))
+        return Image.fromarray(np.where((classes < 0) | (classes > 65534), 65535, classes).astype(np.uint16))
     image = Image.fromarray(np.where(classes < 0, 255, classes).astype(np.uint8)).convert("L")
     palette = [value for index in range(255) for value in choose_color(index)]
     indexed = Image.frombytes("P", image.size, image.tobytes())

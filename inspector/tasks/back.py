@@ -75,7 +75,8 @@ def segment_picture(
     back = MapsBack(preprocess, size, (maps.shape[1], maps.shape[2]))
     unseen = ~(back.seen[0][:, None] & back.seen[1][None])
     if decoder.activation == "indices":
-        classes = back.nearest(np.rint(maps[0]).astype(np.int32))
+        whole = np.nan_to_num(np.rint(maps[0]), nan=-1).clip(-1, 2**31 - 128)  # the largest float32 that is an int32
+        classes = back.nearest(whole.astype(np.int32))
         count = decoder.classes or int(classes.max(initial=0)) + 1
         classes[unseen] = -1
         return Segmentation(classes, None, count)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -83,6 +84,19 @@ class Decoder(ABC):
     def match(cls, seen: Seen) -> Self | None:
         """The decoder for these outputs; None where they are of another head."""
 
+    @contextmanager
+    def guard(self, values: Arrays) -> Iterator[None]:
+        """Make one error of whatever goes wrong in the block because a run gave other shapes than the file declares."""
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                yield
+        except (ValueError, IndexError, TypeError) as error:
+            shapes = ", ".join(f"{name} {values[name].shape}" for name in self.outputs)
+            raise NotComputable(
+                f"the outputs are not those of {self.head}: {shapes} ({error})",
+                "say what they are with `inspector annotate --task ... --head ...`",
+            ) from None
+
     def fit(self, values: Arrays, name: str, axes: int) -> NDArray[np.float32]:
         """The values of one output as float32, without the batch axis.
 
@@ -149,7 +163,7 @@ class BoxDecoder(Decoder):
         Returns:
             At most 300 objects, highest score first, in pixels of the network's input.
         """
-        with np.errstate(over="ignore", invalid="ignore"):
+        with self.guard(values):
             found = self.decode(values, size)
         sound = found.sound()
         if warn is not None and not sound.all():

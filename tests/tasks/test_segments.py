@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import inspector
+from inspector.errors import NotComputable
 from inspector.model import Model, open_model
 from inspector.model.answers import compare_vectors
 from tests.conftest import MakeModel
@@ -71,6 +75,27 @@ def test_what_lies_beyond_a_centre_crop_has_no_class(make_model: MakeModel) -> N
     assert (found.classes[:, 30:70] == 0).all()
     assert (found.classes[:, :20] == -1).all()
     assert (found.classes[:, 80:] == -1).all()
+
+
+def test_classes_of_a_broken_graph(make_model: MakeModel, tmp_path: Path) -> None:
+    """Numbers that are no classes: none of them asks for memory, or ends in a trace."""
+    values = np.array([-5, 0, 2**31 - 1, 2**40], np.int64)[np.random.default_rng(0).integers(0, 4, (1, 32, 48))]
+    model = open_maps(make_model, "out", values)
+    picture = np.zeros((32, 48, 3), np.uint8)
+    [found] = inspector.predict(inspector.open_model(model.path), picture, draw=True, out=tmp_path)
+    assert found.segmentation is not None
+    assert found.segmentation.classes.min() == -1
+    assert {one.index for one in found.segments} == {0, 2**31 - 128}
+
+
+def test_other_shapes_than_the_file_declares(make_model: MakeModel) -> None:
+    model = open_maps(make_model, "logits", np.ones((1, 3, 8, 8), np.float32))
+    broken = replace(model, decoder=replace(model.decoder, outputs=("images",), activation="indices"))
+    assert broken.segment(np.zeros((8, 8, 3), np.uint8)).classes.shape == (8, 8)
+    detector = open_model(make_model(make_head({"output0": np.ones((1, 6, 84), np.float32)})))
+    assert detector.decoder is not None
+    with pytest.raises(NotComputable, match=r"the outputs are not those of yolov8: output0 \(1, 0, 0\)"):
+        detector.decoder.find({"output0": np.ones((1, 0, 0))}, (64, 64))  # type: ignore[attr-defined]
 
 
 def test_numbers_that_are_none_are_no_evidence(make_model: MakeModel) -> None:
