@@ -30,7 +30,8 @@ def load_source(
     """Make the network that `spec` names, with its preprocess and labels.
 
     Args:
-        spec: ``torchvision:NAME``, ``timm:NAME`` or ``package.module:factory``.
+        spec: ``torchvision:NAME``, ``timm:NAME`` or ``package.module:factory``. NAME may say which weights of the
+            library a file holds, or which are wanted: ``torchvision:resnet50.IMAGENET1K_V1``.
         weights: A safetensors file or a saved state dict. Without it and without `pretrained` the weights are random.
         pretrained: Whether the library's own weights are downloaded.
         preprocess: Instead of the library's own; also one of the names (imagenet, unit, ...) or a JSON file.
@@ -55,7 +56,8 @@ def load_source(
     if pretrained and not kind.LIBRARY:
         raise UsageError(f"there are no pretrained weights for {spec!r}", "load them in the factory, or give --weights")
     state = read_state(weights) if weights is not None else None
-    source: Source = kind.load(replace(request, state=state, pretrained=pretrained, classes=wanted))
+    digest = record_file(weights)["sha256"] if weights is not None else ""
+    source: Source = kind.load(replace(request, state=state, pretrained=pretrained, classes=wanted, sha256=digest))
     notes = list(source.notes)
     provenance = {"spec": spec, **source.provenance}
     if state is not None and weights is not None:

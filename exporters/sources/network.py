@@ -48,6 +48,7 @@ class SourceRequest:
         state: The weights of a file that will be loaded; None for none.
         pretrained: Whether the library's own weights are wanted.
         classes: K of the head that is built; None for the library's own.
+        sha256: Of the file of weights, as hex digits; empty for none.
     """
 
     before: str
@@ -55,6 +56,7 @@ class SourceRequest:
     state: State | None = None
     pretrained: bool = False
     classes: int | None = None
+    sha256: str = ""
 
 
 class SourceError(InspectorError):

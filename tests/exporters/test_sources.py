@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 import urllib.error
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,6 +180,63 @@ def test_checkpoints_with_and_without_auxiliary_heads(auxiliary, tmp_path):
     # Pictures reach it normalised ImageNet's way; torchvision's own weights expect another way and convert inside.
     assert source.module.transform_input
     assert source.provenance["transform_input"]
+
+
+def save_zeros(name: str, path: Path, **options: Any) -> Path:
+    """A state dict of that network without its weights: as large as it is, and quickly made."""
+    with torch.device("meta"):
+        net = torchvision.models.get_model(name, weights=None, **options)
+    torch.save({k: torch.zeros(v.shape, dtype=v.dtype) for k, v in net.state_dict().items()}, path)
+    return path
+
+
+def test_whose_weights_they_are(tmp_path, monkeypatch):
+    """The preset is that of the weights that are named, or that the file's digest is known by; else what was taken."""
+    path = save_zeros("resnet18", tmp_path / "w.pth")
+    assert load_source("torchvision:resnet18", weights=path).notes == ()  # there is one preset only
+    path = save_zeros("resnet50", tmp_path / "w.pth")
+    members = torchvision.models.ResNet50_Weights.__members__
+    sizes = {name: member.transforms().resize_size[0] for name, member in members.items()}
+    assert sizes == {"IMAGENET1K_V1": 256, "IMAGENET1K_V2": 232, "DEFAULT": 232}
+    unsaid = load_source("torchvision:resnet50", weights=path)
+    assert unsaid.preprocess.resize_size == 232
+    assert unsaid.notes == (
+        "the weights do not say their preset: that of IMAGENET1K_V2 is taken, resize 232 and crop 224, bilinear; "
+        "torchvision:resnet50.IMAGENET1K_V1 takes resize 256 and crop 224, bilinear",
+    )
+    for spec in ("torchvision:resnet50.IMAGENET1K_V1", "torchvision:ResNet50_Weights.IMAGENET1K_V1"):
+        source = load_source(spec, weights=path)
+        assert (source.preprocess.resize_size, source.notes) == (256, ())
+        assert source.provenance["preset"] == "ResNet50_Weights.IMAGENET1K_V1"
+    # torchvision's own file, by the first digits of its digest, which its name has.
+    digest = re.search(r"-([0-9a-f]{8})\.pth", members["IMAGENET1K_V1"].url)[1]
+    monkeypatch.setattr(
+        "exporters.sources.load.record_file", lambda file: {"file": "w.pth", "sha256": digest + "0" * 56}
+    )
+    known = load_source("torchvision:resnet50", weights=path)
+    assert (known.preprocess.resize_size, known.notes) == (256, ())
+    with pytest.raises(SourceError, match=r"no weights 'resnet50.IMAGENET_V1'; nearest: resnet50.IMAGENET1K_V1"):
+        load_source("torchvision:resnet50.IMAGENET_V1")
+    with pytest.raises(SourceError, match="torchvision has no classification network 'Resnet_Weights'"):
+        load_source("torchvision:Resnet_Weights.DEFAULT")
+    with pytest.raises(UsageError, match=r"no weights 'resnet50.none'; known: IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT"):
+        load_source("torchvision:resnet50.none", pretrained=True)
+
+
+def test_what_was_trained_without_a_transform_of_the_input(tmp_path):
+    path = save_zeros("googlenet", tmp_path / "w.pth", init_weights=False, aux_logits=False)
+    unsaid = load_source("torchvision:googlenet", weights=path)
+    assert unsaid.module.transform_input
+    assert unsaid.notes == (
+        "the weights do not say whether googlenet transforms its input inside, as torchvision's own do: it does here; "
+        "torchvision:googlenet.none leaves that out",
+    )
+    named = load_source("torchvision:googlenet.IMAGENET1K_V1", weights=path)
+    assert (named.module.transform_input, named.notes) == (True, ())
+    own = load_source("torchvision:googlenet.none", weights=path)
+    assert (own.module.transform_input, own.notes) == (False, ())
+    assert "transform_input" not in own.provenance
+    assert "preset" not in own.provenance
 
 
 def test_preprocess_by_name_file_or_value(tmp_path):
