@@ -28,14 +28,15 @@ _CLASSES = 2
 def find_trunk(model: Model) -> Layer:
     """The layer in which the backbone of a detector or segmenter ends.
 
-    It is the last of those with the coarsest maps before anything is enlarged, where necks and decoders begin.
+    It is the last of those with the coarsest maps before anything is enlarged, where necks and decoders begin. Layers
+    with less than a quarter of the channels of the widest of these are left out: necks squeeze what they take.
 
     Raises:
         NotComputable: There is no layer with maps.
     """
     height, width = model.preprocess.size or (224, 224)
     values = model.activations(np.zeros((height, width, 3), np.uint8))
-    found: tuple[int, Layer] | None = None
+    found: list[tuple[int, int, Layer]] = []  # (places, channels, layer)
     for layer in model.layers:
         node = model.graph.nodes[model.graph.producer_of[layer.tensor]]
         if layer.kind == "resize" or operator_of(node).transposed:
@@ -45,11 +46,13 @@ def find_trunk(model: Model) -> Layer:
             continue  # tokens, windows and channels in blocks are no maps as they stand
         if len(shape) != 3 or min(shape[1:]) < 2 or shape[1] * COARSEST < height or shape[2] * COARSEST < width:
             continue
-        if found is None or shape[1] * shape[2] <= found[0]:
-            found = shape[1] * shape[2], layer
-    if found is None:
+        found.append((shape[1] * shape[2], shape[0], layer))
+    if not found:
         raise NotComputable(f"{model.path} has no layer whose maps could be features", "give a classifier as the base")
-    return found[1]
+    fewest = min(places for places, _, _ in found)
+    coarsest = [(channels, layer) for places, channels, layer in found if places == fewest]
+    widest = max(channels for channels, _ in coarsest)
+    return [layer for channels, layer in coarsest if 4 * channels >= widest][-1]
 
 
 def write_trunk(model: Model, target: Path) -> Layer:

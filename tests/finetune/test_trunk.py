@@ -21,8 +21,9 @@ def yolo(net: Net, x: str) -> str:
         x = net("Relu", net.conv(x, cin, cout, 3, stride=2, pads=1), out=f"stage{k}")
     deep = net("Relu", net.conv(x, 8, 8, 3, stride=2, pads=1), out="deep")
     end = net("Relu", net.conv(deep, 8, 8, 3, pads=1), out="end")
-    large = net("Resize", end, "", net.const(np.array([1, 1, 2, 2], np.float32)), mode="nearest", out="large")
-    neck = net("Relu", net.conv(net("Concat", large, x, axis=1), 16, 8, 3, pads=1), out="neck")
+    squeezed = net("Relu", net.conv(end, 8, 1, 1), out="squeezed")
+    large = net("Resize", squeezed, "", net.const(np.array([1, 1, 2, 2], np.float32)), mode="nearest", out="large")
+    neck = net("Relu", net.conv(net("Concat", large, x, axis=1), 9, 8, 3, pads=1), out="neck")
     again = net("Relu", net.conv(neck, 8, 8, 3, stride=2, pads=1), out="again")
     parts = []
     for maps, cells in ((neck, 64), (again, 16)):

@@ -15,7 +15,7 @@ from inspector.auditing.probes.predictions import PredictionChange
 from inspector.auditing.subject import Subject
 from inspector.metrics import BoxAgreement, share_of_same
 from inspector.model.boxes import find_boxes
-from inspector.tasks.answers import Corners, Detections
+from inspector.tasks.answers import Corners, Detections, Segmentation
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,16 +61,25 @@ class Consistency(Probe):
         if self.subject.model.classifier is not None:
             self._compare_top(forward)
             return
-        model = self.subject.model
-        view = fit_picture(forward.picture, self.subject.picture_size())
+        model, shown = self.subject.model, forward.entry.shown
+        view, before = self._see_unchanged(forward)
         changed = self.change(view, self.subject.random(3, forward.index))
-        if model.task == "segment":
-            before, after = (model.segment(picture).classes for picture in (view, changed))
-            self.pixels[forward.entry.shown] = share_of_same(before, self.move_mask(after))
-            return
-        before_boxes, after_boxes = (find_boxes(model, picture, SURE) for picture in (view, changed))
-        moved = tuple(replace(one, box=self.move_box(one.box, view.size)) for one in after_boxes)
-        self.boxes.add(forward.entry.shown, before_boxes, Detections(moved, view.size))
+        if isinstance(before, Detections):
+            found = find_boxes(model, changed, SURE)
+            moved = tuple(replace(one, box=self.move_box(one.box, view.size)) for one in found)
+            self.boxes.add(shown, before, Detections(moved, view.size))
+        else:
+            self.pixels[shown] = share_of_same(before.classes, self.move_mask(model.segment(changed).classes))
+
+    def _see_unchanged(self, forward: ForwardPass) -> tuple[Image, Detections | Segmentation]:
+        """The picture as large as the network sees it, and the answer to it; found once for all six checks."""
+        if "unchanged" not in forward.memo:
+            model = self.subject.model
+            view = fit_picture(forward.picture, self.subject.picture_size())
+            answer = model.segment(view) if model.task == "segment" else find_boxes(model, view, SURE)
+            forward.memo["unchanged"] = view, answer
+        found: tuple[Image, Detections | Segmentation] = forward.memo["unchanged"]
+        return found
 
     def _compare_top(self, forward: ForwardPass) -> None:
         assert forward.scores is not None
