@@ -17,6 +17,7 @@ from inspector.image import Preprocess
 from inspector.model.options import read_labels, read_preprocess
 
 
+# Long: a third is the description of its parameters.
 def load_source(
     spec: str,
     *,
@@ -30,8 +31,7 @@ def load_source(
     """Make the network that `spec` names, with its preprocess and labels.
 
     Args:
-        spec: ``torchvision:NAME``, ``timm:NAME`` or ``package.module:factory``. NAME may say which weights of the
-            library a file holds, or which are wanted: ``torchvision:resnet50.IMAGENET1K_V1``.
+        spec: ``torchvision:NAME[.WEIGHTS]``, ``timm:NAME[.TAG]`` or ``package.module:factory``.
         weights: A safetensors file or a saved state dict. Without it and without `pretrained` the weights are random.
         pretrained: Whether the library's own weights are downloaded.
         preprocess: Instead of the library's own; also one of the names (imagenet, unit, ...) or a JSON file.
@@ -56,13 +56,14 @@ def load_source(
     if pretrained and not kind.LIBRARY:
         raise UsageError(f"there are no pretrained weights for {spec!r}", "load them in the factory, or give --weights")
     state = read_state(weights) if weights is not None else None
-    digest = record_file(weights)["sha256"] if weights is not None else ""
-    source: Source = kind.load(replace(request, state=state, pretrained=pretrained, classes=wanted, sha256=digest))
+    file = record_file(weights) if weights is not None else {}
+    asked = replace(request, state=state, pretrained=pretrained, classes=wanted, sha256=file.get("sha256", ""))
+    source: Source = kind.load(asked)
     notes = list(source.notes)
     provenance = {"spec": spec, **source.provenance}
     if state is not None and weights is not None:
         load_state(source.module, state, Path(weights).name)
-        provenance["weights"] = record_file(weights)
+        provenance["weights"] = file
     elif not pretrained and kind.LIBRARY:
         provenance["weights"] = "random"
         notes.append("no weights were given: they are random")
