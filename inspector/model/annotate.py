@@ -13,7 +13,7 @@ from inspector.errors import MetadataError, ModelError, NotComputable, UsageErro
 from inspector.files import atomic_path
 from inspector.graph import copy_with_metadata
 from inspector.guard import check_outputs
-from inspector.image import Preprocess
+from inspector.image import NAMED, Preprocess
 from inspector.layers import Layer
 from inspector.metadata import ACTIVATIONS, KEY, LayerEntry, Metadata, Task
 from inspector.model import Model, open_model
@@ -77,6 +77,10 @@ def annotate_model(
     names = read_labels(labels) if labels is not None else opened.metadata.labels
     said = _say_head(opened, names, task, head)
     chosen = read_preprocess(preprocess, _base(opened)) if preprocess is not None else said.preprocess
+    if said.head is not None and preprocess in NAMED:
+        # A name is about values: how the picture gets its size, the head knows.
+        usual = said.preprocess
+        chosen = replace(chosen, resize=usual.resize, fill=usual.fill, place=usual.place, filter=usual.filter)
     if size is not None:
         chosen = chosen.with_size(_size(size, opened))
     _check_fit(opened, chosen, said.classes, names if labels is not None else None)

@@ -26,7 +26,7 @@ from inspector.model.foreign import complete, read_foreign
 from inspector.model.inputs import NO_INPUTS, fill_others, take_picture
 from inspector.model.model import Model
 from inspector.runtime import Sessions, ignore, measure_block
-from inspector.tasks.decoder import BoxDecoder
+from inspector.tasks.decoder import BoxDecoder, MapDecoder
 from inspector.tasks.recognise import recognise
 from inspector.tasks.seen import NO_HINTS
 
@@ -118,6 +118,8 @@ def open_model(
         meant.clear()
         classifier, decoder = recognise(graph, document, hints, preprocess.size, meant)
     assumed += meant
+    if isinstance(decoder, MapDecoder) and decoder.foreground and document.labels and len(document.labels) == 1:
+        document = document.with_(labels=(decoder.names[0], *document.labels))
     if classifier is not None and document.labels and classifier.classes not in (None, len(document.labels), 1):
         assumed.append(f"labels ignored: {len(document.labels)} of them for {classifier.classes} classes")
         document = document.with_(labels=None)

@@ -64,8 +64,6 @@ class Decoder(ABC):
     """Names and shapes of the outputs, for people."""
     order: ClassVar[int] = 50
     """Heads with a smaller number are tried first: those that are told apart by more than a shape."""
-    names: ClassVar[tuple[str, ...]] = ()
-    """Names of the classes, where all networks with this head have the same."""
     over_classifier: ClassVar[bool] = False
     """Whether its outputs can be told from scores of classes by their names."""
 
@@ -73,6 +71,11 @@ class Decoder(ABC):
     def head(self) -> str:
         """What it is called in commands and files: the name of its module."""
         return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes, where all networks with this head have the same."""
+        return ()
 
     @property
     def habit(self) -> Habit | None:
@@ -187,10 +190,12 @@ class MapDecoder(Decoder):
         activation: What makes probabilities of the maps: over the classes (softmax), of one foreground (sigmoid), or
             nothing where they are probabilities (none) or classes (indices) already.
         channels_last: The classes are the last axis.
+        foreground: There is one map, of class 1; what is not on it is class 0.
     """
 
     activation: Literal["softmax", "sigmoid", "none", "indices"] = "softmax"
     channels_last: bool = False
+    foreground: bool = False
 
     @abstractmethod
     def maps(self, values: Arrays) -> NDArray[np.float32]:

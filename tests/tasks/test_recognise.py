@@ -121,6 +121,8 @@ def test_saying_it_is_written_into_the_file(make_model: MakeModel, tmp_path: Pat
     assert copy.preprocess.mean == (0, 0, 0)
     assert not copy.assumed
     assert len(copy.detect(BLANK)) > 0
+    grey = annotate_model(make_model(make_head(HEADS["yolov8"])), tmp_path / "raw.onnx", preprocess="raw").preprocess
+    assert (grey.scale, grey.resize) == (1.0, "pad")  # the name is about values
     again = annotate_model(copy, tmp_path / "again.onnx")
     assert again.metadata == copy.metadata
 

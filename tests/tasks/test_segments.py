@@ -65,6 +65,8 @@ def test_one_map_is_a_foreground(make_model: MakeModel) -> None:
     assert found.confidence is not None
     assert found.confidence.min() >= 0.5
     assert model.classes == found.count == 2
+    assert [model.label(k) for k in range(2)] == ["background", "foreground"]
+    assert [open_maps(make_model, "mask", logits, labels=["road"]).label(k) for k in range(2)] == ["background", "road"]
 
 
 def test_what_lies_beyond_a_centre_crop_has_no_class(make_model: MakeModel) -> None:

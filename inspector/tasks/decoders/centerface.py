@@ -23,11 +23,15 @@ class CenterFace(BoxDecoder):
 
     family: ClassVar[str] = "CenterFace"
     looks: ClassVar[str] = "heatmap (1, 1, H/4, W/4), sizes (1, 2, ...), offsets (1, 2, ...), landmarks (1, 10, ...)"
-    names: ClassVar[tuple[str, ...]] = ("face",)
     order: ClassVar[int] = 25
     iou: ClassVar[float | None] = 0.3
     confidence: ClassVar[float] = 0.3
     frees_size: ClassVar[bool] = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The one class."""
+        return ("face",)
 
     @property
     def habit(self) -> Habit:

@@ -28,10 +28,14 @@ class DbNet(BoxDecoder):
 
     family: ClassVar[str] = "DBNet (text; PaddleOCR, RapidOCR)"
     looks: ClassVar[str] = "(1, 1, H, W) probability"
-    names: ClassVar[tuple[str, ...]] = ("text",)
     order: ClassVar[int] = 70
     iou: ClassVar[float | None] = None
     confidence: ClassVar[float] = 0.5
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The one class."""
+        return ("text",)
 
     @property
     def habit(self) -> Habit:

@@ -24,6 +24,11 @@ class Segmenter(MapDecoder):
     looks: ClassVar[str] = "(1, K, H, W) logits or probabilities, (1, H, W) class indices, (1, 1, H, W) a foreground"
     order: ClassVar[int] = 80
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of one foreground, what it is and is not."""
+        return ("background", "foreground") if self.foreground else ()
+
     @classmethod
     def match(cls, seen: Seen) -> Self | None:
         """The output that has as many maps as there are labels; else the finest one that cannot be a picture."""
@@ -53,7 +58,7 @@ class Segmenter(MapDecoder):
         shares = seen.values(output).are_shares
         if count == 1:
             why = f"{output}: one map of a foreground"
-            return cls((output.name,), "segment", 2, why, "none" if shares else "sigmoid", last)
+            return cls((output.name,), "segment", 2, why, "none" if shares else "sigmoid", last, True)
         why = f"{output}: {count} maps of classes"
         return cls((output.name,), "segment", count, why, "none" if shares else "softmax", last)
 

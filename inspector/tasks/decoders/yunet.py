@@ -24,11 +24,15 @@ class YuNet(BoxDecoder):
 
     family: ClassVar[str] = "YuNet"
     looks: ClassVar[str] = "cls_8, cls_16, cls_32, obj_8, ..., bbox_8, ..., kps_8, ..."
-    names: ClassVar[tuple[str, ...]] = ("face",)
     order: ClassVar[int] = 11
     over_classifier: ClassVar[bool] = True
     iou: ClassVar[float | None] = 0.3
     confidence: ClassVar[float] = 0.6
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The one class."""
+        return ("face",)
 
     @property
     def habit(self) -> Habit:
