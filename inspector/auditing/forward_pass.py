@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.auditing.pictures import Entry
+from inspector.auditing.pictures import PictureEntry
 from inspector.image import digest_image
 from inspector.layers import Layer
 
@@ -70,7 +70,7 @@ class ForwardPass:
     """
 
     index: int
-    entry: Entry
+    entry: PictureEntry
     picture: Image
     tensor: NDArray[Any]
     scores: NDArray[np.float32] | None

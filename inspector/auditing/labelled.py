@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inspector.auditing.pictures import Entry, PictureSet, find_entries, find_folder_class
+from inspector.auditing.pictures import PictureEntry, PictureSet, find_entries, find_folder_class
 from inspector.auditing.policy import Images
 from inspector.datasets import LabelError, LabelledData, read_box_labels, read_mask_labels
 from inspector.errors import ImageError, listing
@@ -52,13 +52,13 @@ def find_labelled_pictures(model: Model, source: Path, images: Images) -> Pictur
     pictures = [data.pictures[at] for at in choose_evenly(len(data.pictures), images.max)]
     notes = [f"the labels are {data.describe()}"] if data.split and images.split == "auto" else []
     if kind == "masks":
-        entries = [Entry(one.path, relative(one.path), one.key, None, mask=one.mask) for one in pictures]
+        entries = [PictureEntry(one.path, relative(one.path), one.key, None, mask=one.mask) for one in pictures]
         missing = "" if any(entry.mask for entry in entries) else "none of the pictures has a mask"
         return PictureSet(tuple(entries), source, missing, tuple(notes))
     classes, why = match_classes(model, data)
     notes += why
     entries = [
-        Entry(one.path, relative(one.path), one.key, None, boxes=_translate(one.boxes, classes))
+        PictureEntry(one.path, relative(one.path), one.key, None, boxes=_translate(one.boxes, classes))
         for one in pictures
         if one.boxes is not None
     ]

@@ -15,7 +15,7 @@ from inspector.text import relative
 
 
 @dataclass(frozen=True)
-class Entry:
+class PictureEntry:
     """One picture.
 
     Attributes:
@@ -46,7 +46,7 @@ class PictureSet:
         notes: What was assumed of the labels, a clause each.
     """
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[PictureEntry, ...] = ()
     folder: Path | None = None
     unlabelled: str = "no pictures were given (--data, or images.data in the policy)"
     notes: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ def find_entries(
     reason = _explain_unlabelled(labelled, classes, "" in names, folder)
     chosen = choose_evenly(len(paths), limit)
     entries = tuple(
-        Entry(
+        PictureEntry(
             path=paths[i],
             shown=relative(paths[i]),
             key=keys[i].as_posix(),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from inspector.auditing.forward_pass import ForwardPass, LayerOutput
-from inspector.auditing.pictures import Entry
+from inspector.auditing.pictures import PictureEntry
 from inspector.auditing.probes import Probe
 from inspector.auditing.result import NotChecked
 from inspector.auditing.subject import Subject
@@ -76,7 +76,7 @@ class AuditWalk:
             if advance is not None:
                 advance(done + 1, len(entries))
 
-    def _run(self, index: int, entry: Entry, picture: Image | ImageError, with_layers: bool) -> ForwardPass:
+    def _run(self, index: int, entry: PictureEntry, picture: Image | ImageError, with_layers: bool) -> ForwardPass:
         if isinstance(picture, ImageError):
             raise picture
         model = self.subject.model
@@ -91,8 +91,8 @@ class AuditWalk:
 
 
 def open_pictures(
-    entries: Sequence[Entry], *, ahead: bool, warn: Callable[[str], None] | None = None
-) -> Iterator[tuple[int, Entry, Image | ImageError]]:
+    entries: Sequence[PictureEntry], *, ahead: bool, warn: Callable[[str], None] | None = None
+) -> Iterator[tuple[int, PictureEntry, Image | ImageError]]:
     """Open pictures one after the other.
 
     Args:
@@ -114,7 +114,7 @@ def open_pictures(
             yield index, entry, waiting.pop(0).result()
 
 
-def _open(entry: Entry, warn: Callable[[str], None] | None) -> Image | ImageError:
+def _open(entry: PictureEntry, warn: Callable[[str], None] | None) -> Image | ImageError:
     try:
         return open_image(entry.path, warn=warn)
     except ImageError as error:
