@@ -74,16 +74,20 @@ def measure_inside(heatmap: Map, box: Box, seen: Box) -> float | None:
         box: x1, y1, x2, y2 in pixels of the picture.
         seen: The part of the picture that the map lies on.
     """
-    total = float(heatmap.sum(dtype=np.float64))
-    if total <= 0:
+    lit = heatmap.any(axis=1)
+    if not lit.any():
         return None
+    # Most of a map of one box is zero.
+    first, last = (int(i) for i in np.flatnonzero(lit)[[0, -1]])
+    rows = slice(first, last + 1)
+    part = heatmap[rows].astype(np.float64)
     sides = []
-    for low, high, first, last, cells in (
+    for low, high, start, end, cells in (
         (box[1], box[3], seen[1], seen[3], heatmap.shape[0]),
         (box[0], box[2], seen[0], seen[2], heatmap.shape[1]),
     ):
-        step = (last - first) / cells
+        step = (end - start) / cells
         edges = np.arange(cells + 1)
-        a, b = (low - first) / step, (high - first) / step
+        a, b = (low - start) / step, (high - start) / step
         sides.append(np.clip(np.minimum(edges[1:], b) - np.maximum(edges[:-1], a), 0, 1))
-    return float(sides[0] @ heatmap.astype(np.float64) @ sides[1]) / total
+    return float(sides[0][rows] @ part @ sides[1]) / float(part.sum())
