@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
+from inspector.auditing.graph_queries import is_half_precision
 from inspector.auditing.limits import Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import MAX_FINDINGS, Finding, Verdict, Where
 from inspector.auditing.subject import Subject
 from inspector.errors import InspectorError, listing
 from inspector.graph import attributes, is_standard, operator_of
-from inspector.layers.layout import infer_shapes
+from inspector.layers.layout import infer_shapes, infer_values
 from inspector.tasks.ranges import Range, find_ranges
 
 _HALF = 65504.0
@@ -71,8 +72,11 @@ def arithmetic_defined(subject: Subject, limits: Limits) -> Verdict:
     is looked for in the same way.
     """
     dangers = list(_find_dangers(subject))
-    tensors = list(dict.fromkeys(danger.tensor for danger in dangers))
+    halves = list(_find_halves(subject))
+    tensors = list(dict.fromkeys(danger.tensor for danger in dangers + halves))
     found = find_ranges(subject.graph, tensors, infer_shapes(subject.graph), _know_inputs(subject)) if tensors else {}
+    # Of other intervals in half precision nothing is known before a layer is infinite, which is another check's matter.
+    dangers += [danger for danger in halves if found[danger.tensor].exact]
     left = [danger for danger in dangers if not danger.is_excluded_by(found[danger.tensor])]
     left = [danger for danger in left if not _is_variance(subject, danger.tensor)]
     findings = [
@@ -114,6 +118,17 @@ def _find_dangers(subject: Subject) -> Iterator[_Danger]:
             yield _Danger(node, first, -_HALF, _HALF)
 
 
+def _find_halves(subject: Subject) -> Iterator[_Danger]:
+    """What each node gives in half precision, where the graph computes so; a cast is among the others."""
+    graph = subject.graph
+    types = infer_values(graph) if is_half_precision(graph) else {}
+    for node in graph.nodes if types else ():
+        name = node.output[0]
+        half = name in types and types[name].type.tensor_type.elem_type == TensorProto.FLOAT16
+        if half and name in graph.from_picture and node.op_type != "Cast":
+            yield _Danger(node, name, -_HALF, _HALF)
+
+
 def _know_inputs(subject: Subject) -> dict[str, Range]:
     found = subject.model.preprocess
     ends = [(x * found.scale - m) / s for m, s in zip(found.mean, found.std, strict=True) for x in (0, 255)]
@@ -152,6 +167,8 @@ def _explain(danger: _Danger, found: Range) -> str:
     if danger.nonzero and found.low <= 0 <= found.high:
         what = "divides by" if danger.node.op_type != "Log" else "takes the logarithm of"
         return f"{danger.name} {what} what lies {span}"
+    if danger.tensor == danger.node.output[0]:
+        return f"{danger.name} gives what lies {span}, and half precision ends at {_HALF:g}"
     wanted = f"below {danger.low:g}" if found.low < danger.low else f"above {danger.high:g}"
     return f"{danger.name} is not defined {wanted}, and is given what lies {span}"
 
