@@ -102,6 +102,7 @@ def choose_grid(known: TensorRange) -> Grid:
     if high - low < 1e-12:
         return Grid(np.float32(1.0), 0)
     best, least = _fit_grid(low, high), np.inf
+    whole = best.scale
     for share in np.linspace(1.0, 0.4, 25):
         for one_sided in (False, True) if low < 0 < high else (False,):
             # Both ends are shrunk together, or only the longer one.
@@ -110,7 +111,9 @@ def choose_grid(known: TensorRange) -> Grid:
             b = high if one_sided and not longer else high * share
             grid = _fit_grid(a, b)
             q = np.clip(np.rint(values / grid.scale) + grid.zero, 0, 255)
-            error = float((np.abs((q - grid.zero) * grid.scale - values) ** 3).mean(dtype=np.float64))
+            # In steps of the whole range: the third power of large values has no place in float32.
+            steps = np.abs((q - grid.zero) * grid.scale - values) / whole
+            error = float((steps**3).mean(dtype=np.float64))
             if error < least:
                 best, least = grid, error
     return best

@@ -63,12 +63,15 @@ class _Fuser:
         """Replaces `record` and what is behind it by the first pattern that fits."""
         if record.domain != "" or len(record.outputs) != 1:
             return
-        if record.op in ("Mul", "Div"):
-            self.product(record)
-        elif record.op == "Add" and not self.layer_norm(record):
-            self.linear(record)
-        elif record.op == "Gather":
-            self.reshape(record)
+        try:
+            if record.op in ("Mul", "Div"):
+                self.product(record)
+            elif record.op == "Add" and not self.layer_norm(record):
+                self.linear(record)
+            elif record.op == "Gather":
+                self.reshape(record)
+        except (ValueError, IndexError):  # a damaged node, with more or fewer inputs than its operator has
+            return
 
     def replace(self, last: Record, inside: Sequence[Record], op: str, inputs: list[str], **attributes: object) -> bool:
         """`last` and `inside` become one record of the table's own domain."""

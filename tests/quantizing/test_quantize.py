@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from exporters.quantizing import QuantizeError, quantize_model
+from exporters.quantizing.calibration import TensorRange, choose_grid
 from exporters.quantizing.plan import IntegerPlan, plan_integers
 from exporters.quantizing.qdq import write_integers
 from exporters.quantizing.quantizable import read_quantizable
@@ -387,6 +388,21 @@ def test_zero_is_on_every_grid_and_clips_are_not_exceeded(make_model: MakeModel,
     grid = plan.grids["clipped"]
     assert grid.zero == 0
     assert 0.25 < float(grid.scale) * 255 <= float(np.float32(0.3))
+
+
+@pytest.mark.parametrize("scale", [2.0**-20, 2.0**100])
+def test_the_grid_follows_the_scale_of_the_values(scale: float) -> None:
+    """Values far from one, whose third powers float32 cannot hold, are cut at the same share of their range."""
+
+    def known(factor: float) -> TensorRange:
+        values = (np.random.default_rng(0).standard_normal(4000) ** 3 * factor).astype(np.float32)
+        found = TensorRange()
+        found.add(values, 4000)
+        return found
+
+    one, other = choose_grid(known(1.0)), choose_grid(known(scale))
+    assert other.zero == one.zero
+    assert float(other.scale) == pytest.approx(float(one.scale) * scale, rel=1e-6)
 
 
 # --- layers in float --------------------------------------------------------------------------------------------------

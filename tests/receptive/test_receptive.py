@@ -258,3 +258,9 @@ def test_as_many_as_the_picture_says(make_model: MakeModel) -> None:
     graph = read_graph(make_model(build))
     assert compute_receptive_fields(graph, ["many"])["many"].everything
     assert not compute_receptive_fields(graph, ["own"])["own"].everything
+
+
+def test_a_damaged_node_may_see_everything(make_model: MakeModel) -> None:
+    """An axis that the tensor has not: nothing is known of what stands behind."""
+    path = make_model(lambda n, x: n("Transpose", x, perm=[0, 0, 2, 7], out="y"))
+    assert compute_receptive_fields(read_graph(path), ["y"], "NCHW")["y"].everything

@@ -519,6 +519,15 @@ def test_unsupported_operators_are_named_with_what_they_block(make_model: MakeMo
     assert build_twin(graph, ["gate"])(_noise(1, 3, 8, 8))["gate"].shape == (1, 4, 8, 8)
 
 
+def test_damaged_nodes_are_named_and_fused_with_nothing(make_model: MakeModel) -> None:
+    graph = read_graph(make_model(lambda n, x: n("Conv", x, n.weight((2, 3, 3, 3)), pads=[1, 1, 1], name="c")))
+    (found,) = find_unsupported(graph)
+    assert (found.node, found.reason) == ("c", "its attributes do not fit one another, or its inputs")
+    # A product with an absent third factor is none of the patterns of activations. Running it tells what is wrong.
+    graph = read_graph(make_model(lambda n, x: n("Mul", x, n("Sigmoid", x), "", out="y")))
+    assert build_twin(graph, ["y"]) is not None
+
+
 def test_unsupported_settings_are_named(make_model: MakeModel) -> None:
     graph = read_graph(make_model(lambda net, x: net("Pad", x, net.const(np.zeros(8, np.int64)), mode="strange")))
     assert [u.reason for u in find_unsupported(graph)] == ["padding mode 'strange'"]

@@ -54,9 +54,9 @@ def _find_control_flow(nodes: Sequence[NodeProto], seen: frozenset[str]) -> Iter
         elif node.op_type == "Loop" and any(name in seen for name in node.input[:2]):
             yield node, "repeats as often as the picture's values say"
         elif (node.op_type == "Loop" or node.op_type == "Scan") and reads:
-            body = next(a.g for a in node.attribute if a.name == "body")
-            made = {name for child in body.node if child.op_type != "Constant" for name in child.output}
-            if any(child.op_type == "If" and child.input[0] in made for child in body.node):
+            children = [child for a in node.attribute if a.name == "body" for child in a.g.node]
+            made = {name for child in children if child.op_type != "Constant" for name in child.output}
+            if any(child.op_type == "If" and made.intersection(child.input[:1]) for child in children):
                 yield node, "chooses a branch in its body by what it reads of the picture"
 
 
