@@ -9,7 +9,7 @@ import pytest
 from tests.foreign.commands import COMMANDS, FAULT, OK, REFUSED, WITH_TORCH, Outcome, judge, try_files
 from tests.foreign.compared import COMPARISONS
 from tests.foreign.make_files import NotInstalled, list_files
-from tests.foreign.run_all import ALL, plain, try_all, write_page
+from tests.foreign.run_all import ALL, PAGE, plain, try_all, write_page
 
 QUICK = ("paddle-detector", "keras3-mobile", "shared-constants", "nothing-found")
 LEFT_OUT = (*WITH_TORCH, "audit", "finetune", "quantize int8")  # they take the longest
@@ -79,3 +79,11 @@ def test_the_page_tells_each_reason_once() -> None:
     assert "1. FILE has no classes \\| none" in page
     assert page == write_page({"unsorted": (file, refusals + outcomes)})
     assert plain("/a/b.onnx and /c/pictures") == "FILE and pictures"
+
+
+def test_the_page_lists_files_and_no_fault() -> None:
+    page = PAGE.read_text("utf-8")
+    known = [name for name in list_files() if f"| `{name}` |" in page]
+    assert len(known) >= 30
+    assert page.count("\n| `") == len(known), "a file has gone: python -m tests.foreign.run_all FOLDER --write"
+    assert "FAULT" not in page

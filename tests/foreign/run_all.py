@@ -103,6 +103,7 @@ def plain(text: str) -> str:
     text = re.sub(r"\S*/([\w.-]+)\.onnx", "FILE", text)
     text = re.sub(r"\(its outputs?: .*?\)", "(its outputs: ...)", text)
     text = re.sub(r"as in \S+", "as in NAME:0", text)
+    text = re.sub(r"(has|of) \d+ inputs: .*?\)(, .*?\))*", r"\1 several inputs", text)
     text = re.sub(r"\S+/(classes|pictures|photo\.png)", r"\1", text)
     return text.replace("|", "\\|").replace("<", "&lt;")
 
