@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from inspector.errors import OutputError
+from inspector.errors import OutputError, say_no_path
 from inspector.guard import check_writing
 from inspector.leftovers import name_part, sweep
 
@@ -50,6 +50,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             unchanged.
     """
     shown = Path(path)
+    if "\0" in str(shown):
+        raise OutputError(say_no_path(shown, ValueError()), "give the name of a file")
     target = Path(os.path.realpath(shown))
     temporary = target.with_name(f"{name_part()}{target.suffix[:32]}")
     try:
@@ -121,6 +123,8 @@ def output_folder(path: str | os.PathLike[str]) -> Path:
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except ValueError as error:
+        raise OutputError(say_no_path(folder, error), "choose another folder") from None
     except FileExistsError as error:
         raise OutputError(f"cannot make the folder {folder}: a file has that name", "choose another name") from error
     except OSError as error:

@@ -5,31 +5,47 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from exporters.finetuning.context import BASE, CONFIG, BaseNetwork, PreparedRun
+from exporters.finetuning.context import BASE, CONFIG, MODEL, RESULT, BaseNetwork, PreparedRun
 from exporters.planning.entries import SPLITS
 from exporters.planning.options import FineTuneOptions
 from exporters.sources.needs import torch
-from inspector.errors import OutputError, UsageError, listing
+from inspector.errors import OutputError, UsageError, listing, say_no_path
 from inspector.files import write_text
+from inspector.guard import check_folder
 from inspector.version import __version__
 
 _FIRST = frozenset({BASE, "classes.txt", "plan.txt", "plan.json", "skipped.json", "splits.csv"})
 """What is written before the mark that makes a folder a run."""
+_PAGES = {"metrics.jsonl", "mistakes.json", "confusion.png", "worst.png", "curves.png"}
+_WRITTEN = _FIRST | _PAGES | {CONFIG, RESULT, MODEL}
+"""Files of a run whose names a user may give as inputs of another."""
 
 
-def check_run_folder(folder: Path, resume: bool) -> bool:
+def check_run_folder(folder: Path, resume: bool, inputs: Iterable[object] = ()) -> bool:
     """Return whether there is a run to go on with.
 
+    Args:
+        folder: The run folder.
+        resume: Whether a run is to be gone on with.
+        inputs: What is read: none of it may be one of the files that are going to be written.
+
     Raises:
-        UsageError: A run is to be resumed, and there is none.
-        OutputError: A run is to be started, and the folder is not empty.
+        UsageError: A run is to be resumed, and there is none; or an input would be written onto.
+        OutputError: A run is to be started, and the folder is not empty, or cannot be made.
     """
+    if "\0" in str(folder):
+        raise OutputError(say_no_path(folder, ValueError()), "give a new folder")
+    above = next((parent for parent in folder.absolute().parents if parent.exists()), None)
+    if above is not None and not above.is_dir():
+        raise OutputError(f"cannot write {folder}: {above} is a file", "give a new folder")
+    check_folder(folder, re.compile("|".join(map(re.escape, sorted(_WRITTEN)))), inputs)
     held = {f.name for f in folder.iterdir() if not f.name.endswith(f".part{f.suffix}")} if folder.is_dir() else set()
     started = CONFIG in held
     # Killed before the mark was written: nothing was trained, so that it is begun again.

@@ -99,7 +99,7 @@ def finetune(
             f"the cache limit {cache_limit:g} is not a number above 0", f"gigabytes, {CACHE_LIMIT:g} by default"
         )
     folder = Path(run)
-    resume = check_run_folder(folder, resume)
+    resume = check_run_folder(folder, resume, (data, base, weights))
     network = BaseNetwork(str(base), weights, pretrained, tuple(allow_links), inputs or {})
     dataset = None
     if resume:

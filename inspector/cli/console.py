@@ -134,7 +134,8 @@ class Console:
         """The keys that every document begins with."""
         document: dict[str, Any] = {"schema": SCHEMA, "command": self.command, "version": __version__}
         if model is not None:
-            document["model"] = identify(model.path, model.sha256, model.digest)
+            about = identify(model.path, model.sha256, model.digest)
+            document["model"] = {**about, "training_mode": model.graph.training_mode}
             document["task"] = model.task
         return {**document, **more}
 

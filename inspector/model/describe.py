@@ -14,6 +14,7 @@ def describe_model(model: Model) -> Mapping[str, Any]:
         "path": str(model.path),
         "sha256": model.sha256,
         "digest": model.digest,
+        "training_mode": model.graph.training_mode,
         "opset": model.graph.opset,
         "producer": " ".join(filter(None, (model.graph.proto.producer_name, model.graph.proto.producer_version))),
         "input": {

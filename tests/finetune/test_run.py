@@ -894,5 +894,22 @@ def test_event_files_are_written_where_they_are_asked_for(
     )
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtra, match=r'pip install -e ".*\[tensorboard\]"'):
-        finetuning.finetune(digits, base, tmp_path / "none", cache=cache, tensorboard=True, **QUICK)
+        finetuning.finetuning.finetune(digits, base, tmp_path / "none", cache=cache, tensorboard=True, **QUICK)
     assert not (tmp_path / "none").exists()
+
+
+def test_no_run_begins_that_would_write_onto_what_it_reads(base: Path, tmp_path: Path) -> None:
+    """It is said before a picture is read, and nothing is there afterwards that was not before."""
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(base, run / "base.onnx")  # all that a run holds that was stopped at once
+    with pytest.raises(UsageError, match=r"base\.onnx is an input; give another folder to write to"):
+        finetuning.finetune(tmp_path / "no data", run / "base.onnx", run, resume=True)
+    (run / "base.onnx").rename(run / "splits.csv")
+    with pytest.raises(UsageError, match=r"splits\.csv is an input; give another folder to write to"):
+        finetuning.finetune(run / "splits.csv", base, run, resume=True)
+    (tmp_path / "file").write_text("")
+    for folder, said in ((tmp_path / "file" / "run", "file is a file; give a new folder"), ("a\0b", "is not a path")):
+        with pytest.raises(OutputError, match=said):
+            finetuning.finetune(tmp_path / "no data", base, folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "run"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,18 @@ def test_every_command_says_it(command: str, here: Path, capsys: pytest.CaptureF
     run(command.split())
     shown = capsys.readouterr()
     assert " ".join(shown.err.split()).count(LINE) == 1, shown
+
+
+def test_documents_say_it_too(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also with --quiet, which keeps the line from stderr."""
+    save(here / "plain.onnx", 0)
+    for command in ("layers", "predict"):
+        for name, training in (("m.onnx", True), ("plain.onnx", False)):
+            pictures = ["data/a/0.png"] if command == "predict" else []
+            assert run([command, name, *pictures, "--json", "--quiet"]) == 0
+            shown = capsys.readouterr()
+            assert json.loads(shown.out)["model"]["training_mode"] is training
+            assert shown.err == ""
 
 
 def test_a_file_in_evaluation_mode_says_nothing(tmp_path: Path) -> None:
