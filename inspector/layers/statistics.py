@@ -103,7 +103,8 @@ def statistics(values: NDArray[np.float32]) -> LayerStatistics:
     unsure &= low != high
     if unsure.any():
         variance[unsure] = maps[unsure].astype(np.float64).var(axis=1)
-    zeros = size - np.count_nonzero(maps, axis=1)
+    # Half the time that count_nonzero takes along an axis.
+    zeros = np.add.reduce(maps == 0, axis=1, dtype=np.uint32)
     overall_mean = float(mean.mean(dtype=np.float64))
     spread = variance.mean() + np.square(mean.astype(np.float64) - overall_mean).mean()
     return LayerStatistics(
