@@ -348,6 +348,15 @@ class PlaceWalk:
         if [s for a, s in enumerate(shape) if a != channel] == [s for a, s in enumerate(first.shape) if a != channel]:
             one = self._take_channels(first, channel)
             return replace(one, number=np.broadcast_to(one.number.take([0], channel), shape))
-        if len(shape) != 4 or shape[0] != self.pictures or prod(shape) // max(1, shape[channel]) > _MOST_NUMBERS:
+        if (
+            len(shape) != 4
+            or not shape[0]
+            or shape[0] % self.pictures
+            or prod(shape) // max(1, shape[channel]) > _MOST_NUMBERS
+        ):
             return None
-        return self._number(shape, channel)
+        heads = shape[0] // self.pictures
+        if heads > 1 and (first.number[0::heads] != first.number[1::heads]).any():
+            return None  # windows that are folded into the batch, no maps of the whole picture one by one
+        made = self._number((self.pictures, *shape[1:]), channel)
+        return made if heads == 1 else replace(made, number=np.repeat(made.number, heads, axis=0)).thin_out()
