@@ -59,6 +59,11 @@ class PictureSet:
         """Whether every picture has its class."""
         return bool(self.entries) and not self.unlabelled
 
+    def folders(self) -> list[Path]:
+        """The folders in which pictures and masks lie."""
+        files = [file for entry in self.entries for file in (entry.path, entry.mask) if file is not None]
+        return sorted({file.parent for file in files})
+
     def sample(self, count: int) -> tuple[int, ...]:
         """Indices of `count` pictures, evenly spread, always the same ones; all when there are fewer."""
         return choose_evenly(len(self.entries), count)

@@ -186,6 +186,8 @@ def _audit(request: Request) -> Audit:
     pictures = PictureSet()
     if request.data is not None:
         pictures = find_labelled_pictures(model, request.data, policy.images)
+        # A file of labels may name pictures anywhere, and what is read must not be written onto.
+        add_inputs("one of the pictures", pictures.folders())
     elif policy.images.labelled == "yes":
         raise UsageError("the policy wants labelled pictures and names no folder", "give --data DIR")
     reference, snapshot = _open_reference(request)

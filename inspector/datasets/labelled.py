@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.errors import InspectorError
+from inspector.guard import add_inputs
 from inspector.image.size import PictureSize
 from inspector.metrics import TrueBoxes, make_true_boxes
 from inspector.text import relative
@@ -94,7 +95,9 @@ def read_label_text(file: Path) -> str:
     try:
         if file.stat().st_size > MAX_BYTES:
             raise LabelError(f"{relative(file)} is larger than {MAX_BYTES // 2**20} MB", "split it")
-        return file.read_bytes().decode("utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig")
+        add_inputs("a file of labels", [file])
+        return text
     except UnicodeDecodeError:
         raise LabelError(f"{relative(file)} is not UTF-8 text") from None
     except OSError as error:

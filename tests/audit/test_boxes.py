@@ -15,7 +15,8 @@ from inspector.auditing import audit_model, load_snapshot
 from inspector.auditing.labelled import match_classes
 from inspector.auditing.reports import make_document, write_reports
 from inspector.datasets import LabelError, LabelledData
-from inspector.errors import ImageError
+from inspector.errors import ImageError, InspectorError
+from inspector.guard import guard_inputs
 from inspector.model import open_model
 from tests.audit.detectors import (
     COLORS,
@@ -305,6 +306,17 @@ def test_every_report_has_the_findings(make_model: MakeModel, squares: Path, tmp
     write_reports(found, **{kind: tmp_path / kind for kind in ("junit", "sarif", "markdown")})
     for kind in ("junit", "sarif", "markdown"):
         assert "objects not found: 1 of " in (tmp_path / kind).read_text(), kind
+
+
+@pytest.mark.parametrize("target", ["images/00.png", "labels/00.txt", "data.yaml"])
+def test_no_report_lands_on_labels_or_pictures(make_model: MakeModel, squares: Path, target: str) -> None:
+    model = opened(make_model, detector())
+    before = (squares / target).read_bytes()
+    with guard_inputs({}, {}):
+        found = audit_model(model, policy("map50"), data=squares / "data.yaml")
+        with pytest.raises(InspectorError, match=r"is (one of the pictures|a file of labels)"):
+            write_reports(found, junit=squares / target)
+    assert (squares / target).read_bytes() == before
 
 
 def test_pictures_without_labels_are_run_and_not_judged(make_model: MakeModel, squares: Path) -> None:

@@ -125,7 +125,7 @@ class Inside(TopMaps):
         hits: Whether the map's peak is inside the object, by picture.
     """
 
-    needs = ("object", "classification", "pictures")
+    needs = ("classification", "object", "pictures")
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
@@ -168,7 +168,7 @@ class Avoided(TopMaps):
         seen: How many pictures of each class were looked at.
     """
 
-    needs = ("avoid", "classification", "pictures")
+    needs = ("classification", "avoid", "pictures")
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
