@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from inspector.api.arguments import ModelSource, Progress, Warn, check_text, check_texts, check_whole
 from inspector.api.model import to_model
 from inspector.api.pictures import Pictures, find_pictures
-from inspector.errors import ImageError, NotComputable, UsageError
+from inspector.errors import ImageError, UsageError
 from inspector.extras import prepare_torch
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _choose(
     channels: str | Sequence[int],
 ) -> tuple[list[Layer], list[int] | None]:
     """The layers and channels that are meant; None for all channels."""
-    from inspector.layers import Layer as AnyLayer
+    from inspector.cam.scores import find_class_channels
     from inspector.receptive import find_block_layers, parse_channels
 
     check_texts("classes", classes, int)
@@ -158,13 +158,9 @@ def _choose(
     if classes is not None:
         if layers is not None:
             raise UsageError("classes and layers exclude each other", "classes takes the layer with the scores")
-        if model.classifier is None:
-            raise NotComputable(f"{model.path} has no classification output", "give layers and channels")
-        names = [classes] if isinstance(classes, str | int) else classes
-        tensor = model.classifier.scores
-        scores = next((x for x in model.layers if x.tensor == tensor), None)
-        found = scores or AnyLayer("scores", tensor, "linear", (None, model.classes), tensor in model.graph.outputs)
-        return [found], [model.find_class(name) for name in names]
+        names = [classes] if isinstance(classes, str | int) else list(classes)
+        found, numbers = find_class_channels(model, names)
+        return [found], numbers
     if layers is None:
         some = [x.name for x in model.layers[:: max(1, len(model.layers) // 3)]][:3]
         raise UsageError("no layer was given", f"give layers by name ({', '.join(some)}, ...) or all-blocks")

@@ -25,7 +25,7 @@ from inspector.cli.console import (
 )
 from inspector.cli.ends import Stopped
 from inspector.cli.options import option
-from inspector.errors import ImageError, LayerNotFound, NotComputable, UsageError
+from inspector.errors import ImageError, LayerNotFound, UsageError
 from inspector.extras import prepare_torch
 from inspector.text import relative
 
@@ -178,33 +178,24 @@ def choose_layers(
     console: Console, model: Model, names: Sequence[str], classes: Sequence[str], channels: str
 ) -> tuple[list[Layer], list[int] | None]:
     """The layers and channels that the options mean; None for all channels."""
+    from inspector.cam.scores import find_class_channels
     from inspector.receptive import find_block_layers, parse_channels
 
     if classes:
         if names:
             raise UsageError("--class and --layer exclude each other", "--class takes the layer with the scores")
-        return [_find_scores(model)], [model.find_class(text) for text in classes]
+        found, numbers = find_class_channels(model, classes)
+        return [found], numbers
     if not names:
         some = [x.name for x in model.layers[:: max(1, len(model.layers) // 3)]][:3]
         raise UsageError("no layer was given", f"give --layer with a name ({', '.join(some)}, ...) or all-blocks")
     chosen: list[Layer] = []
     for name in names:
         chosen += find_block_layers(model) if name == "all-blocks" else console.layers(model, [name])
-    numbers = parse_channels(channels)
-    if channels != _CHANNELS and numbers is not None:
-        _note_missing(console, chosen, numbers)
-    return list(dict.fromkeys(chosen)), numbers
-
-
-def _find_scores(model: Model) -> Layer:
-    """The layer whose channels are the classes."""
-    from inspector.layers import Layer
-
-    if model.classifier is None:
-        raise NotComputable(f"{model.path} has no classification output", "give --layer and --channels")
-    tensor = model.classifier.scores
-    found = next((x for x in model.layers if x.tensor == tensor), None)
-    return found or Layer("scores", tensor, "linear", (None, model.classes), tensor in model.graph.outputs)
+    wanted = parse_channels(channels)
+    if channels != _CHANNELS and wanted is not None:
+        _note_missing(console, chosen, wanted)
+    return list(dict.fromkeys(chosen)), wanted
 
 
 def _note_missing(console: Console, layers: Sequence[Layer], numbers: Sequence[int]) -> None:

@@ -17,6 +17,7 @@ from inspector.cam.boxes import choose_box_numbers
 from inspector.cam.context import CoverContext
 from inspector.cam.covers import measure_likeness
 from inspector.cam.place import measure_inside
+from inspector.cam.scores import find_class_channels
 from inspector.errors import NotComputable, UsageError
 from inspector.tasks.answers import Detection
 from tests.cam import reference
@@ -272,3 +273,12 @@ def test_the_command_writes_a_map_for_each_box(
     code, shown, _ = call(capsys, *given, "--confidence", "1")
     assert code == 0
     assert json.loads(shown)["images"][0]["maps"] == []
+
+
+def test_the_channels_of_a_class(detector: tuple[Any, inspector.Model], x: Array) -> None:
+    """For `filters --class`: the logits of that class at the middle scale."""
+    net, model = detector
+    layer, numbers = find_class_channels(model, ["thing 2", 0])
+    assert numbers == [2, 0]
+    wanted = net.logits(net.features(torch.from_numpy(x)))[1].detach().numpy()
+    np.testing.assert_allclose(model.run(x, [layer.tensor])[layer.tensor], wanted, atol=1e-4)
