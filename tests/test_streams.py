@@ -235,7 +235,7 @@ def test_writers_of_pictures_and_arrays_tell_of_a_full_disk(tmp_path: Path, limi
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
     picture = Image.fromarray(noise)
     made: Any = SimpleNamespace(picture=picture, frames=[picture], layers=[], octaves=[], precision="float32")
-    model: Any = SimpleNamespace(sha256="", digest="", graph=SimpleNamespace(files=(), training_mode=False))
+    model: Any = SimpleNamespace(sha256="", digest="", graph=SimpleNamespace(files=()))
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))

@@ -183,13 +183,6 @@ class Graph:
         return found
 
     @cached_property
-    def training_mode(self) -> bool:
-        """Whether a batch norm takes the statistics of each batch, as a file exported in training mode has it."""
-        from inspector.graph.training import find_training_norms
-
-        return bool(find_training_norms(self))
-
-    @cached_property
     def half_precision(self) -> bool:
         """Whether the graph computes in half precision: it has weights of 16 bits."""
         return any(tensor.data_type in HALF_TYPES for tensor in self.initializers.values())
