@@ -205,7 +205,7 @@ def test_many_pictures_are_drawn_smaller(
 
 
 def test_bad_asks(default_model: Path, photo: Path, tmp_path: Path, make_model: MakeModel) -> None:
-    bare = open_model(make_model(lambda n, x: n("Neg", x, out="n")))
+    bare = open_model(make_model(lambda n, x: n("Neg", n("Flatten", x), out="n")))
     with pytest.raises(UsageError, match="has no layers to show"):
         write_report(bare, [("a", photo)], tmp_path / "r.html")
     model = open_model(default_model)
