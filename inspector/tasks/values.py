@@ -101,7 +101,10 @@ class ValuesFinder:
         node = self.graph.nodes[index]
         low, high = operator_of(node).bounds
         rule = self.find_rule(node.op_type) if is_standard(node) else None
-        found = rule(self, node, depth + 1) if rule is not None else UNKNOWN
+        try:
+            found = rule(self, node, depth + 1) if rule is not None else UNKNOWN
+        except (ValueError, IndexError, TypeError):  # a damaged node, with more or fewer inputs than its operator has
+            found = UNKNOWN
         found = replace(found, low=max(low, found.low), high=min(high, found.high))
         single = found.single or self.count(tensor) == 1
         return replace(found, single=single)

@@ -57,6 +57,8 @@ def to_tensor(array: NDArray[Any]) -> Tensor:
     known = _BY_BITS.get(array.dtype.name)
     if known is not None:
         return torch.from_numpy(np.array(array.view(known[1]))).view(known[0])
+    if array.dtype.name in ("int4", "uint4", "int2", "uint2"):  # the same numbers, in the bytes that torch has
+        array = array.astype(np.int8 if array.dtype.name.startswith("i") else np.uint8)
     if array.dtype.kind not in "biufc":
         raise TypeError(f"torch has no type for {array.dtype.name}")
     return torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))

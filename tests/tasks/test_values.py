@@ -261,6 +261,17 @@ def test_steps_of_a_text_are_no_batch(make_model: MakeModel) -> None:
     assert open_model(one).classes == 5
 
 
+def test_of_a_damaged_node_nothing_is_known(make_model: MakeModel) -> None:
+    """A product with an absent third factor, in front of a softmax."""
+
+    def build(n: Net, x: str) -> str:
+        y = n("Flatten", n("GlobalAveragePool", n.conv(x, 3, K)))
+        return n("Mul", n("Softmax", y), n.const(np.float32(1)), "", out="y")
+
+    model = open_model(make_model(build, outputs={"y": (1, K)}, opset=13))
+    assert model.classes == K
+
+
 def test_an_index_at_every_place_is_no_classifier(make_model: MakeModel) -> None:
     def build(n: Net, x: str) -> str:
         return n("ArgMax", n.conv(x, 3, 5), axis=1, keepdims=0, out="mask")

@@ -519,6 +519,16 @@ def test_unsupported_operators_are_named_with_what_they_block(make_model: MakeMo
     assert build_twin(graph, ["gate"])(_noise(1, 3, 8, 8))["gate"].shape == (1, 4, 8, 8)
 
 
+def test_integers_of_four_bits_keep_their_values() -> None:
+    import ml_dtypes
+
+    from inspector.twin.types import to_tensor
+
+    values = np.array([-8, 0, 7])
+    assert to_tensor(values.astype(ml_dtypes.int4)).tolist() == values.tolist()
+    assert to_tensor(np.array([0, 15]).astype(ml_dtypes.uint4)).tolist() == [0, 15]
+
+
 def test_damaged_nodes_are_named_and_fused_with_nothing(make_model: MakeModel) -> None:
     graph = read_graph(make_model(lambda n, x: n("Conv", x, n.weight((2, 3, 3, 3)), pads=[1, 1, 1], name="c")))
     (found,) = find_unsupported(graph)
