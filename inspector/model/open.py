@@ -108,7 +108,8 @@ def open_model(
     meant: list[str] = []
     classifier, decoder = recognise(graph, document, hints, size, meant)
     if isinstance(decoder, BoxDecoder) and decoder.frees_size and size is not None and min(size) < _SMALLEST:
-        assumed.append(f"the declared size {size[0]}x{size[1]} is a leftover of the export: any size will do")
+        if document.preprocess is None:
+            assumed.append(f"the declared size {size[0]}x{size[1]} is a leftover of the export: any size will do")
         graph = free_picture(graph, (0, 1, 2) if image_input.layout == "NHWC" else (0, 2, 3))
         image_input = find_image_input(graph)
     preprocess = assume_preprocess(graph, document, image_input, assumed, decoder.habit if decoder else None)
