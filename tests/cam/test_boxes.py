@@ -282,3 +282,23 @@ def test_the_channels_of_a_class(detector: tuple[Any, inspector.Model], x: Array
     assert numbers == [2, 0]
     wanted = net.logits(net.features(torch.from_numpy(x)))[1].detach().numpy()
     np.testing.assert_allclose(model.run(x, [layer.tensor])[layer.tensor], wanted, atol=1e-4)
+
+
+def test_the_page_has_a_map_for_each_box(plain: inspector.Model) -> None:
+    """Each box is a choice of its own; its map is made small enough for a page."""
+    from PIL import Image
+
+    from inspector.pages.report.evidence import Evidence, shrink_map
+
+    evidence = Evidence(plain, ["gradcam", "layercam", "eigencam"], 3)
+    assert list(evidence.engines) == ["gradcam", "layercam"]
+    picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (60, 80, 3), np.uint8))
+    entries = evidence.of(picture)
+    assert {entry["class"] for entry in entries} == set(evidence.boxes)
+    assert all(len(entry["map"]) == np.prod(entry["shape"]) for entry in entries)
+    assert evidence.relevance(picture) is None
+    wide = np.zeros((320, 640), np.float32)
+    wide[8:12, 16:20] = 0.5
+    small = shrink_map(wide)
+    assert small.shape == (80, 160)
+    assert small[2, 4] == small.max() == 1

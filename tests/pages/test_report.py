@@ -182,7 +182,7 @@ def test_a_head_that_no_gradient_goes_through(
         return n("Gemm", y, n.weight((3, 4)), n.weight((3,)), transB=1, out="y")
 
     model = open_model(make_model(build, outputs={"y": (1, 3)}))
-    monkeypatch.setattr("inspector.cam.prepare", lambda *_: Engine())
+    monkeypatch.setattr("inspector.cam.prepare_maps", lambda *_: Engine())
     document = embedded(write_report(model, [("a", plain)], tmp_path / "r.html").path.read_text("utf-8"))
     assert document["images"][0]["cams"] == []
     assert len(document["images"][0]["top"]) == 3

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.errors import ImageError, MissingExtra, NotComputable, UsageError
+from inspector.errors import ImageError, UsageError
 from inspector.guard import check_outputs
 from inspector.image import ImageSource, digest_image, open_image, read_if_open
 from inspector.layers import Layer, LayerNames
@@ -22,6 +22,7 @@ from inspector.layers.statistics import statistics, take_first
 from inspector.model import Model, describe_model
 from inspector.pages.html import write_page
 from inspector.pages.maps import to_maps
+from inspector.pages.report.evidence import Evidence
 from inspector.pages.report.parts import encode_jpeg, read_parts
 from inspector.pages.report.sprites import SPRITE_LEVELS, make_sprite, pack_channels
 from inspector.provenance import Provenance
@@ -147,7 +148,7 @@ def write_report(
     sources = [source for _, source in given if isinstance(source, str | os.PathLike)]
     side = [file for file in (audit, filters) if file is not None]
     check_outputs({"-o": path}, {"the model itself": model.graph.files, "one of the pictures": sources, "read": side})
-    collector = _Collector(model, chosen, _Maps(model, methods, top), len(given))
+    collector = _Collector(model, chosen, Evidence(model, methods, top), len(given))
     _add_pictures(collector, given, on_picture, on_unreadable)
     return collector.write(Path(path), parts)
 
@@ -186,7 +187,7 @@ def _name_picture(given: ImageSource | tuple[str, ImageSource]) -> tuple[str, Im
 class _Collector:
     """The pictures of one page, as far as they are done."""
 
-    def __init__(self, model: Model, layers: tuple[Layer, ...], maps: _Maps, expected: int) -> None:
+    def __init__(self, model: Model, layers: tuple[Layer, ...], maps: Evidence, expected: int) -> None:
         self.model, self.layers, self.maps, self.expected = model, layers, maps, expected
         self.made: list[PicturePart] = []
         self._choices: Sequence[tuple[int, int]] = ()
@@ -198,6 +199,8 @@ class _Collector:
         values = {x.name: x.to_maps(values[x.name]) for x in self.layers}
         self._choices = self._choices or _sides([values[x.name].shape for x in self.layers], self.expected)
         best = tuple(vars(p) for p in model.top(scores[0], self.maps.top)) if scores is not None else ()
+        cams = self.maps.of(picture)
+        best = best or tuple(self.maps.boxes.values())
         drawn = self._draw(values)
         # How well the first picture's maps compress tells whether all of them will fit.
         while not self.made and drawn.size * self.expected > BUDGET and len(self._choices) > 1:
@@ -210,7 +213,7 @@ class _Collector:
             "box": list(model.preprocess.box(picture.size)),
             "picture": encode_jpeg(picture, _PICTURE_SIDE, 88),
             "top": list(best),
-            "cams": self.maps.of(picture),
+            "cams": cams,
             "relevance": self.maps.relevance(picture),
             "layers": list(drawn.entries),
         }
@@ -279,63 +282,6 @@ class _Collector:
             channels=[part.channels for part in made],
         )
         return Report(path, path.stat().st_size, tuple(made))
-
-
-class _Maps:
-    """Class activation maps by every method that this model can have."""
-
-    def __init__(self, model: Model, methods: Sequence[str], top: int) -> None:
-        self.model, self.top = model, top
-        self.notes: list[str] = []
-        self.engines: dict[str, Any] = {}
-        if model.classifier is None:
-            self.notes.append("No class activation maps: the model has no classification output.")
-            return
-        from inspector.cam import prepare
-
-        for method in dict.fromkeys(methods):
-            try:
-                self.engines[method] = prepare(model, method)
-            except (NotComputable, MissingExtra) as error:
-                self.notes.append(f"No {method}: {error.message}.")
-
-    def of(self, picture: Image) -> list[dict[str, Any]]:
-        """One entry a method and class."""
-        found = []
-        for method, engine in [*self.engines.items()]:
-            try:
-                results = engine.maps(picture, top=self.top)
-            except NotComputable as error:  # a head that cannot be followed: all else is shown without its maps
-                self.notes.append(f"No {method}: {error.message}.")
-                del self.engines[method]
-                continue
-            for result in results:
-                found.append(
-                    {
-                        "method": method,
-                        "class": result.target.index,
-                        "label": result.target.label,
-                        "layer": result.layer,
-                        "backend": result.backend,
-                        "reason": result.reason,
-                        "empty": result.empty,
-                        "shape": list(result.shape),
-                        "map": [round(float(v), 4) for v in result.heatmap.ravel()],
-                        "box": list(result.box),
-                    }
-                )
-        return found
-
-    def relevance(self, picture: Image) -> dict[str, Any] | None:
-        """What each channel of the layer looked at adds to each class, where a gradient is known."""
-        for engine in self.engines.values():
-            if engine.method.needs == "gradient":
-                values = engine.relevance(picture, top=self.top)
-                return {
-                    "layer": engine.layers[0].name,
-                    "values": [[round(float(v), 5) for v in np.nan_to_num(row)] for row in values],
-                }
-        return None
 
 
 def _sides(shapes: Sequence[tuple[int, ...]], pictures: int) -> Sequence[tuple[int, int]]:

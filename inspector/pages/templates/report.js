@@ -345,6 +345,12 @@ async function drawPicture(i) {
       canvas.valueAt = (x, y) => x < x0 || y < y0 || x >= x1 || y >= y1 ? null : valueOn(cam, (x - x0) / (x1 - x0), (y - y0) / (y1 - y0));
     }
   }
+  if (cam && cam.found) { // the box that the map is of: white inside black can be seen on every picture
+    const k = photo.width / images[i].size[0], [x0, y0, x1, y1] = cam.found.map((v) => v * k);
+    for (const [width, color] of [[4, "#000"], [2, "#fff"]]) {
+      context.lineWidth = width; context.strokeStyle = color; context.strokeRect(x0, y0, x1 - x0, y1 - y0);
+    }
+  }
   canvas.told = caption.textContent = told;
   canvas.setAttribute("aria-label", told);
   canvas.dataset.drawn = `${guess[i]}-${state.method}-${state.opacity}`;
