@@ -11,7 +11,7 @@ from tests.foreign.compared import COMPARISONS
 from tests.foreign.make_files import NotInstalled, list_files
 from tests.foreign.run_all import ALL, PAGE, plain, try_all, write_page
 
-QUICK = ("paddle-detector", "keras3-mobile", "shared-constants", "nothing-found")
+QUICK = ("paddle-detector", "shared-constants", "nothing-found")
 LEFT_OUT = (*WITH_TORCH, "audit", "finetune", "quantize int8")  # they take the longest
 
 
