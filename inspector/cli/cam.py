@@ -141,9 +141,16 @@ def cam(
 def _prepare(console: Console, model: Model, how: tuple[Any, ...], several: bool) -> MapEngine:
     """The method made ready, and a note of the layer that was chosen. how: what `prepare_maps` takes."""
     from inspector.cam import prepare_maps
+    from inspector.cam.covers import CoverEngine
+
+    def tell(done: int, total: int) -> None:
+        if done % 100 == 0:
+            console.note(f"{done} of {total} masks")
 
     console.layers(model, how[1])
     engine = prepare_maps(model, *how)
+    if isinstance(engine, CoverEngine):
+        engine.progress = tell
     if engine.layers:
         console.note(f"at {' + '.join(x.name for x in engine.layers)}: {engine.reason}")
     if engine.method.class_independent and several:

@@ -223,7 +223,7 @@ def _to_map(style: MapStyle, result: CamResult) -> CamMap:
 
     return CamMap(
         style.values(result),
-        result.target.label,
+        result.target.label if result.number is None else f"box {result.number}: {result.target.label}",
         result.target.probability,
         style.hides(result),
         result.found.box if result.found is not None else None,

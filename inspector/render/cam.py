@@ -336,11 +336,14 @@ def _mark_all(panel: Image.Image, maps: Sequence[CamMap], size: tuple[int, int])
 
 def _caption(rank: int, entry: CamMap, width: int) -> list[str]:
     """The lines above a map."""
-    chance = "" if entry.probability is None else f" ({format_percent(entry.probability)})"
+    told = [] if entry.probability is None else [format_percent(entry.probability)]
+    told += [] if entry.inside is None else [f"{format_percent(entry.inside)} inside"]
+    chance = f" ({', '.join(told)})" if told else ""
+    name = entry.label if entry.found is not None else f"{rank}. {entry.label}"
     # The probability stays whole, whatever becomes of a long label.
-    lines = wrap(f"{rank}. {entry.label}{chance}", 12, width, 2)
+    lines = wrap(f"{name}{chance}", 12, width, 2)
     if chance and not lines[-1].endswith(chance.lstrip()):
-        lines = [*wrap(f"{rank}. {entry.label}", 12, width, 1), chance.lstrip()]
+        lines = [*wrap(name, 12, width, 1), chance.lstrip()]
     return lines
 
 
