@@ -123,12 +123,12 @@ def test_what_the_network_did_not_see_is_dimmed_and_outlined():
 
 @pytest.mark.parametrize("values", [np.zeros((7, 7)), heat()])
 def test_an_empty_map_is_said_not_drawn(values, monkeypatch):
-    said = record(monkeypatch, cam)
+    said = record(monkeypatch, figure)
     picture = gradient(448, 300)
-    figure = draw_cam(picture, values, label="tabby", empty=True)
+    drawn = draw_cam(picture, values, label="tabby", empty=True)
     assert "no positive evidence for “tabby”" in said
-    left, top = find(figure, picture)
-    shown = np.asarray(figure)[top : top + 300, left + 464 : left + 464 + 448]
+    left, top = find(drawn, picture)
+    shown = np.asarray(drawn)[top : top + 300, left + 464 : left + 464 + 448]
     assert (shown[:120] == np.asarray(picture)[:120]).all()
     assert (shown[-120:] == np.asarray(picture)[-120:]).all()
 
