@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.graph import Graph, attributes, is_standard, operator_of
-from inspector.tasks.values import UNKNOWN, RangeRule, Shapes, Values, ValuesFinder
+from inspector.tasks.intervals import UNKNOWN, Values
+from inspector.tasks.values import RangeRule, Shapes, ValuesFinder
 
 if TYPE_CHECKING:
     from onnx import NodeProto

@@ -11,7 +11,8 @@ import onnx
 from inspector.graph import Graph, operator_of, value_inputs
 from inspector.layers.layout import infer_values, read_known_shape
 from inspector.metadata import Task
-from inspector.tasks.values import Values, find_values
+from inspector.tasks.intervals import Values
+from inspector.tasks.values import find_values
 
 Size = int | str | None
 _TAIL = 24

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from inspector.graph import Graph, attributes, is_standard
 from inspector.graph.operators import operator_of
+from inspector.tasks.intervals import ROUNDING, UNKNOWN, Values, divide_ranges, multiply_ends, scale_range
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -27,41 +28,6 @@ _DEEPEST = 64
 
 _LARGEST = 1 << 20
 """Elements of a constant that is read to know its smallest and largest."""
-
-ROUNDING = 1e-6
-"""How far sums and products of float32 may be from what real numbers give, relative to the numbers."""
-
-
-@dataclass(frozen=True)
-class Values:
-    """What is known of a tensor's values as long as the input is finite.
-
-    Args:
-        low: No value is smaller.
-        high: No value is larger.
-        total: What all values of one picture add up to; None where that is not known.
-        single: There is one value a picture.
-        unit: All values of one picture have squares that add up to one: a vector of unit length.
-    """
-
-    low: float = -_INF
-    high: float = _INF
-    total: float | None = None
-    single: bool = False
-    unit: bool = False
-
-    @property
-    def are_shares(self) -> bool:
-        """Whether every value lies in [0, 1], up to rounding."""
-        return self.low >= -ROUNDING and self.high <= 1 + ROUNDING
-
-    @property
-    def add_up_to_one(self) -> bool:
-        """Whether the values of one picture are proven to add up to one, up to rounding."""
-        return self.total is not None and abs(self.total - 1) <= 1e-3
-
-
-UNKNOWN = Values()
 
 
 def find_values(graph: Graph, tensor: str, shapes: Shapes) -> Values:
@@ -261,7 +227,7 @@ def _neg(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
 
 @_rule("Reciprocal")
 def _reciprocal(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
-    return _quotient(Values(1, 1), find.of(node.input[0], depth))
+    return divide_ranges(Values(1, 1), find.of(node.input[0], depth))
 
 
 @_rule("Add", "Sum")
@@ -272,7 +238,7 @@ def _add(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
 @_rule("Mean")
 def _mean(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     total = _sum(find, node, [find.of(name, depth) for name in node.input])
-    return _scaled(total, 1 / len(node.input))
+    return scale_range(total, 1 / len(node.input))
 
 
 @_rule("Sub")
@@ -295,21 +261,12 @@ def _mul(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     left, right = (find.of(name, depth) for name in node.input)
     for factor, other, name in ((right, left, node.input[1]), (left, right, node.input[0])):
         if find.is_scalar(name):
-            return _scaled(other, factor.low)
+            return scale_range(other, factor.low)
     if node.input[0] == node.input[1]:
         largest = max(abs(left.low), abs(left.high))
         return Values(0, largest * largest if largest < _INF else _INF)
-    products = [_times(a, b) for a in (left.low, left.high) for b in (right.low, right.high)]
+    products = [multiply_ends(a, b) for a in (left.low, left.high) for b in (right.low, right.high)]
     return Values(min(products), max(products))
-
-
-def _times(a: float, b: float) -> float:
-    return 0.0 if 0 in (a, b) else a * b
-
-
-def _scaled(values: Values, factor: float) -> Values:
-    ends = (_times(values.low, factor), _times(values.high, factor))
-    return Values(min(ends), max(ends), None if values.total is None else values.total * factor)
 
 
 @_rule("Div")
@@ -318,21 +275,8 @@ def _div(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
         return found
     left, right = (find.of(name, depth) for name in node.input)
     if find.is_scalar(node.input[1]) and right.low != 0:
-        return _scaled(left, 1 / right.low)
-    return _quotient(left, right)
-
-
-def _quotient(left: Values, right: Values) -> Values:
-    if right.low <= 0 <= right.high:
-        return UNKNOWN
-    ends = [_ratio(a, b) for a in (left.low, left.high) for b in (right.low, right.high)]
-    return Values(min(ends), max(ends))
-
-
-def _ratio(a: float, b: float) -> float:
-    if math.isinf(b):
-        return 0.0 if math.isfinite(a) else math.copysign(_INF, a * b)
-    return a / b
+        return scale_range(left, 1 / right.low)
+    return divide_ranges(left, right)
 
 
 def _written_out(find: ValuesFinder, node: NodeProto) -> Values | None:

@@ -11,7 +11,8 @@ import pytest
 from inspector import open_model
 from inspector.errors import NotComputable
 from inspector.model import drop_false_classes
-from inspector.tasks.values import ROUNDING, find_values
+from inspector.tasks.intervals import ROUNDING
+from inspector.tasks.values import find_values
 from tests.conftest import MakeModel
 from tests.foreign import FLOAT, Net
 
