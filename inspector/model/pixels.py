@@ -33,6 +33,9 @@ _FARTHEST, _FARTHEST_LEARNED = 0.1, 0.6
 """How far from all usual ranges, relative to their widths, an outcome may lie to tell anything; what a norm has learned
 of its pictures is less exact than what somebody wrote down."""
 
+_SMALLEST = 0.02
+"""Part of the range of pixels below which neither a mean nor a deviation of pictures lies."""
+
 
 @dataclass(frozen=True)
 class Arithmetic:
@@ -171,4 +174,22 @@ def choose_range(arithmetic: Arithmetic) -> tuple[str, tuple[float, float], bool
         found.append((far, name, ends))
     limit = _FARTHEST_LEARNED if arithmetic.learned else _FARTHEST
     far, name, ends = min(found)
-    return (name, ends, True) if far <= limit else (*found[0][1:], False)
+    if far <= limit:
+        return name, ends, True
+    by_constants = {"raw": found[0], "unit": found[1]}.get(_read_constants(arithmetic))
+    return (*by_constants[1:], True) if by_constants else (*found[0][1:], False)
+
+
+def _read_constants(arithmetic: Arithmetic) -> str:
+    """Which pixels the constants alone tell of: "unit", "raw" or "" where they tell nothing.
+
+    (x - 0.5) / 0.25 takes off a mean between 0 and 1 and divides by a deviation that fits it, whatever comes out.
+    """
+    if arithmetic.learned or (arithmetic.factor == 0).any():
+        return ""
+    mean, deviation = -arithmetic.shift / arithmetic.factor, 1 / np.abs(arithmetic.factor)
+    for name, largest in (("unit", 1.0), ("raw", 255.0)):
+        inside = (mean > _SMALLEST * largest) & (mean < largest)
+        if (inside & (deviation > _SMALLEST * largest) & (deviation <= largest)).all():
+            return name
+    return ""

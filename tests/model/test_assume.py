@@ -75,6 +75,15 @@ def normalised_unit(n: Net, x: str, last: bool) -> str:
     return n("Div", n("Sub", x, constant(n, MEAN, last)), constant(n, STD, last))
 
 
+def halves_and_quarters(n: Net, x: str, last: bool) -> str:
+    """(x - 0.5) / 0.25: the constants tell of numbers from 0 to 1, though -2 to 2 is no usual range."""
+    return n("Div", n("Sub", x, constant(n, 0.5, last)), constant(n, 0.25, last))
+
+
+def halves_of_bytes(n: Net, x: str, last: bool) -> str:
+    return n("Div", n("Sub", x, constant(n, 127.5, last)), constant(n, 64.0, last))
+
+
 def doubled_and_shifted(n: Net, x: str, last: bool) -> str:
     return n("Sub", n("Mul", x, constant(n, 2.0, last)), constant(n, 1.0, last))
 
@@ -99,6 +108,8 @@ def first_norm(mean: Any, std: Any) -> Callable[[Net, str, bool], str]:
         (caffe_mean, "raw"),
         (normalised_unit, "unit"),
         (doubled_and_shifted, "unit"),
+        (halves_and_quarters, "unit"),
+        (halves_of_bytes, "raw"),
         (first_norm([118, 114, 104], 62), "raw"),
         (first_norm(MEAN, STD), "unit"),
         (first_norm(0, 0.5), "signed"),
