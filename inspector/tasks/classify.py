@@ -59,6 +59,7 @@ def find_classifier(graph: Graph, document: Metadata, assumed: list[str]) -> Cla
     shapes: Shapes = infer_shapes(graph) if outputs else {}
     feature_maps = {entry.tensor for entry in document.layers}
     found: dict[str, tuple[tuple[bool, bool, int], str, Classifier]] = {}
+    places = _find_places(outputs, shapes)
     for name in outputs:
         if name in feature_maps and document.output is not None and name != document.output:
             continue
@@ -66,14 +67,17 @@ def find_classifier(graph: Graph, document: Metadata, assumed: list[str]) -> Cla
         if one is None:
             continue
         labelled = bool(document.labels) and one.classes == len(document.labels or ())
+        if places and not labelled and (name in places or one.activation != "softmax" or not one.in_graph):
+            continue  # the outputs of a detector: a number for each of its places, no classes
         rank = (labelled, one.in_graph, graph.producer_of[name])
         if one.scores not in found or rank > found[one.scores][0]:
             found[one.scores] = (rank, name, one)
     if not found:
         return None
     _, name, best = max(found.values(), key=lambda one: one[0])
-    if len(found) > 1:
-        others = [other for _, other, _ in found.values() if other != name]
+    others = [other for _, other, _ in found.values() if other != name]
+    others += [other for other in outputs if other not in others and _has_rows(shapes.get(other))]
+    if others:
         assumed.append(f"the classes are output {name!r} (not {', '.join(others[:4])})")
     if best.guessed:
         many = f"softmax over the {best.classes or ''} scores".replace("  ", " ")
@@ -103,6 +107,28 @@ def _judge(graph: Graph, name: str, shapes: Shapes, document: Metadata) -> Class
         return None  # nothing is known of this output: it may as well be a stack of maps
     guess: Activation = "sigmoid" if count == 1 else "softmax"
     return Classifier(end, document.activation or guess, count, False, document.activation is None)
+
+
+def _has_rows(shape: Sequence[Any] | None) -> bool:
+    """Whether an output is (N, A, M), several rows of numbers, as boxes are."""
+    return shape is not None and len(shape) == 3 and all(size != 1 for size in shape[1:])
+
+
+def _find_places(outputs: Sequence[str], shapes: Shapes) -> set[str]:
+    """The outputs (N, A, 1) or (N, A) that hold a number for each of the A rows of another: boxes (N, A, 4) or points.
+
+    What has the shape of scores of A classes is the objectness of A anchors then.
+    """
+    known = {name: tuple(shape) for name in outputs if (shape := shapes.get(name)) is not None}
+    rows = {(shape[1], shape[2]) for shape in known.values() if len(shape) == 3 and isinstance(shape[2], int)}
+    many = {a for a, numbers in rows if a != 1 and numbers > 1}
+    boxes = {a for a, numbers in rows if a != 1 and numbers == 4}
+    found = set()
+    for name, shape in known.items():
+        column = len(shape) == 3 and shape[2] == 1 and shape[1] in many
+        if column or (len(shape) == 2 and shape[1] in boxes):
+            found.add(name)
+    return found
 
 
 def find_ends(graph: Graph, scores: str) -> tuple[str, ...]:
@@ -146,6 +172,9 @@ def _before_ranks(graph: Graph, name: str, shapes: Shapes) -> str:
     An output that has lost its batch axis is stepped over as well.
     """
     tensor, shaped = name, ""
+    given = shapes.get(name)
+    if given is not None and sum(isinstance(size, int) and size > 1 for size in given[1:]) > 1:
+        return name  # rows of something, as boxes (N, 2, 4) are: the vector before the Reshape is no answer
     for _ in range(_LONGEST_TAIL):
         if not shaped and count_classes(shapes.get(tensor)) is not None:
             shaped = tensor

@@ -58,9 +58,9 @@ def measure_iou(box: NDArray[Any], boxes: NDArray[Any]) -> NDArray[np.float32]:
     """Intersection over union of one box with each of others: (4,), (n, 4) -> float32 (n,); NaN for 0 / 0."""
     one, others = box.astype(np.float32), boxes.astype(np.float32)
     sides = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
-    inner = np.prod(np.maximum(sides, 0), axis=1)
-    areas = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        inner = np.prod(np.maximum(sides, 0), axis=1)
+        areas = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
         return np.asarray(inner / ((one[2] - one[0]) * (one[3] - one[1]) + areas - inner), np.float32)
 
 

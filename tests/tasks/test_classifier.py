@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from inspector import Metadata, open_model
-from inspector.errors import UsageError
+from inspector.errors import NotComputable, UsageError
 from inspector.image import Preprocess
 from inspector.metadata import KEY
 from inspector.model.annotate import annotate_model
@@ -190,3 +190,45 @@ def test_annotate_keeps_the_choice_and_takes_another_activation(make_model: Make
     with pytest.raises(UsageError, match="there is no activation 'tanh'"):
         annotate_model(plain, tmp_path / "c.onnx", activation="tanh")
     assert not (tmp_path / "c.onnx").exists()
+
+
+# --- several outputs, none of them classes -------------------------------------------------------------
+
+
+def boxes_of_a_vector(n: Net, x: str) -> str:
+    return n("Reshape", scores(n, x, 8), n.const(np.array([-1, 2, 4])), out="boxes")
+
+
+def objectness_and_boxes(n: Net, x: str) -> tuple[str, ...]:
+    """As YuNet's outputs are, with other names: on a grid of 8 x 8 and on one of 1 x 1."""
+    outputs = []
+    for stride in (1, 8):
+        y = n("Relu", n.conv(x, 3, 8, stride=stride))
+        for part, width in (("there", 1), ("box", 4)):
+            z = n("Transpose", n.conv(y, 8, width, 1), perm=[0, 2, 3, 1])
+            z = n("Reshape", z, n.const(np.array([1, -1, width])))
+            outputs.append(
+                n("Sigmoid", z, out=f"{part}{stride}") if width == 1 else n("Relu", z, out=f"{part}{stride}")
+            )
+    return tuple(outputs)
+
+
+@pytest.mark.parametrize("build", [boxes_of_a_vector, objectness_and_boxes])
+def test_rows_of_a_detector_are_no_classes(
+    build: Callable[[Net, str], str | tuple[str, ...]], make_model: MakeModel
+) -> None:
+    model = open_model(make_model(build, shape=(1, 3, 8, 8)))
+    assert model.task != "classify"
+    with pytest.raises(NotComputable):
+        model.predict(ARRAY)
+
+
+def test_classes_beside_boxes_are_said(make_model: MakeModel) -> None:
+    def both(n: Net, x: str) -> tuple[str, str]:
+        y = n("Flatten", n("GlobalAveragePool", n.conv(x, 3, 8)))
+        boxes = n("Reshape", n("Gemm", y, n.weight((8, 8)), transB=1), n.const(np.array([-1, 2, 4])), out="boxes")
+        return n("Softmax", n("Gemm", y, n.weight((K, 8)), transB=1, out="scores"), out="p"), boxes
+
+    model = open_model(make_model(both, shape=(1, 3, 8, 8)))
+    assert model.classes == K
+    assert any("the classes are output 'p' (not boxes)" in line for line in model.assumed)
