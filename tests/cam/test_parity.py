@@ -90,7 +90,12 @@ def _export(net: Any, side: int, path: Path) -> None:
         )
 
 
-@pytest.fixture(scope="session", params=list(SIDES))
+def _mark(name: str) -> Any:
+    """The two that take a minute each run with the slow tests."""
+    return pytest.param(name, marks=pytest.mark.slow) if name in ("vgg16", "densenet121") else name
+
+
+@pytest.fixture(scope="session", params=[_mark(name) for name in SIDES])
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Exports are kept in pytest's cache folder for the next time; vgg16, of half a gigabyte, is not."""
     name = request.param

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -113,7 +114,12 @@ NETWORKS = {
 }
 
 
-@pytest.fixture(scope="module", params=NETWORKS, ids=lambda spec: spec.partition(":")[2])
+def _mark(spec: str) -> Any:
+    """The largest runs with the slow tests."""
+    return pytest.param(spec, marks=pytest.mark.slow) if spec.endswith("efficientnet_b0") else spec
+
+
+@pytest.fixture(scope="module", params=[_mark(spec) for spec in NETWORKS], ids=lambda spec: spec.partition(":")[2])
 def network(request, make) -> Iterator[tuple[Made, dict]]:
     yield make(request.param), NETWORKS[request.param]
     make.forget(request.param)

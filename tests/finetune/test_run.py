@@ -209,6 +209,7 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(
     assert once_more.best == again.best
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_any_moment_goes_on(done: Any, digits: Path, base: Path, tmp_path: Path) -> None:
     """SIGKILL in the cache, in the training or at its end: what it hits is up to the clock."""
     options = json.dumps(QUICK)
@@ -894,7 +895,7 @@ def test_event_files_are_written_where_they_are_asked_for(
     )
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtra, match=r'pip install -e ".*\[tensorboard\]"'):
-        finetuning.finetuning.finetune(digits, base, tmp_path / "none", cache=cache, tensorboard=True, **QUICK)
+        finetuning.finetune(digits, base, tmp_path / "none", cache=cache, tensorboard=True, **QUICK)
     assert not (tmp_path / "none").exists()
 
 
