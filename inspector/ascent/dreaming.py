@@ -69,7 +69,7 @@ class Dream:
     """A dream.
 
     Args:
-        picture: RGB, the size of the photograph.
+        picture: RGB, the size of the photograph, or that of the network where its graph takes no other.
         activation_start: The layers' mean squares, weighted and summed, on the photograph.
         activation: The same on the dream.
         octaves: (width, height) of each size worked at, smallest first.
@@ -145,11 +145,17 @@ def dream(
     """
     weighted = choose_weighted(model, layers)
     _check(weighted, octaves, ratio, steps, rate, tile)
-    photograph = picture_to_tensor(open_image(image, warn=model.warn), model.preprocess.channels)
+    opened = open_image(image, warn=model.warn)
+    photograph = picture_to_tensor(opened, model.preprocess.channels)
     network = Network(model, [layer for layer, _ in weighted], device=choose_device(provider))
     sizes = plan_octaves((photograph.shape[2], photograph.shape[3]), model.preprocess.size, octaves, ratio)
-    worker = _Dreamer(network, weighted, photograph, tile, jitter, seed, caricature)
     probe = (min(sizes[0][0], 224), min(sizes[0][1], 224))
+    own = model.preprocess.size
+    if own is not None and _takes_only(network, own, [probe, (min(sizes[-1][0], tile), min(sizes[-1][1], tile))]):
+        model.warn(f"the graph fixes the size of its pictures: the dream is of {own[1]}x{own[0]} pixels")
+        photograph = picture_to_tensor(model.preprocess.view(opened), model.preprocess.channels)
+        sizes, probe, tile = [own], own, max(*own, tile)
+    worker = _Dreamer(network, weighted, photograph, tile, jitter, seed, caricature)
     worker.check(probe)
     network.precision = choose_precision(
         network, weighted[0][0], probe, LECTURE, seed, precision, network.shapes(probe)[weighted[0][0].name][0]
@@ -170,6 +176,20 @@ def dream(
         network.precision,
         tuple(film.frames),
     )
+
+
+def _takes_only(network: Network, own: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:
+    """Whether the layers run on pictures of the network's own size (H, W), and not on some other that a dream needs."""
+    try:
+        for size in others:
+            network.shapes(size)
+    except NotComputable:
+        try:
+            network.shapes(own)
+        except NotComputable:
+            return False
+        return True
+    return False
 
 
 def choose_weighted(model: Model, layers: LayerWeights) -> list[tuple[Layer, float]]:

@@ -241,3 +241,15 @@ def test_a_dead_layer_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert (said in shown.err) == dead
         with Image.open(tmp_path / "p.png") as before, Image.open(tmp_path / "d.png") as after:
             assert (np.asarray(before) == np.asarray(after)).all() == dead
+
+
+def test_a_graph_of_fixed_size_dreams_at_its_own(tmp_path: Path, cat: Image.Image) -> None:
+    """Its head takes 32 x 32 only: one size, one note, and no refusal."""
+    told: list[str] = []
+    model = open_model(small(tmp_path / "fixed.onnx"), warn=told.append)
+    told.clear()
+    made = dream(model, cat, "fc", steps=3)
+    assert (made.picture.size, made.octaves) == ((32, 32), ((32, 32),))
+    assert told == ["the graph fixes the size of its pictures: the dream is of 32x32 pixels"]
+    assert made.activation > made.activation_start
+    assert dream(model, cat, "two_act", steps=1, octaves=1).picture.size == cat.size
