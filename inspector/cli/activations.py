@@ -22,6 +22,7 @@ from inspector.cli.console import (
     relative,
 )
 from inspector.cli.options import option
+from inspector.cli.predict import document_boxes, show_boxes
 
 if TYPE_CHECKING:
     from inspector.pages.gallery import DrawnLayer, Gallery
@@ -85,6 +86,11 @@ def activations(
 
 def document(path: str, gallery: Gallery) -> dict[str, Any]:
     """The entry of a picture in `images`."""
+    found = gallery.found
+    objects: dict[str, Any] = {}
+    if found is not None:
+        boxes = document_boxes(found.boxes, found.labels, found.masks)
+        objects = {"boxes": boxes, "drawing": relative(found.drawing)}
     return {
         "path": path,
         "top": document_top(gallery.top),
@@ -109,6 +115,7 @@ def document(path: str, gallery: Gallery) -> dict[str, Any]:
         "overview": relative(gallery.overview),
         "chart": relative(gallery.chart) if gallery.chart else None,
         "channels": relative(gallery.channels),
+        **objects,
     }
 
 
@@ -140,7 +147,8 @@ def show(entry: Any) -> str:
         for x in entry["layers"]
     ]  # fmt: skip
     headers = ("layer", "kind", "shape", "min", "max", "mean", "std", "zero", "constant")
-    lines = [entry["path"] + (f": {format_top(entry['top'])}" if entry["top"] else ""), ""]
+    told = f"{entry['path']}: {format_top(entry['top'])}" if entry["top"] else entry["path"]
+    lines = [show_boxes(entry["path"], entry) if "boxes" in entry else told, ""]
     return "\n".join(
         [*lines, align_columns(headers, rows, "min max mean std zero constant"), "", f"open {entry['overview']}"]
     )

@@ -26,7 +26,11 @@ from inspector.cli.console import (
 from inspector.errors import listing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from inspector.api.answers import PicturePredictions
+    from inspector.tasks.answers import Detection
 
 _MOST = 8
 _CONFIDENCE = "Smallest score of an object that is told, 0 to 1; the head's own unless given, mostly 0.25."
@@ -77,18 +81,7 @@ def document(found: PicturePredictions) -> dict[str, Any]:
     """The entry of a picture in `images`."""
     entry: dict[str, Any] = {"path": found.path, "top": document_top(found.top)}
     if found.boxes is not None:
-        objects = zip(found.labels, found.boxes, found.masks, strict=True)
-        entry["boxes"] = [
-            {
-                "class": {"index": x.index, "label": label},
-                "score": x.score,
-                "box": list(x.box),
-                "corners": x.corners,
-                "mask": None if mask is None else relative(mask),
-                "keypoints": x.keypoints,
-            }
-            for label, x, mask in objects
-        ]
+        entry["boxes"] = document_boxes(found.boxes, found.labels, found.masks)
     if found.mask is not None:
         entry["segments"] = [{"class": {"index": x.index, "label": x.label}, "share": x.share} for x in found.segments]
         entry["mask"] = relative(found.mask)
@@ -109,11 +102,28 @@ def document(found: PicturePredictions) -> dict[str, Any]:
     return entry
 
 
+def document_boxes(
+    boxes: Sequence[Detection], labels: Sequence[str], masks: Sequence[Path | None]
+) -> list[dict[str, Any]]:
+    """The objects of a detector, as every document holds them."""
+    return [
+        {
+            "class": {"index": x.index, "label": label},
+            "score": x.score,
+            "box": list(x.box),
+            "corners": x.corners,
+            "mask": None if mask is None else relative(mask),
+            "keypoints": x.keypoints,
+        }
+        for label, x, mask in zip(labels, boxes, masks, strict=True)
+    ]
+
+
 def show(entry: Any) -> str:
     """The same for people."""
     path = entry["path"]
     if "boxes" in entry:
-        return _show_boxes(path, entry)
+        return show_boxes(path, entry)
     if "segments" in entry:
         told = [f"{x['class']['label']} {x['share']:.1%}".replace("%", " %") for x in entry["segments"]]
         shares = listing(told, _MOST)
@@ -134,7 +144,8 @@ def show(entry: Any) -> str:
     return f"{path}: {format_top(entry['top'])}"
 
 
-def _show_boxes(path: str, entry: Any) -> str:
+def show_boxes(path: str, entry: Any) -> str:
+    """How many objects there are on a picture, and a table of them."""
     rows = [(x["class"]["label"], f"{x['score']:.2f}", *(f"{side:.0f}" for side in x["box"])) for x in entry["boxes"]]
     many = f"{len(rows)} object{'' if len(rows) == 1 else 's'}" if rows else "nothing found"
     drawing = f", drawn in {entry['drawing']}" if entry["drawing"] else ""

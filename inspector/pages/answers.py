@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as images
 
+from inspector.errors import ModelError
 from inspector.files import output_folder
 from inspector.image import digest_image
 from inspector.image.open import ImageSource, open_image
@@ -19,6 +20,50 @@ from inspector.provenance import Provenance
 from inspector.render.objects import Mark, draw_indices, draw_objects, draw_segments, to_picture
 from inspector.render.png import save_png
 from inspector.tasks.answers import Detections, Segmentation
+
+
+@dataclass(frozen=True, eq=False)
+class FoundObjects:
+    """The objects that a detector found on a picture, and the files that show them.
+
+    Args:
+        boxes: The objects.
+        labels: The name of each.
+        drawing: The picture with all of them.
+        size: Width and height of `drawing` in pixels.
+        masks: The file of each object's mask; None without one.
+    """
+
+    boxes: Detections
+    labels: tuple[str, ...]
+    drawing: Path
+    size: tuple[int, int]
+    masks: tuple[Path | None, ...]
+
+
+def find_objects(model: Model, image: ImageSource, folder: Path) -> FoundObjects | None:
+    """Find the objects of a picture and draw them into its folder.
+
+    Args:
+        model: The model.
+        image: What `open_image` takes.
+        folder: Where to.
+
+    Returns:
+        What was found; None where the model is no detector, or its head cannot tell, which is warned of.
+    """
+    if model.task not in ("detect", "pose"):
+        return None
+    try:
+        found = model.detect(image)
+    except ModelError as error:
+        # A head that fails is no reason to withhold the layers before it.
+        model.warn(f"no boxes: {error.message}")
+        return None
+    drawing, masks = AnswerFolder(model, image, folder).draw_objects(found)
+    with images.open(drawing) as drawn:
+        size = drawn.size
+    return FoundObjects(found, tuple(model.label(x.index) for x in found), drawing, size, masks)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from inspector.runtime import count_cores
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from inspector.pages.answers import FoundObjects
     from inspector.pages.overview import Overview, PageLayer
 
 SCALES = ("channel", "layer", "lecture")
@@ -73,6 +74,7 @@ class Gallery:
         channels: .npz with the statistics of every channel, see `LayerStatistics.table`.
         top: The most likely classes; empty where the model has none.
         layers: The layers, first to last.
+        found: The objects of a detector; None of other networks.
     """
 
     folder: Path
@@ -81,6 +83,7 @@ class Gallery:
     channels: Path
     top: tuple[Prediction, ...]
     layers: tuple[DrawnLayer, ...]
+    found: FoundObjects | None = None
 
     def _repr_html_(self) -> str:
         from inspector.notebook import show_bars, show_pictures
@@ -183,8 +186,10 @@ def draw_gallery(
         drawn = tuple(done[layer] for layer in chosen)
         channels = _write_channels(target / "channels.npz", drawn)
         page_pictures = pictures.result()
-    overview = _write_page(target, page, drawn, best, page_pictures)
-    return Gallery(target, overview, target / "depth.png" if page_pictures.chart else None, channels, best, drawn)
+    objects = _find_objects(model, image, target)
+    overview = _write_page(target, replace(page, found=objects), drawn, best, page_pictures)
+    chart = target / "depth.png" if page_pictures.chart else None
+    return Gallery(target, overview, chart, channels, best, drawn, objects)
 
 
 def _check_drawing(scale: str, colormap: str, size: int | None) -> None:
@@ -313,6 +318,12 @@ def _write_channels(path: Path, drawn: Iterable[DrawnLayer]) -> Path:
             with archive.open(entry, "w") as stream:
                 np.lib.format.write_array(stream, x.statistics.table(), allow_pickle=False)
     return path
+
+
+def _find_objects(model: Model, image: ImageSource, folder: Path) -> FoundObjects | None:
+    from inspector.pages.answers import find_objects
+
+    return find_objects(model, image, folder)
 
 
 def _load_drawing() -> None:

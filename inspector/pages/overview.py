@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -16,6 +17,9 @@ from inspector.provenance import Provenance
 from inspector.render.chart import DepthPoint, describe_trend, draw_depth_chart
 from inspector.render.figure import fit_size, mark_box, resize_picture, scale_box
 from inspector.render.png import save_png
+
+if TYPE_CHECKING:
+    from inspector.pages.answers import FoundObjects
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class Overview:
         box: The part of the picture that the network saw, in picture pixels; None for all of it.
         facts: Names and values for the foot of the page, after those of the provenance.
         notes: Sentences at the top.
+        found: The objects of a detector, drawn in the folder of the page; None of other networks.
     """
 
     model: str
@@ -76,6 +81,13 @@ class Overview:
     box: Box | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    found: FoundObjects | None = None
+
+    @property
+    def found_size(self) -> tuple[int, int]:
+        """Width and height that the drawing of the objects is shown with."""
+        size = self.found.size if self.found else self.picture.size
+        return fit_size(size, 640) if max(size) > 640 else size
 
 
 @dataclass(frozen=True)

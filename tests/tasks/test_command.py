@@ -143,3 +143,19 @@ def test_a_command_says_the_head(make_model: MakeModel, tmp_path: Path, capsys: 
     assert code == 2
     assert "there is no head 'yolo'; nearest: yolo" in err
     assert "known: centerface, centernet, dbnet" in err
+
+
+def test_activations_show_the_boxes(detector: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are those of `predict`, drawn on the page; of another network there is no such field."""
+    found = document(capsys, "activations", detector, PHOTO, "-o", tmp_path / "out")
+    assert found["task"] == "detect"
+    [entry] = found["images"]
+    [predicted] = document(capsys, "predict", detector, PHOTO)["images"]
+    assert entry["boxes"] == predicted["boxes"]
+    with Image.open(entry["drawing"]) as drawing:
+        assert drawing.size == (451, 300)
+    page = Path(entry["overview"])
+    assert Path(entry["drawing"]).parent == page.parent
+    assert 'src="found.png" width="451" height="300"' in page.read_text("utf-8")
+    code, out, _ = call(capsys, "activations", detector, PHOTO, "-o", tmp_path / "out", "-q")
+    assert (code, "2 objects, drawn in" in out, "thing 0   0.90" in out) == (0, True, True)
