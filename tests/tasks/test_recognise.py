@@ -167,3 +167,14 @@ def test_a_model_that_is_copied_keeps_its_head(make_model: MakeModel) -> None:
     copy: Model = pickle.loads(pickle.dumps(model))
     assert copy.decoder is not None
     assert copy.decoder.head == "yolov8"
+
+
+@pytest.mark.parametrize(("rows", "head"), [(64, "paddle"), (1, None)])
+def test_rows_that_are_no_pictures_are_those_of_paddle(rows: int, head: str | None, make_model: MakeModel) -> None:
+    """The name is that of any output of Paddle: (1, 6) are scores of classes. The file declares (?, 6)."""
+    proto = make_head({"fetch_name_0": random(rows, 6)})
+    dim = proto.graph.output[0].type.tensor_type.shape.dim[0]
+    dim.Clear()
+    dim.dim_param = "n"
+    decoder = open_model(make_model(proto)).decoder
+    assert (decoder.head if decoder else None) == head

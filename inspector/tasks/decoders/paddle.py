@@ -51,8 +51,16 @@ def is_of_paddle(seen: Seen, output: Output) -> bool:
     """Whether an output is of PaddleDetection's suppression, by its name or the inputs beside the picture."""
     name = output.name.lower()
     others = {one.name for one in seen.graph.inputs} | seen.graph.initializers.keys()
-    told = "multiclass_nms" in name or "scale_factor" in others or ("tmp_" in name and seen.counts(output))
+    named = name.startswith("fetch_name_") or "tmp_" in name
+    told = "multiclass_nms" in name or "scale_factor" in others or (named and has_objects(seen, output))
     return output.axes == 2 and told
+
+
+def has_objects(seen: Seen, output: Output) -> bool:
+    """Whether the rows of an output are no pictures: they are counted in a run, or one picture gives many."""
+    pictures = seen.graph.inputs[0].shape if seen.graph.inputs else None
+    rows = output.size(0)
+    return seen.counts(output) or (pictures is not None and pictures[:1] == (1,) and rows is not None and rows > 1)
 
 
 DECODER = Paddle
