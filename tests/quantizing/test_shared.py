@@ -187,3 +187,40 @@ def test_what_half_precision_does_not_hold_is_told_by_layer(make_model: MakeMode
     ]
     plain = quantize_model(make_model(one_weight_twice, shape=("N", 3, 16, 16)), tmp_path / "p.onnx", noise, to="fp16")
     assert not [note for note in plain.notes if "65504" in note]
+
+
+def test_a_suppression_in_a_branch_stays_in_single(make_model: MakeModel, noise: Path, tmp_path: Path) -> None:
+    """The branch reads boxes, scores and a weight from outside, which are half there."""
+
+    def build(n: Net, x: str) -> str:
+        y = n("Relu", n.conv(x, 3, 8, stride=4))
+        rows = n("Transpose", n("Reshape", y, n.const(np.array([1, 8, -1]))), perm=[0, 2, 1])
+        boxes = n("Slice", rows, n.const([0], "", np.int64), n.const([4], "", np.int64), n.const([2], "", np.int64))
+        score = n("ReduceMax", n("Transpose", rows, perm=[0, 2, 1]), axes=[1], keepdims=1)
+        pooled = n("Flatten", n("GlobalAveragePool", y))
+        weight = n.weight((8, 8))
+        shared = n("MatMul", pooled, weight)
+        few, one = n.const([3], "", np.int64), n.const(np.float32([0.5]))
+        bodies = []
+        for i, sign in enumerate((1, -1)):
+            inner = [
+                onnx.helper.make_node("NonMaxSuppression", [boxes, score, few, one], [f"kept{i}"]),
+                onnx.helper.make_node("Cast", [f"kept{i}"], [f"real{i}"], to=1),
+                onnx.helper.make_node("ReduceSum", [f"real{i}"], [f"sum{i}"], keepdims=0),
+                onnx.helper.make_node("MatMul", [pooled, weight], [f"m{i}"]),
+                onnx.helper.make_node("Add" if sign > 0 else "Sub", [f"m{i}", f"sum{i}"], [f"out{i}"]),
+            ]
+            made = onnx.helper.make_tensor_value_info(f"out{i}", onnx.TensorProto.FLOAT, (1, 8))
+            bodies.append(onnx.helper.make_graph(inner, f"body{i}", [], [made]))
+        total = n("ReduceSum", pooled, keepdims=0)
+        branch = n("If", n("Greater", total, n.const(np.float32(0))), then_branch=bodies[0], else_branch=bodies[1])
+        return n("Add", branch, shared, out="end")
+
+    path = make_model(build, shape=(1, 3, 16, 16), opset=13, outputs={"end": (1, 8)})
+    quantize_model(path, tmp_path / "half.onnx", noise, to="fp16")
+    picture = min(noise.iterdir())
+    before, after = open_model(path), open_model(tmp_path / "half.onnx")
+    tensor = before.tensor(picture)
+    sessions = [onnxruntime.InferenceSession(one.path, providers=["CPUExecutionProvider"]) for one in (before, after)]
+    expected, found = (session.run(["end"], {session.get_inputs()[0].name: tensor})[0] for session in sessions)
+    np.testing.assert_allclose(found, expected, atol=0.01 * np.abs(expected).max())
