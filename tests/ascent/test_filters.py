@@ -229,6 +229,26 @@ def test_pictures_are_the_same_for_any_batch(here: Path) -> None:
         assert np.abs(left - right).max() <= 1
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_graph_that_fixes_its_batch_gets_one_pass_for_each(batch: int, tmp_path: Path) -> None:
+    """Its Reshape holds the number of pictures; three at once are shown piece by piece."""
+    net = Net(1)
+    y = net("Relu", net.conv(net.input("x", (batch, 3, 16, 16)), 3, 4), name="one")
+    rows = net("Reshape", y, net.const([batch * 4, 256], dtype=np.int64))
+    mixed = net("MatMul", rows, net.weight((256, 256)))
+    maps = net("Reshape", mixed, net.const([batch, 4, 16, 16], dtype=np.int64))
+    save(net, tmp_path / "m.onnx", net("Relu", maps, name="two"))
+    model = open_model(tmp_path / "m.onnx")
+    options: dict[str, Any] = {"recipe": CLEAR.with_(steps=2), "channels": [0, 1, 3], "size": 16}
+    made = [
+        draw_filters(model, tmp_path / str(n), [model.layer("two")], batch=n, **options).sheets[0].pictures
+        for n in (1, 3)
+    ]
+    for a, b in zip(*made, strict=True):
+        left, right = (pixels(p.image) for p in (a, b))
+        assert np.abs(left - right).max() <= 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_pictures_of_a_real_network_are_the_same_for_any_batch_and_company(
