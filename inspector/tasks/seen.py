@@ -112,8 +112,7 @@ class Seen:
         for name in names:
             value = self._inferred.get(name)
             kind = value.type.tensor_type.elem_type if value is not None else 0
-            dtype = onnx.helper.tensor_dtype_to_np_dtype(kind).name if kind else ""
-            made.append(Output(name, read_known_shape(value) if value is not None else None, dtype))
+            made.append(Output(name, read_known_shape(value) if value is not None else None, _name_type(kind)))
         return tuple(made)
 
     @cached_property
@@ -181,3 +180,11 @@ class Seen:
         """Whether the number of its rows depends on the picture."""
         nodes, _ = self.graph.needed([output.name])
         return any(operator_of(self.graph.nodes[i]).counts for i in nodes)
+
+
+def _name_type(kind: int) -> str:
+    """numpy's name of an element type of ONNX; empty where none, or none that there is, is told."""
+    try:
+        return onnx.helper.tensor_dtype_to_np_dtype(kind).name if kind else ""
+    except KeyError:
+        return ""

@@ -71,11 +71,16 @@ def compare_values(place: Place) -> Outcome:
     integers = any(
         "Quantize" in n.op_type or "Integer" in n.op_type or "QLinear" in n.op_type for n in proto.graph.node
     )
+    blocks = any("nchwc" in n.domain for n in proto.graph.node)
     worst, at = 0.0, ""
     for layer in model.layers:
         have, want = np.asarray(found[layer.name], np.float64), np.asarray(real[layer.tensor])
         half = want.dtype == np.float16
         want = want.astype(np.float64)
+        if blocks and want.size > have.size:
+            # onnxruntime fills the last block of channels up with zeros, which the tool leaves out.
+            filling = np.flatnonzero(want.ravel() == 0)[: want.size - have.size]
+            want = np.delete(want.ravel(), filling)
         if have.size != want.size:
             return Outcome(name, FAULT, f"{layer.name}: {have.shape} instead of {want.shape}")
         if not want.size:
@@ -109,9 +114,13 @@ def compare_probabilities(place: Place) -> Outcome:
     for one in top:
         have[one.index] = one.probability
     fitting = [np.asarray(v, np.float64).ravel() for v in real.values() if np.asarray(v).size == model.classes]
-    own = [v for v in fitting if v.min() >= 0 and v.max() <= 1 and abs(v.sum() - 1) < 1e-3]
     half = any(t.data_type == onnx.TensorProto.FLOAT16 for t in proto.graph.initializer)
-    tolerance = 2e-3 if half else 1e-5
+    rounded = any(n.op_type == "DequantizeLinear" and set(n.output) & set(outputs) for n in proto.graph.node)
+    # A file that rounds its probabilities to bytes: the tool tells them before that, by the same scores.
+    tolerance = 1 / 255 if rounded else 2e-3 if half else 1e-5
+    own = [
+        v for v in fitting if v.min() >= 0 and v.max() <= 1 and abs(v.sum() - 1) < (v.size / 255 if rounded else 1e-3)
+    ]
     if own:
         off = min(float(np.abs(v - have).max()) for v in own)
         return Outcome(name, OK if off < tolerance else FAULT, "the file's own" if off < tolerance else f"off by {off}")
