@@ -15,6 +15,7 @@ from inspector import open_model
 from inspector.errors import LayerNotFound
 from tests.conftest import MakeModel
 from tests.foreign import Net
+from tests.foreign.make_files import list_files
 
 
 @pytest.fixture
@@ -224,3 +225,15 @@ def test_a_suppression_in_a_branch_stays_in_single(make_model: MakeModel, noise:
     sessions = [onnxruntime.InferenceSession(one.path, providers=["CPUExecutionProvider"]) for one in (before, after)]
     expected, found = (session.run(["end"], {session.get_inputs()[0].name: tensor})[0] for session in sessions)
     np.testing.assert_allclose(found, expected, atol=0.01 * np.abs(expected).max())
+
+
+def test_rows_that_may_be_none_are_joined_in_float(noise: Path, tmp_path: Path) -> None:
+    """onnxruntime 1.32 ends the process in a join of integers without rows, where it has made one operator of it."""
+    source = list_files()["nothing-found"].write(tmp_path)
+    made = quantize_model(source, tmp_path / "small.onnx", noise)
+    graph = onnx.load(made.path).graph
+    producer = {name: node.op_type for node in graph.node for name in node.output}
+    joins = [node for node in graph.node if node.op_type == "Concat"]
+    assert joins
+    assert not [node.name for node in joins for name in node.input if producer.get(name) == "DequantizeLinear"]
+    assert "QuantizeLinear" in producer.values(), "nothing was quantized"
