@@ -110,6 +110,7 @@ def test_tiles_make_the_same_kind_of_dream(model: Model, cat: Image.Image) -> No
     assert tiled.picture.size == (300, 200)
 
 
+@pytest.mark.slow
 def test_a_large_picture_takes_little_memory(tmp_path: Path) -> None:
     """How much the peak of a process rises from a picture of 0.2 megapixels to one of 6."""
     path = small(tmp_path / "small.onnx", side="S")

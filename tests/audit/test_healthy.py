@@ -30,6 +30,7 @@ def test_it_passes_ten_seeds_in_a_row(default_model: Path, cats: Path) -> None:
         assert odd == [], seed
 
 
+@pytest.mark.slow
 def test_every_check_of_the_built_in_policy_passes_or_says_what_it_lacks(
     default_model: Path, cats: Path, torch: object
 ) -> None:

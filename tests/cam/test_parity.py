@@ -91,8 +91,8 @@ def _export(net: Any, side: int, path: Path) -> None:
 
 
 def _mark(name: str) -> Any:
-    """The two that take a minute each run with the slow tests."""
-    return pytest.param(name, marks=pytest.mark.slow) if name in ("vgg16", "densenet121") else name
+    """All but the quickest run with the slow tests."""
+    return pytest.param(name, marks=pytest.mark.slow) if name != "resnet18" else name
 
 
 @pytest.fixture(scope="session", params=[_mark(name) for name in SIDES])

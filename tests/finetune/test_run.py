@@ -620,6 +620,7 @@ def test_a_file_is_named_without_its_folder_whatever_its_ending(
     assert open_model(made.model).metadata.training["base"] == "pretrained"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{}, {"mixup": 0.4}])
 def test_weights_of_pictures(digits: Path, base: Path, cache: Path, tmp_path: Path, more: dict[str, Any]) -> None:
     """Twice the weight for all is no change; none to speak of for one class, and it is not learned."""

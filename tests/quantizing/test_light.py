@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT
 
 CODE = """
@@ -18,6 +20,7 @@ print(made.bytes_after < made.bytes_before, half.bytes_after < half.bytes_before
 """
 
 
+@pytest.mark.slow
 def test_a_model_is_quantized_where_torch_cannot_be_imported(default_model: Path, photo: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for name in ("a.jpg", "b.jpg"):

@@ -119,6 +119,7 @@ def test_layers_activations_and_maps_work_on_it(int8: Path, default_model: Path,
     assert np.corrcoef(a.raw.ravel(), b.raw.ravel())[0, 1] > 0.95
 
 
+@pytest.mark.slow
 def test_the_audit_passes_it_and_fails_a_bad_one(int8: Path, default_model: Path, cats: Path, tmp_path: Path) -> None:
     drift = policy("drift", "optimised", "finite-on-plain", "weights-finite", "metadata-consistent", "accuracy")
     found = audit_model(int8, drift, data=cats, against=default_model)
