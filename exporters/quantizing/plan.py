@@ -76,15 +76,6 @@ class IntegerPlan:
         return set()
 
 
-def _find_counted(network: QuantizableGraph) -> set[str]:
-    """Tensors whose number of rows depends on the picture, as that of a detector's boxes does: it may be none."""
-    found: set[str] = set()
-    for node in network.nodes:
-        if operator_of(node).counts or found.intersection(node.input):
-            found.update(node.output)
-    return found
-
-
 def _explain_nothing(source: Model) -> QuantizeError:
     """Why no node of the model can be computed with integers."""
     graph = source.graph
@@ -121,11 +112,10 @@ def plan_integers(
     wanted: dict[str, None] = {}
     means: dict[str, None] = {}
     inside: set[str] = set()
-    counted = _find_counted(network)
     for i, node in enumerate(network.nodes):
         if not _can_be_integer(network, node) or not _reads_floats(source, types, node):
             continue
-        if operator_of(node).integer_form != "weights" and counted.intersection(node.input):
+        if operator_of(node).integer_form != "weights" and source.graph.counted.intersection(node.input):
             continue  # onnxruntime's integer joins end the process where they have no rows
         end, passed = follow_activation(network, readers, node.output[0])
         inside.update(passed)

@@ -67,6 +67,10 @@ def finds_boxes(model: Model) -> bool:
     return isinstance(model.decoder, BoxDecoder)
 
 
+def _usual_method(model: Model) -> str:
+    return "layercam" if finds_boxes(model) else "gradcam"
+
+
 # Wide: what is explained and how, all but the first by name.
 def prepare_maps(
     model: Model,
@@ -94,6 +98,7 @@ def prepare_maps(
         NotComputable: The method does not exist for this model or layer.
         MissingExtra: The twin is needed, and torch is not installed.
     """
+    method = method or _usual_method(model)
     if backend not in ("auto", "onnx", "twin"):
         raise UsageError(f"there is no backend {backend!r}", "known: auto, onnx, twin")
     if region is not None and not labels_pixels(model):
@@ -101,8 +106,8 @@ def prepare_maps(
     if not finds_boxes(model):
         if choice is not None and choice != BoxChoice():
             raise NotComputable(f"{model.path} finds no boxes", "the options for boxes are for detectors")
-        return prepare(model, method or "gradcam", layer, backend, output, region)
-    chosen = find_method(method or "layercam")
+        return prepare(model, method, layer, backend, output, region)
+    chosen = find_method(method)
     element = find_element(model, output)
     if chosen.needs == "detections":
         if element is not None or layer is not None:
@@ -208,7 +213,7 @@ def prepare_once(
     """
     names = None if layer is None else names_of(model, layer)
     engines = _engines.setdefault(model, OrderedDict())
-    method = method or ("layercam" if finds_boxes(model) else "gradcam")
+    method = method or _usual_method(model)
     key = (find_method(method).name, names, backend, output, choice or BoxChoice())
     engine = engines.get(key)
     if engine is None:

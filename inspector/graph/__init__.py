@@ -8,7 +8,7 @@ onnxruntime maps the weights it really needs from the file itself.
 
 from inspector.graph.batch_axis import add_batch_axis, restore_interface
 from inspector.graph.blocked import find_blocked, find_foreign_blocks, has_blocks
-from inspector.graph.element_types import FLOAT8_TYPES, FLOAT_TYPES, HALF_TYPES, SUB_BYTE_TYPES
+from inspector.graph.element_types import FLOAT8_TYPES, FLOAT_TYPES, HALF_TYPES, SUB_BYTE_TYPES, find_numpy_type
 from inspector.graph.fill import fill_inputs, shape_value
 from inspector.graph.free import free_picture
 from inspector.graph.graph import Cut, Graph, Input
@@ -44,6 +44,7 @@ __all__ = [
     "fill_inputs",
     "find_blocked",
     "find_foreign_blocks",
+    "find_numpy_type",
     "find_operator",
     "find_training_norms",
     "free_picture",

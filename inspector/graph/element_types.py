@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import onnx
 from onnx import TensorProto
 
 HALF_TYPES: frozenset[int] = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
@@ -17,3 +21,11 @@ FLOAT8_TYPES: frozenset[int] = frozenset(
 
 SUB_BYTE_TYPES: frozenset[int] = frozenset({TensorProto.UINT4, TensorProto.INT4, TensorProto.FLOAT4E2M1})
 """Types of 4 bits, two values to a byte."""
+
+
+def find_numpy_type(kind: int) -> np.dtype[Any] | None:
+    """numpy's type for an element type of ONNX; None for a number that is none, as damaged files hold."""
+    try:
+        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind))
+    except KeyError:
+        return None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from inspector.errors import ModelError
-from inspector.graph.element_types import SUB_BYTE_TYPES
+from inspector.graph.element_types import SUB_BYTE_TYPES, find_numpy_type
 from inspector.graph.nodes import iterate_tensors
 from inspector.graph.wire import EXTERNAL, NOT_ONNX, SELF
 
@@ -155,10 +155,9 @@ def _byte_length(tensor: TensorProto, path: Path) -> int | None:
         if size < 0:
             raise ModelError(f"{path} is damaged: tensor {tensor.name!r} has a negative size", NOT_ONNX)
         count *= size
-    try:
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    except KeyError:
-        raise ModelError(f"{path}: tensor {tensor.name!r} has an unknown data type ({tensor.data_type})") from None
+    dtype = find_numpy_type(tensor.data_type)
+    if dtype is None:
+        raise ModelError(f"{path}: tensor {tensor.name!r} has an unknown data type ({tensor.data_type})")
     if dtype.itemsize == 0 or dtype.kind == "O" or tensor.data_type in SUB_BYTE_TYPES:
         return None
     return count * dtype.itemsize

@@ -165,6 +165,19 @@ class Graph:
         """
         return frozenset(self.find_dependents(i.name for i in self.inputs))
 
+    @cached_property
+    def counted(self) -> frozenset[str]:
+        """The tensors whose number of rows depends on the picture's values, as that of a detector's boxes does.
+
+        What is computed from them in any way is among them. They may have no rows at all.
+        """
+        seen, found = self.from_picture, set[str]()
+        for node in self.nodes:
+            read = node_inputs(node)
+            if found.intersection(read) or (operator_of(node).counts and seen.intersection(node.input)):
+                found.update(name for name in node.output if name)
+        return frozenset(found)
+
     def find_dependents(self, tensors: Iterable[str], positions: bool = True) -> set[str]:
         """The tensors whose values depend on those of `tensors`, these included.
 

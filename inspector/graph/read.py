@@ -14,6 +14,7 @@ import onnx
 
 from inspector.errors import ModelError, say_no_path
 from inspector.graph.check import check_graph
+from inspector.graph.element_types import find_numpy_type
 from inspector.graph.external import identify_file, resolve_references
 from inspector.graph.graph import Graph, Input
 from inspector.graph.nodes import GRAPHS, iterate_tensors
@@ -157,8 +158,7 @@ def _input(value: onnx.ValueInfoProto, path: Path) -> Input:
     if kind != "tensor_type":
         return Input(value.name, None, kind or "unknown")
     tensor = value.type.tensor_type
-    try:
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
-    except KeyError:
-        raise ModelError(f"{path}: input {value.name!r} has an unknown data type ({tensor.elem_type})") from None
-    return Input(value.name, read_shape(value), dtype)
+    dtype = find_numpy_type(tensor.elem_type)
+    if dtype is None:
+        raise ModelError(f"{path}: input {value.name!r} has an unknown data type ({tensor.elem_type})")
+    return Input(value.name, read_shape(value), dtype.name)

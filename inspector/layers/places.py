@@ -81,6 +81,7 @@ class PlaceWalk:
             elif value.name not in self.graph.initializers:
                 value.type.tensor_type.ClearField("shape")
         found = {value.name: read_shape(value) for value in infer_types(proto)}
+        # mypy does not see through all().
         return {n: s for n, s in found.items() if s is not None and all(isinstance(x, int) for x in s)}  # type: ignore[misc]
 
     def _number(self, shape: tuple[int, ...], channel: int) -> Track:

@@ -177,6 +177,8 @@ class Answers:
         size = tensor.shape[1:3] if self.preprocess.layout == "NHWC" else tensor.shape[2:4]
         return picture, self.run(tensor, decoder.outputs), (int(size[0]), int(size[1]))
 
+    # Callers say `type: ignore[type-abstract]`: mypy allows abstract classes only where nothing could build them, and
+    # here they are only asked for by isinstance.
     def _decoder(self, kind: type[D], call: str) -> D:
         if not isinstance(self.decoder, kind):
             self._refuse(call)

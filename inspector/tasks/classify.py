@@ -88,7 +88,7 @@ def find_classifier(graph: Graph, document: Metadata, assumed: list[str]) -> Cla
 
 def _judge(graph: Graph, name: str, shapes: Shapes, document: Metadata) -> Classifier | None:
     """The classifier that ends in the output `name`; None where it has not the shape of scores, or is an embedding."""
-    if _counts_what_it_sees(graph, name):
+    if name in graph.counted:
         return None
     end = _before_ranks(graph, name, shapes)
     shape = shapes.get(end)
@@ -136,15 +136,6 @@ def find_ends(graph: Graph, scores: str) -> tuple[str, ...]:
     shapes = infer_shapes(graph)
     ends = {name: _before_ranks(graph, name, shapes) for name in graph.outputs}
     return tuple(name for name, end in ends.items() if scores in (end, _before_activation(graph, end, shapes)[0]))
-
-
-def _counts_what_it_sees(graph: Graph, name: str) -> bool:
-    """Whether the number of rows of an output depends on the picture, as that of a detector's boxes does."""
-    nodes, _ = graph.needed([name])
-    seen = graph.from_picture
-    return any(
-        operator_of(graph.nodes[i]).counts and any(source in seen for source in graph.nodes[i].input) for i in nodes
-    )
 
 
 def _begins_with_steps(graph: Graph, shape: Sequence[Any] | None) -> bool:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import onnx
 
-from inspector.graph import Graph, operator_of, value_inputs
+from inspector.graph import Graph, find_numpy_type, operator_of, value_inputs
 from inspector.layers.layout import infer_values, read_known_shape
 from inspector.metadata import Task
 from inspector.tasks.intervals import Values
@@ -111,8 +111,9 @@ class Seen:
         made = []
         for name in names:
             value = self._inferred.get(name)
-            kind = value.type.tensor_type.elem_type if value is not None else 0
-            made.append(Output(name, read_known_shape(value) if value is not None else None, _name_type(kind)))
+            shape = read_known_shape(value) if value is not None else None
+            dtype = find_numpy_type(value.type.tensor_type.elem_type) if value is not None else None
+            made.append(Output(name, shape, dtype.name if dtype is not None else ""))
         return tuple(made)
 
     @cached_property
@@ -178,13 +179,4 @@ class Seen:
 
     def counts(self, output: Output) -> bool:
         """Whether the number of its rows depends on the picture."""
-        nodes, _ = self.graph.needed([output.name])
-        return any(operator_of(self.graph.nodes[i]).counts for i in nodes)
-
-
-def _name_type(kind: int) -> str:
-    """numpy's name of an element type of ONNX; empty where none, or none that there is, is told."""
-    try:
-        return onnx.helper.tensor_dtype_to_np_dtype(kind).name if kind else ""
-    except KeyError:
-        return ""
+        return output.name in self.graph.counted

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.errors import NotComputable
 from inspector.tasks.candidates import Candidates, choose_classes, to_corners
 from inspector.tasks.seen import Output, Seen
 
@@ -59,6 +60,21 @@ def make_grid(size: tuple[int, int], strides: Sequence[int]) -> tuple[NDArray[np
         cells.append(np.stack([x, y], axis=1))
         steps.append(np.full((rows * columns, 1), stride))
     return np.concatenate(cells).astype(np.float32), np.concatenate(steps).astype(np.float32)
+
+
+def fit_grid(
+    name: str, places: int, size: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[int, ...]]:
+    """The grids that have so many places together, as :func:`make_grid` gives them, and their strides.
+
+    Raises:
+        NotComputable: None have; `name` is the output that is told.
+    """
+    for strides in PYRAMIDS:
+        cells, steps = make_grid(size, strides)
+        if len(cells) == places:
+            return cells, steps, strides
+    raise NotComputable(f"output {name!r} has {places} places, and no grids of {size} have as many")
 
 
 def decode_classes(

@@ -7,11 +7,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from inspector.errors import NotComputable
 from inspector.image import Preprocess
 from inspector.tasks.candidates import Candidates, choose_classes
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
-from inspector.tasks.decoders._yolo import PYRAMIDS, find_places_first, find_pyramid, make_grid, place_anchors
+from inspector.tasks.decoders._yolo import find_places_first, find_pyramid, fit_grid, place_anchors
 from inspector.tasks.seen import Seen
 
 _BINS = 8
@@ -53,12 +52,7 @@ class NanoDet(BoxDecoder):
         """Take the mean of each distribution, and measure from the places of the grids."""
         (name,) = self.outputs
         rows = self.fit(values, name, 3)
-        for strides in PYRAMIDS:
-            cells, steps = make_grid(size, strides)
-            if len(cells) == len(rows):
-                break
-        else:
-            raise NotComputable(f"output {name!r} has {len(rows)} places, and no grids of {size} have as many")
+        cells, steps, strides = fit_grid(name, len(rows), size)
         logits = rows[:, -4 * _BINS :].reshape(len(rows), 4, _BINS)
         shares = np.exp(logits - logits.max(axis=2, keepdims=True))
         sides = (shares / shares.sum(axis=2, keepdims=True)) @ np.arange(_BINS, dtype=np.float32) * steps

@@ -7,18 +7,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from inspector.errors import NotComputable
 from inspector.image import Preprocess
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
-from inspector.tasks.decoders._yolo import (
-    PYRAMIDS,
-    decode_classes,
-    find_places_first,
-    find_pyramid,
-    make_grid,
-    place_anchors,
-)
+from inspector.tasks.decoders._yolo import decode_classes, find_places_first, find_pyramid, fit_grid, place_anchors
 from inspector.tasks.seen import Seen
 
 
@@ -56,12 +48,7 @@ class YoloX(BoxDecoder):
         """Add the places of the grid."""
         (name,) = self.outputs
         rows = self.fit(values, name, 3)
-        for strides in PYRAMIDS:
-            cells, steps = make_grid(size, strides)
-            if len(cells) == len(rows):
-                break
-        else:
-            raise NotComputable(f"output {name!r} has {len(rows)} places, and no grids of {size} have as many")
+        cells, steps, _ = fit_grid(name, len(rows), size)
         boxes = np.concatenate([(rows[:, :2] + cells) * steps, np.exp(rows[:, 2:4]) * steps], axis=1)
         scores = rows[:, 4:5] * rows[:, 5:]
         return decode_classes(boxes, scores, name, lambda classes: place_anchors(classes, 5, True))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from inspector.auditing.checks.behaviour._recall import judge_recalls
 from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.probes.boxes import BoxPrecision
 from inspector.auditing.registry import check
-from inspector.auditing.result import Finding, Verdict, at_least
+from inspector.auditing.result import Verdict
 from inspector.auditing.subject import Subject
 
 
@@ -22,16 +23,5 @@ def box_recall(subject: Subject, limits: Limits, boxes: BoxPrecision) -> Verdict
     """Share of each class's objects that are found at IoU 0.5, at the score that an application would use."""
     boxes.need_objects()
     recalls = boxes.precision.recalls(float(limits["confidence"]))
-    label = subject.model.label
-    worst = min(recalls, key=lambda k: recalls[k])
-    limit = limits["min"]
-    findings = [
-        Finding(f"of the objects of {label(k)} only {share:.1%} are found", share, limit, key=label(k))
-        for k, share in sorted(recalls.items(), key=lambda item: item[1]) if limit is not None and share < limit
-    ]  # fmt: skip
-    message = f"least found of {len(recalls)} classes is {label(worst)}, {recalls[worst]:.1%}"
-    details = {
-        "recall": {label(k): share for k, share in recalls.items()},
-        "objects": {label(k): count for k, count in boxes.precision.objects.items()},
-    }
-    return at_least(recalls[worst], limit, message, findings=findings, details=details)
+    objects = {subject.model.label(k): count for k, count in boxes.precision.objects.items()}
+    return judge_recalls(subject, recalls, limits["min"], "the objects of", "found", objects=objects)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from inspector.auditing.checks.behaviour._recall import judge_recalls
 from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.probes.predictions import LabelledPredictions
 from inspector.auditing.registry import check
-from inspector.auditing.result import Finding, Verdict, at_least
+from inspector.auditing.result import Verdict
 from inspector.auditing.subject import Subject
 
 
@@ -17,14 +18,4 @@ from inspector.auditing.subject import Subject
 )
 def class_recall(subject: Subject, limits: Limits, predictions: LabelledPredictions) -> Verdict:
     """Share of each class's pictures that is recognised; swapped labels show as two classes at zero."""
-    recalls = predictions.recalls()
-    label = subject.model.label
-    worst = min(recalls, key=lambda k: recalls[k])
-    limit = limits["min"]
-    findings = [
-        Finding(f"of the class {label(k)} only {share:.1%} are recognised", share, limit, key=label(k))
-        for k, share in sorted(recalls.items(), key=lambda item: item[1]) if limit is not None and share < limit
-    ]  # fmt: skip
-    message = f"least recognised of {len(recalls)} classes is {label(worst)}, {recalls[worst]:.1%}"
-    details = {"recall": {label(k): share for k, share in recalls.items()}}
-    return at_least(recalls[worst], limit, message, findings=findings, details=details)
+    return judge_recalls(subject, predictions.recalls(), limits["min"], "the class", "recognised")
