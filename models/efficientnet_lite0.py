@@ -15,7 +15,7 @@ from exporters.exporting import Exported, export_onnx
 from exporters.sources import Source
 from exporters.sources.names import make_labels_distinct
 from exporters.sources.weights import load_state, read_state, record_file
-from inspector.compare import find_worst
+from inspector.agreement import find_worst
 from inspector.image import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 NAME = "efficientnet-lite0"

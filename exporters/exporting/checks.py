@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from exporters.sources.needs import nn, quiet, torch
-from inspector.compare import TOLERANCE
+from inspector.agreement import TOLERANCE
 from inspector.errors import InspectorError, listing, one_line
 
 _NAMES_OF_SCORES = ("logits", "out", "output", "scores", "prediction", "pred")

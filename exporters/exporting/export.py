@@ -20,7 +20,7 @@ from exporters.exporting.request import DEFAULT_OPSET, check_labels, check_reque
 from exporters.exporting.trace import choose_activation, keep_output, list_outputs, trace_network
 from exporters.sources import Source, make_source
 from exporters.sources.needs import nn, torch
-from inspector.compare import Agreement
+from inspector.agreement import Agreement
 from inspector.files import atomic_path
 from inspector.graph import read_graph
 from inspector.guard import check_outputs

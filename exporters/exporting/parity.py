@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.sources.needs import quiet, torch
-from inspector.compare import TOLERANCE, Agreement, compare_layer, find_worst
+from inspector.agreement import TOLERANCE, Agreement, compare_layer, find_worst
 from inspector.errors import InspectorError, listing
 from inspector.runtime import load_runtime
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from exporters.exporting.checks import ExportError
 from exporters.exporting.parity import ParityError, compare, compute_onnx_values, compute_torch_values
 from exporters.sources.needs import torch
-from inspector.compare import Agreement
+from inspector.agreement import Agreement
 from inspector.errors import listing
 from inspector.graph import Graph
 from inspector.layers import Layer

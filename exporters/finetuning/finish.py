@@ -20,7 +20,7 @@ from exporters.finetuning.train import HEAD, Trainer, TrainingPhase
 from exporters.planning.dataset import Dataset, Sample
 from exporters.planning.head import replace_weights
 from exporters.sources.needs import torch
-from inspector.compare import HALF_TOLERANCE, TOLERANCE, Agreement, compare_layer
+from inspector.agreement import HALF_TOLERANCE, TOLERANCE, Agreement, compare_layer
 from inspector.files import atomic_path
 from inspector.graph import Graph
 from inspector.guard import check_outputs

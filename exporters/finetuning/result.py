@@ -13,7 +13,7 @@ from typing import Any
 from exporters.finetuning.context import RESULT, Note
 from exporters.finetuning.folder import write_json
 from exporters.planning.plan import FineTunePlan, PlannedLayer
-from inspector.compare import Agreement
+from inspector.agreement import Agreement
 from inspector.errors import UsageError
 
 

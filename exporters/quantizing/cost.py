@@ -11,7 +11,7 @@ import numpy as np
 from exporters.quantizing.agreement import AnswerKind, PictureAnswer, compare_answers
 from exporters.quantizing.pictures import CalibrationPictures
 from exporters.quantizing.quantizable import Array, QuantizeError
-from inspector.compare import LayerDrift, SignalToNoise
+from inspector.agreement import LayerDrift, SignalToNoise
 from inspector.errors import listing
 from inspector.model import Model
 from inspector.model.tensors import list_answers

@@ -16,7 +16,7 @@ from exporters.quantizing.pictures import CalibrationPictures
 from exporters.quantizing.plan import IntegerPlan
 from exporters.quantizing.qdq import write_integers
 from exporters.quantizing.quantizable import Array, QuantizableGraph, QuantizeError
-from inspector.compare import signal_to_noise
+from inspector.agreement import signal_to_noise
 from inspector.errors import ModelError, listing
 from inspector.graph import operator_of
 from inspector.model import Model, open_model

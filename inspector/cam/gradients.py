@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.agreement import HALF_TOLERANCE, TOLERANCE, compare_layer
 from inspector.cam.target import Target
-from inspector.compare import HALF_TOLERANCE, TOLERANCE, compare_layer
 from inspector.errors import listing
 from inspector.reverse.head import Head
 

@@ -97,7 +97,7 @@ def document(console: Console, written: Exported) -> dict[str, Any]:
 
 def show(written: Exported) -> str:
     """The same for people."""
-    from inspector.compare import find_worst
+    from inspector.agreement import find_worst
 
     worst = find_worst(written.parity)
     rows = [(row.layer, f"{row.max_abs:.1e}", f"{row.scale:.3g}") for row in written.parity]

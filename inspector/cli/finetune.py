@@ -180,7 +180,7 @@ def document(console: Console, made: Any) -> dict[str, Any]:
 
 def show(made: Any) -> str:
     """The same for people."""
-    from inspector.compare import find_worst
+    from inspector.agreement import find_worst
     from inspector.image.poses import describe_mean
 
     best = made.best

@@ -15,7 +15,7 @@ from inspector.extras import need
 
 need("torch", "torch", "the twin needs torch")
 
-from inspector.compare import Agreement
+from inspector.agreement import Agreement
 from inspector.twin.builder import build_twin
 from inspector.twin.module import Twin, write_back
 from inspector.twin.support import (

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inspector.compare import TOLERANCE, Agreement, compare_layer
+from inspector.agreement import TOLERANCE, Agreement, compare_layer
 from inspector.errors import InspectorError, UsageError, listing
 from inspector.tasks.rounding import find_operand_scales
 from inspector.twin.types import to_array, to_tensor

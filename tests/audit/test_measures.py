@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from inspector.agreement import SignalToNoise, signal_to_noise, to_decibels
 from inspector.auditing import audit_model
 from inspector.auditing.checks.cost import multiply_adds, parameters
 from inspector.auditing.checks.representation.duplicate_channels import find_repeats
@@ -23,7 +24,6 @@ from inspector.auditing.probes.predictions import LabelledPredictions, TopPredic
 from inspector.auditing.probes.samples import SIZE, Samples
 from inspector.auditing.probes.zeros import find_upper_bound
 from inspector.auditing.subject import Subject
-from inspector.compare import SignalToNoise, signal_to_noise, to_decibels
 from inspector.metrics import measure_calibration_error
 from inspector.model import open_model
 from tests.audit.pictures import pngs

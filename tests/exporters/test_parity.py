@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from exporters.exporting.parity import ParityError, compare, compute_onnx_values
-from inspector.compare import TOLERANCE
+from inspector.agreement import TOLERANCE
 from inspector.errors import MissingExtra
 
 

@@ -23,8 +23,8 @@ from exporters.quantizing.plan import IntegerPlan, plan_integers
 from exporters.quantizing.qdq import write_integers
 from exporters.quantizing.quantizable import read_quantizable
 from inspector import open_model
+from inspector.agreement import signal_to_noise
 from inspector.auditing import audit_model
-from inspector.compare import signal_to_noise
 from inspector.errors import ImageError, LayerNotFound, UsageError
 from inspector.model import Model
 from tests.audit import pictures

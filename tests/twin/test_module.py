@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from inspector.compare import compare_layer
+from inspector.agreement import compare_layer
 from inspector.errors import ModelError, NotComputable, UsageError
 from inspector.graph import read_graph
 from tests.conftest import MakeModel, require

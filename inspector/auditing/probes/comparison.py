@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.agreement import SignalToNoise
 from inspector.auditing.forward_pass import ForwardPass
 from inspector.auditing.pictures import find_folder_class
 from inspector.auditing.probes import Probe
@@ -13,7 +14,6 @@ from inspector.auditing.probes.recorder import Moments, sample_places
 from inspector.auditing.result import NotChecked
 from inspector.auditing.snapshot import PICTURES, Snapshot
 from inspector.auditing.subject import Subject
-from inspector.compare import SignalToNoise
 from inspector.image import Preprocess
 from inspector.layers import Layer
 from inspector.model import Model

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from inspector.agreement import LIMIT_DB, signal_to_noise
 from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import Finding, Verdict, Where, at_least
 from inspector.auditing.subject import Subject
-from inspector.compare import LIMIT_DB, signal_to_noise
 from inspector.errors import NotComputable
 
 

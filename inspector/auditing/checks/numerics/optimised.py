@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from inspector.agreement import LIMIT_DB, is_rounding, signal_to_noise
 from inspector.auditing.graph_queries import is_half_precision, is_quantized
 from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import Finding, NotChecked, Verdict, Where, at_least
 from inspector.auditing.subject import Subject
-from inspector.compare import LIMIT_DB, is_rounding, signal_to_noise
 from inspector.runtime import Sessions
 from inspector.tasks.rounding import find_operand_scales
 

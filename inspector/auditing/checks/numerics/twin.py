@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from inspector.agreement import HALF_TOLERANCE, TOLERANCE
 from inspector.auditing.graph_queries import is_half_precision
 from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import Finding, NotChecked, Verdict, Where, at_most
 from inspector.auditing.subject import Subject
-from inspector.compare import HALF_TOLERANCE, TOLERANCE
 
 
 @check(

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from inspector.compare import TOLERANCE, Agreement, SignalToNoise, compare_layer, find_worst, is_rounding
+from inspector.agreement import TOLERANCE, Agreement, SignalToNoise, compare_layer, find_worst, is_rounding
 
 
 def test_the_difference_is_judged_by_the_scale() -> None:
