@@ -1,0 +1,1 @@
+"""The page of `inspector report --live`: the network and what runs it inside one file, which opens from disk."""
