@@ -47,6 +47,7 @@ def compress(data: bytes) -> bytes:
 
 
 def main() -> None:
+    """Write the files and their record."""
     version = sys.argv[1] if len(sys.argv) > 1 else json.loads((FOLDER / "runtime.json").read_text("utf-8"))["version"]
     files = {}
     with tempfile.TemporaryDirectory() as folder:
