@@ -185,10 +185,7 @@ class AnswerRun:
 
     def _segment(self, picture: Picture) -> PicturePredictions:
         found = self.model.segment(picture.source)
-        # Not bincount: a class that a broken graph gives may be any number.
-        there, many = np.unique(found.classes[found.classes >= 0], return_counts=True)
-        order = np.argsort(-many, kind="stable")
-        shares = [(int(there[i]), float(many[i] / found.classes.size)) for i in order]
+        shares = found.shares
         with self._claim(picture) as folder:
             mask, drawing = self._draw(picture, folder).draw_segments(found, shares, self.options.draw)
         segments = tuple(Segment(index, self.model.label(index), share) for index, share in shares)

@@ -66,6 +66,7 @@ class ForwardPass:
         tensor: The input of the network (1, ...).
         scores: float32 (K,), None without a classification output.
         layers: What the layers give, by name; empty when no probe asked for them.
+        outputs: What the outputs of a detector or segmenter give, by name; empty when no probe asked for them.
         memo: For probes that share something costly about this picture.
     """
 
@@ -75,6 +76,7 @@ class ForwardPass:
     tensor: NDArray[Any]
     scores: NDArray[np.float32] | None
     layers: dict[str, LayerOutput]
+    outputs: dict[str, NDArray[Any]] = field(default_factory=dict)
     memo: dict[str, Any] = field(default_factory=dict)
 
     @cached_property

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from inspector.auditing.forward_pass import ForwardPass, LayerOutput
+from inspector.auditing.needs import Need
 from inspector.auditing.pictures import PictureEntry
 from inspector.auditing.probes import Probe
 from inspector.auditing.result import NotChecked
@@ -17,6 +18,8 @@ from inspector.image import open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+_ANSWERS: frozenset[Need] = frozenset(("answers", "detection", "segmentation"))
 
 Advance = Callable[[int, int], None]
 """Called with (pictures done, pictures in all)."""
@@ -60,8 +63,9 @@ class AuditWalk:
             if not active:
                 return
             layers = any(probe.needs_layers(index) for _, probe in active)
+            answers = any(_ANSWERS & set(probe.needs) for _, probe in active)
             try:
-                forward = self._run(index, entry, picture, layers)
+                forward = self._run(index, entry, picture, layers, answers)
             except ImageError as error:
                 self.subject.unreadable[entry.shown] = error.message
                 continue
@@ -76,17 +80,22 @@ class AuditWalk:
             if advance is not None:
                 advance(done + 1, len(entries))
 
-    def _run(self, index: int, entry: PictureEntry, picture: Image | ImageError, with_layers: bool) -> ForwardPass:
+    def _run(
+        self, index: int, entry: PictureEntry, picture: Image | ImageError, with_layers: bool, with_answers: bool
+    ) -> ForwardPass:
         if isinstance(picture, ImageError):
             raise picture
         model = self.subject.model
         layers = model.layers if with_layers else ()
         classifies = model.classifier is not None
+        outputs = model.decoder.outputs if with_answers and model.decoder is not None else ()
         tensor = model.preprocess.tensor(picture)
-        values, scores = model.layer_values(tensor, layers, classifies) if layers or classifies else ({}, None)
+        wanted = layers or classifies or outputs
+        values, scores, answers = model.run_layers(tensor, layers, classifies, outputs) if wanted else ({}, None, {})
         return ForwardPass(
             index, entry, picture, tensor, None if scores is None else scores[0],
             {layer.name: LayerOutput(layer, values[layer.name][0]) for layer in layers if values[layer.name].size},
+            answers,
         )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from inspector.cli.console import (
     relative,
 )
 from inspector.cli.options import option
-from inspector.cli.predict import document_boxes, show_boxes
+from inspector.cli.predict import document_boxes, document_segments, show_boxes, show_segments
 
 if TYPE_CHECKING:
     from inspector.pages.gallery import DrawnLayer, Gallery
@@ -86,11 +86,13 @@ def activations(
 
 def document(path: str, gallery: Gallery) -> dict[str, Any]:
     """The entry of a picture in `images`."""
-    found = gallery.found
-    objects: dict[str, Any] = {}
+    found, segments = gallery.found, gallery.segments
+    answers: dict[str, Any] = {}
     if found is not None:
         boxes = document_boxes(found.boxes, found.labels, found.masks)
-        objects = {"boxes": boxes, "drawing": relative(found.drawing)}
+        answers = {"boxes": boxes, "drawing": relative(found.drawing)}
+    if segments is not None:
+        answers = document_segments(segments.shares, segments.mask) | {"drawing": relative(segments.drawing)}
     return {
         "path": path,
         "top": document_top(gallery.top),
@@ -115,7 +117,7 @@ def document(path: str, gallery: Gallery) -> dict[str, Any]:
         "overview": relative(gallery.overview),
         "chart": relative(gallery.chart) if gallery.chart else None,
         "channels": relative(gallery.channels),
-        **objects,
+        **answers,
     }
 
 
@@ -148,6 +150,8 @@ def show(entry: Any) -> str:
     ]  # fmt: skip
     headers = ("layer", "kind", "shape", "min", "max", "mean", "std", "zero", "constant")
     told = f"{entry['path']}: {format_top(entry['top'])}" if entry["top"] else entry["path"]
+    if "segments" in entry:
+        told = show_segments(entry["path"], entry)
     lines = [show_boxes(entry["path"], entry) if "boxes" in entry else told, ""]
     return "\n".join(
         [*lines, align_columns(headers, rows, "min max mean std zero constant"), "", f"open {entry['overview']}"]

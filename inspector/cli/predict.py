@@ -26,7 +26,7 @@ from inspector.cli.console import (
 from inspector.errors import listing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from inspector.api.answers import PicturePredictions
@@ -83,8 +83,7 @@ def document(found: PicturePredictions) -> dict[str, Any]:
     if found.boxes is not None:
         entry["boxes"] = document_boxes(found.boxes, found.labels, found.masks)
     if found.mask is not None:
-        entry["segments"] = [{"class": {"index": x.index, "label": x.label}, "share": x.share} for x in found.segments]
-        entry["mask"] = relative(found.mask)
+        entry |= document_segments([(x.index, x.label, x.share) for x in found.segments], found.mask)
     if found.boxes is not None or found.mask is not None:
         entry["drawing"] = None if found.drawing is None else relative(found.drawing)
     if found.vector is not None:
@@ -119,16 +118,19 @@ def document_boxes(
     ]
 
 
+def document_segments(segments: Iterable[tuple[int, str, float]], mask: Path) -> dict[str, Any]:
+    """The classes of a segmenter (index, label, share), as every document holds them."""
+    told = [{"class": {"index": index, "label": label}, "share": share} for index, label, share in segments]
+    return {"segments": told, "mask": relative(mask)}
+
+
 def show(entry: Any) -> str:
     """The same for people."""
     path = entry["path"]
     if "boxes" in entry:
         return show_boxes(path, entry)
     if "segments" in entry:
-        told = [f"{x['class']['label']} {x['share']:.1%}".replace("%", " %") for x in entry["segments"]]
-        shares = listing(told, _MOST)
-        drawing = f", drawn in {entry['drawing']}" if entry["drawing"] else ""
-        return f"{path}: {shares}\n  mask {entry['mask']}{drawing}"
+        return show_segments(path, entry)
     if "embedding" in entry:
         found = entry["embedding"]
         similar = "".join(f"\n  {x['cosine']:+.3f} to {x['path']}" for x in found["similar"])
@@ -142,6 +144,13 @@ def show(entry: Any) -> str:
         ]
         return f"{path}\n{align_columns(('output', 'shape', 'type', 'min', 'max'), rows, 'min max')}"
     return f"{path}: {format_top(entry['top'])}"
+
+
+def show_segments(path: str, entry: Any) -> str:
+    """The classes of a segmenter with their shares, and where they are drawn."""
+    told = [f"{x['class']['label']} {x['share']:.1%}".replace("%", " %") for x in entry["segments"]]
+    drawing = f", drawn in {entry['drawing']}" if entry["drawing"] else ""
+    return f"{path}: {listing(told, _MOST)}\n  mask {entry['mask']}{drawing}"
 
 
 def show_boxes(path: str, entry: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -80,10 +80,8 @@ class Answers:
         for name, value in (("confidence", confidence), ("iou", iou)):
             if value is not None and not 0 <= value <= 1:
                 raise UsageError(f"{name} {value} is not in [0, 1]")
-        picture, values, size = self._run_on(image, decoder)
-        least = decoder.confidence if confidence is None else confidence
-        found = decoder.find(values, size, least, iou, self.warn)
-        return take_back(found, self.preprocess, picture.size)
+        picture, values, sides = self._run_on(image, decoder)
+        return self.read_objects(values, sides, picture.size, confidence, iou)
 
     def segment(self, image: ImageSource) -> Segmentation:
         """Find the class of every pixel of one picture.
@@ -104,8 +102,7 @@ class Answers:
         """
         decoder = self._decoder(MapDecoder, "segment")  # type: ignore[type-abstract]
         picture, values, _ = self._run_on(image, decoder)
-        with decoder.guard(values):
-            return segment_picture(decoder, decoder.maps(values), self.preprocess, picture.size)
+        return self.read_segments(values, picture.size)
 
     def embed(self, image: ImageSource) -> NDArray[np.float32]:
         """Compute the vector of one picture, which is near those of pictures that are alike.
@@ -153,6 +150,42 @@ class Answers:
             planes = decoder.planes(values)
             return planes[0] if len(planes) == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0))
 
+    # Wide: a run, the two sizes that it has, and what is asked for.
+    def read_objects(
+        self,
+        values: Mapping[str, NDArray[Any]],
+        sides: tuple[int, int],
+        size: tuple[int, int],
+        confidence: float | None = None,
+        iou: float | None = None,
+    ) -> Detections:
+        """Read the objects off a run that was made already.
+
+        Args:
+            values: Output name -> what the run gave.
+            sides: (H, W) of the network's input.
+            size: (width, height) of the picture.
+            confidence: As for :meth:`detect`.
+            iou: As for :meth:`detect`.
+
+        Raises:
+            NotComputable: The model finds no objects, or the outputs are not those of its head.
+        """
+        decoder = self._decoder(BoxDecoder, "detect")  # type: ignore[type-abstract]
+        least = decoder.confidence if confidence is None else confidence
+        return take_back(decoder.find(values, sides, least, iou, self.warn), self.preprocess, size)
+
+    def read_segments(self, values: Mapping[str, NDArray[Any]], size: tuple[int, int]) -> Segmentation:
+        """Read the class of every pixel off a run that was made already; the arguments as for :meth:`read_objects`."""
+        decoder = self._decoder(MapDecoder, "segment")  # type: ignore[type-abstract]
+        with decoder.guard(values):
+            return segment_picture(decoder, decoder.maps(values), self.preprocess, size)
+
+    def sides(self, tensor: NDArray[Any]) -> tuple[int, int]:
+        """(H, W) of an input tensor."""
+        found = tensor.shape[1:3] if self.preprocess.layout == "NHWC" else tensor.shape[2:4]
+        return int(found[0]), int(found[1])
+
     def output_values(self, image: ImageSource) -> dict[str, NDArray[Any]]:
         """Compute all outputs for one picture, as they are: for a head that is not known.
 
@@ -174,8 +207,7 @@ class Answers:
         """(the picture, the outputs that the decoder reads, (H, W) of the input)."""
         picture = open_image(image, warn=self.warn)
         tensor = self.preprocess.tensor(picture)
-        size = tensor.shape[1:3] if self.preprocess.layout == "NHWC" else tensor.shape[2:4]
-        return picture, self.run(tensor, decoder.outputs), (int(size[0]), int(size[1]))
+        return picture, self.run(tensor, decoder.outputs), self.sides(tensor)
 
     # Callers say `type: ignore[type-abstract]`: mypy allows abstract classes only where nothing could build them, and
     # here they are only asked for by isinstance.

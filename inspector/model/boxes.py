@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,23 @@ if TYPE_CHECKING:
     from inspector.model.model import Model
 
 
-def find_boxes(model: Model, picture: Image, confidence: float, tensor: NDArray[Any] | None = None) -> Detections:
-    """Find the boxes on one picture; masks are not computed.
+def find_boxes(
+    model: Model,
+    picture: Image,
+    confidence: float,
+    tensor: NDArray[Any] | None = None,
+    values: Mapping[str, NDArray[Any]] | None = None,
+    masks: bool = False,
+) -> Detections:
+    """Find the boxes on one picture; masks are not computed unless they are asked for.
 
     Args:
         model: A detector.
         picture: Upright, RGB.
         confidence: Smallest score.
         tensor: The network's input for this picture, where it is at hand.
+        values: What a run on it gave, by output, where it was made already.
+        masks: Whether the masks are wanted too, of a head that has some.
 
     Raises:
         NotComputable: The model finds no objects.
@@ -34,6 +44,6 @@ def find_boxes(model: Model, picture: Image, confidence: float, tensor: NDArray[
     if not isinstance(decoder, BoxDecoder):
         raise NotComputable(f"{model.path} detects no objects")
     given = model.tensor(picture) if tensor is None else tensor
-    size = given.shape[1:3] if model.preprocess.layout == "NHWC" else given.shape[2:4]
-    found = decoder.find(model.run(given, decoder.outputs), (int(size[0]), int(size[1])), confidence)
-    return take_back(replace(found, masks=None, keypoints=None, rotated=None), model.preprocess, picture.size)
+    known = model.run(given, decoder.outputs) if values is None else values
+    found = replace(decoder.find(known, model.sides(given), confidence), keypoints=None, rotated=None)
+    return take_back(found if masks else replace(found, masks=None), model.preprocess, picture.size)

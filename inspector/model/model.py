@@ -252,21 +252,24 @@ class Model(Answers):
             LayerNotFound: No layer, or more than one, goes by a name.
             ModelError: onnxruntime cannot run the model, or there is nothing to compute.
         """
+        return self.run_layers(tensor, layers, scores)[:2]
+
+    def run_layers(
+        self, tensor: NDArray[Any], layers: LayerNames | None, scores: bool, others: Sequence[str] = ()
+    ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32] | None, dict[str, NDArray[Any]]]:
+        """:meth:`layer_values`, with other tensors of the graph as they are, by name."""
         chosen = self.choose_layers(layers)
-        if not chosen and not scores:
+        if not (chosen or scores or others):
             raise ModelError(f"{self.path} has no layers to look at")
-        wanted = [layer.tensor for layer in chosen]
-        if scores and self.classifier is not None:
-            wanted.append(self.classifier.scores)
-        values = self.run(tensor, wanted)
+        scored = [self.classifier.scores] if scores and self.classifier is not None else []
+        values = self.run(tensor, [*(layer.tensor for layer in chosen), *others, *scored])
         found = {x.name: move_channels_first(values[x.tensor], x, len(tensor)) for x in chosen}
-        if not scores or self.classifier is None:
-            return found, None
+        rest = {name: values[name] for name in others}
         try:
-            return found, self._rows(values[self.classifier.scores], len(tensor))
+            return found, self._rows(values[scored[0]], len(tensor)) if scored else None, rest
         except NotComputable as error:  # the layers are right all the same
             self.warn(f"no predictions: {error.message}")
-            return found, None
+            return found, None, rest
 
     def scores(self, tensor: NDArray[Any]) -> NDArray[np.float32]:
         """Compute the scores, before softmax or sigmoid.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,29 +42,68 @@ class FoundObjects:
     masks: tuple[Path | None, ...]
 
 
-def find_objects(model: Model, image: ImageSource, folder: Path) -> FoundObjects | None:
-    """Find the objects of a picture and draw them into its folder.
+@dataclass(frozen=True, eq=False)
+class FoundSegments:
+    """The classes of a segmenter's pixels on a picture, and the files that show them.
+
+    Args:
+        shares: Class, its name, and its share of the picture in [0, 1], the largest first.
+        mask: The class of each pixel, an indexed PNG of the picture's size.
+        drawing: The picture with the classes over it, and a legend below.
+        size: Width and height of `drawing` in pixels.
+    """
+
+    shares: tuple[tuple[int, str, float], ...]
+    mask: Path
+    drawing: Path
+    size: tuple[int, int]
+
+
+# Wide: an answer, and the run that it is read off.
+def draw_answers(
+    model: Model,
+    image: ImageSource,
+    folder: Path,
+    outputs: Mapping[str, NDArray[Any]],
+    sides: tuple[int, int],
+    size: tuple[int, int],
+) -> tuple[FoundObjects | None, FoundSegments | None]:
+    """Draw what a detector or a segmenter answers about a picture into its folder.
 
     Args:
         model: The model.
         image: What `open_image` takes.
         folder: Where to.
+        outputs: What a run gave; nothing where there is no answer to draw.
+        sides: (H, W) of the network's input.
+        size: (width, height) of the picture.
 
     Returns:
-        What was found; None where the model is no detector, or its head cannot tell, which is warned of.
+        The objects and the segments; None for what the model does not give, or where its head cannot tell, which is
+        warned of.
     """
-    if model.task not in ("detect", "pose"):
-        return None
+    if not outputs:
+        return None, None
+    place = AnswerFolder(model, image, folder)
     try:
-        found = model.detect(image)
+        if model.task == "segment":
+            labelled = model.read_segments(outputs, size)
+            mask, drawing = place.draw_segments(labelled, labelled.shares, True)
+            assert drawing is not None
+            named = tuple((index, model.label(index), share) for index, share in labelled.shares)
+            return None, FoundSegments(named, mask, drawing, _measure(drawing))
+        found = model.read_objects(outputs, sides, size)
     except ModelError as error:
         # A head that fails is no reason to withhold the layers before it.
-        model.warn(f"no boxes: {error.message}")
-        return None
-    drawing, masks = AnswerFolder(model, image, folder).draw_objects(found)
-    with images.open(drawing) as drawn:
-        size = drawn.size
-    return FoundObjects(found, tuple(model.label(x.index) for x in found), drawing, size, masks)
+        model.warn(f"no {'segments' if model.task == 'segment' else 'boxes'}: {error.message}")
+        return None, None
+    drawing, masks = place.draw_objects(found)
+    return FoundObjects(found, tuple(model.label(x.index) for x in found), drawing, _measure(drawing), masks), None
+
+
+def _measure(path: Path) -> tuple[int, int]:
+    with images.open(path) as drawn:
+        return drawn.size
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,13 @@ from inspector.runtime import count_cores
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from inspector.pages.answers import FoundObjects
+    from inspector.pages.answers import FoundObjects, FoundSegments
     from inspector.pages.overview import Overview, PageLayer
 
 SCALES = ("channel", "layer", "lecture")
+
+DRAWN = ("detect", "pose", "segment")
+"""Tasks whose answer is drawn beside the layers."""
 
 _Values = Mapping[str, NDArray[np.float32]]
 
@@ -75,6 +78,7 @@ class Gallery:
         top: The most likely classes; empty where the model has none.
         layers: The layers, first to last.
         found: The objects of a detector; None of other networks.
+        segments: The classes of a segmenter's pixels; None of other networks.
     """
 
     folder: Path
@@ -84,6 +88,7 @@ class Gallery:
     top: tuple[Prediction, ...]
     layers: tuple[DrawnLayer, ...]
     found: FoundObjects | None = None
+    segments: FoundSegments | None = None
 
     def _repr_html_(self) -> str:
         from inspector.notebook import show_bars, show_pictures
@@ -159,7 +164,8 @@ def draw_gallery(
     # Drawing is numpy and zlib, which leave the interpreter lock alone, and so does making a session.
     with ThreadPoolExecutor(model.threads or count_cores()) as pool:
         pool.submit(_load_drawing)
-        values, scores = _run(model, model.preprocess.tensor(picture), chosen, layers is not None)
+        tensor = model.preprocess.tensor(picture)
+        values, scores, outputs = _run(model, tensor, chosen, layers is not None)
         apart = {x.name: x.take_apart(values[x.name]) for x in chosen if x.grid is not None}
         values = {x.name: x.to_maps(values[x.name]) for x in chosen}
         chosen = _keep_drawable(chosen, values, channel, layers is not None)
@@ -186,10 +192,10 @@ def draw_gallery(
         drawn = tuple(done[layer] for layer in chosen)
         channels = _write_channels(target / "channels.npz", drawn)
         page_pictures = pictures.result()
-    objects = _find_objects(model, image, target)
-    overview = _write_page(target, replace(page, found=objects), drawn, best, page_pictures)
+    objects, segments = _draw_answers(model, image, target, outputs, model.sides(tensor), picture.size)
+    overview = _write_page(target, replace(page, found=objects or segments), drawn, best, page_pictures)
     chart = target / "depth.png" if page_pictures.chart else None
-    return Gallery(target, overview, chart, channels, best, drawn, objects)
+    return Gallery(target, overview, chart, channels, best, drawn, objects, segments)
 
 
 def _check_drawing(scale: str, colormap: str, size: int | None) -> None:
@@ -206,15 +212,16 @@ def _check_drawing(scale: str, colormap: str, size: int | None) -> None:
 
 def _run(
     model: Model, tensor: NDArray[Any], chosen: list[Layer], named: bool
-) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32] | None]:
-    """(activations by layer name, scores or None)."""
+) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32] | None, dict[str, NDArray[Any]]]:
+    """(activations by layer name, scores or None, the outputs that the answer is read off), by one run."""
+    answers = model.decoder.outputs if model.task in DRAWN and model.decoder is not None else ()
     try:
-        return model.layer_values(tensor, chosen, scores=True)
+        return model.run_layers(tensor, chosen, True, answers)
     except ModelError as error:
         # A head that fails, or does not fit this picture, is no reason to withhold layers before it.
-        if not named or model.classifier is None:
+        if not answers and (not named or model.classifier is None):
             raise
-        values = model.layer_values(tensor, chosen)
+        values = model.run_layers(tensor, chosen, False)
         model.warn(f"no predictions: {error.message}")
         return values
 
@@ -320,10 +327,10 @@ def _write_channels(path: Path, drawn: Iterable[DrawnLayer]) -> Path:
     return path
 
 
-def _find_objects(model: Model, image: ImageSource, folder: Path) -> FoundObjects | None:
-    from inspector.pages.answers import find_objects
+def _draw_answers(*given: Any) -> tuple[FoundObjects | None, FoundSegments | None]:
+    from inspector.pages.answers import draw_answers
 
-    return find_objects(model, image, folder)
+    return draw_answers(*given)
 
 
 def _load_drawing() -> None:

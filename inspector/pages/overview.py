@@ -6,20 +6,17 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from inspector.files import output_folder
 from inspector.image import Box
+from inspector.pages.answers import FoundObjects, FoundSegments
 from inspector.pages.html import write_page
 from inspector.provenance import Provenance
 from inspector.render.chart import DepthPoint, describe_trend, draw_depth_chart
 from inspector.render.figure import fit_size, mark_box, resize_picture, scale_box
 from inspector.render.png import save_png
-
-if TYPE_CHECKING:
-    from inspector.pages.answers import FoundObjects
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class Overview:
         box: The part of the picture that the network saw, in picture pixels; None for all of it.
         facts: Names and values for the foot of the page, after those of the provenance.
         notes: Sentences at the top.
-        found: The objects of a detector, drawn in the folder of the page; None of other networks.
+        found: What a detector or a segmenter finds, drawn in the folder of the page; None of other networks.
     """
 
     model: str
@@ -81,11 +78,22 @@ class Overview:
     box: Box | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
-    found: FoundObjects | None = None
+    found: FoundObjects | FoundSegments | None = None
+
+    @property
+    def found_words(self) -> str:
+        """What the drawing of what was found shows."""
+        if self.found is None:
+            return ""
+        if isinstance(self.found, FoundSegments):
+            count = len(self.found.shares)
+            return f"The class of each pixel: {count} class{'' if count == 1 else 'es'}"
+        count = len(self.found.boxes)
+        return f"{count} object{'' if count == 1 else 's'}" if count else "Nothing found"
 
     @property
     def found_size(self) -> tuple[int, int]:
-        """Width and height that the drawing of the objects is shown with."""
+        """Width and height that the drawing of what was found is shown with."""
         size = self.found.size if self.found else self.picture.size
         return fit_size(size, 640) if max(size) > 640 else size
 

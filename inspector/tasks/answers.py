@@ -107,3 +107,11 @@ class Segmentation:
     classes: NDArray[np.int32]
     confidence: NDArray[np.float32] | None
     count: int
+
+    @property
+    def shares(self) -> list[tuple[int, float]]:
+        """(class, its share of the picture's pixels in [0, 1]), the largest first."""
+        # Not bincount: a class that a broken graph gives may be any number.
+        there, many = np.unique(self.classes[self.classes >= 0], return_counts=True)
+        order = np.argsort(-many, kind="stable")
+        return [(int(there[i]), float(many[i] / self.classes.size)) for i in order]

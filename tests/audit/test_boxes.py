@@ -359,3 +359,17 @@ def test_a_mask_with_a_class_that_is_none_breaks_the_check(make_model: MakeModel
     found = audit_model(model, policy("mean-iou"), data=masks)
     assert found.check("mean-iou").status == "error"
     assert found.check("mean-iou").message.endswith("masks/03.png: class 9 is beyond the 3 classes")
+
+
+def test_layers_and_boxes_come_from_one_run(
+    make_model: MakeModel, squares: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = opened(make_model, detector())
+    runs: list[int] = []
+    before = model.sessions.run
+    monkeypatch.setattr(
+        type(model.sessions), "run", lambda self, *given, **more: (runs.append(1), before(*given, **more))[1]
+    )
+    found = audit_model(model, policy("map50", "box-recall", "dead-channels"), data=squares)
+    assert found.check("map50").value == 1
+    assert len(runs) == 12

@@ -159,3 +159,41 @@ def test_activations_show_the_boxes(detector: Path, tmp_path: Path, capsys: pyte
     assert 'src="found.png" width="451" height="300"' in page.read_text("utf-8")
     code, out, _ = call(capsys, "activations", detector, PHOTO, "-o", tmp_path / "out", "-q")
     assert (code, "2 objects, drawn in" in out, "thing 0   0.90" in out) == (0, True, True)
+
+
+def test_activations_show_the_segments(
+    make_model: MakeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    maps = np.zeros((1, 3, 8, 8), np.float32)
+    maps[:, 1, :, :2] = 9
+    maps[:, 2, :, 2:] = 9
+    path = make_model(make_head({"logits": maps}), metadata=write_document(3))
+    [entry] = document(capsys, "activations", path, PHOTO, "-o", tmp_path / "a")["images"]
+    [same] = document(capsys, "predict", path, PHOTO, "--draw", "-o", tmp_path / "b")["images"]
+    assert entry["segments"] == same["segments"]
+    for key in ("mask", "drawing"):
+        with Image.open(entry[key]) as one, Image.open(same[key]) as other:
+            np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    page = Path(entry["overview"]).read_text("utf-8")
+    assert "The class of each pixel: 2 classes" in page
+    assert 'src="found.png"' in page
+    code, out, _ = call(capsys, "activations", path, PHOTO, "-o", tmp_path / "a", "-q")
+    assert (code, "thing 2 74.9 %, thing 1 25.1 %" in out) == (0, True)
+
+
+@pytest.mark.parametrize("head", ["detector", "segmenter"])
+def test_activations_run_the_network_once(
+    head: str, make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = np.zeros((1, 300, 6), np.float32)
+    rows[0, 0] = [0, 0, 64, 32, 0.9, 0]
+    outputs = {"output0": rows} if head == "detector" else {"logits": np.ones((1, 3, 8, 8), np.float32)}
+    model = inspector.open_model(make_model(make_head(outputs), metadata=write_document(3)))
+    runs: list[int] = []
+    before = model.sessions.run
+    monkeypatch.setattr(
+        type(model.sessions), "run", lambda self, *given, **more: (runs.append(1), before(*given, **more))[1]
+    )
+    [drawn] = inspector.draw_activations(model, PHOTO, tmp_path)
+    assert len(runs) == 1
+    assert (drawn.found is not None, drawn.segments is not None) == (head == "detector", head == "segmenter")

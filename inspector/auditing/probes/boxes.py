@@ -24,7 +24,7 @@ LEAST = 0.001
 def see_boxes(forward: ForwardPass, model: Model) -> Detections:
     """All boxes from a score of LEAST on, found once per picture for all probes."""
     if "boxes" not in forward.memo:
-        forward.memo["boxes"] = find_boxes(model, forward.picture, LEAST, forward.tensor)
+        forward.memo["boxes"] = find_boxes(model, forward.picture, LEAST, forward.tensor, forward.outputs or None)
     found: Detections = forward.memo["boxes"]
     return found
 
