@@ -6,8 +6,8 @@
     'Egyptian cat'
 
 There is one function for each command: `predict`, `list_layers`, `draw_activations`, `draw_maps`, `filters`, `dream`,
-`export`, `finetune`, `quantize`, `annotate`, `audit`, `report`, `doctor`. An opened model answers for single pictures:
-`model.predict`, `model.activations`, `model.cam`. Nothing heavy is imported before it is used.
+`export`, `finetune`, `quantize`, `annotate`, `audit`, `compare`, `report`, `doctor`. An opened model answers for single
+pictures: `model.predict`, `model.activations`, `model.cam`. Nothing heavy is imported before it is used.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _HOME = {
     "quantize": "inspector.api.make",
     "annotate": "inspector.api.make",
     "audit": "inspector.api.judge",
+    "compare": "inspector.api.contrast",
     "doctor": "inspector.api.judge",
     "Picture": "inspector.api.pictures",
     "find_pictures": "inspector.api.pictures",
@@ -60,6 +61,7 @@ the name's place."""
 
 if TYPE_CHECKING:
     from inspector.api.ascend import dream, filters
+    from inspector.api.contrast import compare
     from inspector.api.draw import draw_activations, draw_maps
     from inspector.api.judge import audit, doctor
     from inspector.api.look import list_layers, predict, report
@@ -107,6 +109,7 @@ __all__ = [
     "__version__",
     "annotate",
     "audit",
+    "compare",
     "doctor",
     "draw_activations",
     "draw_maps",

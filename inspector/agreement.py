@@ -25,7 +25,7 @@ HALF_TOLERANCE = 0.1
 """The same for a network in half precision, which torch computes in single: one rounding is 5e-4, and a network of
 fifty layers is off by 5e-2 in the layer whose sums cancel most."""
 
-ROUNDING = float(np.finfo(np.float32).eps)
+FLOAT_ROUNDING = float(np.finfo(np.float32).eps)
 """What one rounding in float32 may change, as a share of the largest number that is added or multiplied."""
 
 LIMIT_DB = 100.0
@@ -113,13 +113,13 @@ def compare_layer(
     difference = np.abs(reference[known] - other[known])
     worst = float(difference.max(initial=0.0))
     signal, noise = (np.square(part, dtype=np.float64).sum() for part in (magnitudes, difference))
-    allowed = max(tolerance * scale, step, ROUNDING * operands)
+    allowed = max(tolerance * scale, step, FLOAT_ROUNDING * operands)
     return Agreement(layer, worst, scale, worst <= allowed, float(to_decibels(signal, noise)))
 
 
 def is_rounding(reference: NDArray[Any], other: NDArray[Any], operands: float) -> bool:
     """Whether two arrays differ by no more than one float32 rounding of numbers of the scale `operands` makes."""
-    return reference.shape == other.shape and bool(np.all(np.abs(reference - other) <= ROUNDING * operands))
+    return reference.shape == other.shape and bool(np.all(np.abs(reference - other) <= FLOAT_ROUNDING * operands))
 
 
 def find_worst(rows: Iterable[Agreement]) -> Agreement:

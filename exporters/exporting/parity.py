@@ -29,7 +29,7 @@ class ParityError(InspectorError):
         self.parity = tuple(parity)
 
 
-def compare(
+def compare_values(
     reference: Mapping[str, NDArray[Any]],
     exported: Mapping[str, NDArray[Any]],
     operands: Mapping[str, float] | None = None,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.exporting.checks import ExportError
-from exporters.exporting.parity import ParityError, compare, compute_onnx_values, compute_torch_values
+from exporters.exporting.parity import ParityError, compare_values, compute_onnx_values, compute_torch_values
 from exporters.sources.needs import torch
 from inspector.agreement import Agreement
 from inspector.errors import listing
@@ -53,7 +53,7 @@ def prove(
     theirs = compute_onnx_values(graph.path, picture, graph.outputs)
     ordered = sorted(graph.outputs, key=graph.producer_of.__getitem__)
     scales = find_operand_scales(graph, ordered)
-    return compare(
+    return compare_values(
         {name_of.get(name, name): ours[node_of[name]] for name in ordered},
         {name_of.get(name, name): theirs[name] for name in ordered},
         {name_of.get(name, name): scales[name] for name in ordered},

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from exporters.quantizing.agreement import AnswerKind, PictureAnswer, compare_answers
 from exporters.quantizing.pictures import CalibrationPictures
 from exporters.quantizing.quantizable import Array, QuantizeError
 from inspector.agreement import LayerDrift, SignalToNoise
 from inspector.errors import listing
 from inspector.model import Model
+from inspector.model.agreement import AnswerKind, PictureAnswer, compare_answers
 from inspector.model.tensors import list_answers
 
 DRIFT_PICTURES = 24

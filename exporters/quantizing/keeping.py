@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from exporters.quantizing.agreement import PictureAnswer, compare_answers, find_kind, read_answer_values
 from exporters.quantizing.finish import finish_file
 from exporters.quantizing.pictures import CalibrationPictures
 from exporters.quantizing.plan import IntegerPlan
@@ -20,6 +19,7 @@ from inspector.agreement import signal_to_noise
 from inspector.errors import ModelError, listing
 from inspector.graph import operator_of
 from inspector.model import Model, open_model
+from inspector.model.agreement import PictureAnswer, compare_answers, find_kind, read_answer_values
 
 Note = Callable[[str], None]
 _SENSITIVITY_PICTURES = 8

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from exporters.quantizing.agreement import PictureAnswer, find_answerer
 from exporters.quantizing.quantizable import Array
 from inspector.errors import ImageError, NotComputable, UsageError
 from inspector.image import choose_evenly, find_images, open_image
 from inspector.model import Model
+from inspector.model.agreement import PictureAnswer, find_answerer
 
 
 def choose_pictures(given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], limit: int) -> list[Path]:

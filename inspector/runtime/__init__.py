@@ -10,7 +10,15 @@ from inspector.runtime.providers import (
     has_device,
     load_runtime,
 )
-from inspector.runtime.sessions import ARENA_BYTES, FOLDING_LIMIT, KEPT_SESSIONS, Session, Sessions, ignore
+from inspector.runtime.sessions import (
+    ARENA_BYTES,
+    FOLDING_LIMIT,
+    KEPT_SESSIONS,
+    OptimisationLevel,
+    Session,
+    Sessions,
+    ignore,
+)
 
 __all__ = [
     "ARENA_BYTES",
@@ -18,6 +26,7 @@ __all__ = [
     "KEPT_SESSIONS",
     "MAX_TENSOR_BYTES",
     "PROVIDERS",
+    "OptimisationLevel",
     "RuntimePackage",
     "Session",
     "Sessions",

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -24,6 +24,8 @@ FOLDING_LIMIT = 64 * 1024 * 1024
 """Constants that onnxruntime may compute ahead, in bytes; a 144-byte graph can ask for gigabytes."""
 KEPT_SESSIONS = 12
 """Sessions that are kept for the next picture; asking for every layer in turn would otherwise fill the memory."""
+OptimisationLevel = Literal["all", "extended", "basic", "disabled"]
+"""How far onnxruntime rewrites a graph before it runs it."""
 _registered = False
 
 
@@ -40,14 +42,14 @@ class Sessions:
         provider: As for :func:`choose_providers`.
         threads: Threads for one operator; None takes all cores that this process may use.
         warn: Gets a line when an accelerator cannot be used after all.
-        optimise: Whether onnxruntime may rewrite the graph.
+        level: How far onnxruntime may rewrite the graph: all, extended, basic or disabled.
     """
 
     graph: Graph
     provider: str = "auto"
     threads: int | None = None
     warn: Callable[[str], None] = field(default=ignore, repr=False)
-    optimise: bool = True
+    level: OptimisationLevel = "all"
     _kept: OrderedDict[tuple[tuple[str, ...], tuple[str, ...] | None], Session] = field(
         default_factory=OrderedDict, repr=False
     )
@@ -145,8 +147,9 @@ class Sessions:
         options.log_severity_level = 4
         options.intra_op_num_threads = self.threads or count_cores()
         options.inter_op_num_threads = 1
-        if not self.optimise:
-            options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        words = {"disabled": "DISABLE_ALL"}
+        levels, name = runtime.GraphOptimizationLevel, words.get(self.level, f"ENABLE_{self.level.upper()}")
+        options.graph_optimization_level = getattr(levels, f"ORT_{name}")
         for key, value in (
             # Weights are references into the file: see inspector.graph.
             ("session.model_external_initializers_file_folder_path", str(self.graph.folder)),

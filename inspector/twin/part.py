@@ -66,3 +66,23 @@ class TwinPart:
 def _to_tensors(given: Sequence[Array]) -> list[Tensor]:
     tensors = [to_tensor(np.asarray(values)) for values in given]
     return [t.float() if t.is_floating_point() else t for t in tensors]
+
+
+def make_forward(
+    graph: Graph, outputs: Sequence[str], inputs: Sequence[str]
+) -> Callable[[Sequence[Array]], list[Array]]:
+    """A part of a graph as a function of arrays.
+
+    Args:
+        graph: The whole graph.
+        outputs: Names of the tensors that are computed.
+        inputs: Names of the tensors that are given.
+    """
+    twin = build_twin(graph, outputs, inputs, dtype=None, in_place=False)
+
+    def run(given: Sequence[Array]) -> list[Array]:
+        with torch.no_grad():
+            found = twin(*_to_tensors(given))
+        return [to_array(found[name]) for name in outputs]
+
+    return run

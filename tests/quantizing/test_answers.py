@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from exporters.quantizing import quantize_model
-from exporters.quantizing.agreement import compare_answers
+from inspector.model.agreement import compare_answers
 from inspector.tasks.answers import Detection, Detections
 from tests.audit.detectors import LABELS, detector, opened, random_cells, segmenter, write_masks
 from tests.conftest import MakeModel

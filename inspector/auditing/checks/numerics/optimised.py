@@ -31,7 +31,7 @@ def optimised(subject: Subject, limits: Limits) -> Verdict:
     model = subject.model
     if not model.layers:
         raise NotChecked("the model has no layers")
-    sessions = Sessions(model.graph, model.provider, model.threads, model.warn, optimise=False)
+    sessions = Sessions(model.graph, model.provider, model.threads, model.warn, level="disabled")
     plain = replace(model, sessions=sessions)
     worst, where = LIMIT_DB, Where()
     findings: list[Finding] = []

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.metrics import BoxAgreement, sample_classes, share_of_same
-from inspector.model import Model
 from inspector.model.boxes import find_boxes
+from inspector.model.model import Model
 from inspector.tasks.answers import Detections
 from inspector.tasks.decoder import BoxDecoder
 

@@ -1,0 +1,28 @@
+"""Where two networks part: layers matched, each measured on its own and on the other's values."""
+
+from inspector.comparing.compare import Side, compare_sides
+from inspector.comparing.cutting import Engine, SessionEngine
+from inspector.comparing.made import make_pictures
+from inspector.comparing.matching import LayerMatch, Matching, match_layers
+from inspector.comparing.result import AnswerDifference, FlippedPicture, LayerDifference, ModelDifference
+from inspector.comparing.runtimes import choose_runtime, list_runtimes, use_model
+from inspector.comparing.sums import PairSums
+
+__all__ = [
+    "AnswerDifference",
+    "Engine",
+    "FlippedPicture",
+    "LayerDifference",
+    "LayerMatch",
+    "Matching",
+    "ModelDifference",
+    "PairSums",
+    "SessionEngine",
+    "Side",
+    "choose_runtime",
+    "compare_sides",
+    "list_runtimes",
+    "make_pictures",
+    "match_layers",
+    "use_model",
+]

@@ -1,0 +1,358 @@
+"""Two networks on the same pictures, layer by layer: where they part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.comparing.answers import AnswerSums
+from inspector.comparing.cutting import OWN, Engine, make_stages, measure_tensors, open_graph
+from inspector.comparing.matching import find_segments, match_segments
+from inspector.comparing.result import LayerDifference, ModelDifference, find_parted
+from inspector.comparing.rounding import RoundingBound, shake
+from inspector.comparing.sums import LayerValues, PairSums
+from inspector.comparing.values import RunPair, judge_pairs
+from inspector.errors import ImageError, ModelError
+from inspector.graph import Graph
+from inspector.image import ImageSource, open_image
+from inspector.layers import Layer, move_channels_back, move_channels_first
+from inspector.model import Model
+from inspector.runtime import count_cores
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+EngineMaker = Callable[[Model, Graph], Engine]
+
+STAGE_ELEMENTS = 12_000_000
+"""Elements of layers that are held at once, of each network: a network with more is run in pieces."""
+_MOST_STAGES = 10
+
+
+@dataclass
+class Side:
+    """One of the two networks.
+
+    Attributes:
+        model: The model.
+        make: Makes what runs it.
+        name: What it is called.
+        layers: Its layers, and its outputs that are none.
+    """
+
+    model: Model
+    make: EngineMaker
+    name: str
+    layers: list[Layer] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.layers = [*self.model.layers, *list_outputs(self.model)]
+        self.engine = self.make(self.model, self.model.graph)
+
+    def tensor(self, picture: Image) -> NDArray[Any]:
+        """The input for one picture, as often as the graph fixes."""
+        made = self.model.preprocess.tensor(picture)
+        return np.repeat(made, self.model.input.batch or 1, axis=0)
+
+
+def list_outputs(model: Model) -> list[Layer]:
+    """The outputs of a graph that are no layers, as layers of the kind ``output``."""
+    known = {layer.tensor for layer in model.layers}
+    names = {layer.name for layer in model.layers}
+    graph = model.graph
+    return [
+        Layer(name, name, "output", None, True)
+        for name in graph.outputs
+        if name not in known and name not in names and name in graph.producer_of
+        and name in graph.from_picture and name not in graph.counted
+    ]  # fmt: skip
+
+
+class Walk:
+    """Runs both networks on pictures and keeps sums of every pair of layers."""
+
+    def __init__(self, a: Side, b: Side) -> None:
+        self.a, self.b = a, b
+        ours, theirs = (find_segments(side.model.graph, side.layers) for side in (a, b))
+        self.matching = match_segments(ours, theirs)
+        self.segments = ({x.layer.name: x for x in ours}, {x.layer.name: x for x in theirs})
+        self.pairs: list[RunPair] = []
+        self.sums: list[PairSums] = []
+        self.bounds: list[RoundingBound] = []
+        self.answers = AnswerSums(a.model, b.model)
+        self.notes: list[str] = []
+        self.pool = ThreadPoolExecutor(a.model.threads or count_cores())
+        self._own: Engine | None = None
+        self._groups: list[list[int]] = []
+
+    def add(self, path: str, picture: Image) -> None:
+        """Take in one picture."""
+        tensors = self.a.tensor(picture), self.b.tensor(picture)
+        if not self.sums:
+            self._prepare(*tensors)
+        held_a: dict[str, NDArray[Any]] = {self.a.model.input.name: tensors[0]}
+        held_b: dict[str, NDArray[Any]] = {self.b.model.input.name: tensors[1]}
+        forced: dict[str, NDArray[Any]] = {self.b.model.input.name: tensors[1]}
+        for k, group in enumerate(self._groups):
+            for held, side, stages in ((held_a, self.a, self._stages_a), (held_b, self.b, self._stages_b)):
+                stage = stages[k]
+                if stage.outputs:
+                    held |= side.engine.run({name: held[name] for name in stage.inputs}, stage.outputs)
+            self._measure(group, held_a, held_b, forced, self._own_stages[k] if self._own is not None else None)
+            last = k == len(self._groups) - 1
+            if last:
+                self.answers.add(path, picture, held_a, held_b)
+            for held, stages in ((held_a, self._stages_a), (held_b, self._stages_b)):
+                for name in () if last else stages[k].dropped:
+                    held.pop(name, None)
+            for name in () if last else self._done_own[k]:
+                forced.pop(name, None)
+
+    # --- once -----------------------------------------------------------------------------------------------------
+
+    def _prepare(self, tensor_a: NDArray[Any], tensor_b: NDArray[Any]) -> None:
+        """Judge the matches by the first picture, and lay out the run."""
+        self._judge(tensor_a, tensor_b)
+        self._check_pairs()
+        self.sums = [PairSums() for _ in self.pairs]
+        matches = [pair.match for pair in self.pairs]
+        self.bounds = [RoundingBound(self.segments[0][x.a.name], self.segments[1][x.b.name]) for x in matches]
+        sizes = measure_tensors(self.a.model.graph, {self.a.model.input.name: tensor_a.shape})
+        self._groups = group_pairs([sizes.get(pair.match.a.tensor, 0) for pair in self.pairs])
+        extra = self.answers.tensors
+        names = [[self.pairs[i].match.a.tensor for i in group] for group in self._groups]
+        others = [[self.pairs[i].match.b.tensor for i in group] for group in self._groups]
+        names[-1] += extra[0]
+        others[-1] += extra[1]
+        self._stages_a = make_stages(self.a.model.graph, names)
+        self._stages_b = make_stages(self.b.model.graph, others)
+        self._open_b()
+
+    def _judge(self, tensor_a: NDArray[Any], tensor_b: NDArray[Any]) -> None:
+        matching = self.matching
+        if not (matching.only_a or matching.only_b):
+            self.pairs = [RunPair(match) for match in matching.pairs]
+            return
+        layers = [
+            list({x.name: x for x in given}.values())
+            for given in (
+                (*(m.a for m in matching.pairs), *matching.only_a),
+                (*(m.b for m in matching.pairs), *matching.only_b),
+            )
+        ]
+        values = [
+            to_first(side, side.engine.run({side.model.input.name: tensor}, [x.tensor for x in own]), own)
+            for side, tensor, own in ((self.a, tensor_a, layers[0]), (self.b, tensor_b, layers[1]))
+        ]
+        self.pairs, self.matching = judge_pairs(matching, *values)
+
+    def _check_pairs(self) -> None:
+        if not self.pairs:
+            raise ModelError(
+                f"{self.a.name} and {self.b.name} have no layer in common",
+                "compare two files of one network",
+            )
+
+    def _open_b(self) -> None:
+        """B, cut open at every layer that A can give the value of."""
+        graph = self.b.model.graph
+        tensors = [pair.match.b.tensor for pair in self.pairs]
+        opened = open_graph(graph, tensors)
+        groups = [[self.pairs[i].match.b.tensor + OWN for i in group] for group in self._groups]
+        self._own = self.b.make(self.b.model, opened)
+        inputs = {x.name for x in opened.inputs}
+        reads = [opened.needed(group, inputs)[1] & inputs for group in groups]
+        self._own_stages = [(tuple(sorted(read)), tuple(group)) for read, group in zip(reads, groups, strict=True)]
+        later: set[str] = set()
+        done: list[set[str]] = []
+        for read in reversed(reads):
+            done.append(inputs - later)
+            later |= read
+        self._done_own = done[::-1]
+
+    # --- each picture ---------------------------------------------------------------------------------------------
+
+    def _measure(
+        self, group: Sequence[int], held_a: dict[str, Any], held_b: dict[str, Any], forced: dict[str, Any],
+        own_stage: tuple[tuple[str, ...], tuple[str, ...]] | None,
+    ) -> None:  # fmt: skip
+        pairs = [self.pairs[i] for i in group]
+        firsts = to_first(self.a, held_a, [p.match.a for p in pairs])
+        seconds = to_first(self.b, held_b, [p.match.b for p in pairs])
+
+        def take(i: int) -> None:
+            pair, sums = self.pairs[i], self.sums[i]
+            a, b = firsts[pair.match.a.name][0], seconds[pair.match.b.name]
+            sums.a_shape, sums.b_shape = firsts[pair.match.a.name].shape, b.shape
+            pair.find(firsts[pair.match.a.name], b)
+            raw = held_b[pair.match.b.tensor]
+            # Where the two have other shapes, what follows is run on B's own.
+            forced[pair.match.b.tensor] = raw
+            turned = None if pair.turn is None else pair.turn.to_a(b, sums.a_shape)
+            if turned is None:
+                sums.broken = f"has shape {sums.b_shape} and not {sums.a_shape}"
+                return
+            sums.add(a, np.ascontiguousarray(turned[0]))
+            assert pair.turn is not None
+            value = pair.turn.to_b(firsts[pair.match.a.name], b.shape)
+            laid = move_channels_back(value, pair.match.b).astype(raw.dtype)
+            forced[pair.match.b.tensor] = np.ascontiguousarray(_repeat(laid, raw.shape))
+
+        list(self.pool.map(take, group))
+        if own_stage is not None and own_stage[1]:
+            self._measure_own(group, firsts, forced, *own_stage)
+
+    def _measure_own(
+        self, group: Sequence[int], firsts: dict[str, LayerValues], forced: dict[str, Any], reads: tuple[str, ...],
+        outputs: tuple[str, ...],
+    ) -> None:  # fmt: skip
+        assert self._own is not None
+        if any(name not in forced for name in reads):
+            return
+        try:
+            made = self._own.run({name: forced[name] for name in reads}, outputs)
+        except ModelError as error:
+            self.notes.append(f"B's layers could not be run on A's values: {error.message}")
+            self._own = None
+            return
+        owns = self._lay_out(group, firsts, made)
+        suspicious = [i for i in owns if self._is_suspicious(i, firsts, owns[i])]
+        shaken: dict[int, LayerValues] = {}
+        if suspicious:
+            feeds = {name: shake(forced[name], k) for k, name in enumerate(reads)}
+            shaken = self._lay_out(group, firsts, self._own.run(feeds, outputs))
+        for i, own in owns.items():
+            a = firsts[self.pairs[i].match.a.name][0]
+            response = None
+            if i in shaken:
+                with np.errstate(over="ignore", invalid="ignore"):
+                    moved = (shaken[i] - own).reshape(len(own), -1).astype(np.float64)
+                response = np.nan_to_num(np.einsum("ij,ij->i", moved, moved))
+            self.sums[i].add_own(a, own, self.bounds[i].allow(_power(a), a[0].size if a.ndim > 1 else 1, response))
+
+    def _is_suspicious(self, i: int, firsts: dict[str, LayerValues], own: LayerValues) -> bool:
+        a = firsts[self.pairs[i].match.a.name][0]
+        with np.errstate(over="ignore", invalid="ignore"):
+            noise = _power(a - own)
+        return bool((noise > self.bounds[i].allow(_power(a), a[0].size if a.ndim > 1 else 1, None)).any())
+
+    def _lay_out(self, group: Sequence[int], firsts: dict[str, LayerValues], made: dict[str, Any]) -> dict[int, LayerValues]:
+        """What B's segments made, as A lays it out, by pair."""
+        found = {}
+        for i in group:
+            pair = self.pairs[i]
+            raw = made.get(pair.match.b.tensor + OWN)
+            if raw is None or pair.turn is None:
+                continue
+            value = move_channels_first(raw, pair.match.b, 1)[:1]
+            turned = pair.turn.to_a(value, firsts[pair.match.a.name].shape)
+            if turned is not None:
+                found[i] = np.ascontiguousarray(turned[0])
+        return found
+
+    # --- at the end -----------------------------------------------------------------------------------------------
+
+    def conclude(self, pictures: int) -> ModelDifference:
+        """What was found."""
+        self.pool.shutdown()
+        layers = tuple(_conclude_pair(pair, sums) for pair, sums in zip(self.pairs, self.sums, strict=True))
+        return ModelDifference(
+            self.a.name, self.b.name, find_parted(layers), layers, tuple(x.name for x in self.matching.only_a),
+            tuple(x.name for x in self.matching.only_b), self.answers.conclude(), pictures,
+            tuple(dict.fromkeys(self.notes)),
+        )  # fmt: skip
+
+
+def _conclude_pair(pair: RunPair, sums: PairSums) -> LayerDifference:
+    worst, worst_db = sums.drift.worst_channel() if sums.drift.signal.size else (0, -100.0)
+    known = bool(sums.own.noise.size)
+    excess = float(sums.excess.max(initial=0.0)) if known else None
+    broken = bool(sums.broken)
+    a, b = pair.match.a, pair.match.b
+    return LayerDifference(
+        layer=a.name, b_layer=b.name, tensor=a.tensor, b_tensor=b.tensor, kind=a.kind, matched=pair.match.how,
+        a_shape=sums.a_shape, b_shape=sums.b_shape, sqnr_db=-100.0 if broken else sums.drift.layer_db,
+        max_abs=float("inf") if broken else sums.max_abs, worst_channel=worst, worst_channel_db=worst_db,
+        cka=sums.cka.value, own_db=sums.own.layer_db if known else None, began=sums.began if known else None,
+        excess=excess, parted=broken or (excess is not None and excess > 1), channels_db=sums.drift.channels_db(),
+        note=sums.broken,
+    )  # fmt: skip
+
+
+def _power(values: NDArray[Any]) -> NDArray[np.float64]:
+    rows = values.reshape(len(values), -1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows).astype(np.float64)
+    return found
+
+
+def _repeat(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """One picture's value for every picture of a graph that takes several."""
+    if value.ndim and value.shape != shape and value.shape[0] and shape[0] % value.shape[0] == 0:
+        return np.repeat(value, shape[0] // value.shape[0], axis=0)
+    return value
+
+
+def to_first(side: Side, held: dict[str, NDArray[Any]], layers: Sequence[Layer]) -> dict[str, LayerValues]:
+    """The values of layers for the first picture, float32 (1, C, ...), channels first, by name."""
+    batch = side.model.input.batch or 1
+    return {x.name: move_channels_first(held[x.tensor], x, batch)[:1] for x in layers}
+
+
+def group_pairs(sizes: Sequence[int]) -> list[list[int]]:
+    """Places of pairs in order, in groups of at most STAGE_ELEMENTS, as far as sizes are known."""
+    limit = max(STAGE_ELEMENTS, sum(sizes) // _MOST_STAGES)
+    groups: list[list[int]] = [[]]
+    total = 0
+    for i, size in enumerate(sizes):
+        if groups[-1] and total + size > limit:
+            groups.append([])
+            total = 0
+        groups[-1].append(i)
+        total += size
+    return groups
+
+
+def compare_sides(
+    a: Side,
+    b: Side,
+    pictures: Iterable[tuple[str, ImageSource]],
+    *,
+    on_picture: Callable[[], None] = lambda: None,
+    on_unreadable: Callable[[str, ImageError], None] | None = None,
+) -> ModelDifference:
+    """Compare two networks on pictures.
+
+    Args:
+        a: The one that counts as right.
+        b: The one that is judged.
+        pictures: (name, what `open_image` takes) of each.
+        on_picture: Called after each picture.
+        on_unreadable: Called with the name of a picture that cannot be opened, and why; without it, that is the error.
+
+    Raises:
+        ImageError: A picture, or none of them, can be opened.
+        ModelError: One of them cannot be run, or they have no layer in common.
+    """
+    walk = Walk(a, b)
+    done, problem = 0, None
+    for name, source in pictures:
+        try:
+            picture = open_image(source, warn=a.model.warn)
+        except ImageError as error:
+            problem = problem or error
+            if on_unreadable is None:
+                raise
+            on_unreadable(name, error)
+            continue
+        walk.add(name, picture)
+        done += 1
+        on_picture()
+    if not done:
+        raise problem or ImageError("no pictures were given")
+    return walk.conclude(done)
