@@ -51,7 +51,7 @@ class Side:
     layers: list[Layer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.layers = [*self.model.layers, *list_outputs(self.model)]
+        self.layers = [*self.model.layers, *find_plain_outputs(self.model)]
         self.engine = self.make(self.model, self.model.graph)
 
     def tensor(self, picture: Image) -> NDArray[Any]:
@@ -60,7 +60,7 @@ class Side:
         return np.repeat(made, self.model.input.batch or 1, axis=0)
 
 
-def list_outputs(model: Model) -> list[Layer]:
+def find_plain_outputs(model: Model) -> list[Layer]:
     """The outputs of a graph that are no layers, as layers of the kind ``output``."""
     known = {layer.tensor for layer in model.layers}
     names = {layer.name for layer in model.layers}
@@ -241,7 +241,9 @@ class Walk:
             noise = _power(a - own)
         return bool((noise > self.bounds[i].allow(_power(a), a[0].size if a.ndim > 1 else 1, None)).any())
 
-    def _lay_out(self, group: Sequence[int], firsts: dict[str, LayerValues], made: dict[str, Any]) -> dict[int, LayerValues]:
+    def _lay_out(
+        self, group: Sequence[int], firsts: dict[str, LayerValues], made: dict[str, Any]
+    ) -> dict[int, LayerValues]:
         """What B's segments made, as A lays it out, by pair."""
         found = {}
         for i in group:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.agreement import LIMIT_DB, FLOAT_ROUNDING
+from inspector.agreement import FLOAT_ROUNDING, LIMIT_DB
 from inspector.comparing.matching import LayerNodes
 from inspector.graph import Graph, operator_of
 

@@ -20,7 +20,6 @@ _NEAR = 2e-3
 """How far the moments of tensors may differ that are worth comparing, as a share."""
 
 
-
 @dataclass
 class RunPair:
     """A pair of layers as a run shows it.
@@ -42,7 +41,9 @@ class RunPair:
             self.turn, self.seen = None if turned is None else turned[0], True
 
 
-def judge_pairs(matching: Matching, a: Mapping[str, LayerValues], b: Mapping[str, LayerValues]) -> tuple[list[RunPair], Matching]:
+def judge_pairs(
+    matching: Matching, a: Mapping[str, LayerValues], b: Mapping[str, LayerValues]
+) -> tuple[list[RunPair], Matching]:
     """Hold matches against the values of one picture.
 
     A layer whose values are far off gives its counterpart to an unmatched one that equals it: an activation may be
