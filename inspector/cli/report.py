@@ -109,6 +109,7 @@ def tell(
     shown = next(x for x in pictures if x.path == page.images[0]["path"])
     about |= console.alternatives(model, shown)
     console.document(console.head(model, **about))
+    nothing = ": nothing found" if model.task in ("detect", "pose") else ""
     for entry in page.images:
-        console.say(entry["path"] + (f": {format_top(entry['top'])}" if entry["top"] else ""))
+        console.say(entry["path"] + (f": {format_top(entry['top'])}" if entry["top"] else nothing))
     console.say(f"open {relative(page.path)} ({page.size / 1e6:.1f} MB)")

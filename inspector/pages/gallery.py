@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.errors import ModelError, UsageError
+from inspector.errors import UsageError
 from inspector.files import atomic_path, make_safe_name, output_folder, write_npy
 from inspector.guard import check_folder
 from inspector.image import ImageSource, digest_image, open_image, read_if_open
@@ -23,6 +23,7 @@ from inspector.layers.statistics import LayerStatistics, statistics, take_first
 from inspector.model import Model, Prediction
 from inspector.pages.folder import OURS, list_files, place_sheet, start_folder
 from inspector.pages.maps import to_maps
+from inspector.pages.runs import run_picture
 from inspector.provenance import Provenance
 from inspector.runtime import count_cores
 
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from inspector.pages.overview import Overview, PageLayer
 
 SCALES = ("channel", "layer", "lecture")
-
-DRAWN = ("detect", "pose", "segment")
-"""Tasks whose answer is drawn beside the layers."""
 
 _Values = Mapping[str, NDArray[np.float32]]
 
@@ -165,7 +163,7 @@ def draw_gallery(
     with ThreadPoolExecutor(model.threads or count_cores()) as pool:
         pool.submit(_load_drawing)
         tensor = model.preprocess.tensor(picture)
-        values, scores, outputs = _run(model, tensor, chosen, layers is not None)
+        values, scores, outputs = run_picture(model, tensor, chosen, layers is not None)
         apart = {x.name: x.take_apart(values[x.name]) for x in chosen if x.grid is not None}
         values = {x.name: x.to_maps(values[x.name]) for x in chosen}
         chosen = _keep_drawable(chosen, values, channel, layers is not None)
@@ -208,22 +206,6 @@ def _check_drawing(scale: str, colormap: str, size: int | None) -> None:
     make_color_table(colormap)
     if size is not None and not SMALLEST <= size <= LARGEST:
         raise UsageError(f"the size must be {SMALLEST} to {LARGEST} pixels, not {size}")
-
-
-def _run(
-    model: Model, tensor: NDArray[Any], chosen: list[Layer], named: bool
-) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32] | None, dict[str, NDArray[Any]]]:
-    """(activations by layer name, scores or None, the outputs that the answer is read off), by one run."""
-    answers = model.decoder.outputs if model.task in DRAWN and model.decoder is not None else ()
-    try:
-        return model.run_layers(tensor, chosen, True, answers)
-    except ModelError as error:
-        # A head that fails, or does not fit this picture, is no reason to withhold layers before it.
-        if not answers and (not named or model.classifier is None):
-            raise
-        values = model.run_layers(tensor, chosen, False)
-        model.warn(f"no predictions: {error.message}")
-        return values
 
 
 def _keep_drawable(chosen: list[Layer], values: _Values, channel: int | None, named: bool) -> list[Layer]:

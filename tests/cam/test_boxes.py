@@ -294,7 +294,7 @@ def test_the_page_has_a_map_for_each_box(plain: inspector.Model) -> None:
     assert list(evidence.engines) == ["gradcam", "layercam"]
     picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (60, 80, 3), np.uint8))
     entries = evidence.of(picture)
-    assert {entry["class"] for entry in entries} == set(evidence.boxes)
+    assert {entry["class"] for entry in entries} == set(evidence.choices)
     assert all(len(entry["map"]) == np.prod(entry["shape"]) for entry in entries)
     assert evidence.relevance(picture) is None
     wide = np.zeros((320, 640), np.float32)

@@ -15,10 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
-from inspector.pages.report import Report
+from inspector import open_model
+from inspector.image import Preprocess
+from inspector.metadata import KEY, Metadata
+from inspector.pages.report import Report, write_report
+from inspector.render.objects import choose_color
+from tests.audit.detectors import COLORS, LABELS, SIDE, detector, paint
+from tests.foreign import Net
 
 api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -376,3 +384,88 @@ def test_landmarks_and_names(tab: Tab) -> None:
     before = tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
     tab.page.click("#theme")
     assert tab.page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+
+
+# --- what a detector and a segmenter find -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def found_pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
+    """The pages of a detector of red and green cells, on four of them and on a grey picture, and of a segmenter."""
+    folder = tmp_path_factory.mktemp("found")
+
+    def segment(net: Net, x: str) -> str:
+        codes = net("Relu", net("Conv", x, net.const(COLORS.reshape(2, 3, 1, 1)), pads=[0, 0, 0, 0]))
+        weights = np.array([[-1, -1], [1, 0], [0, 1]], np.float32).reshape(3, 2, 1, 1)
+        return net("Conv", codes, net.const(weights), net.const(np.array([0.5, 0, 0], np.float32)), out="logits")
+
+    pictures = []
+    for name, cells in (("four.png", {(1, 1): 0, (5, 2): 1, (3, 6): 0, (6, 6): 1}), ("none.png", {})):
+        Image.fromarray(paint(cells)).resize((256, 256), Image.Resampling.NEAREST).save(folder / name)
+        pictures.append((name, folder / name))
+    made = {}
+    for task, build, labels in (("detect", detector(), LABELS), ("segment", segment, ("other", *LABELS))):
+        net = Net()
+        proto = net.model(build(net, net.input("images", (1, 3, SIDE, SIDE))))
+        known = Metadata(labels=labels, preprocess=Preprocess(size=(SIDE, SIDE)))
+        onnx.helper.set_model_props(proto, {KEY: known.dumps()})
+        onnx.save(proto, folder / f"{task}.onnx")
+        made[task] = write_report(open_model(folder / f"{task}.onnx"), pictures, folder / f"{task}.html")
+    return made
+
+
+def test_boxes_are_drawn_chosen_and_told(browser: Any, found_pages: dict[str, Report]) -> None:
+    tab = opened(browser, found_pages["detect"])
+    tab.page.wait_for_selector('#picture-0[data-drawn="0-layercam-55"]')
+    words = tab.text("#pictures")
+    assert "4 objects found, the best 3 explained; evidence for" in words
+    assert "0: red\nscore 0.91" in words
+    assert "Nothing found on this picture" in words
+    assert "for box 0, red, without torch; 100 % of the map lies inside the box" in tab.text("#caption-0")
+    tab.page.locator("input[name=guess-0]").nth(2).check()
+    tab.page.wait_for_selector('#picture-0[data-drawn="2-layercam-55"]')
+    box = tab.page.locator("#picture-0").bounding_box()
+    # A click into the green cell at (5, 2) of 8 x 8 explains its box.
+    tab.page.locator("#picture-0").click(position={"x": box["width"] * 5.5 / 8, "y": box["height"] * 2.5 / 8})
+    tab.page.wait_for_selector('#picture-0[data-drawn="1-layercam-55"]')
+    assert "box 1, green" in tab.text("#caption-0")
+    assert not tab.page.is_visible("#view-label")
+    tab.page.click("#card summary")
+    assert "detect, head yolov8" in tab.text("#card")
+    assert tab.complaints == []
+    tab.page.context.close()
+
+
+def test_classes_of_pixels_are_shown_with_a_legend(browser: Any, found_pages: dict[str, Report]) -> None:
+    tab = opened(browser, found_pages["segment"])
+    tab.page.wait_for_selector('#picture-0[data-drawn="0-gradcam-55"]')
+    assert "Share of the picture; evidence for\n other\n93.1 %" in tab.text("#pictures")
+    tab.page.select_option("#view", "classes")
+    tab.page.wait_for_selector('#picture-0[data-drawn="classes-55"]')
+    tab.page.fill("#opacity", "100")
+    tab.page.wait_for_selector('#picture-0[data-drawn="classes-100"]')
+    assert {color[:3] for color in colors(tab, "#picture-0")} == {choose_color(k) for k in range(3)}
+    assert not tab.page.is_visible("#method-label")
+    tints = tab.page.evaluate("[...document.querySelectorAll('.swatch.tint')].slice(0, 3).map(e => e.style.background)")
+    assert tints == [f"rgb{choose_color(k)}" for k in range(3)]
+    assert "view=classes" in tab.page.evaluate("location.hash")
+    tab.page.locator("input[name=guess-0]").nth(1).check()
+    tab.page.wait_for_selector('#picture-0[data-drawn="1-gradcam-100"]')
+    assert tab.page.input_value("#view") == "evidence"
+    assert "for red, without torch" in tab.text("#caption-0")
+    assert tab.complaints == []
+    tab.page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_found_pages_fit_and_have_contrast(
+    browser: Any, found_pages: dict[str, Report], width: int, scheme: str
+) -> None:
+    for report in found_pages.values():
+        tab = opened(browser, report, viewport={"width": width, "height": 844}, color_scheme=scheme)
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert [r for r in tab.page.evaluate(CONTRAST) if r[0] < 4.5] == []
+        assert tab.page.evaluate(NAMELESS) == []
+        assert tab.complaints == []
+        tab.page.context.close()

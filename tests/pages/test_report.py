@@ -156,14 +156,14 @@ def test_hostile_names_stay_text(make_model: MakeModel, tmp_path: Path, plain: n
 def test_a_network_without_classes_and_other_shapes(make_model: MakeModel, tmp_path: Path, plain: np.ndarray) -> None:
     def build(n: Net, x: str) -> str:
         wide = n("Relu", n.conv(x, 3, 5, out="c"), out="r")
-        return n.conv(wide, 5, 300, 1, out="d")
+        return n("Relu", n.conv(wide, 5, 300, 1, out="d"), out="e")
 
     path = make_model(build, shape=(1, 3, 32, 40))
     made = write_report(open_model(path), [("a", plain), ("b", plain[:20])], tmp_path / "r.html")
     document = embedded(made.path.read_text("utf-8"))
     shapes = [[x["shape"] for x in image["layers"]] for image in document["images"]]
     assert shapes[0] == shapes[1]
-    assert [x[0] for x in shapes[0]] == [5, 5, 300]
+    assert [x[0] for x in shapes[0]] == [5, 5, 300, 300]
     assert document["images"][0]["cams"] == []
     assert "no classification output" in document["notes"][0]
 

@@ -22,9 +22,11 @@ from inspector.layers.statistics import statistics, take_first
 from inspector.model import Model, describe_model
 from inspector.pages.html import write_page
 from inspector.pages.maps import to_maps
-from inspector.pages.report.evidence import Evidence
+from inspector.pages.report.evidence import PAGE_METHODS, Evidence
+from inspector.pages.report.found import list_boxes, list_segments
 from inspector.pages.report.parts import encode_jpeg, read_parts
 from inspector.pages.report.sprites import SPRITE_LEVELS, make_sprite, pack_channels
+from inspector.pages.runs import run_picture
 from inspector.provenance import Provenance
 from inspector.render.colormap import make_color_table
 from inspector.runtime import count_cores
@@ -35,9 +37,6 @@ if TYPE_CHECKING:
 
 COLORMAPS = ("viridis", "magma", "inferno", "grey", "diverging")
 """Those that the page offers."""
-
-PAGE_METHODS = ("gradcam", "gradcam++", "layercam", "eigencam", "reciprocam")
-"""Class activation maps that are shown unless others are asked for: those that cost milliseconds."""
 
 BUDGET = 11_600_000
 """Bytes that a page should not exceed by much; maps are reduced to fit."""
@@ -195,12 +194,15 @@ class _Collector:
     def add(self, name: str, source: ImageSource, picture: Image) -> None:
         """Run one picture and keep what the page shows of it."""
         model = self.model
-        values, scores = model.layer_values(model.preprocess.tensor(picture), self.layers, scores=True)
+        tensor = model.preprocess.tensor(picture)
+        values, scores, outputs = run_picture(model, tensor, self.layers, named=False)
         values = {x.name: x.to_maps(values[x.name]) for x in self.layers}
         self._choices = self._choices or _sides([values[x.name].shape for x in self.layers], self.expected)
         best = tuple(vars(p) for p in model.top(scores[0], self.maps.top)) if scores is not None else ()
         cams = self.maps.of(picture)
-        best = best or tuple(self.maps.boxes.values())
+        sides, size = model.sides(tensor), picture.size
+        boxes, segments = list_boxes(model, outputs, sides, size), list_segments(model, outputs, size, _PICTURE_SIDE)
+        best = best or self.maps.name_choices(segments)
         drawn = self._draw(values)
         # How well the first picture's maps compress tells whether all of them will fit.
         while not self.made and drawn.size * self.expected > BUDGET and len(self._choices) > 1:
@@ -214,6 +216,8 @@ class _Collector:
             "picture": encode_jpeg(picture, _PICTURE_SIDE, 88),
             "top": list(best),
             "cams": cams,
+            "boxes": boxes,
+            "segments": segments,
             "relevance": self.maps.relevance(picture),
             "layers": list(drawn.entries),
         }
@@ -311,6 +315,7 @@ def _model_document(model: Model) -> dict[str, Any]:
         **document,
         "path": model.path.name,
         "kinds": kinds,
+        "task": model.task,
         "labels": list(model.labels[:2000]) if model.labels else [],
         "source": dict(known.source),
         "training": dict(known.training),

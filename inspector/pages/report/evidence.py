@@ -1,4 +1,4 @@
-"""The class activation maps of a page: of the first guesses, or of the boxes that were found."""
+"""The class activation maps of a page: of the first guesses, of the boxes that were found, or of classes of pixels."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from inspector.model import Model
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+PAGE_METHODS = ("gradcam", "gradcam++", "layercam", "eigencam", "reciprocam")
+"""Class activation maps that are shown unless others are asked for: those that cost milliseconds."""
+
 _MAP_SIDE = 160
 """Longest side of a map on the page, in cells."""
 
@@ -25,13 +28,17 @@ class Evidence:
         self.model, self.top = model, top
         self.notes: list[str] = []
         self.engines: dict[str, Any] = {}
-        from inspector.cam import find_method, finds_boxes, prepare_maps
+        from inspector.cam import find_method, finds_boxes, labels_pixels, prepare_maps
 
-        if model.classifier is None and not finds_boxes(model):
+        boxes = finds_boxes(model)
+        if model.classifier is None and not boxes and not labels_pixels(model):
             self.notes.append("No class activation maps: the model has no classification output.")
             return
-        if finds_boxes(model):
-            methods = [m for m in methods if find_method(m).needs == "gradient"] or ["layercam"]
+        if boxes:
+            usual = [m for m in methods if find_method(m).needs == "gradient"] or ["layercam"]
+            # Of the usual ones that which `inspector cam` takes for boxes comes first.
+            first = ["layercam"] if tuple(methods) == PAGE_METHODS else []
+            methods = [*first, *usual]
         for method in dict.fromkeys(methods):
             try:
                 self.engines[method] = prepare_maps(model, method)
@@ -39,9 +46,9 @@ class Evidence:
                 self.notes.append(f"No {method}: {error.message}.")
 
     def of(self, picture: Image) -> list[dict[str, Any]]:
-        """One entry a method and class, or box."""
+        """One entry a method and class, or box; `choices` holds those of a detector or segmenter, in their order."""
         found = []
-        self.boxes: dict[int, dict[str, Any]] = {}
+        self.choices: dict[int, dict[str, Any]] = {}
         for method, engine in [*self.engines.items()]:
             try:
                 results = engine.maps(picture, top=self.top)
@@ -64,13 +71,22 @@ class Evidence:
                         "shape": list(heatmap.shape),
                         "map": [round(float(v), 4) for v in heatmap.ravel()],
                         "box": list(result.box),
-                        "found": None if result.found is None else list(result.found.box),
+                        "number": result.number,
+                        "inside": result.energy_inside,
                     }
                 )
-                if result.number is not None:
-                    one = {"index": result.number, **{k: v for k, v in vars(result.target).items() if k != "index"}}
-                    self.boxes.setdefault(result.number, one)
+                if self.model.classifier is None:
+                    at = found[-1]["class"]
+                    one = {"index": at, **{k: v for k, v in vars(result.target).items() if k != "index"}}
+                    self.choices.setdefault(at, one)
         return found
+
+    def name_choices(self, segments: dict[str, Any] | None) -> tuple[dict[str, Any], ...]:
+        """What can be chosen on the page: the boxes that are explained, or classes of pixels, by their shares."""
+        if segments is None:
+            return tuple(self.choices.values())
+        shares = {one["index"]: one["share"] for one in segments["classes"]}
+        return tuple({**one, "probability": shares.get(one["index"])} for one in self.choices.values())
 
     def relevance(self, picture: Image) -> dict[str, Any] | None:
         """What each channel of the layer looked at adds to each class, where a gradient is known."""

@@ -85,12 +85,6 @@ function layOver(context, cam, [x0, y0, x1, y1], colors, alpha) {
   context.putImageData(pixels, 0, 0);
 }
 
-function outline(context, [x0, y0, x1, y1]) { // white inside black can be seen on every picture
-  for (const [width, color] of [[4, "#000"], [2, "#fff"]]) {
-    context.lineWidth = width; context.strokeStyle = color; context.strokeRect(x0, y0, x1 - x0, y1 - y0);
-  }
-}
-
 function store(canvases, told, name) {
   const width = Math.max(360, ...canvases.map((c) => c.width)), words = told.split(" "), lines = [""];
   const ruler = element("canvas").getContext("2d");

@@ -8,49 +8,75 @@ async function drawPicture(i) {
   const canvas = $(`picture-${i}`), photo = photos[i];
   await photo.decode();
   canvas.width = photo.width; canvas.height = photo.height;
-  const context = canvas.getContext("2d", { willReadFrequently: true }), cam = camOf(i), caption = $(`caption-${i}`);
+  const context = canvas.getContext("2d", { willReadFrequently: true }), caption = $(`caption-${i}`);
+  const pixelwise = state.view === "classes" && images[i].segments, cam = pixelwise ? null : camOf(i);
   context.drawImage(photo, 0, 0);
   canvas.valueAt = () => null;
   let told = `${images[i].name}, ${images[i].size.join(" × ")} pixels`;
+  if (pixelwise) {
+    told += "; the class of each pixel";
+    await drawSegments(i, canvas, context);
+  }
   if (cam) {
     const k = photo.width / images[i].size[0], [x0, y0, x1, y1] = cam.box.map((v) => v * k);
-    told += `; ${cam.method} at ${cam.layer} for ${cam.label}, ${cam.backend === "onnx" ? "without torch" : "by the torch twin"}`;
+    const boxed = cam.inside !== null && cam.inside !== undefined ? `; ${percent(cam.inside)} of the map lies inside the box` : "";
+    told += `; ${cam.method} at ${cam.layer} for ${nameCam(cam)}, ${cam.backend === "onnx" ? "without torch" : "by the torch twin"}${boxed}`;
     if (cam.empty) told += ": no positive evidence";
     else {
       layOver(context, cam, [x0, y0, x1, y1], tables[state.colormap], state.opacity / 100);
       canvas.valueAt = (x, y) => x < x0 || y < y0 || x >= x1 || y >= y1 ? null : valueOn(cam, (x - x0) / (x1 - x0), (y - y0) / (y1 - y0));
     }
   }
-  if (cam && cam.found) outline(context, cam.found.map((v) => v * photo.width / images[i].size[0])); // the box that the map is of
+  if (images[i].boxes) drawBoxes(i, context, cam);
   canvas.told = caption.textContent = told;
   canvas.setAttribute("aria-label", told);
-  canvas.dataset.drawn = `${guess[i]}-${state.method}-${state.opacity}`;
+  canvas.dataset.drawn = pixelwise ? `classes-${state.opacity}` : `${guess[i]}-${state.method}-${state.opacity}`;
+}
+
+const nameCam = (cam) => cam.number === null || cam.number === undefined ? cam.label : `box ${cam.number}, ${cam.label}`;
+
+// What can be chosen beside a picture, in words: classes with probabilities, boxes with scores, classes of pixels with shares.
+function describeChoices(image) {
+  const many = image.boxes ? image.boxes.length : 0;
+  if (image.boxes) return many ? `${many} object${many === 1 ? "" : "s"} found${many > image.top.length ? `, the best ${image.top.length} explained` : ""}; evidence for` : "Nothing found on this picture";
+  return image.segments ? "Share of the picture; evidence for" : "Evidence for";
+}
+
+function nameChoice(image, top, n) {
+  const label = element("span", { class: "name" });
+  const segment = image.segments && image.segments.classes.find((one) => one.index === top.index);
+  if (segment) label.append(swatch(segment.color), " ");
+  label.append(image.boxes ? `${n}: ${top.label}` : top.label);
+  const p = top.probability === null || top.probability === undefined ? "" : image.boxes ? `score ${top.probability.toFixed(2)}` : percent(top.probability);
+  return [label, element("span", { class: "p" }, p)];
 }
 
 function buildPicture(i) {
   const image = images[i];
   const canvas = element("canvas", { id: `picture-${i}`, role: "img" }), caption = element("figcaption", { id: `caption-${i}` });
-  const set = image.top.length ? element("fieldset", {}, element("legend", {}, "Evidence for")) : element("div");
+  const words = describeChoices(image);
+  const set = image.top.length ? element("fieldset", {}, element("legend", {}, words)) : element("div", {}, image.boxes ? element("p", { class: "hint" }, words) : "");
   image.top.forEach((top, n) => {
     const radio = element("input", { type: "radio", id: `guess-${i}-${n}`, name: `guess-${i}`, value: n, checked: n === 0 });
-    radio.addEventListener("change", () => go({ guess: guess.map((old, j) => j === i ? n : old) }));
+    radio.addEventListener("change", () => go({ guess: guess.map((old, j) => j === i ? n : old), view: "evidence" }));
     const fill = element("i");
     fill.style.width = 100 * Math.max(0, Math.min(1, top.probability || 0)) + "%";
-    set.append(element("label", { class: "guess" }, radio, element("span", { class: "name" }, top.label),
-      element("span", { class: "p" }, percent(top.probability)), element("span", { class: "meter" }, fill)));
+    set.append(element("label", { class: "guess" }, radio, ...nameChoice(image, top, n), element("span", { class: "meter" }, fill)));
   });
+  if (image.segments) listOthers(image, set);
   const save = element("button", { type: "button" }, "Save as PNG");
   save.addEventListener("click", () => store([canvas], canvas.told, `cam-${image.name}`));
   set.append(save);
   $("pictures").append(element("figure", { class: "picture" }, canvas, set, caption));
   canvas.addEventListener("pointermove", (event) => {
     const k = canvas.width / canvas.clientWidth, value = canvas.valueAt(event.offsetX * k, event.offsetY * k);
-    caption.textContent = value === null ? canvas.told : `${canvas.told}: ${value.toFixed(2)} here`;
+    caption.textContent = value === null ? canvas.told : `${canvas.told}: ${typeof value === "number" ? value.toFixed(2) : value} here`;
   });
   canvas.addEventListener("pointerleave", () => { caption.textContent = canvas.told; });
+  if (image.boxes) canvas.addEventListener("click", (event) => chooseBox(i, canvas, event));
 }
 
 function showMethods() {
   fill($("method"), methods.map((m) => [m, m]));
-  $("cam-controls").hidden = !methods.length;
+  $("cam-controls").hidden = !methods.length && !images.some((image) => image.segments);
 }

@@ -46,4 +46,5 @@ fill($("image"), images.map((image, i) => [i, image.name]));
 $("image-label").hidden = images.length < 2;
 fill($("colormap"), Object.keys(tables).map((name) => [name, name]));
 listen();
+$("view").addEventListener("change", () => go({ view: $("view").value }));
 go({ layer: Math.max(0, layers.findIndex((layer) => layer.kind === "activation")), ...fromAddress() }, true);

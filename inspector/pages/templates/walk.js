@@ -68,6 +68,7 @@ function address() {
   if (state.scale === "fixed") for (const key of ["low", "high"]) parts.set(key, state[key]);
   if (state.cls) parts.set("class", state.cls);
   if (state.method !== methods[0]) parts.set("method", state.method);
+  if (state.view !== "evidence") parts.set("view", state.view);
   if (guess.some(Boolean)) parts.set("evidence", guess.join(","));
   return "#" + parts;
 }
@@ -76,7 +77,7 @@ function address() {
 function fromAddress() {
   const parts = new URLSearchParams(location.hash.slice(1)), whole = (text, end) => /^\d+$/.test(text ?? "") && Number(text) < end;
   if (!["layer", "channel", "picture"].some((key) => parts.has(key))) return {};
-  const to = { image: 0, channel: 0, cls: 0, method: methods[0] || "", low: 0, high: 6, ...USUAL };
+  const to = { image: 0, channel: 0, cls: 0, method: methods[0] || "", low: 0, high: 6, view: "evidence", ...USUAL };
   const l = layers.findIndex((layer) => layer.name === parts.get("layer"));
   if (l >= 0) to.layer = l;
   if (whole(parts.get("picture"), images.length)) to.image = Number(parts.get("picture"));
@@ -88,6 +89,7 @@ function fromAddress() {
   for (const key of ["low", "high"]) if (parts.get(key) && isFinite(parts.get(key))) to[key] = Number(parts.get(key));
   if (whole(parts.get("class"), images[to.image].top.length)) to.cls = Number(parts.get("class"));
   if (methods.includes(parts.get("method"))) to.method = parts.get("method");
+  if (parts.get("view") === "classes" && images.some((image) => image.segments)) to.view = "classes";
   const asked = (parts.get("evidence") || "").split(",");
   to.guess = images.map((image, i) => whole(asked[i], image.top.length) ? Number(asked[i]) : 0);
   return to;
@@ -101,6 +103,7 @@ async function go(to, keepAddress = false) {
   if (state.channel >= table.count) state.channel = 0;
   if (state.layer !== before.layer || state.image !== before.image) state.limit = PAGE;
   for (const key of ["image", "sort", "show", "scale", "colormap", "low", "high", "method"]) $(key).value = state[key];
+  if ($("view")) showView();
   $("fixed-range").hidden = state.scale !== "fixed";
   const entry = images[state.image].layers[state.layer], layer = layers[state.layer];
   $("h-grid").textContent = layer.name;
@@ -124,7 +127,7 @@ async function go(to, keepAddress = false) {
     dot.setAttribute("tabindex", here ? 0 : -1);
   }
   if (state.colormap !== before.colormap || !go.drawn) for (const id of ["grid-bar", "cam-bar"]) bar($(id), tables[state.colormap]);
-  if (state.colormap !== before.colormap || state.method !== before.method || guess.join() !== seen || !go.drawn) images.forEach((_, i) => drawPicture(i));
+  if (["colormap", "method", "view"].some((key) => state[key] !== before[key]) || guess.join() !== seen || !go.drawn) images.forEach((_, i) => drawPicture(i));
   if (state.image !== before.image || !go.drawn) { showZeros(); classes(); }
   $("class").value = state.cls;
   go.drawn = true;
