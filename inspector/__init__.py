@@ -6,8 +6,8 @@
     'Egyptian cat'
 
 There is one function for each command: `predict`, `list_layers`, `draw_activations`, `draw_maps`, `filters`, `dream`,
-`export`, `finetune`, `quantize`, `annotate`, `audit`, `compare`, `report`, `doctor`. An opened model answers for single
-pictures: `model.predict`, `model.activations`, `model.cam`. Nothing heavy is imported before it is used.
+`export`, `finetune`, `quantize`, `annotate`, `audit`, `compare`, `report`, `live`, `doctor`. An opened model answers for
+single pictures: `model.predict`, `model.activations`, `model.cam`. Nothing heavy is imported before it is used.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _HOME = {
     "predict": "inspector.api.look",
     "list_layers": "inspector.api.look",
     "report": "inspector.api.look",
+    "live": "inspector.api.live",
     "draw_activations": "inspector.api.draw",
     "draw_maps": "inspector.api.draw",
     "filters": "inspector.api.ascend",
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from inspector.api.contrast import compare
     from inspector.api.draw import draw_activations, draw_maps
     from inspector.api.judge import audit, doctor
+    from inspector.api.live import live
     from inspector.api.look import list_layers, predict, report
     from inspector.api.make import annotate, export, finetune, plan_finetune, quantize
     from inspector.api.model import Model, open_model
@@ -119,6 +121,7 @@ __all__ = [
     "find_pictures",
     "finetune",
     "list_layers",
+    "live",
     "open_image",
     "open_model",
     "plan_finetune",

@@ -1,0 +1,114 @@
+"""`inspector live`: a page served by the device that has the camera."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+from inspector.cli.console import (
+    Console,
+    InputOption,
+    JsonOption,
+    LinksOption,
+    ModelArgument,
+    ProviderOption,
+    QuietOption,
+    ThreadsOption,
+)
+from inspector.cli.ends import Stopped, as_error
+from inspector.cli.options import option
+from inspector.cli.streams import write_error_line
+from inspector.errors import InspectorError
+
+if TYPE_CHECKING:
+    from inspector.model import Model
+    from inspector.serving import LiveAddress
+
+_SEEN, _SERVED = "What is seen", "Who may watch"
+
+
+def live(
+    model: ModelArgument,
+    source: Annotated[
+        str,
+        option(
+            "--source",
+            _SEEN,
+            "A camera, a video file, a folder of pictures, or a stream.",
+            "camera:N|FILE|DIR|rtsp://...",
+        ),
+    ] = "camera:0",
+    once: Annotated[
+        bool, option("--once", _SEEN, "Of a file or folder: every frame, as quickly as it goes, and then the end.")
+    ] = False,
+    method: Annotated[
+        str | None, option("--method", _SEEN, "The class activation maps, instead of the usual ones.", "NAME")
+    ] = None,
+    host: Annotated[
+        str,
+        option("--host", _SERVED, "Where the server listens; 0.0.0.0 lets others in, who need the token.", "ADDRESS"),
+    ] = "127.0.0.1",
+    port: Annotated[int, option("--port", _SERVED, "Its port; 0 takes a free one.", "N", min=0, max=65535)] = 8570,
+    token: Annotated[
+        str | None,
+        option(
+            "--token",
+            _SERVED,
+            "What those who watch must know; made where it is needed.",
+            "T",
+            envvar="INSPECTOR_TOKEN",
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        option("--allow-host", _SERVED, "A further name that the page may be asked for by; again for more.", "NAME"),
+    ] = None,
+    links: LinksOption = None,
+    inputs: InputOption = None,
+    json: JsonOption = False,
+    provider: ProviderOption = "auto",
+    threads: ThreadsOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Serve a page that shows the network at work on a camera, a video or pictures: answers, maps, channels, load."""
+    from inspector.api.live import live as serve
+
+    console = Console("live", json, quiet)
+    opened = console.open(model, provider, threads, links, inputs)
+    with one_document(console) as ready:
+        done = serve(
+            opened, source, once=once, host=host, port=port, token=token, names=allow_host or (), method=method,
+            on_ready=lambda address: ready(opened, address),
+        )  # fmt: skip
+    console.note(f"{done.frames} frames in {done.seconds:.0f} s, {done.dropped} left out")
+
+
+@contextmanager
+def one_document(console: Console) -> Iterator[Callable[[Model, LiveAddress], None]]:
+    """Give a function that writes the document; what ends the command after that is told on stderr alone."""
+    written = False
+
+    def ready(model: Model, address: LiveAddress) -> None:
+        nonlocal written
+        tell(console, model, address)
+        written = console.json
+
+    try:
+        yield ready
+    except (InspectorError, KeyboardInterrupt) as error:
+        if not written:
+            raise
+        write_error_line(f"inspector: {as_error(error)}")
+        raise Stopped(130 if isinstance(error, KeyboardInterrupt) else 2) from None
+
+
+def tell(console: Console, model: Model, address: LiveAddress) -> None:
+    """Say where the page is. A token that was made is said once, on stderr, whoever wants it quiet."""
+    console.document(console.head(model, address=address.url, token=address.token is not None, source=address.source))
+    sys.stdout.flush()
+    if address.made:
+        console.warn(f"open {address.first_visit}")
+    elif not console.json:
+        console.note(f"open {address.url}{' with ?token=...' if address.token is not None else ''}; Ctrl-C ends it")

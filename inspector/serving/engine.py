@@ -1,0 +1,189 @@
+"""The one thread that computes: it takes the newest frame, looks at it, and gives everybody what he watches."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from inspector.cam import CamResult
+from inspector.errors import InspectorError
+from inspector.serving.hub import Hub
+from inspector.serving.load import LoadMeter
+from inspector.serving.look import FrameFindings, Looker
+from inspector.serving.messages import (
+    MessagePart,
+    build_message,
+    encode_layer,
+    encode_map,
+    encode_picture,
+    encode_plane,
+)
+from inspector.serving.reader import SourceReader
+from inspector.serving.views import LiveView, join_views
+
+IDLE_PAUSE = 0.5
+"""Seconds between two frames while nobody watches and nothing else wants them."""
+_QUIET = 1.0
+"""Seconds without a frame after which pages are told how the source is."""
+_HISTORY, _EVERY = 600, 0.5
+"""Moments that are kept for pages that come later, and the seconds between them."""
+
+
+@dataclass
+class FrameCounts:
+    """What was done so far.
+
+    Attributes:
+        frames: Frames that the network looked at.
+        began: When it began, in seconds of the monotonic clock.
+    """
+
+    frames: int = 0
+    began: float = field(default_factory=time.monotonic)
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=32), repr=False)
+
+    def count(self) -> None:
+        """One more frame, now."""
+        self.frames += 1
+        self.recent.append(time.monotonic())
+
+    @property
+    def rate(self) -> float:
+        """Frames a second, over the last few."""
+        span = self.recent[-1] - self.recent[0] if len(self.recent) > 1 else 0.0
+        return (len(self.recent) - 1) / span if span else 0.0
+
+
+class Engine(threading.Thread):
+    """Looks at the frames of a reader until there are no more.
+
+    Args:
+        looker: The network.
+        reader: Gives the frames.
+        hub: Those who watch.
+        on_end: Called when it ends, in its thread.
+
+    Attributes:
+        error: What ended it; None where nothing did.
+    """
+
+    def __init__(
+        self, looker: Looker, reader: SourceReader, hub: Hub, on_end: Callable[[], None] = lambda: None
+    ) -> None:
+        super().__init__(name="inspector engine", daemon=True)
+        self.looker, self.reader, self.hub = looker, reader, hub
+        self.counts = FrameCounts()
+        self.error: InspectorError | None = None
+        self.history: deque[dict[str, Any]] = deque(maxlen=_HISTORY)
+        self._on_end = on_end
+        self._meter = LoadMeter()
+        self._remembered = 0.0
+        self._told = time.monotonic()
+
+    def run(self) -> None:
+        """Look at every frame that comes, until the source ended or was stopped."""
+        try:
+            while True:
+                frame = self.reader.slot.take(0.2)
+                if frame is not None:
+                    began = time.monotonic()
+                    self.take(self.looker.look(frame, join_views(self.hub.views)))
+                    self._rest(began)
+                elif self.reader.state.ended or self.reader.stopped:
+                    break
+                elif time.monotonic() - self._told > _QUIET:
+                    self._tell_state()
+        except InspectorError as error:
+            self.error = error
+        finally:
+            self._tell_state()
+            self._on_end()
+
+    def take(self, seen: FrameFindings) -> None:
+        """Count what was found on a frame, remember it, and give it to those who watch."""
+        self.counts.count()
+        now = time.time()
+        answers = {key: seen.answer.about[key] for key in ("top", "boxes", "segments") if key in seen.answer.about}
+        if now - self._remembered >= _EVERY:
+            self._remembered = now
+            self.history.append({"time": now, "confidence": seen.answer.confidence, **_shorten(answers)})
+        views = self.hub.choose_ready()
+        if views:
+            head = {**self.tell(), "time": now, "answer": seen.answer.about, "name": seen.frame.name}
+            head |= {"place": seen.frame.place, "network": seen.seconds, "latency": now - seen.frame.taken}
+            self.hub.publish(dict(self._build(seen, head, views)))
+            self._told = time.monotonic()
+
+    def _build(
+        self, seen: FrameFindings, head: dict[str, Any], views: Iterable[LiveView]
+    ) -> Iterable[tuple[LiveView, bytes]]:
+        """The message of each view. What several show is encoded once."""
+        common = [encode_picture(seen.picture)]
+        if seen.answer.plane is not None:
+            common.append(encode_plane(seen.answer.plane))
+        made: dict[object, MessagePart] = {}
+        for view in views:
+            parts, told = list(common), dict(head)
+            if view.target is not None:
+                result = seen.maps.get(view.target)
+                if isinstance(result, CamResult):
+                    key = ("map", view.target)
+                    made[key] = made.get(key) or self._encode_map(result, seen)
+                    parts.append(made[key])
+                else:
+                    told["no_map"] = result.message if result is not None else "the next frame has it"
+            if view.layer is not None and view.layer in seen.layers:
+                made[view.layer] = made.get(view.layer) or encode_layer(seen.layers[view.layer], view.layer)
+                parts.append(made[view.layer])
+            yield view, build_message(told, parts)
+
+    def _encode_map(self, result: CamResult, seen: FrameFindings) -> MessagePart:
+        size = seen.picture.size
+        about = {
+            "class": {"index": result.target.index, "label": result.target.label},
+            "method": result.method,
+            "layer": result.layer,
+            "empty": result.empty,
+        }
+        return encode_map(result.heatmap, self.looker.model.preprocess.box(size), size, about)
+
+    def tell(self) -> dict[str, Any]:
+        """How everything is, apart from what is seen."""
+        state, load = self.reader.state, self._meter.measure()
+        return {
+            "frame": self.counts.frames,
+            "rate": self.counts.rate,
+            "source": {
+                "lost": state.lost,
+                "again": max(0.0, state.again - time.time()) if state.lost else 0.0,
+                "tries": state.tries,
+                "frames": state.frames,
+                "size": list(state.size),
+                "rate": state.rate,
+                "ended": state.ended,
+                "dropped": self.reader.slot.dropped,
+            },
+            "load": vars(load),
+            "watchers": len(self.hub.watchers),
+        }
+
+    def _tell_state(self) -> None:
+        self._told = time.monotonic()
+        message = build_message({**self.tell(), "time": time.time()})
+        self.hub.publish(dict.fromkeys(self.hub.choose_ready(), message))
+
+    def _rest(self, began: float) -> None:
+        """While nobody watches, two frames a second are enough for the answers over time."""
+        if not self.reader.once and not self.hub.watchers:
+            while not self.reader.stopped and not self.hub.watchers and time.monotonic() - began < IDLE_PAUSE:
+                time.sleep(0.02)
+
+
+def _shorten(answers: dict[str, Any]) -> dict[str, Any]:
+    """What is remembered of an answer: names and numbers, no places."""
+    kept = ("index", "label", "probability", "score", "share")
+    return {key: [{k: v for k, v in one.items() if k in kept} for one in found[:5]] for key, found in answers.items()}

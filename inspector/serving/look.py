@@ -1,0 +1,139 @@
+"""One look at one frame: what is asked of it, computed in one run of the network."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from inspector.cam import CamResult, MapEngine, finds_boxes, labels_pixels, prepare_maps
+from inspector.errors import InspectorError, NotComputable
+from inspector.layers.statistics import take_first
+from inspector.model import Model
+from inspector.serving.answers import FrameAnswer, answer_frame, choose_best
+from inspector.serving.frames import Frame
+from inspector.serving.messages import fit_side
+from inspector.serving.one_run import SharedSessions
+from inspector.serving.views import BEST, Wanted
+
+
+@dataclass(frozen=True, eq=False)
+class FrameFindings:
+    """What was found on one frame.
+
+    Attributes:
+        frame: The frame.
+        picture: It as a PIL image.
+        answer: What the network answers.
+        maps: For each target that was wanted its map, or why there is none.
+        layers: For each layer that was wanted float32 (C, ...), as it is shown.
+        values: For each layer that was asked for besides float32 (C, ...), as the network computes it.
+        seconds: What the network took, all that is asked about the frame included.
+    """
+
+    frame: Frame
+    picture: Image.Image = field(repr=False)
+    answer: FrameAnswer
+    maps: dict[int | str, CamResult | InspectorError]
+    layers: dict[str, NDArray[np.float32]] = field(repr=False)
+    values: dict[str, NDArray[np.float32]] = field(repr=False)
+    seconds: float = 0.0
+
+
+class Looker:
+    """Looks at frames with one network; not for several threads at once.
+
+    Args:
+        model: The network. It is opened once more with sessions of its own.
+        method: Of the maps; None takes gradcam, or layercam for boxes, and eigencam where no gradient is known.
+    """
+
+    def __init__(self, model: Model, method: str | None = None) -> None:
+        self.sessions = SharedSessions(model.graph, model.provider, model.threads, model.warn)
+        self.model = replace(model, sessions=self.sessions)
+        self._method = method
+        self._engine: MapEngine | InspectorError | None = None
+        self.maps_made = 0
+
+    def look(self, frame: Frame, wanted: Wanted, more: tuple[str, ...] = ()) -> FrameFindings:
+        """Look at one frame.
+
+        Args:
+            frame: The frame.
+            wanted: What those who watch want of it.
+            more: Names of further layers whose values are wanted.
+
+        Raises:
+            ModelError: The network cannot be run on it.
+            ImageError: The frame does not fit the preprocess.
+        """
+        picture = Image.fromarray(frame.pixels)
+        began = time.perf_counter()
+        tensor = self.model.preprocess.tensor(picture)
+        layers = [self.model.layer(name) for name in dict.fromkeys((*wanted.layers, *more))]
+        known = [layer.tensor for layer in layers]
+        if self.model.classifier is not None:
+            known.append(self.model.classifier.scores)
+        elif self.model.decoder is not None:
+            known += self.model.decoder.outputs
+        self.sessions.begin({self.model.input.name: tensor}, known, (wanted, bool(more)))
+        try:
+            values, scores = self.model.layer_values(tensor, layers, scores=True)
+            answer = answer_frame(self.model, tensor, scores, picture.size, fit_side(picture.size))
+            maps = self._make_maps(tensor, answer, wanted.targets)
+        finally:
+            self.sessions.end()
+        shown = {
+            layer.name: take_first(layer.to_maps(values[layer.name])) for layer in layers if layer.name in wanted.layers
+        }
+        rest = {name: take_first(values[name]) for name in more}
+        return FrameFindings(frame, picture, answer, maps, shown, rest, time.perf_counter() - began)
+
+    def _make_maps(
+        self, tensor: NDArray[Any], answer: FrameAnswer, targets: tuple[int | str, ...]
+    ) -> dict[int | str, CamResult | InspectorError]:
+        made: dict[int, CamResult | InspectorError] = {}
+        found: dict[int | str, CamResult | InspectorError] = {}
+        for target in targets:
+            try:
+                index = choose_best(self.model, answer) if target == BEST else int(target)
+                if index not in made:
+                    made[index] = self._make_map(tensor, index)
+                found[target] = made[index]
+            except InspectorError as error:
+                found[target] = error
+        return found
+
+    def _make_map(self, tensor: NDArray[Any], index: int) -> CamResult:
+        engine = self._prepare()
+        # A detector's map is that of the best box of the class.
+        results = engine.maps(tensor, classes=[index], top=1)
+        if not results:
+            raise NotComputable(f"no {self.model.label(index)} was found on this frame")
+        self.maps_made += 1
+        return results[0]
+
+    def _prepare(self) -> MapEngine:
+        """The method, made ready when the first map is wanted. Why there is none is told at each."""
+        if self._engine is None:
+            try:
+                self._engine = self._choose()
+            except InspectorError as error:
+                self._engine = error
+        if isinstance(self._engine, InspectorError):
+            raise self._engine
+        return self._engine
+
+    def _choose(self) -> MapEngine:
+        if self._method is not None:
+            return prepare_maps(self.model, self._method, backend="onnx")
+        if self.model.classifier is None and not finds_boxes(self.model) and not labels_pixels(self.model):
+            raise NotComputable("there are no maps, since the model has no classes")
+        try:
+            return prepare_maps(self.model, backend="onnx")
+        except NotComputable:
+            return prepare_maps(self.model, "eigencam", backend="onnx")
