@@ -6,8 +6,8 @@
     'Egyptian cat'
 
 There is one function for each command: `predict`, `list_layers`, `draw_activations`, `draw_maps`, `filters`, `dream`,
-`export`, `finetune`, `quantize`, `annotate`, `audit`, `compare`, `report`, `live`, `doctor`. An opened model answers for
-single pictures: `model.predict`, `model.activations`, `model.cam`. Nothing heavy is imported before it is used.
+`export`, `finetune`, `quantize`, `annotate`, `audit`, `compare`, `report`, `live`, `doctor`. An opened model answers
+for single pictures: `model.predict`, `model.activations`, `model.cam`. Nothing heavy is imported before it is used.
 """
 
 from __future__ import annotations
