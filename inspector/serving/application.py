@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from inspector.errors import InspectorError, UsageError
 from inspector.render.colormap import make_color_table
 from inspector.serving.access import App, Gate, Guarded
-from inspector.serving.engine import Engine
+from inspector.serving.engine import LiveEngine
 from inspector.serving.views import read_view
 from inspector.text import to_plain
 from inspector.version import __version__
@@ -40,7 +40,7 @@ def read_file(package: str, path: str) -> bytes:
     return place.read_bytes()
 
 
-def build_application(engine: Engine, gate: Gate) -> App:
+def build_application(engine: LiveEngine, gate: Gate) -> App:
     """Build the application of a server.
 
     Args:
@@ -89,7 +89,7 @@ def build_application(engine: Engine, gate: Gate) -> App:
     return Guarded(Starlette(routes=routes), gate)
 
 
-def describe(engine: Engine) -> dict[str, Any]:
+def describe(engine: LiveEngine) -> dict[str, Any]:
     """What the page is told of the model and the source."""
     model = engine.looker.model
     return {

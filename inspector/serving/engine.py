@@ -58,7 +58,7 @@ class FrameCounts:
         return (len(self.recent) - 1) / span if span else 0.0
 
 
-class Engine(threading.Thread):
+class LiveEngine(threading.Thread):
     """Looks at the frames of a reader until there are no more.
 
     Args:

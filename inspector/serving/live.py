@@ -16,7 +16,7 @@ from inspector.files import explain_os_error
 from inspector.model import Model
 from inspector.serving.access import Gate, check_token, is_loopback, list_names, make_token
 from inspector.serving.application import build_application
-from inspector.serving.engine import Engine
+from inspector.serving.engine import LiveEngine
 from inspector.serving.hub import Hub
 from inspector.serving.look import Looker
 from inspector.serving.reader import SourceReader
@@ -114,7 +114,7 @@ def run_live(model: Model, options: LiveOptions, on_ready: Callable[[LiveAddress
     with _listen(options.host, options.port) as listening:
         port = listening.getsockname()[1]
         server: Any = None
-        engine = Engine(Looker(model, options.method), reader, Hub(), lambda: setattr(server, "should_exit", True))
+        engine = LiveEngine(Looker(model, options.method), reader, Hub(), lambda: setattr(server, "should_exit", True))
         gate = Gate(list_names(options.host, options.names), token, f"inspector-live-{port}", local)
         server = make_server(uvicorn, engine, gate, model.warn)
         address = LiveAddress(_write_url(options.host, port), token, made, reader.source.name)
@@ -133,7 +133,7 @@ def run_live(model: Model, options: LiveOptions, on_ready: Callable[[LiveAddress
     return LiveSummary(engine.counts.frames, reader.slot.dropped, time.monotonic() - engine.counts.began)
 
 
-def make_server(uvicorn: Any, engine: Engine, gate: Gate, warn: Callable[[str], None]) -> Any:
+def make_server(uvicorn: Any, engine: LiveEngine, gate: Gate, warn: Callable[[str], None]) -> Any:
     """A server of uvicorn that lets those who watch go before it ends.
 
     Args:

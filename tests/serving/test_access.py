@@ -13,7 +13,7 @@ from inspector.errors import UsageError
 from inspector.model import Model
 from inspector.serving.access import Gate, check_token, is_loopback, list_names, make_token
 from inspector.serving.application import FILES, build_application
-from inspector.serving.engine import Engine
+from inspector.serving.engine import LiveEngine
 from inspector.serving.hub import Hub
 from inspector.serving.look import Looker
 from inspector.serving.reader import SourceReader
@@ -26,7 +26,7 @@ TOKEN = "a-token-of-16-ch"
 
 def make_client(net: Model, gate: Gate, base: str = "http://localhost:8570") -> Any:
     client = require("starlette.testclient").TestClient
-    engine = Engine(Looker(net), SourceReader(FolderSource(PHOTO.parent)), Hub())
+    engine = LiveEngine(Looker(net), SourceReader(FolderSource(PHOTO.parent)), Hub())
     return client(build_application(engine, gate), base_url=base, follow_redirects=False)
 
 

@@ -15,7 +15,7 @@ from inspector.cam import prepare_maps
 from inspector.errors import ClassNotFound, LayerNotFound, UsageError
 from inspector.model import Model
 from inspector.render.scale import make_palette, to_indices
-from inspector.serving.engine import Engine
+from inspector.serving.engine import LiveEngine
 from inspector.serving.frames import Frame
 from inspector.serving.hub import Hub, Watcher
 from inspector.serving.look import Looker
@@ -125,10 +125,12 @@ def test_a_slow_watcher_misses_frames_and_slows_nobody() -> None:
     asyncio.run(watch())
 
 
-def run_engine(net: Model, folder: Path, views: list[LiveView], monkeypatch: pytest.MonkeyPatch) -> tuple[Engine, list]:
+def run_engine(
+    net: Model, folder: Path, views: list[LiveView], monkeypatch: pytest.MonkeyPatch
+) -> tuple[LiveEngine, list]:
     """An engine over a folder until its end, with somebody who watches each view; what each got."""
     got: list = []
-    engine = Engine(Looker(net), SourceReader(FolderSource(folder), once=True), Hub())
+    engine = LiveEngine(Looker(net), SourceReader(FolderSource(folder), once=True), Hub())
     engine.hub._watchers = {Watcher(view) for view in views}
     monkeypatch.setattr(engine.hub, "publish", got.append)
     engine.reader.start()
