@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inspector.cli import list_commands
+from inspector.cli import group, list_commands, options
 from inspector.cli.app import run as run_here
 from inspector.cli.app import run_guarded
 from inspector.errors import ImageError
@@ -82,6 +82,35 @@ def test_nothing_heavy_is_imported_for_help() -> None:
     subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
+
+
+def test_what_takes_long_to_import_and_is_not_needed_is_not_imported() -> None:
+    """Each of them takes a twentieth of `inspector activations`: typer's checks, the heads of detectors."""
+    code = (
+        "import sys; from inspector.cli.app import main\n"
+        f"try: main(['predict', {str(MODEL)!r}, {str(PHOTO)!r}, '--json'])\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "heavy = {'pydantic', 'inspector.tasks.decoders', 'jinja2', 'torch', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+
+
+@pytest.mark.parametrize(
+    "given", ["", "--json", "--top 2", "--top x", "--top 0", "--allow-links a", "--input a=1 --input b=2", "--draw"]
+)
+def test_values_that_need_no_check_are_read_as_with_it(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read() -> object:
+        try:
+            return group.build_command("predict").make_context("predict", ["a.onnx", "b.png", *given.split()]).params
+        except Exception as error:
+            return type(error), str(error)
+
+    spared = read()
+    monkeypatch.setattr(options, "spare_checks", lambda params: params)
+    assert spared == read()
 
 
 def test_predict(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,11 +14,15 @@ from typer.core import TyperCommand, TyperGroup
 
 from inspector.cli import NAMES
 from inspector.cli.inputs import guard_command
-from inspector.cli.options import GroupedCommand
+from inspector.cli.options import GroupedCommand, spare_checks
 
 
 class CommandGroup(TyperGroup):
     """Finds the commands by their modules' names."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """The options that stand before the command."""
+        return spare_checks(super().get_params(ctx))
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names, in the order of the documentation."""

@@ -56,8 +56,50 @@ Precision = Annotated[
 ]
 
 
+_SPARED = {str: str, int: int, float: float, bool: bool, list[str]: str}
+"""Types of parameters, and the type of one value."""
+
+
+def spare_checks(params: Sequence[Any]) -> Sequence[Any]:
+    """Let values that are of the type of their parameter already go by typer's check of them.
+
+    Since 0.29 typer checks each by pydantic, whose import takes as long as that of numpy. Texts from the command line
+    are texts; a number that somebody typed is still for typer to read.
+
+    Args:
+        params: Of a command, as `get_params` gives them.
+
+    Returns:
+        The same.
+    """
+    for param in params:
+        known = getattr(param, "type_descriptor", None)
+        kind = _SPARED.get(getattr(known, "annotation", None))
+        if kind is not None and known.parameter_info.parser is None and "process_value" not in vars(param):
+            param.process_value = _spare_check(param, kind)
+    return params
+
+
+def _spare_check(param: Any, kind: type) -> Callable[[Any, Any], Any]:
+    check, several = param.process_value, param.multiple or param.nargs == -1
+
+    def process(ctx: Any, value: Any) -> Any:
+        given = value if several and value else [value]
+        if (not value and param.required) or not all(one is None or type(one) is kind for one in given):
+            return check(ctx, value)
+        # As typer does it: none of several is an empty tuple where nothing was given.
+        found = value if not several else () if value is None else list(value)
+        return found if param.callback is None else param.callback(ctx, param, found)
+
+    return process
+
+
 class GroupedCommand(TyperCommand):
     """A command whose help lists options under their ``rich_help_panel``, in plain text; the common ones come last."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """The arguments and options, that of the help among them."""
+        return spare_checks(super().get_params(ctx))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments and the options, group by group."""

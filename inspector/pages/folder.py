@@ -60,8 +60,9 @@ def start_folder(
     """
     record = read_record(folder)
     left = {file for file in record.get("files", ()) if OURS.fullmatch(file)}
-    # What is written anew is replaced whole at its time; only the page must not stand beside it before.
-    _remove(folder, {file for file in left if file == "index.html" or file not in planned})
+    # Also what is written anew: without its page it is of no use, and a file that replaces another one is waited for
+    # until it is on the disk, by ext4 at least.
+    _remove(folder, left)
     if left and record.get("digest", record.get("sha256")) != model.digest:
         earlier = one_line(str(record.get("model", "")), 80)
         model.warn(f"results of {earlier}, of an earlier run into the same folder, were replaced")

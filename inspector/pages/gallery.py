@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.errors import UsageError
-from inspector.files import atomic_path, make_safe_name, output_folder, write_npy
+from inspector.files import atomic_path, make_safe_name, open_part, output_folder, write_npy
 from inspector.guard import check_folder
 from inspector.image import ImageSource, digest_image, open_image, read_if_open
 from inspector.layers import Layer, LayerNames
@@ -300,7 +300,7 @@ def _write_channels(path: Path, drawn: Iterable[DrawnLayer]) -> Path:
 
     np.load reads it. np.savez takes names as keyword arguments, and a layer may well be called `file`.
     """
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with atomic_path(path) as temporary, open_part(temporary) as file, zipfile.ZipFile(file, "w") as archive:
         for x in drawn:
             # A fixed date, so that the same statistics are the same file.
             entry = zipfile.ZipInfo(f"{x.layer.name}.npy")

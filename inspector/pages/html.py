@@ -6,15 +6,16 @@ import math
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-
-import jinja2
 
 from inspector.files import write_text
 from inspector.provenance import Provenance
 from inspector.render.text import format_percent, format_value
 from inspector.text import without_surrogates
+
+if TYPE_CHECKING:
+    import jinja2
 
 
 def write_page(path: Path, template: str, provenance: Provenance, **values: Any) -> Path:
@@ -41,6 +42,8 @@ def load_template(name: str) -> jinja2.Template:
 
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("inspector.pages"),
         autoescape=True,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from inspector.files import atomic_path
+from inspector.files import atomic_path, open_part, write_bytes
 
 isal_zlib: ModuleType | None
 try:
@@ -57,16 +57,14 @@ def save_png(
         chunks.add_text(keyword, value.encode("utf-8", "replace").decode("utf-8").replace("\0", " "))
     if isal_zlib is not None and level == 1 and _is_sheet(image):
         data = _encode_sheet(image, chunks, isal_zlib)
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(data)
-        return Path(path)
+        return write_bytes(path, data)
     plain = image
     if image.info:
         # Pillow would copy the ICC profile and the EXIF data of a photograph into the file.
         plain = image.copy()
         plain.info = {}
-    with atomic_path(path) as temporary:
-        plain.save(temporary, format="PNG", compress_level=level, pnginfo=chunks)
+    with atomic_path(path) as temporary, open_part(temporary) as stream:
+        plain.save(stream, format="PNG", compress_level=level, pnginfo=chunks)
     return Path(path)
 
 

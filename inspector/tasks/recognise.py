@@ -9,7 +9,6 @@ from inspector.graph import Graph
 from inspector.metadata import TASKS, Metadata
 from inspector.tasks.classify import Classifier, find_classifier
 from inspector.tasks.decoder import Decoder
-from inspector.tasks.decoders import DECODERS
 from inspector.tasks.seen import Hints, Seen
 
 
@@ -64,6 +63,8 @@ def check_head(graph: Graph, document: Metadata, hints: Hints, size: tuple[int, 
     Raises:
         UsageError: There is no such task or head, they do not go together, or the outputs are not those of the head.
     """
+    from inspector.tasks.decoders import DECODERS
+
     if document.task is not None and document.task not in TASKS:
         raise UsageError(f"there is no task {document.task!r}", f"known: {', '.join(TASKS)}")
     if document.head is not None and document.head not in DECODERS:
@@ -95,6 +96,8 @@ def see(graph: Graph, document: Metadata, hints: Hints, size: tuple[int, int] | 
 
 def _find_said(seen: Seen, document: Metadata, task: str | None) -> Decoder | None:
     """The decoder that metadata names, by head or by task."""
+    from inspector.tasks.decoders import DECODERS
+
     if document.head is not None:
         known = DECODERS.get(document.head)
         return known.match(replace(seen, said=True)) if known is not None else None
@@ -109,6 +112,8 @@ def _find_said(seen: Seen, document: Metadata, task: str | None) -> Decoder | No
 
 
 def _first(seen: Seen, over_classifier: bool) -> Decoder | None:
+    from inspector.tasks.decoders import DECODERS  # two dozen modules, which a file that says it is a classifier spares
+
     for one in DECODERS.values():
         if one.over_classifier == over_classifier and (found := one.match(seen)) is not None:
             return found

@@ -218,3 +218,21 @@ def test_what_cannot_be_made_is_told(place: Path) -> None:
     text = "cannot make the folder out: a file has that name; choose another name"
     with pytest.raises(OutputError, match=text), PictureFolders("out").claim("a.png", "a", "a.png"):
         pass
+
+
+def test_what_an_earlier_run_drew_is_gone_before_anything_is_drawn(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A picture that replaces one is waited for until it is on the disk, and pictures of two runs are of no use."""
+    paint("a.png", 9)
+    assert run_here(["activations", "m.onnx", "a.png", "-o", "out"]) == 0
+    seen: list[set[str]] = []
+
+    def draw(*given: object) -> None:
+        seen.append({p.name for p in Path("out/a").iterdir()})
+        raise OutputError("no more", "")
+
+    monkeypatch.setattr("inspector.pages.gallery._draw_layer", draw)
+    monkeypatch.setattr("inspector.pages.gallery._draw_page_pictures", draw)
+    assert run_here(["activations", "m.onnx", "a.png", "-o", "out"]) == 2
+    assert seen[0] == {".inspector.json"}

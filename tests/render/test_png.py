@@ -1,10 +1,10 @@
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from inspector import files
 from inspector.errors import OutputError
 from inspector.render import png
 from inspector.render.grid import draw_grid
@@ -65,13 +65,13 @@ def test_a_failed_write_leaves_nothing_and_keeps_what_was(tmp_path, monkeypatch)
     path = save_png(gradient(9, 9), tmp_path / "a.png")
     before = path.read_bytes()
 
-    def full(self, target, *args, **kwargs):
-        with Path.open(target, "wb") as stream:
-            stream.write(b"half")
-        raise OSError(28, "No space left on device", str(target))
+    class Full(io.FileIO):
+        def write(self, data):
+            super().write(data[:4])
+            raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", full)
-    monkeypatch.setattr(Path, "write_bytes", lambda self, data: full(None, self))
+    for module in (files, png):
+        monkeypatch.setattr(module, "open_part", lambda temporary: Full(temporary, "r+"))
     for image in (sheet(), gradient(9, 9)):
         with pytest.raises(OutputError, match="the disk is full"):
             save_png(image, path)
