@@ -56,7 +56,7 @@ Precision = Annotated[
 ]
 
 
-_SPARED = {str: str, int: int, float: float, bool: bool, list[str]: str}
+_SPARED: Mapping[Any, type] = {str: str, int: int, float: float, bool: bool, list[str]: str}
 """Types of parameters, and the type of one value."""
 
 
@@ -73,7 +73,7 @@ def spare_checks(params: Sequence[Any]) -> Sequence[Any]:
         The same.
     """
     for param in params:
-        known = getattr(param, "type_descriptor", None)
+        known: Any = getattr(param, "type_descriptor", None)
         kind = _SPARED.get(getattr(known, "annotation", None))
         if kind is not None and known.parameter_info.parser is None and "process_value" not in vars(param):
             param.process_value = _spare_check(param, kind)
