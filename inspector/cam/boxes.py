@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.cam.assemble import MapMaker, make_result
 from inspector.cam.method import Method
-from inspector.cam.place import MapPatch, join_scales, measure_inside
-from inspector.cam.result import CamResult, find_peak
+from inspector.cam.place import MapPatch, join_scales
+from inspector.cam.result import CamResult
 from inspector.cam.sides import SIDES, find_side_terms
 from inspector.cam.target import CamClass
 from inspector.cam.ways import RunValues, Ways
@@ -19,7 +20,7 @@ from inspector.errors import NotComputable, UsageError
 from inspector.image import Box, ImageSource, Preprocess, open_image
 from inspector.layers import Layer
 from inspector.model import Model
-from inspector.reverse import Spot, SpotValues
+from inspector.reverse import Head, Spot, SpotValues
 from inspector.reverse.origin import Origin
 from inspector.tasks.answers import Detection, Detections, Element
 from inspector.tasks.back import take_back
@@ -28,6 +29,8 @@ from inspector.tasks.decoder import BoxDecoder
 Array = NDArray[Any]
 USUAL = 5
 """Boxes that are explained where none are named."""
+CELLS = 3
+"""Cells of coarser maps that have to fit across a box, on heads that put all scores into one map."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def choose_box_numbers(given: str | int | Sequence[str | int] | None) -> tuple[i
     return tuple(dict.fromkeys(int(one) for one in listed)) or None
 
 
+_HOW = "gradient in numpy, of one place each"
 _Number = tuple[str, tuple[int, ...], float]
 """(tensor, place, factor) of a number that is explained."""
 
@@ -127,10 +131,12 @@ class BoxEngine:
         """Which layers are looked at and why, as far as pictures have shown it."""
         if self.layers:
             return "the layers asked for, with the gradient of one place each"
-        tensors = dict.fromkeys(head.layer for heads in self.ways.heads.values() for head in heads)
+        tensors = dict.fromkeys(head.layer for heads in self.ways.all_heads for head in heads)
         names = ", ".join(name_of(self.model, tensor) for tensor in tensors)
         where = f" ({names})" if names else ""
-        return f"the maps that the class branch of each scale begins with{where}; gradient in numpy, of one place each"
+        if self.ways.levels:
+            return f"the head has one scale: the coarsest maps of which {CELLS} cells fit across a box{where}; {_HOW}"
+        return f"the maps that the class branch of each scale begins with{where}; {_HOW}"
 
     def maps(self, image: ImageSource | Array, classes: Any = None, top: int | None = None) -> list[CamResult]:
         """The maps of one picture, one for each box that was chosen, the best box first.
@@ -155,8 +161,8 @@ class BoxEngine:
             abouts = self._explain_boxes(chosen, values, frame)
             spots = values.spots()
             return [
-                replace(self._map(about, explained, spots, frame, one), number=number)
-                for (number, one), (about, explained) in zip(chosen, abouts, strict=True)
+                self._map(about, explained, spots, frame, found=one)
+                for one, (about, explained) in zip(chosen, abouts, strict=True)
             ]
 
     def _explain_boxes(
@@ -213,35 +219,32 @@ class BoxEngine:
         explained: Sequence[_Number],
         values: SpotValues,
         frame: _Frame,
-        found: Detection | None = None,
+        found: tuple[int, Detection] | None = None,
     ) -> CamResult:
-        """The map of the sum of some numbers."""
+        """The map of the sum of some numbers, of the object `found` where it is of one."""
         spots: dict[str, Spot] = {}
-        heads = [(head, one) for one in explained for head in self.ways.heads[one[0]]]
+        number, seen = found or (None, None)
+        heads = [(head, one) for one in explained for head in self._choose_heads(one[0], seen, frame)]
         for head, (tensor, place, weight) in heads:
             spot = head.follow(Spot.at(place, values.shape(tensor), weight), values)
             if spot is not None:
                 spots[head.layer] = spots[head.layer] + spot if head.layer in spots else spot
-        raw, heatmap, empty = join_scales(
-            [self._patch(name, spot, values) for name, spot in spots.items()], frame.sides
-        )
+        scaled = join_scales([self._patch(name, spot, values) for name, spot in spots.items()], frame.sides)
         names = tuple(name_of(self.model, tensor) for tensor in spots or dict.fromkeys(h.layer for h, _ in heads))
-        return CamResult(
-            target=about,
-            method=self.method.name,
-            layer=" + ".join(names),
-            layers=names,
-            backend="onnx",
-            raw=raw,
-            heatmap=heatmap,
-            empty=empty,
-            peak=find_peak(raw, heatmap, frame.box, frame.size),
-            box=frame.box,
-            size=frame.size,
-            reason=self.reason,
-            found=found,
-            energy_inside=None if found is None else measure_inside(heatmap, found.box, frame.box),
-        )
+        maker = MapMaker(self.method.name, names, "onnx", self.reason)
+        return make_result(about, maker, scaled, frame.box, frame.size, found=seen, number=number)
+
+    def _choose_heads(self, tensor: str, found: Detection | None, frame: _Frame) -> Sequence[Head]:
+        """The heads that lead to a number; of a head with one scale that at the coarsest maps that suit the box."""
+        levels = self.ways.levels.get(tensor, ()) if self.choice.side is None else ()
+        if found is not None:
+            # The box in cells of each level: as many as fit across its shorter side.
+            seen, box = frame.box, found.box
+            share = min((box[2] - box[0]) / (seen[2] - seen[0]), (box[3] - box[1]) / (seen[3] - seen[1]))
+            for level in levels:
+                if share * min(level.places) >= CELLS:
+                    return (level.head,)
+        return self.ways.heads[tensor]
 
     def _patch(self, layer: str, spot: Spot, values: SpotValues) -> MapPatch:
         """The map at one layer: the method's formula over the cells that are read."""

@@ -10,6 +10,8 @@ from inspector.reverse import Head, find_head
 
 _Shape = Callable[[str], tuple[int, ...] | None]
 _LONGEST = 64
+_ROUNDED = 0.1
+"""How far a size may be from the half of another, since odd ones are rounded."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,74 @@ def find_branch(graph: Graph, end: str, shape: _Shape) -> Branch | None:
         wide = wide or any(_is_wide(graph, i, shape) for i in nodes)
     chosen = parted or first
     return Branch(end, find_head(graph, chosen, end)) if chosen is not None else None
+
+
+@dataclass(frozen=True)
+class Level:
+    """Maps that are coarser than those of the scores, on the way to them.
+
+    Attributes:
+        head: What lies between them and the scores.
+        places: (rows, columns) of the maps.
+    """
+
+    head: Head
+    places: tuple[int, int]
+
+
+def find_levels(graph: Graph, end: str, shape: _Shape) -> tuple[Level, ...]:
+    """Find the coarser maps that the scores of a head with one scale are computed from, the coarsest first.
+
+    Of each size, which is that of the scores halved again and again, they are the nearest before the scores: where they
+    are enlarged. Of the coarsest those are taken of which a cell behind them sees more than one.
+
+    Args:
+        graph: The graph.
+        end: The tensor that holds all scores.
+        shape: Tensor -> its shape, None where that is not known.
+    """
+    own = shape(end)
+    nearest: dict[tuple[int, int], str] = {}
+    waiting, seen = {end}, {end}
+    while waiting and own is not None:
+        tensor = max(waiting, key=lambda name: graph.producer_of[name])
+        waiting.remove(tensor)
+        size = shape(tensor)
+        if size is not None and _is_map(size) and _is_halved(own, size):
+            nearest.setdefault((size[2], size[3]), tensor)
+        node = graph.nodes[graph.producer_of[tensor]]
+        before = {n for n in value_inputs(node) if n in graph.from_picture and n in graph.producer_of} - seen
+        waiting |= before
+        seen |= before
+    found: list[Level] = []
+    for places, tensor in sorted(nearest.items()):
+        if not found:
+            tensor = _widen(graph, tensor, shape)
+        head = find_head(graph, tensor, end)
+        if head.connected and not head.unknown:
+            found.append(Level(head, places))
+    return tuple(found)
+
+
+def _is_halved(own: Sequence[int], size: Sequence[int]) -> bool:
+    """Whether maps are 2, 4, 8 or 16 times as coarse as the scores, and no pooled vector."""
+    if min(size[2:]) < 2:
+        return False
+    times = [own[axis] / size[axis] for axis in (2, 3)]
+    return any(all(abs(one / whole - 1) < _ROUNDED for one in times) for whole in (2, 4, 8, 16))
+
+
+def _widen(graph: Graph, tensor: str, shape: _Shape) -> str:
+    """The nearest maps of the same size before, of which a cell of these sees more than one; else these."""
+    size, name = shape(tensor), tensor
+    while True:
+        before = _step_back(graph, name)
+        earlier = None if before is None else shape(before[0])
+        if before is None or size is None or earlier is None or tuple(earlier[2:]) != tuple(size[2:]):
+            return tensor
+        name, nodes = before
+        if any(_is_wide(graph, i, shape) for i in nodes):
+            return name
 
 
 def _readers(graph: Graph, tensor: str) -> list[int]:

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.cam.assemble import MapMaker, make_result
 from inspector.cam.boxes import USUAL, BoxChoice, choose_boxes, find_detections, read_input, sides_of
 from inspector.cam.context import CoverContext, FloatArray, say_nothing
 from inspector.cam.method import Method
-from inspector.cam.place import measure_inside
-from inspector.cam.result import CamResult, find_peak, scale_map
+from inspector.cam.result import CamResult, scale_map
 from inspector.cam.target import CamClass
 from inspector.image import ImageSource, Preprocess
 from inspector.layers import Layer
@@ -68,29 +68,12 @@ class CoverEngine:
 
         context = CoverContext(sides, self.choice.masks, self.choice.seed, len(wanted), likeness, self.progress)
         formula: Any = self.method.formula
-        results = []
-        for (number, one), raw in zip(chosen, formula(context), strict=True):
-            heatmap, empty = scale_map(raw)
-            results.append(
-                CamResult(
-                    target=CamClass(one.index, model.label(one.index), one.score, one.score),
-                    method=self.method.name,
-                    layer="",
-                    layers=(),
-                    backend="onnx",
-                    raw=raw,
-                    heatmap=heatmap,
-                    empty=empty,
-                    peak=find_peak(raw, heatmap, box, size),
-                    box=box,
-                    size=size,
-                    reason=self.reason,
-                    found=one,
-                    number=number,
-                    energy_inside=measure_inside(heatmap, one.box, box),
-                )
-            )
-        return results
+        maker = MapMaker(self.method.name, (), "onnx", self.reason)
+        abouts = [CamClass(one.index, model.label(one.index), one.score, one.score) for one in wanted]
+        return [
+            make_result(about, maker, (raw, *scale_map(raw)), box, size, found=one, number=number)
+            for (number, one), about, raw in zip(chosen, abouts, formula(context), strict=True)
+        ]
 
     def _look(
         self, tensor: NDArray[Any], size: tuple[int, int], preprocess: Preprocess, choice: BoxChoice

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.cam.areas import USUAL_AREAS, AreaExplained, choose_areas, find_areas, labels_pixels
+from inspector.cam.assemble import MapMaker, make_result
 from inspector.cam.choose import choose_cam_layers, names_of
 from inspector.cam.context import MethodContext
 from inspector.cam.faithfulness import Region
@@ -19,7 +20,7 @@ from inspector.cam.methods import METHODS, find_method
 from inspector.cam.noise import change_last_bits, measure_noise
 from inspector.cam.quantized import Quantization, find_quantization
 from inspector.cam.rerun import Reruns
-from inspector.cam.result import CamResult, find_peak, fuse_maps
+from inspector.cam.result import CamResult, fuse_maps
 from inspector.cam.target import Explained, Target, choose_targets, find_output
 from inspector.errors import MissingExtra, NotComputable, UsageError, listing
 from inspector.extras import install_command
@@ -172,26 +173,9 @@ class CamEngine:
             targets, contexts, box, size = self._contexts(image, classes, usual if top is None else top)
             raws = [self.method.maps(context) for context in contexts]
             noises = [measure_noise(self.method, *pair) for pair in zip(contexts, raws, strict=True)]
-        results = []
-        for t, target in enumerate(targets):
-            raw, heatmap, empty = fuse_maps([maps[t] for maps in raws], [noise[t] for noise in noises])
-            results.append(
-                CamResult(
-                    target=target.about,
-                    method=self.method.name,
-                    layer=_join_names(self.layers),
-                    layers=tuple(layer.name for layer in self.layers),
-                    backend=self.backend,
-                    raw=raw,
-                    heatmap=heatmap,
-                    empty=empty,
-                    peak=find_peak(raw, heatmap, box, size),
-                    box=box,
-                    size=size,
-                    reason=self.reason,
-                )
-            )
-        return results
+        maker = MapMaker(self.method.name, tuple(layer.name for layer in self.layers), self.backend, self.reason)
+        fused = [fuse_maps([m[t] for m in raws], [noise[t] for noise in noises]) for t in range(len(targets))]
+        return [make_result(t.about, maker, one, box, size) for t, one in zip(targets, fused, strict=True)]
 
     def relevance(
         self, image: ImageSource | Array, classes: Classes | None = None, top: int = 1

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from inspector.cam.branches import Branch, find_branch
+from inspector.cam.branches import Branch, Level, find_branch, find_levels
 from inspector.errors import NotComputable, listing
 from inspector.graph import Graph, infer_types, read_shape
 from inspector.layers import Layer
@@ -32,12 +32,14 @@ class Ways:
         layers: The layers that were asked for; empty where the branches' own are taken.
         heads: For each tensor of scores the heads that lead there, one for each layer.
         others: The tensors of scores of all scales, those that nothing was found at included.
+        levels: Of a head that puts all scores into one map, the coarser maps that lead there, the coarsest first.
     """
 
     model: Model
     layers: tuple[Layer, ...] = ()
     heads: dict[str, tuple[Head, ...]] = field(default_factory=dict)
     others: dict[str, None] = field(default_factory=dict)
+    levels: dict[str, tuple[Level, ...]] = field(default_factory=dict)
     _tails: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict, repr=False)
     _constants: dict[str, Array] = field(default_factory=dict, repr=False)
     _shapes: dict[_Shape, dict[str, _Shape]] = field(default_factory=dict, repr=False)
@@ -46,6 +48,11 @@ class Ways:
     def graph(self) -> Graph:
         """The model's graph."""
         return self.model.graph
+
+    @property
+    def all_heads(self) -> list[tuple[Head, ...]]:
+        """The heads of every tensor, those of coarser maps first."""
+        return [*(tuple(level.head for level in levels) for levels in self.levels.values()), *self.heads.values()]
 
     def run(self, tensor: Array, names: Iterable[str]) -> RunValues:
         """Run the network once for all that the ways known by now will ask for, and for `names`."""
@@ -57,7 +64,7 @@ class Ways:
         """The tensors of a run that the known ways read; those whose shape alone is read only where it is not known."""
         valued: dict[str, None] = {}
         shaped: dict[str, None] = {}
-        for heads in self.heads.values():
+        for heads in self.all_heads:
             for head in heads:
                 values, sizes = head.read
                 valued.update(dict.fromkeys((head.layer, head.output, *values)))
@@ -85,6 +92,10 @@ class Ways:
                     self.others[other.tensor] = None
                     if not self.layers and other.tensor not in self.heads:
                         self._add(other.tensor, values)
+        if len(self.others) == 1 and not self.layers and self.model.input.layout == "NCHW":
+            for end in self.others:
+                if end not in self.levels:
+                    self.levels[end] = find_levels(self.graph, end, values.find_shape)
         values.fetch(self.names(values.shapes))
         return origins
 
@@ -123,7 +134,7 @@ class Ways:
     def constants(self, tensor: Array) -> dict[str, Array]:
         """The weights that the known ways read: mapped from the file, or worked out once where the graph does."""
         graph = self.graph
-        named = dict.fromkeys(name for heads in self.heads.values() for head in heads for name in head.weights)
+        named = dict.fromkeys(name for heads in self.all_heads for head in heads for name in head.weights)
         missing = [name for name in named if name not in self._constants]
         made = [name for name in missing if name not in graph.initializers]
         computed = self.model.run(tensor, made) if made else {}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import inspector
+from inspector.cam import prepare_maps
 from tests.conftest import ROOT, require
 
 
@@ -42,3 +43,21 @@ def test_without_torch(faces: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("share", "layer"), [(1, "relu_32"), (0.5, "add_10"), (0.25, "add_11"), (0.15, "add_12")])
+def test_a_smaller_face_is_explained_at_finer_maps(faces: Path, share: float, layer: str) -> None:
+    """All scores stand in one map: the coarsest layer of which three cells fit across the box, and no dot in it."""
+    skimage, images = require("skimage.data"), require("PIL.Image")
+    sheet = images.fromarray(skimage.coffee()).resize((512, 512))
+    side = int(512 * share)
+    sheet.paste(images.fromarray(skimage.astronaut()).resize((side, side)), (0, 0) if share == 1 else (20, 30))
+    engine = prepare_maps(inspector.open_model(faces))
+    [found] = engine.maps(sheet, top=1)
+    assert found.found is not None
+    assert found.energy_inside is not None
+    assert (found.layer, found.energy_inside >= 0.9) == (layer, True)
+    x1, y1, x2, y2 = found.found.box
+    lit = float((found.heatmap > 0.2).sum()) / ((x2 - x1) * (y2 - y1) * (640 / 512) ** 2)
+    assert lit > 0.15
+    assert "the coarsest maps of which 3 cells fit across a box" in engine.reason
