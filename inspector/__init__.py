@@ -6,8 +6,9 @@
     'Egyptian cat'
 
 There is one function for each command: `predict`, `list_layers`, `draw_activations`, `draw_maps`, `filters`, `dream`,
-`export`, `finetune`, `quantize`, `annotate`, `audit`, `compare`, `report`, `live`, `doctor`. An opened model answers
-for single pictures: `model.predict`, `model.activations`, `model.cam`. Nothing heavy is imported before it is used.
+`export`, `finetune`, `quantize`, `annotate`, `audit`, `compare`, `report`, `live`, `scan` and `merge_scans`, `doctor`.
+An opened model answers for single pictures: `model.predict`, `model.activations`, `model.cam`. Nothing heavy is
+imported before it is used.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ _HOME = {
     "LayerStatistics": "inspector.layers.statistics",
     "statistics": "inspector.layers.statistics",
     "Preprocess": "inspector.image",
+    "scan": "inspector.api.many",
+    "merge_scans": "inspector.api.many",
     "open_image": "inspector.image",
     "ImageSource": "inspector.image",
     "Metadata": "inspector.metadata",
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     from inspector.api.live import live
     from inspector.api.look import list_layers, predict, report
     from inspector.api.make import annotate, export, finetune, plan_finetune, quantize
+    from inspector.api.many import merge_scans, scan
     from inspector.api.model import Model, open_model
     from inspector.api.pictures import Picture, find_pictures
     from inspector.errors import (
@@ -122,12 +126,14 @@ __all__ = [
     "finetune",
     "list_layers",
     "live",
+    "merge_scans",
     "open_image",
     "open_model",
     "plan_finetune",
     "predict",
     "quantize",
     "report",
+    "scan",
     "statistics",
 ]
 

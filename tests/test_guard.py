@@ -48,7 +48,7 @@ GIVEN: dict[str, dict[str, tuple[str, ...]]] = {
         "filters": ("--filters", "f.json"), "run": ("--run", "run"),
     },
 }  # fmt: skip
-ROOMS = {"activations", "cam", "filters", "finetune", "predict"}
+ROOMS = {"activations", "cam", "filters", "finetune", "predict", "scan"}
 """Commands whose -o is a folder."""
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from inspector.auditing.pictures import PictureEntry, PictureSet, find_entries, find_folder_class
+from inspector.auditing.pictures import PictureEntry, PictureSet, find_entries
 from inspector.auditing.policy import Images
 from inspector.datasets import LabelError, LabelledData, read_box_labels, read_mask_labels
 from inspector.errors import ImageError, listing
 from inspector.image import choose_evenly
 from inspector.metrics import TrueBoxes
-from inspector.model import Model
+from inspector.model import Model, find_folder_class
 from inspector.text import relative
 
 _KINDS = {"detect": "boxes", "pose": "boxes", "segment": "masks"}

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from inspector.errors import ClassNotFound, ImageError, listing
+from inspector.errors import ImageError, listing
 from inspector.image import choose_evenly, find_images
 from inspector.metrics import TrueBoxes
-from inspector.model import Model
+from inspector.model import Model, find_folder_class
+from inspector.model.classes import squeeze_name
 from inspector.text import relative
 
 
@@ -112,8 +113,8 @@ def find_entries(
 def _check_shared(model: Model, names: Sequence[str], folder: Path) -> None:
     """Raises ImageError for a folder that is named like several classes: which one is meant, only an index says."""
     for name in names:
-        wanted, labels = _squeeze(name), model.labels or ()
-        hits = [i for i, label in enumerate(labels) if wanted in map(_squeeze, (label, *label.split(",")))]
+        wanted, labels = squeeze_name(name), model.labels or ()
+        hits = [i for i, label in enumerate(labels) if wanted in map(squeeze_name, (label, *label.split(",")))]
         if len(hits) > 1:
             raise ImageError(
                 f"the folder {name!r} of {folder} is named like {len(hits)} classes: "
@@ -142,19 +143,3 @@ def _explain_unlabelled(labelled: str, classes: dict[str, int | None], loose: bo
             'name each folder after a label or its index, or set labelled = "no" under [images]',
         )
     return what if classes else f"{folder} has no folders named after classes"
-
-
-def find_folder_class(model: Model, name: str) -> int | None:
-    """The class that a folder is named after: by label (blanks as _ or -, any case) or index; None if there is none."""
-    for text in dict.fromkeys((name, name.replace("_", " "), name.replace("-", " "))):
-        try:
-            return model.find_class(text)
-        except ClassNotFound:
-            continue
-    squeezed = _squeeze(name)
-    hits = [i for i, label in enumerate(model.labels or ()) if _squeeze(label) == squeezed]
-    return hits[0] if len(hits) == 1 else None
-
-
-def _squeeze(text: str) -> str:
-    return "".join(c for c in text.lower() if c.isalnum())

@@ -8,7 +8,7 @@ from typing import Any
 
 NAMES = (
     "layers", "predict", "activations", "cam", "filters", "dream", "export", "finetune", "quantize", "annotate",
-    "audit", "compare", "report", "live", "doctor",
+    "audit", "compare", "report", "live", "scan", "doctor",
 )  # fmt: skip
 
 

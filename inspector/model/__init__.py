@@ -1,6 +1,7 @@
 """An opened model: its layers, its preprocess, its classes, and the runs of onnxruntime behind its answers."""
 
 from inspector.model.alternatives import Alternative, find_alternatives
+from inspector.model.classes import find_folder_class
 from inspector.model.describe import describe_model
 from inspector.model.inputs import NO_INPUTS
 from inspector.model.model import Model
@@ -17,6 +18,7 @@ __all__ = [
     "describe_model",
     "drop_false_classes",
     "find_alternatives",
+    "find_folder_class",
     "open_model",
     "to_probabilities",
 ]

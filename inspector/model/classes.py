@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from inspector.errors import ClassNotFound, listing, nearest
+
+if TYPE_CHECKING:
+    from inspector.model.model import Model
 
 
 def find_class(name: str | int, labels: Sequence[str], classes: int | None) -> int:
@@ -60,3 +64,20 @@ def _find_parts(text: str, labels: Sequence[str]) -> list[int]:
     """The classes with this among the names of their label: "tabby" for "tabby, tabby cat", as ImageNet has."""
     wanted = text.lower()
     return [i for i, label in enumerate(labels) if wanted in (part.strip().lower() for part in label.split(","))]
+
+
+def find_folder_class(model: Model, name: str) -> int | None:
+    """The class that a folder is named after: by label (blanks as _ or -, any case) or index; None if there is none."""
+    for text in dict.fromkeys((name, name.replace("_", " "), name.replace("-", " "))):
+        try:
+            return model.find_class(text)
+        except ClassNotFound:
+            continue
+    squeezed = squeeze_name(name)
+    hits = [i for i, label in enumerate(model.labels or ()) if squeeze_name(label) == squeezed]
+    return hits[0] if len(hits) == 1 else None
+
+
+def squeeze_name(name: str) -> str:
+    """The letters and digits of a name in lower case, by which folders and labels are compared."""
+    return "".join(c for c in name.lower() if c.isalnum())

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from inspector.agreement import SignalToNoise
 from inspector.auditing.forward_pass import ForwardPass
-from inspector.auditing.pictures import find_folder_class
 from inspector.auditing.probes import Probe
 from inspector.auditing.probes.predictions import PredictionChange
 from inspector.auditing.probes.recorder import Moments, sample_places
@@ -16,7 +15,7 @@ from inspector.auditing.snapshot import PICTURES, Snapshot
 from inspector.auditing.subject import Subject
 from inspector.image import Preprocess
 from inspector.layers import Layer
-from inspector.model import Model
+from inspector.model import Model, find_folder_class
 
 
 class Comparison(Probe):

@@ -1,0 +1,135 @@
+"""`inspector scan`: what a network has learned from very many pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from inspector.cli.console import (
+    Console,
+    InputOption,
+    JsonOption,
+    LinksOption,
+    ProviderOption,
+    QuietOption,
+    identify,
+    progress_bar,
+    relative,
+)
+from inspector.cli.options import option
+from inspector.errors import UsageError
+
+if TYPE_CHECKING:
+    from inspector.scanning import Scan
+
+_HOW, _WHAT = "How it is done", "What is kept"
+_DATA = (
+    "Folders (the folder below is the class), CSV and Parquet lists of paths and labels, tar (WebDataset) and "
+    "zip files, pictures, and addresses such as s3://bucket/folder. After merge: the folders of the parts."
+)
+
+
+def scan(
+    model: Annotated[str, typer.Argument(metavar="MODEL|merge", help="An .onnx file; or merge, to join parts.")],
+    sources: Annotated[list[str], typer.Argument(metavar="DATA...", help=_DATA)],
+    out: Annotated[str, typer.Option("-o", "--out", metavar="SCAN", help="The folder of the scan.")],
+    engine: Annotated[
+        str,
+        option("--engine", _HOW, "The cores of this machine, a Ray cluster, or this process.", "local|ray|plain"),
+    ] = "local",
+    shard: Annotated[
+        str | None,
+        option("--shard", _HOW, "Only each N-th shard from the I-th on; merge joins the N parts.", "I/N"),
+    ] = None,
+    resume: Annotated[
+        bool, option("--resume", _HOW, "Go on with what is in the folder; set-aside shards are tried again.")
+    ] = False,
+    shard_size: Annotated[
+        int, option("--shard-size", _HOW, "Pictures of a shard; the answer does not depend on it.", "N", min=1)
+    ] = 256,
+    threads: Annotated[
+        int | None,
+        option("--threads", _HOW, "Worker processes of one thread each; one for each core unless given.", "N", min=1),
+    ] = None,
+    top: Annotated[int, option("--top", _WHAT, "Pictures that are kept for each channel.", "K", min=1, max=100)] = 9,
+    layer: Annotated[
+        list[str] | None,
+        option(
+            "--layer", _WHAT, "Look at this layer, again for more; the last of each resolution unless given.", "NAME"
+        ),
+    ] = None,
+    embed: Annotated[
+        str | None,
+        option("--embed", _WHAT, "The layer of the pictures' embedding; the last with maps unless given.", "NAME"),
+    ] = None,
+    links: LinksOption = None,
+    inputs: InputOption = None,
+    json: JsonOption = False,
+    provider: ProviderOption = "auto",
+    quiet: QuietOption = False,
+) -> None:
+    """Look at very many pictures: the best patches of each channel, the answer for each picture, in tables and a page.
+
+    `inspector scan merge SCAN... -o SCAN` joins parts that were made with --shard; a model of that name is ./merge.
+    """
+    import inspector
+
+    console = Console("scan", json, quiet)
+    with progress_bar("scan", quiet) as move:
+        if model == "merge":
+            check_merge(shard, layer, embed, resume)
+            made = inspector.merge_scans(sources, out, on_progress=move)
+        else:
+            opened = console.open(model, provider, None, links, inputs)
+            made = inspector.scan(
+                opened, sources, out, engine=engine, shard=read_part(shard),
+                top=top, layers=console.layers(opened, layer) or None, embed=embed, resume=resume, workers=threads,
+                shard_size=shard_size, on_progress=move,
+            )  # fmt: skip
+    tell(console, made)
+
+
+def check_merge(*given: Any) -> None:
+    """Raise UsageError for options that say how to look, where everything has been looked at."""
+    if any(given):
+        raise UsageError(
+            "merge joins what is there: --shard, --layer, --embed and --resume have no meaning for it",
+            "a model called merge is given as ./merge",
+        )
+
+
+def read_part(text: str | None) -> tuple[int, int] | None:
+    """The two numbers of --shard."""
+    if text is None:
+        return None
+    first, slash, second = text.partition("/")
+    if not (slash and first.isascii() and first.isdigit() and second.isascii() and second.isdigit()):
+        raise UsageError(f"--shard {text!r} is not I/N", "give for example 1/8, 2/8, ... 8/8")
+    return int(first), int(second)
+
+
+def tell(console: Console, made: Scan) -> None:
+    """Give out the document, or the same for people."""
+    for path, reason in made.skipped[:20]:
+        console.warn(f"skipped: {path}: {reason}")
+    if len(made.skipped) > 20:
+        console.warn(f"skipped: {len(made.skipped) - 20} more; scan.json lists all")
+    reference = made.plan.model
+    console.document(
+        {
+            **console.head(None),
+            "model": identify(reference.path, reference.sha256, reference.digest),
+            "task": made.plan.task,
+            "scan": relative(made.folder),
+            "pictures": made.pictures,
+            "skipped": [{"path": path, "error": reason} for path, reason in made.skipped],
+            "seconds": round(made.seconds, 3),
+            "shards": made.shards,
+            "finished": made.finished,
+        }
+    )
+    console.say(
+        f"{relative(made.folder)}: {made.pictures:,} pictures in {made.shards} shards, {len(made.skipped)} skipped, "
+        f"{made.seconds:.1f} s"
+    )

@@ -1,0 +1,149 @@
+"""The list of all pictures of a scan, and the file that holds it: what a shard is, whatever the engine.
+
+Every picture has a name that no other has. The list is sorted by these names, and a shard is a run of so many of them.
+Which pictures a shard holds depends on nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inspector.errors import InspectorError
+from inspector.files import atomic_path, write_npy
+from inspector.text import without_surrogates
+
+SHARD_SIZE = 256
+"""Pictures of a shard: some seconds of work and about a megabyte of state."""
+_LIST, _STARTS = "pictures.jsonl", "pictures-starts.npy"
+
+
+class ScanError(InspectorError):
+    """A scan cannot begin, go on or be merged."""
+
+    kind = "scan"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One picture of the list.
+
+    Attributes:
+        name: What it is called; no other picture of the list has the name.
+        file: The file or address that holds it: the picture itself, or an archive.
+        label: What the data says it shows; None where it says nothing.
+        member: In a zip file the name of the member; empty elsewhere.
+        start: In a tar file the place of its first byte; -1 elsewhere.
+        size: In a tar file the number of its bytes.
+    """
+
+    name: str
+    file: str
+    label: str | None = None
+    member: str = ""
+    start: int = -1
+    size: int = 0
+
+    def to_line(self) -> str:
+        """The line of the list's file."""
+        values: list[Any] = [self.name, self.file, self.label]
+        if self.member or self.start >= 0:
+            values += [self.member, self.start, self.size]
+        return json.dumps(values, ensure_ascii=True, separators=(",", ":"))
+
+    @staticmethod
+    def from_line(line: str) -> Listed:
+        """The picture of a line."""
+        return Listed(*json.loads(line))
+
+
+@dataclass(frozen=True)
+class ListSummary:
+    """What a list of pictures amounts to.
+
+    Attributes:
+        total: How many pictures.
+        digest: SHA-256 over names and labels, hex; not over where the files lie.
+        labels: How often each label occurs, by label, sorted.
+    """
+
+    total: int
+    digest: str
+    labels: Mapping[str, int]
+
+
+def sort_list(pictures: Iterable[Listed]) -> tuple[list[Listed], ListSummary]:
+    """Sort the list of a scan by name; a picture that is there twice is taken once.
+
+    Args:
+        pictures: In any order.
+
+    Raises:
+        ScanError: There are none.
+    """
+    found = {picture.name: picture for picture in pictures}
+    if not found:
+        raise ScanError(
+            "no pictures were found", "known: JPEG, PNG, WebP, BMP, TIFF; folders, lists, tar and zip files"
+        )
+    ordered = [found[name] for name in sorted(found)]
+    digest, labels = hashlib.sha256(), dict[str, int]()
+    for picture in ordered:
+        digest.update(f"{json.dumps([picture.name, picture.label])}\n".encode())
+        if picture.label is not None:
+            labels[picture.label] = labels.get(picture.label, 0) + 1
+    return ordered, ListSummary(len(ordered), digest.hexdigest(), dict(sorted(labels.items())))
+
+
+def write_list(folder: Path, pictures: Sequence[Listed], shard_size: int) -> None:
+    """Write the list of a scan as :func:`sort_list` gives it, and where each shard begins in it.
+
+    Args:
+        folder: Where to.
+        pictures: In order.
+        shard_size: Pictures of a shard.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    starts, place = [], 0
+    with atomic_path(folder / _LIST) as path, path.open("wb") as stream:
+        for number, picture in enumerate(pictures):
+            if number % shard_size == 0:
+                starts.append(place)
+            place += stream.write(f"{picture.to_line()}\n".encode())
+    write_npy(folder / _STARTS, np.array([*starts, place], np.int64))
+
+
+def read_shard(folder: Path, shard: int) -> list[Listed]:
+    """The pictures of one shard of the list in `folder`, in order.
+
+    Raises:
+        ScanError: The list is not there or damaged.
+    """
+    try:
+        starts = np.load(folder / _STARTS, mmap_mode="r")
+        begin, end = int(starts[shard]), int(starts[shard + 1])
+        with (folder / _LIST).open("rb") as stream:
+            stream.seek(begin)
+            lines = stream.read(end - begin).decode().splitlines()
+        return [Listed.from_line(line) for line in lines]
+    except (OSError, ValueError, IndexError, TypeError) as error:
+        raise ScanError(f"the list of pictures in {folder} cannot be read: {error}", "scan again") from None
+
+
+def clean_name(text: str) -> str:
+    """A picture's name as JSON and Parquet can hold it: a byte that is no text becomes a question mark."""
+    return without_surrogates(text)
+
+
+def walk_list(folder: Path, shards: int) -> Iterator[Listed]:
+    """All pictures of a list, in order."""
+    for shard in range(shards):
+        yield from read_shard(folder, shard)
