@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,10 @@ def live(
     token: str | None = None,
     names: Sequence[str] = (),
     method: str | None = None,
+    against: str | os.PathLike[str] | None = None,
+    record: str | os.PathLike[str] | None = None,
+    record_limit: float = 500.0,
+    uncertain: float = 0.5,
     provider: str = "auto",
     threads: int | None = None,
     warn: Warn | None = None,
@@ -41,6 +46,10 @@ def live(
         token: What those who watch must know; None makes one where others than this machine reach the server.
         names: Further names that the page may be asked for by.
         method: The class activation maps; None takes gradcam, or layercam for boxes.
+        against: A snapshot of ``inspector audit --save-snapshot``, which frames are held against.
+        record: A folder in which frames are kept that are uncertain, or unlike the snapshot; None keeps none.
+        record_limit: Megabytes that they may have together; the oldest go first.
+        uncertain: Confidence below which a frame is kept, in [0, 1].
         provider: Where a path is given: auto, cpu, cuda, ...
         threads: Where a path is given: threads of onnxruntime; None takes all cores.
         warn: Gets a line where something is noteworthy but not wrong.
@@ -61,5 +70,7 @@ def live(
 
     check_text("source", source)
     check_whole("port", port, 0, 65535)
-    options = LiveOptions(source, once, host, port, token, tuple(names), method)
+    options = LiveOptions(
+        source, once, host, port, token, tuple(names), method, against, record, record_limit, uncertain
+    )
     return run_live(to_model(model, provider, threads, warn), options, on_ready)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from inspector.model import Model
     from inspector.serving import LiveAddress
 
-_SEEN, _SERVED = "What is seen", "Who may watch"
+_SEEN, _KEPT, _SERVED = "What is seen", "What is compared and kept", "Who may watch"
 
 
 def live(
@@ -46,6 +46,21 @@ def live(
     method: Annotated[
         str | None, option("--method", _SEEN, "The class activation maps, instead of the usual ones.", "NAME")
     ] = None,
+    against: Annotated[
+        str | None,
+        option("--against", _KEPT, "Show drift from this file of `inspector audit --save-snapshot`.", "SNAPSHOT"),
+    ] = None,
+    record: Annotated[
+        str | None,
+        option("--record", _KEPT, "Keep frames that are uncertain, or unlike the snapshot, in this folder.", "DIR"),
+    ] = None,
+    record_limit: Annotated[
+        float, option("--record-limit", _KEPT, "All of them may have so many megabytes; the oldest go first.", "MB")
+    ] = 500.0,
+    uncertain: Annotated[
+        float,
+        option("--uncertain", _KEPT, "Keep frames of which the network is less sure than this.", "P", min=0, max=1),
+    ] = 0.5,
     host: Annotated[
         str,
         option("--host", _SERVED, "Where the server listens; 0.0.0.0 lets others in, who need the token.", "ADDRESS"),
@@ -80,9 +95,11 @@ def live(
     with one_document(console) as ready:
         done = serve(
             opened, source, once=once, host=host, port=port, token=token, names=allow_host or (), method=method,
+            against=against, record=record, record_limit=record_limit, uncertain=uncertain,
             on_ready=lambda address: ready(opened, address),
         )  # fmt: skip
-    console.note(f"{done.frames} frames in {done.seconds:.0f} s, {done.dropped} left out")
+    kept = f", {done.kept} kept" if record is not None else ""
+    console.note(f"{done.frames} frames in {done.seconds:.0f} s, {done.dropped} left out{kept}")
 
 
 @contextmanager

@@ -99,6 +99,7 @@ def describe(engine: LiveEngine) -> dict[str, Any]:
         "labels": list(model.labels or ()),
         "assumed": list(model.assumed),
         "source": {"name": engine.reader.source.name, "once": engine.reader.once, "ends": engine.reader.source.ends},
+        "drift": engine.extras.drift is not None,
         "layers": [
             {"name": layer.name, "kind": layer.kind, "shape": [*(layer.shape or ())][1:]} for layer in model.layers
         ],

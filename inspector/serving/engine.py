@@ -11,6 +11,8 @@ from typing import Any
 
 from inspector.cam import CamResult
 from inspector.errors import InspectorError
+from inspector.serving.drift import DriftWatch
+from inspector.serving.frames import Frame
 from inspector.serving.hub import Hub
 from inspector.serving.load import LoadMeter
 from inspector.serving.look import FrameFindings, Looker
@@ -23,6 +25,7 @@ from inspector.serving.messages import (
     encode_plane,
 )
 from inspector.serving.reader import SourceReader
+from inspector.serving.record import FrameRecorder
 from inspector.serving.views import LiveView, join_views
 
 IDLE_PAUSE = 0.5
@@ -58,6 +61,28 @@ class FrameCounts:
         return (len(self.recent) - 1) / span if span else 0.0
 
 
+@dataclass(frozen=True)
+class FrameExtras:
+    """What is done with frames besides showing them.
+
+    Attributes:
+        drift: Holds them against a snapshot.
+        recorder: Keeps some of them.
+    """
+
+    drift: DriftWatch | None = None
+    recorder: FrameRecorder | None = None
+
+    def tell_record(self) -> dict[str, Any] | None:
+        """How many frames were kept, for a page; None where none are to be."""
+        if self.recorder is None:
+            return None
+        return {"kept": self.recorder.kept, "trouble": self.recorder.trouble}
+
+
+NO_EXTRAS = FrameExtras()
+
+
 class LiveEngine(threading.Thread):
     """Looks at the frames of a reader until there are no more.
 
@@ -65,6 +90,7 @@ class LiveEngine(threading.Thread):
         looker: The network.
         reader: Gives the frames.
         hub: Those who watch.
+        extras: What else is done with every frame.
         on_end: Called when it ends, in its thread.
 
     Attributes:
@@ -72,10 +98,15 @@ class LiveEngine(threading.Thread):
     """
 
     def __init__(
-        self, looker: Looker, reader: SourceReader, hub: Hub, on_end: Callable[[], None] = lambda: None
+        self,
+        looker: Looker,
+        reader: SourceReader,
+        hub: Hub,
+        extras: FrameExtras = NO_EXTRAS,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(name="inspector engine", daemon=True)
-        self.looker, self.reader, self.hub = looker, reader, hub
+        self.looker, self.reader, self.hub, self.extras = looker, reader, hub, extras
         self.counts = FrameCounts()
         self.error: InspectorError | None = None
         self.history: deque[dict[str, Any]] = deque(maxlen=_HISTORY)
@@ -91,7 +122,7 @@ class LiveEngine(threading.Thread):
                 frame = self.reader.slot.take(0.2)
                 if frame is not None:
                     began = time.monotonic()
-                    self.take(self.looker.look(frame, join_views(self.hub.views)))
+                    self.take(self._look(frame))
                     self._rest(began)
                 elif self.reader.state.ended or self.reader.stopped:
                     break
@@ -103,6 +134,18 @@ class LiveEngine(threading.Thread):
             self._tell_state()
             self._on_end()
 
+    def _look(self, frame: Frame) -> FrameFindings:
+        """Look at a frame for those who watch, and measure its drift where it is due."""
+        drift, wanted = self.extras.drift, join_views(self.hub.views)
+        # A file that is gone through as quickly as it goes has a clock of its own.
+        when = frame.place if self.reader.once else time.monotonic()
+        due = drift is not None and drift.is_due(when)
+        seen = self.looker.look(frame, wanted, drift.layers if drift is not None and due else ())
+        reading = drift.measure(when, seen.values, seen.answer.confidence) if drift is not None and due else None
+        if self.extras.recorder is not None:
+            self.extras.recorder.consider(seen, reading)
+        return seen
+
     def take(self, seen: FrameFindings) -> None:
         """Count what was found on a frame, remember it, and give it to those who watch."""
         self.counts.count()
@@ -110,7 +153,9 @@ class LiveEngine(threading.Thread):
         answers = {key: seen.answer.about[key] for key in ("top", "boxes", "segments") if key in seen.answer.about}
         if now - self._remembered >= _EVERY:
             self._remembered = now
-            self.history.append({"time": now, "confidence": seen.answer.confidence, **_shorten(answers)})
+            drift = self.extras.drift.reading if self.extras.drift is not None else None
+            told = {"drift": min(drift.ratio, 1e6)} if drift is not None else {}
+            self.history.append({"time": now, "confidence": seen.answer.confidence, **told, **_shorten(answers)})
         views = self.hub.choose_ready()
         if views:
             head = {**self.tell(), "time": now, "answer": seen.answer.about, "name": seen.frame.name}
@@ -154,6 +199,7 @@ class LiveEngine(threading.Thread):
     def tell(self) -> dict[str, Any]:
         """How everything is, apart from what is seen."""
         state, load = self.reader.state, self._meter.measure()
+        drift = self.extras.drift.reading if self.extras.drift is not None else None
         return {
             "frame": self.counts.frames,
             "rate": self.counts.rate,
@@ -169,6 +215,8 @@ class LiveEngine(threading.Thread):
             },
             "load": vars(load),
             "watchers": len(self.hub.watchers),
+            "drift": drift.tell() if drift is not None else None,
+            "record": self.extras.tell_record(),
         }
 
     def _tell_state(self) -> None:
@@ -178,7 +226,7 @@ class LiveEngine(threading.Thread):
 
     def _rest(self, began: float) -> None:
         """While nobody watches, two frames a second are enough for the answers over time."""
-        if not self.reader.once and not self.hub.watchers:
+        if not self.reader.once and self.extras.recorder is None and not self.hub.watchers:
             while not self.reader.stopped and not self.hub.watchers and time.monotonic() - began < IDLE_PAUSE:
                 time.sleep(0.02)
 

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from inspector.errors import UsageError, one_line
@@ -16,10 +17,12 @@ from inspector.files import explain_os_error
 from inspector.model import Model
 from inspector.serving.access import Gate, check_token, is_loopback, list_names, make_token
 from inspector.serving.application import build_application
-from inspector.serving.engine import LiveEngine
+from inspector.serving.drift import open_drift
+from inspector.serving.engine import FrameExtras, LiveEngine
 from inspector.serving.hub import Hub
 from inspector.serving.look import Looker
 from inspector.serving.reader import SourceReader
+from inspector.serving.record import FrameRecorder
 from inspector.serving.sources import open_source
 
 PORT = 8570
@@ -42,6 +45,10 @@ class LiveOptions:
         token: What those who watch must know; None makes one where others than this machine reach the server.
         names: Further names that the page may be asked for by.
         method: Of the maps; None takes the usual one.
+        against: A snapshot of an audit, which frames are held against.
+        record: A folder that some frames are kept in; None keeps none.
+        record_limit: Megabytes that they may have together.
+        uncertain: Confidence below which a frame is kept, in [0, 1].
     """
 
     source: str = "camera:0"
@@ -51,6 +58,16 @@ class LiveOptions:
     token: str | None = field(default=None, repr=False)
     names: Sequence[str] = ()
     method: str | None = None
+    against: str | os.PathLike[str] | None = None
+    record: str | os.PathLike[str] | None = None
+    record_limit: float = 500.0
+    uncertain: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.record_limit >= 1:
+            raise UsageError(f"a record limit of {self.record_limit:g} MB is less than 1")
+        if not 0 <= self.uncertain <= 1:
+            raise UsageError(f"uncertain {self.uncertain:g} is not in [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -83,11 +100,13 @@ class LiveSummary:
         frames: Frames that the network looked at.
         dropped: Frames that came while it was busy.
         seconds: How long it went on.
+        kept: Frames that were recorded.
     """
 
     frames: int
     dropped: int
     seconds: float
+    kept: int = 0
 
 
 def run_live(model: Model, options: LiveOptions, on_ready: Callable[[LiveAddress], None] | None = None) -> LiveSummary:
@@ -111,10 +130,13 @@ def run_live(model: Model, options: LiveOptions, on_ready: Callable[[LiveAddress
     made = options.token is None and not local
     token = make_token() if made else check_token(options.token) if options.token is not None else None
     reader = SourceReader(open_source(options.source), options.once)
+    extras = _open_extras(model, options, reader.source.name)
     with _listen(options.host, options.port) as listening:
         port = listening.getsockname()[1]
         server: Any = None
-        engine = LiveEngine(Looker(model, options.method), reader, Hub(), lambda: setattr(server, "should_exit", True))
+        engine = LiveEngine(
+            Looker(model, options.method), reader, Hub(), extras, lambda: setattr(server, "should_exit", True)
+        )
         gate = Gate(list_names(options.host, options.names), token, f"inspector-live-{port}", local)
         server = make_server(uvicorn, engine, gate, model.warn)
         address = LiveAddress(_write_url(options.host, port), token, made, reader.source.name)
@@ -130,7 +152,27 @@ def run_live(model: Model, options: LiveOptions, on_ready: Callable[[LiveAddress
             reader.join(_PATIENCE)
     if (error := engine.error or reader.error) is not None:
         raise error
-    return LiveSummary(engine.counts.frames, reader.slot.dropped, time.monotonic() - engine.counts.began)
+    kept = extras.recorder.kept if extras.recorder is not None else 0
+    return LiveSummary(engine.counts.frames, reader.slot.dropped, time.monotonic() - engine.counts.began, kept)
+
+
+def _open_extras(model: Model, options: LiveOptions, source: str) -> FrameExtras:
+    """What is done with frames besides showing them.
+
+    Raises:
+        UsageError: Frames are to be kept in the folder that they come from, or the snapshot is of another model.
+        SnapshotError: The snapshot cannot be read.
+        OutputError: The folder cannot be made.
+    """
+    drift = open_drift(model, options.against) if options.against is not None else None
+    if options.record is None:
+        return FrameExtras(drift)
+    folder = Path(options.record).resolve()
+    given = Path(options.source)
+    if given.is_dir() and folder.is_relative_to(given.resolve()):
+        raise UsageError(f"{options.record} lies in the folder that is watched", "give another folder to --record")
+    about = {"source": source, "model": {"path": model.path.name, "sha256": model.sha256, "digest": model.digest}}
+    return FrameExtras(drift, FrameRecorder(folder, int(options.record_limit * 1e6), options.uncertain, about))
 
 
 def make_server(uvicorn: Any, engine: LiveEngine, gate: Gate, warn: Callable[[str], None]) -> Any:

@@ -80,7 +80,7 @@ class Looker:
             known.append(self.model.classifier.scores)
         elif self.model.decoder is not None:
             known += self.model.decoder.outputs
-        self.sessions.begin({self.model.input.name: tensor}, known, (wanted, bool(more)))
+        self.sessions.begin({self.model.input.name: tensor}, known, wanted, more)
         try:
             values, scores = self.model.layer_values(tensor, layers, scores=True)
             answer = answer_frame(self.model, tensor, scores, picture.size, fit_side(picture.size))

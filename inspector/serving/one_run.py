@@ -26,11 +26,11 @@ class SharedSessions(Sessions):
     runs: int = 0
     _feeds: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
     _values: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
-    _asked: dict[str, None] = field(default_factory=dict, repr=False)
-    _plan: tuple[str, ...] = ()
+    _asked: dict[object, dict[str, None]] = field(default_factory=dict, repr=False)
+    _kind: object = None
     _key: object = None
 
-    def begin(self, feeds: Mapping[str, NDArray[Any]], names: Sequence[str], key: object) -> None:
+    def begin(self, feeds: Mapping[str, NDArray[Any]], names: Sequence[str], key: object, kind: object = None) -> None:
         """Begin with the next picture.
 
         Args:
@@ -38,20 +38,25 @@ class SharedSessions(Sessions):
             names: Tensors that are going to be asked for, as far as that is known.
             key: What is wanted of the pictures: while it stays, they are asked the same. With another one the sessions
                 that are open are closed, so that no more than a few are open at a time.
+            kind: Pictures of some kinds may be asked more than others; each kind has a session of its own.
         """
         if key != self._key:
             self._key = key
-            self._asked = {}
+            self._asked.clear()
             self._kept.clear()
-            self._judged.clear()
-        self._asked.update(dict.fromkeys(names))
-        plan = tuple(self._asked)
-        if plan != self._plan:
-            self._plan = plan
-            self._kept.clear()
-            self._judged.clear()
+        self._kind = kind
+        self._asked.setdefault(kind, {}).update(dict.fromkeys(names))
+        plans = {tuple(asked) for asked in self._asked.values()}
+        for made in [made for made in self._kept if made[1] is None and made[0] not in plans]:
+            del self._kept[made]
+        self._judged = {made: size for made, size in self._judged.items() if made in self._kept}
         self._feeds = dict(feeds)
-        self._values = self._run_plain(feeds, plan) if plan else {}
+        self._values = self._run_plain(feeds, self.plan) if self.plan else {}
+
+    @property
+    def plan(self) -> tuple[str, ...]:
+        """The tensors that are computed of the present picture."""
+        return tuple(self._asked.get(self._kind, ()))
 
     def end(self) -> None:
         """Let go of the picture."""
@@ -69,7 +74,7 @@ class SharedSessions(Sessions):
         missing = [name for name in dict.fromkeys(tensors) if name not in self._values]
         if missing:
             self._values |= self._run_plain(feeds, missing)
-            self._asked.update(dict.fromkeys(missing))
+            self._asked[self._kind].update(dict.fromkeys(missing))
         return {name: self._values[name] for name in tensors}
 
     def _is_present(self, feeds: Mapping[str, NDArray[Any]]) -> bool:

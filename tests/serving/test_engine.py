@@ -55,9 +55,9 @@ def test_nothing_is_computed_that_nobody_watches(net: Model) -> None:
     assert looker.maps_made == 0
     assert not seen.maps
     assert not seen.layers
-    assert looker.sessions._plan == ("scores",), "the graph is cut to the scores"
+    assert looker.sessions.plan == ("scores",), "the graph is cut to the scores"
     looker.look(make_frame(), Wanted(("r1",), ()))
-    assert set(looker.sessions._plan) == {"scores", "r1"}
+    assert set(looker.sessions.plan) == {"scores", "r1"}
     assert looker.maps_made == 0
 
 

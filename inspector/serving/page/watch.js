@@ -116,10 +116,10 @@ async function meet(signal) {
   $("labels").replaceChildren(...found.labels.map((label, n) => element("option", { value: label }, String(n))));
   $("map-controls").hidden = !found.model.classes;
   $("map-legend").hidden = !found.model.classes;
-  $("drift-figure").hidden = !found.drift;
+  $("drift-figure").hidden = $("drift-details").hidden = !found.drift;
   buildLayers();
   samples.length = 0; tracked.clear();
-  for (const one of found.history) remember(one.time, one, {});
+  for (const one of found.history) remember(one.time, one, { drift: one.drift });
   const bar = $("map-bar").getContext("2d");
   for (let x = 0; x < 160; x++) { const n = 3 * Math.round(x / 159 * 255); bar.fillStyle = `rgb(${colors[n]},${colors[n + 1]},${colors[n + 2]})`; bar.fillRect(x, 0, 1, 10); }
   go({}, true);
@@ -240,7 +240,7 @@ function remember(time, answer, more) {
 
 function note(head) {
   if (!head.answer) return;
-  remember(head.time, head.answer, { network: 1000 * head.network, latency: 1000 * head.latency, cores: head.load.processor, rate: head.rate, drift: head.drift });
+  remember(head.time, head.answer, { network: 1000 * head.network, latency: 1000 * head.latency, cores: head.load.processor, rate: head.rate, drift: head.drift?.ratio });
 }
 
 let slots = [];
@@ -267,7 +267,13 @@ function tell(head) {
     ["memory", load.memory === null ? "not known" : `${(load.memory / 1e6).toFixed(0)} MB${load.total ? ` of ${(load.total / 1e9).toFixed(1)} GB` : ""}`],
     ["pages", String(head.watchers)]];
   if (head.name) rows.unshift(["picture", head.name]);
-  if (head.recorded) rows.push(["recorded", head.recorded]);
+  if (head.record) rows.push(["recorded", head.record.trouble || `${head.record.kept} frames`]);
+  if (head.drift) {
+    const beyond = head.drift.measures.filter((one) => one.value > one.limit), n = beyond.length;
+    $("drift-words").textContent = n ? `${n} of ${head.drift.measures.length} measures beyond the limit: ${beyond[0].name} ${number(beyond[0].value)}, limit ${number(beyond[0].limit)}` :
+      `All ${head.drift.measures.length} measures are within their limits`;
+    if ($("drift-details").open) $("drift").replaceChildren(...head.drift.measures.flatMap((one) => [element("dt", {}, one.name), element("dd", {}, `${number(one.value)}, limit ${number(one.limit)}`)]));
+  }
   $("figures").replaceChildren(...rows.filter(([, text]) => text).flatMap(([name, text]) => [element("dt", {}, name), element("dd", {}, text)]));
   chart();
 }
@@ -299,7 +305,7 @@ function chart() {
   plot("chart-answers", [x, ...slots.map((index) => line((one) => index === null ? null : one.found.get(index)?.value ?? 0))], LINES, [0, 1]);
   plot("chart-time", [x, line((one) => one.network), line((one) => one.latency)], 2);
   plot("chart-load", [x, line((one) => one.cores), line((one) => one.rate)], 2);
-  if (about?.drift) plot("chart-drift", [x, line((one) => one.drift?.ratio), x.map(() => 1)], 2);
+  if (about?.drift) plot("chart-drift", [x, line((one) => one.drift), x.map(() => 1)], 2);
 }
 
 function plot(id, data, lines, range) {
