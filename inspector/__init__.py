@@ -34,6 +34,7 @@ _HOME = {
     "plan_finetune": "inspector.api.make",
     "quantize": "inspector.api.make",
     "annotate": "inspector.api.make",
+    "attach": "inspector.api.attaching",
     "audit": "inspector.api.judge",
     "compare": "inspector.api.contrast",
     "doctor": "inspector.api.judge",
@@ -65,6 +66,7 @@ the name's place."""
 
 if TYPE_CHECKING:
     from inspector.api.ascend import dream, filters
+    from inspector.api.attaching import attach
     from inspector.api.contrast import compare
     from inspector.api.draw import draw_activations, draw_maps
     from inspector.api.judge import audit, doctor
@@ -114,6 +116,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "annotate",
+    "attach",
     "audit",
     "compare",
     "doctor",

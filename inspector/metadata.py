@@ -41,6 +41,24 @@ class LayerEntry:
     """Other names that it answers to, such as module paths."""
 
 
+Attachment = Literal["cam", "cam_classes", "probability", "unknown", "saliency"]
+"""What an attached output says."""
+
+
+@dataclass(frozen=True)
+class AttachedEntry:
+    """An output that `inspector attach` added."""
+
+    __pydantic_config__ = OPEN
+
+    name: str
+    """The output's name in the graph."""
+    meaning: Attachment
+    """cam, cam_classes, probability, unknown or saliency."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """How it was made: any keys."""
+
+
 @dataclass(frozen=True)
 class Metadata:
     """Everything the graph itself cannot say. Every part may be absent."""
@@ -63,6 +81,8 @@ class Metadata:
     """What the outputs mean."""
     head: str | None = None
     """The head that the outputs are those of, by the name of what decodes them, such as yolov8."""
+    attached: tuple[AttachedEntry, ...] = ()
+    """Outputs that `inspector attach` added, which are no answers of the network itself."""
     source: Mapping[str, Any] = field(default_factory=dict)
     """Where the network comes from: any keys."""
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -92,6 +112,10 @@ class Metadata:
         for key in ("cam_layer", "output", "activation", "task", "head", "licence"):
             if (value := getattr(self, key)) is not None:
                 document[key] = value
+        if self.attached:
+            document["attached"] = [
+                {"name": e.name, "meaning": e.meaning, "settings": dict(e.settings)} for e in self.attached
+            ]
         for key in ("source", "training", "versions"):
             if value := getattr(self, key):
                 document[key] = dict(value)
@@ -168,6 +192,8 @@ def _describe(place: Sequence[str | int], document: Mapping[str, Any]) -> str:
         return "a layer in the metadata lacks its name, tensor or kind"
     if key == "layers":
         return "layers in the metadata must be a list"
+    if key == "attached":
+        return "attached in the metadata must be a list of outputs with name and meaning"
     if key == "activation":
         return f"activation {document[key]!r} in the metadata is none of {', '.join(ACTIVATIONS)}"
     if key == "task":

@@ -6,6 +6,7 @@ external-data form). What remains is a few hundred kilobytes of structure that c
 onnxruntime maps the weights it really needs from the file itself.
 """
 
+from inspector.graph.attached import ATTACHED_PREFIX, detach
 from inspector.graph.batch_axis import add_batch_axis, restore_interface
 from inspector.graph.blocked import find_blocked, find_foreign_blocks, has_blocks
 from inspector.graph.element_types import FLOAT8_TYPES, FLOAT_TYPES, HALF_TYPES, SUB_BYTE_TYPES, find_numpy_type
@@ -27,6 +28,7 @@ from inspector.graph.training import find_training_norms, normalises_by_batch, t
 from inspector.graph.wire import INLINE_LIMIT
 
 __all__ = [
+    "ATTACHED_PREFIX",
     "FLOAT8_TYPES",
     "FLOAT_TYPES",
     "HALF_TYPES",
@@ -41,6 +43,7 @@ __all__ = [
     "add_batch_axis",
     "attributes",
     "copy_with_metadata",
+    "detach",
     "fill_inputs",
     "find_blocked",
     "find_foreign_blocks",

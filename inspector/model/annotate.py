@@ -174,6 +174,7 @@ def complete_metadata(opened: Model, preprocess: Preprocess, labels: tuple[str, 
         activation=document.activation or (opened.classifier.activation if opened.classifier else None),
         task=document.task or (opened.decoder.task if opened.decoder else None),
         head=_head(opened),
+        attached=opened.attached.entries if opened.attached is not None else (),
     )
 
 

@@ -18,6 +18,7 @@ from inspector.layers import Layer, LayerNames, Layers, find_layer, move_channel
 from inspector.metadata import Metadata
 from inspector.model.answers import Answers
 from inspector.model.assume import ImageInput
+from inspector.model.attached import Attached
 from inspector.model.batches import run_in_batches
 from inspector.model.classes import find_class
 from inspector.model.probabilities import (
@@ -55,6 +56,7 @@ class Model(Answers):
         reads_metadata: False when the document inside the file was ignored on request.
         reopen: Opens the file again for a copy; :func:`inspector.model.open.open_again`.
         decoder: What makes answers of the outputs; None for a classifier, and for a head that is not known.
+        attached: Outputs that `inspector attach` added, no part of `graph`, `layers` and `metadata`; None without any.
     """
 
     graph: Graph
@@ -71,6 +73,7 @@ class Model(Answers):
     reads_metadata: bool = True
     reopen: Callable[..., Any] = ignore
     decoder: Decoder | None = None
+    attached: Attached | None = None
 
     def __repr__(self) -> str:
         shape = ", ".join("?" if size is None else str(size) for size in self.input.shape)

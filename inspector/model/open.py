@@ -13,6 +13,7 @@ import numpy as np
 from inspector.errors import ModelError, NotComputable, UsageError, listing
 from inspector.graph import (
     Graph,
+    detach,
     find_foreign_blocks,
     find_training_norms,
     free_picture,
@@ -22,6 +23,7 @@ from inspector.graph import (
 from inspector.layers import find_layers
 from inspector.metadata import Metadata, read_metadata
 from inspector.model.assume import assume_preprocess, find_image_input
+from inspector.model.attached import Attached
 from inspector.model.foreign import complete, read_foreign
 from inspector.model.inputs import NO_INPUTS, fill_others, take_picture
 from inspector.model.model import Model
@@ -98,6 +100,8 @@ def open_model(
         raise UsageError(f"threads {threads} is not between 1 and 1024")
     graph = take_picture(read_graph(path, allow_links), inputs)
     document = read_metadata(graph.metadata) if metadata else Metadata()
+    # What was attached is no answer of the network, and no layer of it: everything looks at the network alone.
+    whole, graph = graph, detach(graph, [entry.name for entry in document.attached])
     image_input = find_image_input(graph)
     foreign = read_foreign(graph.metadata) if metadata else None
     if foreign is not None:
@@ -110,9 +114,11 @@ def open_model(
     if isinstance(decoder, BoxDecoder) and decoder.frees_size and size is not None and min(size) < _SMALLEST:
         if document.preprocess is None:
             assumed.append(f"the declared size {size[0]}x{size[1]} is a leftover of the export: any size will do")
-        graph = free_picture(graph, (0, 1, 2) if image_input.layout == "NHWC" else (0, 2, 3))
+        open_axes = (0, 1, 2) if image_input.layout == "NHWC" else (0, 2, 3)
+        whole, graph = free_picture(whole, open_axes), free_picture(graph, open_axes)
         image_input = find_image_input(graph)
     preprocess = assume_preprocess(graph, document, image_input, assumed, decoder.habit if decoder else None)
+    whole = fill_others(whole, inputs, preprocess, [])
     many, graph = len(graph.inputs), fill_others(graph, inputs, preprocess, assumed)
     if many > 1:
         # Shapes may depend on what fills the other inputs, and what fills those on how the head takes its pictures.
@@ -128,9 +134,10 @@ def open_model(
     if warn is not None:
         _warn_of_training(graph, warn)
         _warn_of_blocks(graph, block, warn)
+    sessions = Sessions(whole, provider, threads, warn or ignore)
     return cls(
         graph=graph,
-        metadata=document,
+        metadata=document.with_(attached=()),
         layers=find_layers(graph, document.layers, preprocess.size, block),
         input=image_input,
         preprocess=preprocess,
@@ -143,6 +150,7 @@ def open_model(
         warn=warn or ignore,
         reads_metadata=metadata,
         reopen=open_again,
+        attached=Attached(document.attached, whole, sessions) if document.attached else None,
     )
 
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from inspector.reverse.rule import Array, HeadNode
+from inspector.reverse.rule import Array
+
+
+class HasSettings(Protocol):
+    """A node whose attributes can be asked for."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The attribute `name`."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class Windows:
     out: tuple[int, ...]
 
     @classmethod
-    def of(cls, step: HeadNode, size: Sequence[int], out: Sequence[int], kernel: Sequence[int]) -> Windows:
+    def of(cls, step: HasSettings, size: Sequence[int], out: Sequence[int], kernel: Sequence[int]) -> Windows:
         """The windows of a step: `size` is that of the maps before it, `out` that of the maps after."""
         rank = len(size)
         stride, dilation = (tuple(step.get(k) or [1] * rank) for k in ("strides", "dilations"))

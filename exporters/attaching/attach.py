@@ -1,0 +1,82 @@
+"""A copy of a model that says more in the one run that is made of it anyway."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from exporters.attaching.agree import check_rows, compare_outputs, make_noise
+from exporters.attaching.finish import finish_attached
+from exporters.attaching.maps import attach_maps
+from exporters.attaching.result import AttachedModel
+from exporters.attaching.workbench import open_workbench
+from inspector.errors import UsageError
+from inspector.files import atomic_path, temporary_folder
+from inspector.guard import check_outputs
+from inspector.model import Model, drop_false_classes, open_model
+
+Note = Callable[[str], None]
+
+
+# Wide: the keyword-only parameters are the options of `inspector attach`.
+def attach_outputs(
+    model: str | os.PathLike[str] | Model,
+    path: str | os.PathLike[str],
+    *,
+    cam: str | None = None,
+    layer: str | None = None,
+    provider: str = "auto",
+    threads: int | None = None,
+    note: Note | None = None,
+) -> AttachedModel:
+    """Write a copy of a model with further outputs behind its own, measured, or write nothing.
+
+    Args:
+        model: The model, or its file.
+        path: The file to write.
+        cam: A method of class activation maps that is made of gradients.
+        layer: The layer that it looks at; None chooses as `inspector cam` does.
+        provider: What onnxruntime computes with, see :func:`inspector.open_model`.
+        threads: How many threads it uses; None for its own choice.
+        note: Gets a line on what is being done.
+
+    Returns:
+        The file that was written, and how near its outputs are to what the library computes.
+
+    Raises:
+        UsageError: Nothing was asked for, or an option is wrong.
+        NotComputable: The network has no such output, or an operator has no derivative as nodes.
+        LayerNotFound: There is no such layer.
+        ModelError: The model cannot be read or run.
+        AttachError: The file cannot be made.
+        OutputError: The file cannot be written.
+
+    Example:
+        >>> made = attach_outputs(model, folder / "more.onnx", cam="gradcam")
+        >>> [output.name for output in made.outputs]
+        ['cam', 'cam_classes']
+    """
+    if cam is None:
+        raise UsageError("nothing was asked for", "give --cam METHOD")
+    source = model if isinstance(model, Model) else open_model(model, provider=provider, threads=threads)
+    source = drop_false_classes(source)
+    check_outputs({"-o": path}, {"the model itself": source.graph.files})
+    notes = []
+    if source.attached is not None:
+        names = ", ".join(entry.name for entry in source.attached.entries)
+        notes.append(f"{source.path} has attached outputs already ({names}); they are left out")
+    bench = open_workbench(source)
+    if cam is not None:
+        attach_maps(bench, cam, layer)
+    data = finish_attached(bench).SerializeToString()
+    with temporary_folder() as folder:
+        trial = folder / "trial.onnx"
+        trial.write_bytes(data)
+        made = open_model(trial, provider=provider, threads=threads, inputs=source.graph.given)
+        rows = compare_outputs(source, made, make_noise(source))
+        check_rows(rows)
+        digest = made.sha256
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+    return AttachedModel(Path(path), digest, tuple(bench.outputs), tuple(rows), {}, tuple(notes))

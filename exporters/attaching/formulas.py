@@ -1,0 +1,117 @@
+"""The formulas of the methods as nodes; each is the one of its file in :mod:`inspector.cam.methods`.
+
+Activation and gradient are float32 (N, C, P), with P = h w places; a map is (N, 1, P).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporters.attaching.writer import GraphWriter
+from inspector.cam.methods.gradcampp import SMALL
+from inspector.cam.result import NOISE
+
+_Floats = NDArray[np.float32]
+Formula = Callable[[GraphWriter, str, str], str]
+_UNIFORM = 1e-5
+"""Gradients that differ by less from place to place, as a share of their largest, are the same: as `cam` has it."""
+
+
+def _weigh(write: GraphWriter, weights: str, activation: str) -> str:
+    """sum_c w_c A_c: weights (N, C, 1)."""
+    return write.emit("MatMul", write.emit("Transpose", weights, perm=[0, 2, 1]), activation)
+
+
+def _gradcam(write: GraphWriter, activation: str, gradient: str) -> str:
+    return _weigh(write, write.reduce("ReduceMean", gradient, [2]), activation)
+
+
+def _hirescam(write: GraphWriter, activation: str, gradient: str) -> str:
+    return write.reduce("ReduceSum", write.emit("Mul", gradient, activation), [1])
+
+
+def _layercam(write: GraphWriter, activation: str, gradient: str) -> str:
+    return _hirescam(write, activation, write.emit("Relu", gradient))
+
+
+def _gradcampp(write: GraphWriter, activation: str, gradient: str) -> str:
+    sums = write.reduce("ReduceSum", activation, [2])
+    square = write.emit("Mul", gradient, gradient)
+    cube = write.emit("Mul", square, gradient)
+    divisor = write.emit("Add", write.emit("Mul", square, write.number(2)), write.emit("Mul", sums, cube))
+    divisor = write.emit("Add", divisor, write.number(SMALL))
+    counts = write.emit("And", _is_not_zero(write, gradient), _is_not_zero(write, divisor))
+    share = write.keep_where(counts, write.emit("Div", square, _or_one(write, counts, divisor)))
+    return _weigh(
+        write, write.reduce("ReduceSum", write.emit("Mul", share, write.emit("Relu", gradient)), [2]), activation
+    )
+
+
+def _xgradcam(write: GraphWriter, activation: str, gradient: str) -> str:
+    sums = write.reduce("ReduceSum", activation, [2])
+    along = write.reduce("ReduceSum", write.emit("Mul", gradient, activation), [2])
+    counts = _is_not_zero(write, sums)
+    quotient = write.keep_where(counts, write.emit("Div", along, _or_one(write, counts, sums)))
+    high = write.reduce("ReduceMax", gradient, [2])
+    low = write.reduce("ReduceMin", gradient, [2])
+    return _weigh(write, write.emit("Where", write.emit("Equal", high, low), high, quotient), activation)
+
+
+def _is_not_zero(write: GraphWriter, x: str) -> str:
+    return write.emit("Not", write.emit("Equal", x, write.number(0)))
+
+
+def _or_one(write: GraphWriter, condition: str, x: str) -> str:
+    return write.emit("Where", condition, x, write.number(1))
+
+
+FORMULAS: dict[str, Formula] = {
+    "cam": _gradcam,  # the same map but for the number of places, which the scaling takes out
+    "gradcam": _gradcam,
+    "gradcam++": _gradcampp,
+    "hirescam": _hirescam,
+    "layercam": _layercam,
+    "xgradcam": _xgradcam,
+}
+"""Method -> what writes its map."""
+
+
+def emit_map(write: GraphWriter, method: str, activation: str, gradient: str) -> str:
+    """Write the map of a method, before ReLU and scaling: (N, 1, P)."""
+    return FORMULAS[method](write, activation, gradient)
+
+
+def scale_maps(write: GraphWriter, raw: str, axes: Sequence[int]) -> str:
+    """max(raw, 0) / max(raw) over the last axes; zeros where there is no positive evidence beyond rounding."""
+    high = write.reduce("ReduceMax", raw, axes)
+    low = write.reduce("ReduceMin", raw, axes)
+    reach = write.emit("Max", high, write.emit("Neg", low))
+    shows = write.emit("Greater", high, write.emit("Mul", reach, write.number(NOISE)))
+    share = write.emit("Div", write.emit("Relu", raw), _or_one(write, shows, high))
+    return write.keep_where(shows, share)
+
+
+def find_channel_weights(method: str, gradient: _Floats, sized: bool) -> _Floats | None:
+    """The weights of channels that make a method's maps of several classes as one product, but for a positive factor.
+
+    Args:
+        method: The name of the method.
+        gradient: float32 (K, C, h, w), the same for every picture.
+        sized: Whether h and w are fixed.
+
+    Returns:
+        float32 (K, C); None where the map is no such product.
+    """
+    first = gradient[:, :, :1, :1]
+    spread = np.abs(gradient - first).max(axis=(1, 2, 3))
+    uniform = bool((spread <= _UNIFORM * np.abs(first).max(axis=(1, 2, 3))).all())
+    if not uniform and (method != "gradcam" or not sized):
+        return None
+    places = gradient.shape[2] * gradient.shape[3]
+    weights = np.asarray(gradient.mean(axis=(2, 3), dtype=np.float64) * places, np.float32)
+    if method == "gradcam++":
+        return None
+    return np.maximum(weights, 0) if method == "layercam" else weights

@@ -1,0 +1,60 @@
+"""Outputs attached to a model: what a device should know beside the scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inspector.api.arguments import ModelSource, Warn, check_text
+from inspector.api.model import to_model
+
+if TYPE_CHECKING:
+    from exporters.attaching import AttachedModel
+    from inspector.api.make import File
+
+
+# Wide: the options of `inspector attach`.
+def attach(
+    model: ModelSource,
+    out: File,
+    *,
+    cam: str | None = None,
+    layer: str | None = None,
+    provider: str = "auto",
+    threads: int | None = None,
+    warn: Warn | None = None,
+) -> AttachedModel:
+    """Write a copy of a model that gives more than scores in the one run that is made of it anyway.
+
+    Standard operators only, behind the model's own outputs, which stay as they are. Needs no torch.
+
+    Args:
+        model: The path of an .onnx file, or a model that is open.
+        out: The file to write.
+        cam: Add the map of the top class by this method: cam, gradcam, gradcam++, hirescam, layercam or xgradcam; and
+            the maps of all classes where they are one product.
+        layer: The layer of the map; None chooses as `inspector cam` does.
+        provider: Where a path is given: auto, cpu, cuda, ...
+        threads: Where a path is given: threads of onnxruntime; None takes all cores.
+        warn: Gets a line where something is noteworthy but not wrong.
+
+    Returns:
+        The file that was written, its new outputs, and how near they are to what the library computes.
+
+    Raises:
+        InspectorError: The model cannot be opened, an output cannot be had of it, or the file cannot be written.
+
+    Example:
+        >>> import inspector
+        >>> made = inspector.attach(model, folder / "more.onnx", cam="gradcam")
+        >>> [output.name for output in made.outputs]
+        ['cam', 'cam_classes']
+    """
+    from exporters.attaching import attach_outputs
+
+    for name, value in (("cam", cam), ("layer", layer)):
+        if value is not None:
+            check_text(name, value)
+    opened = to_model(model, provider, threads, warn)
+    return attach_outputs(
+        opened, out, cam=cam, layer=layer, provider=opened.provider, threads=opened.threads, note=warn
+    )

@@ -1,0 +1,76 @@
+"""`inspector attach`: outputs that a device gets from the one run that it makes anyway."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from inspector.cli.console import (
+    Console,
+    InputOption,
+    JsonOption,
+    LinksOption,
+    ModelArgument,
+    ProviderOption,
+    QuietOption,
+    ThreadsOption,
+    align_columns,
+    relative,
+)
+
+if TYPE_CHECKING:
+    from exporters.attaching import AttachedModel
+
+
+def attach(
+    model: ModelArgument,
+    out: Annotated[str, typer.Option("-o", "--out", metavar="FILE.onnx", help="The file to write.")],
+    cam: Annotated[
+        str | None,
+        typer.Option("--cam", metavar="METHOD", help="Add the map of the top class, by this method: gradcam, cam, ..."),
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option("--layer", metavar="LAYER", help="The layer of the map; chosen unless given.")
+    ] = None,
+    links: LinksOption = None,
+    inputs: InputOption = None,
+    json: JsonOption = False,
+    provider: ProviderOption = "auto",
+    threads: ThreadsOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Write a copy of a model that gives more than scores in the one run that is made of it anyway.
+
+    Standard operators only: any program that runs the model gets the outputs, behind the model's own.
+    """
+    from exporters.attaching import attach_outputs
+
+    console = Console("attach", json, quiet)
+    opened = console.open(model, provider, threads, links, inputs)
+    made = attach_outputs(opened, out, cam=cam, layer=layer, provider=provider, threads=threads, note=console.note)
+    console.document(console.head(opened, file=relative(made.path), sha256=made.sha256, **made.to_json()))
+    console.say(show(made))
+    for line in made.notes:
+        console.warn(line)
+
+
+def show(made: AttachedModel) -> str:
+    """The outputs and how near they are, for people."""
+    near = {row.layer: row for row in made.parity}
+    rows = [
+        (
+            one.name,
+            " x ".join(map(str, one.shape)),
+            f"{near[one.name].relative:.1e}" if one.name in near else "-",
+            one.meaning,
+        )
+        for one in made.outputs
+    ]
+    own = [row for row in made.parity if row.layer not in {one.name for one in made.outputs}]
+    worst = max((row.relative for row in own), default=0.0)
+    lines = [align_columns(("output", "shape", "differs by", "what it says"), rows), ""]
+    lines.append(
+        f"{made.path}: {len(made.outputs)} outputs added; the {len(own)} of the model differ by at most {worst:.1e}"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""`inspector attach`: outputs written behind a network."""

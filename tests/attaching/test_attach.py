@@ -1,0 +1,166 @@
+"""Files with attached maps: what they say, what stays as it was, and what else reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import inspector
+from exporters.attaching import attach_outputs
+from inspector.cam import class_activation_maps
+from inspector.errors import NotComputable, UsageError
+from inspector.model import Model, open_model
+from inspector.model.annotate import annotate_model
+from tests.foreign import Net
+
+METHODS = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam")
+
+
+def pooled(net: Net, x: str) -> str:
+    """Convolutions, average pool, one linear layer."""
+    y = net("Relu", net.conv(x, 3, 12, 3, pads=1))
+    y = net("Flatten", net("GlobalAveragePool", y))
+    return net("Gemm", y, net.weight((7, 12)), net.weight((7,)), transB=1)
+
+
+def flattened(net: Net, x: str) -> str:
+    """Convolutions, max pool, two linear layers with a ReLU between, as VGG has them."""
+    y = net("MaxPool", net("Relu", net.conv(x, 3, 6, 3, pads=1)), kernel_shape=[2, 2], strides=[2, 2])
+    y = net("Relu", net("Gemm", net("Flatten", y), net.weight((10, 96)), transB=1))
+    return net("Softmax", net("Gemm", y, net.weight((7, 10)), net.weight((7,)), transB=1))
+
+
+def gated(net: Net, x: str) -> str:
+    """A head as MobileNetV3 has it: a gate beside the maps, and an activation between two linear layers."""
+    y = net("HardSwish", net.conv(x, 3, 8, 3, pads=1, stride=2))
+    gate = net("HardSigmoid", net.conv(net("GlobalAveragePool", y), 8, 8, 1))
+    y = net("HardSwish", net.conv(net("Mul", y, gate), 8, 12, 1))
+    y = net("Flatten", net("ReduceMean", y, axes=[2, 3], keepdims=1))
+    y = net("HardSwish", net("MatMul", y, net.weight((12, 9))))
+    return net("MatMul", y, net.weight((9, 7)))
+
+
+def channels_last(net: Net, x: str) -> str:
+    """(N, H, W, C), as TensorFlow's files are."""
+    y = net("Transpose", net("Relu", net.conv(net("Transpose", x, perm=[0, 3, 1, 2]), 3, 6, 3)), perm=[0, 2, 3, 1])
+    y = net("Clip", y, net.const(0.0), net.const(6.0))
+    return net("MatMul", net("ReduceMean", y, axes=[1, 2], keepdims=0), net.weight((6, 7)))
+
+
+def run_file(path: Path, tensor: Any) -> dict[str, Any]:
+    """Every output, by onnxruntime alone."""
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    names = [o.name for o in session.get_outputs()]
+    return dict(zip(names, session.run(None, {session.get_inputs()[0].name: tensor}), strict=True))
+
+
+def check_maps(source: Model, path: Path, tensor: Any, method: str) -> dict[str, Any]:
+    """Compare a file's map with the library's, picture by picture."""
+    values = run_file(path, tensor)
+    for number in range(len(tensor)):
+        [result] = class_activation_maps(source, tensor[number : number + 1], method=method)
+        assert np.abs(values["cam"][number] - result.heatmap).max() < 1e-5, method
+    return values
+
+
+@pytest.mark.parametrize(("build", "opset"), [(pooled, 13), (flattened, 13), (gated, 17), (channels_last, 17)])
+def test_maps_equal_those_of_the_library(build: Any, opset: int, make_model: Any, tmp_path: Path) -> None:
+    shape = ("N", 9, 9, 3) if build is channels_last else ("N", 3, 8, 8)
+    source = open_model(make_model(build, shape=shape, opset=opset))
+    tensor = np.random.default_rng(3).random((3, *shape[1:]), np.float32)
+    linear = build in (pooled, channels_last)
+    for method in METHODS:
+        made = attach_outputs(source, tmp_path / "made.onnx", cam=method)
+        values = check_maps(source, made.path, tensor, method)
+        product = linear and method != "gradcam++"
+        assert [o.name for o in made.outputs] == ["cam", *(["cam_classes"] if product else [])]
+        onnx.checker.check_model(str(made.path), full_check=True)
+        before = run_file(source.path, tensor)
+        assert [*values][: len(before)] == [*before]
+        assert all(np.allclose(values[name], before[name], atol=1e-6) for name in before)
+        if product:
+            for number in range(7):
+                [result] = class_activation_maps(source, tensor[:1], classes=number, method=method)
+                assert np.abs(values["cam_classes"][0, number] - result.heatmap).max() < 1e-5
+
+
+@pytest.mark.parametrize("shape", [("N", 3, "H", "W"), (2, 3, 8, 8), (1, 3, 8, 8)])
+def test_open_sizes_and_fixed_batches(shape: Any, make_model: Any, tmp_path: Path) -> None:
+    source = open_model(make_model(pooled, shape=shape))
+    made = attach_outputs(source, tmp_path / "made.onnx", cam="cam")
+    sides = (11, 13) if shape[2] == "H" else (8, 8)
+    batch = shape[0] if isinstance(shape[0], int) else 3
+    tensor = np.random.default_rng(3).random((batch, 3, *sides), np.float32)
+    values = run_file(made.path, tensor)
+    assert values["cam"].shape == (batch, *sides)
+    assert values["cam_classes"].shape == (batch, 7, *sides)
+    [result] = class_activation_maps(source, tensor[:1], method="cam")
+    assert np.abs(values["cam"][0] - result.heatmap).max() < 1e-5
+
+
+def test_the_weights_of_the_last_layer_are_not_written_twice(make_model: Any, tmp_path: Path) -> None:
+    source = open_model(make_model(pooled, shape=("N", 3, 8, 8)))
+    made = attach_outputs(source, tmp_path / "made.onnx", cam="cam")
+    proto = onnx.load(made.path)
+    assert [tuple(t.dims) for t in proto.graph.initializer].count((7, 12)) == 1
+
+
+def test_old_operator_sets_are_raised(make_model: Any, tmp_path: Path) -> None:
+    source = open_model(make_model(pooled, shape=("N", 3, 8, 8), opset=11))
+    made = attach_outputs(source, tmp_path / "made.onnx", cam="gradcam")
+    assert onnx.load(made.path).opset_import[0].version == 13
+    check_maps(source, made.path, np.random.default_rng(3).random((2, 3, 8, 8), np.float32), "gradcam")
+
+
+def test_everything_else_sees_the_network_alone(make_model: Any, tmp_path: Path) -> None:
+    source = open_model(make_model(flattened, shape=("N", 3, 8, 8)))
+    made = open_model(attach_outputs(source, tmp_path / "made.onnx", cam="gradcam").path)
+    assert [x.name for x in made.layers] == [x.name for x in source.layers]
+    assert made.graph.outputs == source.graph.outputs
+    assert made.task == source.task == "classify"
+    assert made.attached is not None
+    assert [entry.name for entry in made.attached.entries] == ["cam"]
+    named = annotate_model(made, tmp_path / "named.onnx", labels=[f"c{i}" for i in range(7)])
+    assert named.attached is not None
+    assert named.attached.entries == made.attached.entries
+    assert [x.name for x in named.layers] == [x.name for x in source.layers]
+    # Without its metadata, too, the file is told from one whose outputs are answers.
+    bare = onnx.load(made.path)
+    del bare.metadata_props[:]
+    onnx.save(bare, tmp_path / "bare.onnx")
+    assert open_model(tmp_path / "bare.onnx").graph.outputs == source.graph.outputs
+    again = attach_outputs(made, tmp_path / "again.onnx", cam="layercam")
+    assert "attached outputs already (cam)" in again.notes[0]
+    assert [o.name for o in again.outputs] == ["cam"]
+
+
+def test_what_cannot_be_attached_is_said(make_model: Any, tmp_path: Path) -> None:
+    source = open_model(make_model(flattened, shape=("N", 3, 8, 8)))
+    out = tmp_path / "made.onnx"
+    with pytest.raises(UsageError, match="nothing was asked for"):
+        attach_outputs(source, out)
+    with pytest.raises(NotComputable, match=r"eigencam needs more than the gradient of the head.*nodes") as caught:
+        attach_outputs(source, out, cam="eigencam")
+    assert "gradcam" in caught.value.hint
+    with pytest.raises(NotComputable, match="cam needs a head that weighs every place"):
+        attach_outputs(source, out, cam="cam")
+
+    def scattered(net: Net, x: str) -> str:
+        y = net("ThresholdedRelu", net("GlobalAveragePool", net.conv(x, 3, 6, 3)), alpha=0.1)
+        return net("Gemm", net("Flatten", y), net.weight((7, 6)), transB=1)
+
+    with pytest.raises(NotComputable, match="needs the gradient of ThresholdedRelu"):
+        attach_outputs(make_model(scattered, name="other.onnx"), out, cam="gradcam")
+    assert not out.exists()
+
+
+def test_the_public_call(make_model: Any, tmp_path: Path) -> None:
+    made = inspector.attach(make_model(pooled), tmp_path / "made.onnx", cam="gradcam")
+    meaning = "Grad-CAM of the top class at layer relu4: 0 no evidence, 1 the most"
+    assert made.to_json()["outputs"][0] == {"name": "cam", "shape": [1, 8, 8], "meaning": meaning}
+    assert all(row.ok for row in made.parity)
