@@ -84,12 +84,8 @@ class Model(Answers):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = {
-            "provider": self.provider,
-            "threads": self.threads,
-            "metadata": self.reads_metadata,
-            **self.graph.opening,
-        }
+        given = {"provider": self.provider, "threads": self.threads, "metadata": self.reads_metadata}
+        options = {**given, **self.graph.opening}
         return self.reopen, (type(self), self.path, self.path.resolve(), self.digest, options)
 
     def __copy__(self) -> Self:
