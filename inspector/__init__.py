@@ -6,9 +6,9 @@
     'Egyptian cat'
 
 There is one function for each command: `predict`, `list_layers`, `draw_activations`, `draw_maps`, `filters`, `dream`,
-`export`, `finetune`, `quantize`, `annotate`, `audit`, `compare`, `report`, `live`, `scan` and `merge_scans`, `doctor`.
-An opened model answers for single pictures: `model.predict`, `model.activations`, `model.cam`. Nothing heavy is
-imported before it is used.
+`export`, `finetune`, `quantize`, `slim`, `attach`, `annotate`, `audit`, `compare`, `report`, `live`, `scan` and
+`merge_scans`, `doctor`. An opened model answers for single pictures: `model.predict`, `model.activations`, `model.cam`.
+Nothing heavy is imported before it is used.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ _HOME = {
     "quantize": "inspector.api.make",
     "annotate": "inspector.api.make",
     "attach": "inspector.api.attaching",
+    "slim": "inspector.api.slimming",
+    "check_slim": "inspector.api.slimming",
     "audit": "inspector.api.judge",
     "compare": "inspector.api.contrast",
     "doctor": "inspector.api.judge",
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
     from inspector.api.many import merge_scans, scan
     from inspector.api.model import Model, open_model
     from inspector.api.pictures import Picture, find_pictures
+    from inspector.api.slimming import check_slim, slim
     from inspector.errors import (
         ClassNotFound,
         ImageError,
@@ -118,6 +121,7 @@ __all__ = [
     "annotate",
     "attach",
     "audit",
+    "check_slim",
     "compare",
     "doctor",
     "draw_activations",
@@ -137,6 +141,7 @@ __all__ = [
     "quantize",
     "report",
     "scan",
+    "slim",
     "statistics",
 ]
 

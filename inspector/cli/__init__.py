@@ -7,9 +7,8 @@ from importlib import import_module
 from typing import Any
 
 NAMES = (
-    "layers", "predict", "activations", "cam", "filters", "dream", "export", "finetune", "quantize", "attach",
-    "annotate",
-    "audit", "compare", "report", "live", "scan", "doctor",
+    "layers", "predict", "activations", "cam", "filters", "dream", "export", "finetune", "quantize", "slim", "attach",
+    "annotate", "audit", "compare", "report", "live", "scan", "doctor",
 )  # fmt: skip
 
 

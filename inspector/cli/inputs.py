@@ -18,6 +18,7 @@ OUTPUTS = {
     "sarif": "--sarif",
     "markdown": "--markdown",
     "save_snapshot": "--save-snapshot",
+    "certificate": "--certificate",
 }
 """Files that commands write. `out` of some commands is a folder: what is written there is checked as it is written."""
 
@@ -40,6 +41,7 @@ INPUTS = {
     "audit": "the file of --audit",
     "filters": "the file of --filters",
     "run": "a file of the run",
+    "check": "a file of --check",
 }
 """Files and folders that commands read, and what an error calls them."""
 

@@ -64,6 +64,14 @@ class Operator:
         random: It draws random numbers.
         integer: It computes with integers of 8 bits, or makes them from floats.
         requantizes: It turns floats into integers of a quantized network, or back.
+        channelwise: It is not elementwise, and a channel of its output still depends on no other channel of its first
+            input: a pool, a resize.
+        between: No value that it gives lies outside of those that it reduces or slides over, zeros that it pads with
+            aside.
+        homogeneous: A multiple of its input, by a positive number, gives that multiple of its output.
+        increasing: It is unary, and where its input grows its output does not fall, unless an attribute turns it.
+        valley: It is unary, falls to the one place of its input that is named here and grows behind it, and is next to
+            nothing far below; None for any other.
         integer_form: How onnxruntime computes it between dequantized inputs and a quantized output: ``weights``,
             ``arithmetic`` of two tensors, a ``pool`` of means, a ``join``; ``moved`` where the output is on the grid
             of the input, ``range`` where the operator before it takes it over. Empty where it does not.
@@ -107,6 +115,11 @@ class Operator:
     random: bool = False
     integer: bool = False
     requantizes: bool = False
+    channelwise: bool = False
+    between: bool = False
+    homogeneous: bool = False
+    increasing: bool = False
+    valley: float | None = None
     integer_form: IntegerForm = ""
 
     @property

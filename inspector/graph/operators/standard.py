@@ -21,38 +21,49 @@ def _unary(names: str, low: float = -_INF, high: float = _INF, **facts: Any) -> 
     return _rows(names, elementwise=True, bounds=(low, high), **facts)
 
 
+def _by_channel(names: str, **facts: Any) -> tuple[Operator, ...]:
+    return _rows(names, kind="pool", channelwise=True, homogeneous=True, **facts)
+
+
 def _activation(names: str, low: float = -_INF, high: float = _INF, **facts: Any) -> tuple[Operator, ...]:
     return _unary(names, low, high, kind="activation", **facts)
 
 
 _ACTIVATIONS = (
-    *_activation("Relu", 0, inner_word="relu", integer_form="range"),
-    *_activation("Clip", inner_word="hardswish", integer_form="range"),
-    *_activation("Sigmoid", 0, 1, inner_word="silu", ending="sigmoid"),
-    *_activation("HardSigmoid", 0, 1, inner_word="hardswish"),
-    *_activation("Tanh", -1, 1, inner_word="gelu"),
-    *_activation("Softplus", 0, inner_word="mish"),
-    *_activation("Softsign", -1, 1),
-    *_activation("ThresholdedRelu LeakyRelu HardSwish Elu Selu Celu Gelu Mish Swish Shrink"),
+    *_activation("Relu", 0, inner_word="relu", integer_form="range", homogeneous=True, increasing=True),
+    *_activation("Clip", inner_word="hardswish", integer_form="range", increasing=True),
+    *_activation("Sigmoid", 0, 1, inner_word="silu", ending="sigmoid", increasing=True),
+    *_activation("HardSigmoid", 0, 1, inner_word="hardswish", increasing=True),
+    *_activation("Tanh", -1, 1, inner_word="gelu", increasing=True),
+    *_activation("Softplus", 0, inner_word="mish", increasing=True),
+    *_activation("Softsign", -1, 1, increasing=True),
+    *_activation("LeakyRelu", homogeneous=True, increasing=True),
+    *_activation("ThresholdedRelu Elu Selu Celu", increasing=True),
+    *_activation("HardSwish", valley=-1.5),
+    *_activation("Gelu", valley=-0.7517915246935645),
+    *_activation("Mish", valley=-1.1924312145154),
+    *_activation("Swish", valley=-1.2784645427610738),
+    *_activation("Shrink"),
     *_activation("PRelu", operands=2, ordered=True),
 )
 
 _FUNCTIONS = (
-    *_unary("Erf", -1, 1, inner_word="gelu"),
-    *_unary("Abs", 0),
-    *_unary("Exp", 0, valid=(-_INF, _LARGEST_POWER)),
-    *_unary("Sqrt", 0, valid=(0, _INF)),
+    *_unary("Erf", -1, 1, inner_word="gelu", increasing=True),
+    *_unary("Abs", 0, homogeneous=True),
+    *_unary("Exp", 0, increasing=True, valid=(-_INF, _LARGEST_POWER)),
+    *_unary("Sqrt", 0, increasing=True, valid=(0, _INF)),
     *_unary("Cosh", 0, valid=(-_LARGEST_POWER, _LARGEST_POWER)),
     *_unary("Acosh", 0, valid=(1, _INF)),
     *_unary("Sin Cos Sign", -1, 1),
     *_unary("Asin", -math.pi / 2, math.pi / 2, valid=(-1, 1)),
     *_unary("Atan", -math.pi / 2, math.pi / 2),
     *_unary("Acos", 0, math.pi, valid=(-1, 1)),
-    *_unary("Log", valid=(0, _INF), nonzero=0),
+    *_unary("Log", increasing=True, valid=(0, _INF), nonzero=0),
     *_unary("Reciprocal", nonzero=0),
     *_unary("Atanh", valid=(-1, 1)),
-    *_unary("Sinh", valid=(-_LARGEST_POWER, _LARGEST_POWER)),
-    *_unary("Ceil Floor Round Asinh Tan"),
+    *_unary("Sinh", increasing=True, valid=(-_LARGEST_POWER, _LARGEST_POWER)),
+    *_unary("Ceil Floor Round Asinh", increasing=True),
+    *_unary("Tan"),
     *_unary("Neg", affine=True),
     *_unary("IsInf IsNaN", 0, 1, compares=True),
     *_unary("Not", 0, 1, logical=True),
@@ -92,8 +103,7 @@ _ARITHMETIC = (
 )
 
 _PASSING = (
-    *_unary("Identity", affine=True, moves=True, passes=True),
-    *_unary("Dropout", affine=True, moves=True, passes=True),
+    *_unary("Identity Dropout", affine=True, moves=True, passes=True, homogeneous=True, increasing=True),
     *_unary("Cast", affine=True, passes=True),
     *_unary("CastLike", affine=True, passes=True, shape_inputs=(1,)),
     *_unary("QuantizeLinear", affine=True, passes=True, per_channel=True, integer=True, requantizes=True),
@@ -113,7 +123,7 @@ _MOVING = (
     *_rows("Gather GatherND", moves=True, picks=True),
     *_rows("Compress Unique", moves=True, counts=True),
     *_rows("Pad CenterCropPad Trilu ScatterElements ScatterND Scatter", keeps_axes=True),
-    *_rows("Resize Upsample", kind="resize", keeps_axes=True),
+    *_rows("Resize Upsample", kind="resize", keeps_axes=True, channelwise=True, between=True, homogeneous=True),
     *_rows("Col2Im GridSample AffineGrid BitCast TensorScatter RotaryEmbedding OneHot"),
 )
 
@@ -152,22 +162,22 @@ _NORMS = (
 )
 
 _POOLS = (
-    *_rows("MaxPool", kind="pool", window=True, moves=True, integer_form="moved"),
-    *_rows("AveragePool", kind="pool", word="avgpool", window=True, integer_form="pool"),
-    *_rows("LpPool", kind="pool", window=True, bounds=(0, _INF)),
-    *_rows("GlobalAveragePool", kind="pool", word="avgpool", integer_form="pool"),
-    *_rows("GlobalMaxPool", kind="pool", word="maxpool", moves=True),
-    *_rows("GlobalLpPool", kind="pool", bounds=(0, _INF)),
+    *_by_channel("MaxPool", window=True, moves=True, integer_form="moved", between=True),
+    *_by_channel("AveragePool", word="avgpool", window=True, integer_form="pool", between=True),
+    *_by_channel("LpPool", window=True, bounds=(0, _INF)),
+    *_by_channel("GlobalAveragePool", word="avgpool", integer_form="pool", between=True),
+    *_by_channel("GlobalMaxPool", word="maxpool", moves=True, between=True),
+    *_by_channel("GlobalLpPool", bounds=(0, _INF)),
     *_rows("MaxRoiPool RoiAlign", kind="pool"),
     *_rows("MaxUnpool"),
 )
 
 _REDUCTIONS = (
-    *_rows("ReduceMean", kind="pool", word="avgpool", reduction=True),
-    *_rows("ReduceMax", kind="pool", word="maxpool", reduction=True, moves=True),
-    *_rows("ReduceSum", kind="pool", reduction=True),
+    *_rows("ReduceMean", kind="pool", word="avgpool", reduction=True, between=True, homogeneous=True),
+    *_rows("ReduceMax", kind="pool", word="maxpool", reduction=True, moves=True, between=True, homogeneous=True),
+    *_rows("ReduceSum", kind="pool", reduction=True, homogeneous=True),
     *_rows("ReduceL2", kind="pool", reduction=True, bounds=(0, _INF)),
-    *_rows("ReduceMin", reduction=True, moves=True),
+    *_rows("ReduceMin", reduction=True, moves=True, between=True, homogeneous=True),
     *_rows("ReduceL1 ReduceSumSquare", reduction=True, bounds=(0, _INF)),
     *_rows("ReduceLogSum ReduceLogSumExp ReduceProd", reduction=True),
     *_rows("ArgMax", reduction=True, positions=True, ranks=True, bounds=(0, _INF)),

@@ -1,0 +1,109 @@
+"""The constants of a graph that is being cut: taken from the file, sliced, and named."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, numpy_helper
+
+from inspector.graph import Graph, node_inputs
+
+Array = NDArray[Any]
+
+
+class CutWeights:
+    """The constants of one graph, each kept as it is until something of it is cut.
+
+    Args:
+        graph: The graph that is cut.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.made: dict[str, Array] = {}
+        self.nodes: list[NodeProto] = []
+        self._known: dict[Hashable, str] = {}
+        self._read = {name: len(readers) for name, readers in graph.consumers_of.items()}
+        self._taken = {n for node in graph.nodes for n in (*node_inputs(node), *node.output)}
+        self._taken |= graph.initializers.keys()
+
+    def free_name(self, name: str) -> str:
+        """A name like `name` that nothing has."""
+        found = next(n for k in itertools.count(1) if (n := f"{name}/slim{k if k > 1 else ''}") not in self._taken)
+        self._taken.add(found)
+        return found
+
+    def put(self, name: str, value: Array) -> str:
+        """Add a constant.
+
+        Args:
+            name: What it is made from.
+            value: Its value.
+
+        Returns:
+            Its name: that of what it is made from, where nothing else reads that.
+        """
+        value = np.ascontiguousarray(value).reshape(value.shape)
+        key = (name, value.dtype.str, value.shape, value.tobytes())
+        if key not in self._known:
+            single = self._read.get(name, 0) == 1 and name not in self.made and name not in self.graph.outputs
+            self._known[key] = name if single and name in self.graph.initializers else self.free_name(name)
+            self.made[self._known[key]] = value
+        return self._known[key]
+
+    def slice(self, name: str, cuts: tuple[tuple[int, Array], ...], rows: tuple[int, int] | None = None) -> str:
+        """Slice a constant, or what it is dequantized from.
+
+        Args:
+            name: The constant.
+            cuts: Axis and the places that stay along it, one for each axis that is cut.
+            rows: Axis and length of what has a scale for each place; None for the axis that is cut.
+
+        Returns:
+            The name of the slice.
+        """
+        if name in self.graph.initializers:
+            value = np.asarray(self.graph.weight(name))
+            for axis, places in cuts:
+                value = np.take(value, places, axis=axis)
+            return self.put(name, value)
+        key = (name, tuple((axis, places.tobytes()) for axis, places in cuts))
+        if key not in self._known:
+            self._known[key] = self._slice_made(name, cuts)
+        return self._known[key]
+
+    def _slice_made(self, name: str, cuts: tuple[tuple[int, Array], ...]) -> str:
+        """The node that makes a constant from others, on slices of them."""
+        node = self.graph.nodes[self.graph.producer_of[name]]
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        copy.output[0] = self.free_name(name)
+        copy.name = ""
+        copy.input[0] = self.slice(node.input[0], cuts)
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+        for position, given in enumerate(node.input[1:], 1):
+            if given not in self.graph.initializers:
+                continue
+            value = np.asarray(self.graph.weight(given))
+            for cut, places in cuts:
+                if value.ndim == 1 and value.size > 1 and cut == axis % 8:
+                    copy.input[position] = self.put(given, value[places])
+        self.nodes.append(copy)
+        return str(copy.output[0])
+
+    def finish(self, name: str) -> TensorProto:
+        """A constant as the file will hold it."""
+        if name in self.made:
+            return numpy_helper.from_array(self.made[name], name)
+        tensor = self.graph.initializers[name]
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            return tensor
+        value = np.asarray(self.graph.tensor_array(tensor))
+        whole = TensorProto(name=name, data_type=tensor.data_type, dims=tensor.dims)
+        whole.raw_data = value.tobytes()
+        return whole

@@ -1,0 +1,108 @@
+"""Smaller files with the same answers, and the check of their certificates."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from inspector.api.arguments import ModelSource, Warn
+from inspector.api.model import to_model
+from inspector.errors import wrong_type
+
+if TYPE_CHECKING:
+    from exporters.slimming import CheckedCertificate, SlimmedModel
+
+File = str | os.PathLike[str]
+
+
+# Wide: the options of `inspector slim`.
+def slim(
+    model: ModelSource,
+    out: File,
+    *,
+    certificate: File | None = None,
+    data: File | Sequence[File] | None = None,
+    also_unseen: bool = False,
+    provider: str = "auto",
+    threads: int | None = None,
+    warn: Warn | None = None,
+) -> SlimmedModel:
+    """Write a copy of a model without the channels that provably do nothing; needs no data and no torch.
+
+    Every output is compared with that of the model. A difference above 1e-5 of its scale is an error, and then nothing
+    is written.
+
+    Args:
+        model: The path of an .onnx file, or a model that is open.
+        out: The file to write.
+        certificate: A JSON file to write: what was cut, why, and what was measured; `check_slim` reads it.
+        data: A folder of pictures, or their paths: compared too, and watched for channels that never change.
+        also_unseen: Cut channels that never change on `data` too, though nothing proves that they never do.
+        provider: Where a path is given: auto, cpu, cuda, ...
+        threads: Where a path is given: threads of onnxruntime; None takes all cores.
+        warn: Gets a line where something is noteworthy but not wrong.
+
+    Returns:
+        The file that was written, what was cut from it, what looks dead and stays, and how far its outputs are apart.
+
+    Raises:
+        InspectorError: The model cannot be opened, an argument is wrong, an output would differ, or a file cannot be
+            written.
+
+    Example:
+        >>> import inspector
+        >>> made = inspector.slim(model, folder / "slim.onnx", certificate=folder / "slim.json")
+        >>> made.max_abs < 1e-4
+        True
+    """
+    from exporters.slimming import slim_model
+
+    if not isinstance(out, str | os.PathLike):
+        raise wrong_type("the file to write", out, "give a path")
+    opened = to_model(model, provider, threads, warn)
+    return slim_model(opened, out, certificate=certificate, data=data, also_unseen=also_unseen, note=warn)
+
+
+# Wide: how the two files are opened.
+def check_slim(
+    file: File,
+    certificate: File,
+    *,
+    model: ModelSource | None = None,
+    provider: str = "auto",
+    threads: int | None = None,
+    allow_links: Sequence[File] = (),
+    inputs: Mapping[str, Any] | None = None,
+    warn: Warn | None = None,
+) -> CheckedCertificate:
+    """Check a slimmed file against its certificate: the digests, the proof of every cut, and the answers.
+
+    Args:
+        file: The slimmed file.
+        certificate: The JSON file that `slim` wrote.
+        model: The model that it was made from; None takes it from where the certificate says it is.
+        provider: auto, cpu, cuda, ...
+        threads: Threads of onnxruntime; None takes all cores.
+        allow_links: Folders that links to external data of the models may lead into.
+        inputs: Values of the models' inputs that are no picture, by name.
+        warn: Gets a line where something is noteworthy but not wrong.
+
+    Returns:
+        What was found.
+
+    Raises:
+        InspectorError: A file is missing, or another one; a cut is not proven; or an output is too far apart.
+
+    Example:
+        >>> import inspector
+        >>> made = inspector.slim(model, folder / "slim.onnx", certificate=folder / "slim.json")
+        >>> inspector.check_slim(folder / "slim.onnx", folder / "slim.json").sha256 == made.sha256
+        True
+    """
+    from exporters.slimming import check_certificate
+
+    return check_certificate(
+        file, certificate, model, provider=provider, threads=threads, allow_links=allow_links, inputs=inputs or {},
+        warn=warn,
+    )  # fmt: skip

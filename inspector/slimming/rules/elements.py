@@ -1,0 +1,292 @@
+"""Element by element: what is tied, and between which values the result lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.graph import attributes, operator_of
+from inspector.slimming.channels import ChannelFacts, CutConstant, Doubles, Units
+from inspector.slimming.walk import Walk
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+Ends = tuple[Doubles, Doubles]
+
+
+@dataclass
+class Operand:
+    """One input of an elementwise node, as its channels are seen along the axis of the output's.
+
+    Attributes:
+        position: Which input.
+        low: float64 (C,) or (1,).
+        high: float64 (C,) or (1,).
+        channels: What is known of it, where it has a channel for each of the output's.
+        value: Its value, where it is a constant.
+    """
+
+    position: int
+    low: Doubles
+    high: Doubles
+    channels: ChannelFacts | None = None
+    value: NDArray[Any] | None = None
+
+
+def pass_elements(walk: Walk, index: int, node: NodeProto) -> bool:
+    """Any operator that works element by element: channels of one place are tied."""
+    row = operator_of(node)
+    count = len(node.input) if row.operands == 0 else row.operands
+    data = [name for name in node.input[:count] if name]
+    tracked = [c for c in map(walk.of, data) if c is not None]
+    if not tracked or any(walk.of(name) for name in node.input[count:]):
+        return False
+    ranks = [_rank(walk, name) for name in data]
+    if None in ranks:
+        return False
+    rank = max(r for r in ranks if r is not None)
+    leading = max(tracked, key=len)
+    axis = leading.axis + rank - leading.rank
+    operands = [_take_operand(walk, k, name, axis, rank, len(leading)) for k, name in enumerate(data)]
+    if any(part is None for part in operands):
+        return False
+    parts = [part for part in operands if part is not None]
+    low, high = _bound(walk, node, parts, len(leading))
+    number, factor = _number(walk, node, parts, len(leading))
+    made = walk.give(node.output[0], axis, rank, low, high, number, factor)
+    for part, name in zip(parts, data, strict=True):
+        if part.channels is not None:
+            walk.tie(part.channels.units, made.units)
+        elif part.value is not None and len(part.low) == len(made) > 1:
+            walk.edit(CutConstant(index, part.position, axis - rank + part.value.ndim, made.units))
+        elif part.value is None:
+            walk.pin(name, f"the same for all channels of {node.output[0]!r}")
+    return True
+
+
+def _rank(walk: Walk, name: str) -> int | None:
+    if (channels := walk.of(name)) is not None:
+        return channels.rank
+    if (value := walk.constant(name)) is not None:
+        return value.ndim
+    return len(walk.sizes[name]) if name in walk.sizes else None
+
+
+# Wide: an operand, and where the channels lie.
+def _take_operand(walk: Walk, position: int, name: str, axis: int, rank: int, count: int) -> Operand | None:
+    """An input as it is seen along the axis of the output; None where it has other channels there."""
+    value = walk.constant(name)
+    if value is not None:
+        own = axis - rank + value.ndim
+        if value.dtype.kind not in "fiub" or not value.size:
+            return None
+        if own < 0 or value.shape[own] == 1:
+            low, high = np.array([float(value.min())]), np.array([float(value.max())])
+            return Operand(position, low, high, value=value)
+        if value.shape[own] != count:
+            return None
+        rest = tuple(k for k in range(value.ndim) if k != own)
+        ends = (np.asarray(value.min(axis=rest), np.float64), np.asarray(value.max(axis=rest), np.float64))
+        return Operand(position, *ends, value=value)
+    channels = walk.of(name)
+    if channels is not None and channels.axis + rank - channels.rank == axis:
+        if len(channels) == count:
+            return Operand(position, channels.low, channels.high, channels)
+        return Operand(position, channels.low, channels.high) if len(channels) == 1 else None
+    size = walk.sizes.get(name)
+    if size is None:
+        return None
+    own = axis - rank + len(size)
+    if own >= 0 and size[own] != 1:
+        return None
+    if channels is None:
+        return Operand(position, np.array([-np.inf]), np.array([np.inf]))
+    return Operand(position, channels.low.min(keepdims=True), channels.high.max(keepdims=True))
+
+
+def _bound(walk: Walk, node: NodeProto, parts: Sequence[Operand], count: int) -> Ends:
+    """Bounds of the output, (C,) each."""
+    row = operator_of(node)
+    low, high = np.full(count, row.bounds[0]), np.full(count, row.bounds[1])
+    lows = [np.broadcast_to(part.low, count) for part in parts]
+    highs = [np.broadcast_to(part.high, count) for part in parts]
+    with np.errstate(all="ignore"):
+        rule = _INTERVALS.get(node.op_type) if not node.domain or node.domain == "ai.onnx" else None
+        ends = None
+        if rule is not None:
+            ends = rule(lows, highs)
+        elif len(parts) == 1:
+            ends = _bound_unary(walk, node, lows[0], highs[0])
+        if ends is not None:
+            low, high = np.fmax(low, ends[0]), np.fmin(high, ends[1])
+    fixed = np.all([(a == b) & np.isfinite(a) for a, b in zip(lows, highs, strict=True)], axis=0)
+    if fixed.any() and not (low[fixed] == high[fixed]).all():
+        values = _run(walk, node, [x[fixed] for x in lows])
+        if values is not None and values.shape == (int(fixed.sum()),) and np.isfinite(values).all():
+            low, high = low.copy(), high.copy()
+            low[fixed] = high[fixed] = values
+    return low, high
+
+
+def _run(walk: Walk, node: NodeProto, values: Sequence[Doubles]) -> Doubles | None:
+    """The node on these numbers; its settings are those that it has."""
+    settings = [walk.constant(name) if name else None for name in node.input[len(values) :]]
+    if any(x is None for x, name in zip(settings, node.input[len(values) :], strict=True) if name):
+        return None
+    settings = [x.astype(np.float64) if x is not None and x.dtype.kind == "f" else x for x in settings]
+    found = walk.evaluator.run(node, [*values, *settings])
+    return None if found is None else np.asarray(found, np.float64)
+
+
+def _bound_unary(walk: Walk, node: NodeProto, low: Doubles, high: Doubles) -> Ends | None:
+    """One function of one number, where the row says how it runs."""
+    row = operator_of(node)
+    turned = any(a.name == "alpha" and a.f < 0 for a in node.attribute)
+    if row.domain or turned or not (row.increasing or row.valley is not None):
+        return None
+    first, last = _run(walk, node, [low]), _run(walk, node, [high])
+    if first is None or last is None:
+        return None
+    if row.increasing:
+        return first, last
+    if row.valley is None or attributes(node).get("alpha", 1.0) != 1.0:
+        return None
+    # Far below, such a function comes back to zero; the reference has no number for it at minus infinity.
+    first = np.where(np.isneginf(low), 0.0, first)
+    bottom = _run(walk, node, [np.full(len(low), row.valley)])
+    if bottom is None:
+        return None
+    least = np.where(high <= row.valley, last, np.where(low >= row.valley, first, bottom - 1e-6))
+    return least, np.fmax(first, last)
+
+
+_INTERVALS: dict[str, Callable[[Sequence[Doubles], Sequence[Doubles]], Ends]] = {}
+
+
+def _interval(*names: str) -> Callable[[Callable[..., Ends]], Callable[..., Ends]]:
+    def register(rule: Callable[..., Ends]) -> Callable[..., Ends]:
+        _INTERVALS.update(dict.fromkeys(names, rule))
+        return rule
+
+    return register
+
+
+@_interval("Add", "Sum")
+def _add(lows: Sequence[Doubles], highs: Sequence[Doubles]) -> Ends:
+    return np.sum(lows, axis=0), np.sum(highs, axis=0)
+
+
+@_interval("Mean")
+def _mean(lows: Sequence[Doubles], highs: Sequence[Doubles]) -> Ends:
+    return np.mean(lows, axis=0), np.mean(highs, axis=0)
+
+
+@_interval("Sub")
+def _sub(lows: Sequence[Doubles], highs: Sequence[Doubles]) -> Ends:
+    return lows[0] - highs[1], highs[0] - lows[1]
+
+
+@_interval("Neg")
+def _neg(lows: Sequence[Doubles], highs: Sequence[Doubles]) -> Ends:
+    return -highs[0], -lows[0]
+
+
+@_interval("Mul")
+def _mul(lows: Sequence[Doubles], highs: Sequence[Doubles]) -> Ends:
+    # Nothing times anything is nothing, as long as values are finite.
+    products = [np.where((a == 0) | (b == 0), 0.0, a * b) for a in (lows[0], highs[0]) for b in (lows[1], highs[1])]
+    return np.min(products, axis=0), np.max(products, axis=0)
+
+
+@_interval("Div")
+def _div(lows: Sequence[Doubles], highs: Sequence[Doubles]) -> Ends:
+    ends = [np.where(a == 0, 0.0, a / b) for a in (lows[0], highs[0]) for b in (lows[1], highs[1])]
+    unsure = (lows[1] <= 0) & (highs[1] >= 0) | np.isnan(ends).any(axis=0)
+    return np.where(unsure, -np.inf, np.min(ends, axis=0)), np.where(unsure, np.inf, np.max(ends, axis=0))
+
+
+@_interval("Max")
+def _max(lows: Sequence[Doubles], highs: Sequence[Doubles]) -> Ends:
+    return np.max(lows, axis=0), np.max(highs, axis=0)
+
+
+@_interval("Min")
+def _min(lows: Sequence[Doubles], highs: Sequence[Doubles]) -> Ends:
+    return np.min(lows, axis=0), np.min(highs, axis=0)
+
+
+@_interval("Where")
+def _where(lows: Sequence[Doubles], highs: Sequence[Doubles]) -> Ends:
+    return np.min(lows[1:], axis=0), np.max(highs[1:], axis=0)
+
+
+@_interval("PRelu")
+def _prelu(lows: Sequence[Doubles], highs: Sequence[Doubles]) -> Ends:
+    down, up = (np.where(x[0] >= 0, x[0], x[0] * lows[1]) for x in (lows, highs))
+    sure = (lows[1] == highs[1]) & (lows[1] >= 0)
+    return np.where(sure, down, np.where(lows[0] >= 0, lows[0], -np.inf)), np.where(
+        sure, up, np.where(lows[0] >= 0, highs[0], np.inf)
+    )
+
+
+def _number(walk: Walk, node: NodeProto, parts: Sequence[Operand], count: int) -> tuple[Units | None, Doubles | None]:
+    """Value numbers and factors of the output; (None, None) for new ones."""
+    row = operator_of(node)
+    if row.random or row.domain:
+        return None, None
+    scaled = _scale(walk, node, parts, count)
+    if scaled is not None:
+        return scaled
+    about = b"".join(sorted(a.SerializeToString() for a in node.attribute))
+    settings = tuple(node.input[len(parts) :])
+    moving = [part for part in parts if part.channels is not None]
+    if row.homogeneous and len(parts) == 1:
+        channels = moving[0].channels
+        assert channels is not None
+        signs = np.sign(channels.factor)
+        keys: list[Hashable] = [
+            (node.op_type, about, settings, int(n), float(s)) for n, s in zip(channels.number, signs, strict=True)
+        ]
+        return walk.numbers.of_keys(keys), np.abs(channels.factor)
+    return walk.numbers.of_keys(list(_list_keys(node, about, settings, parts, count))), None
+
+
+def _list_keys(
+    node: NodeProto, about: bytes, settings: tuple[str, ...], parts: Sequence[Operand], count: int
+) -> Sequence[Hashable]:
+    """For each channel, what it is computed from and how."""
+    columns: list[list[Hashable]] = []
+    for part in parts:
+        if part.channels is not None:
+            columns.append(
+                [(int(n), float(f"{f:.6e}")) for n, f in zip(part.channels.number, part.channels.factor, strict=True)]
+            )
+        elif part.value is not None and len(part.low) > 1 and (part.low == part.high).all():
+            columns.append([("constant", float(x)) for x in part.low])
+        elif part.value is not None and len(part.low) > 1:
+            columns.append([("own", node.input[part.position], k) for k in range(count)])
+        else:
+            columns.append([node.input[part.position]] * count)
+    return [(node.op_type, about, settings, *cells) for cells in zip(*columns, strict=True)]
+
+
+def _scale(walk: Walk, node: NodeProto, parts: Sequence[Operand], count: int) -> tuple[Units, Doubles] | None:
+    """A product with a constant for each channel: the same number with another factor."""
+    row = operator_of(node)
+    if not (row.arithmetic and row.product) or len(parts) != 2:
+        return None
+    moving = [part for part in parts if part.channels is not None]
+    fixed = [part for part in parts if part.value is not None and (part.low == part.high).all()]
+    if len(moving) != 1 or len(fixed) != 1 or (row.ordered and moving[0].position != 0):
+        return None
+    channels = moving[0].channels
+    assert channels is not None
+    by = np.broadcast_to(fixed[0].low, count)
+    by = 1 / np.where(by == 0, 1, by) if row.ordered else np.where(by == 0, 1, by)
+    # A product with zero is a constant, and is known as one.
+    return channels.number, channels.factor * by

@@ -1,0 +1,44 @@
+"""The sizes of all tensors for one size of the picture, so that axes can be told apart by their lengths."""
+
+from __future__ import annotations
+
+import onnx
+
+from inspector.graph import Graph, infer_types
+
+_OPEN = (160, 224, 96)
+"""What lengths that the file leaves open are taken to be, besides the batch: unlike each other, and often halved."""
+
+
+def choose_sizes(graph: Graph, picture: tuple[int, int] | None = None) -> dict[str, tuple[int, ...]]:
+    """Infer the sizes of tensors for one picture size, and for two pictures at a time where the graph takes them.
+
+    Args:
+        graph: The graph.
+        picture: (height, width) that lengths left open get; None for any.
+
+    Returns:
+        Name -> sizes, of the tensors whose sizes are all known.
+    """
+    found = [_infer(graph, batch, picture) for batch in (2, 1)]
+    return found[0] if len(found[0]) >= len(found[1]) else found[1]
+
+
+def _infer(graph: Graph, batch: int, picture: tuple[int, int] | None) -> dict[str, tuple[int, ...]]:
+    proto = onnx.ModelProto()
+    proto.CopyFrom(graph.proto)
+    del proto.graph.value_info[:]
+    for value in proto.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    for value in proto.graph.input:
+        open_sizes = iter(picture or _OPEN)
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if not dim.HasField("dim_value") or dim.dim_value < 1:
+                dim.Clear()
+                dim.dim_value = batch if axis == 0 else next(open_sizes, _OPEN[-1])
+    known = {}
+    for value in infer_types(proto):
+        tensor = value.type.tensor_type
+        if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
+            known[value.name] = tuple(d.dim_value for d in tensor.shape.dim)
+    return known

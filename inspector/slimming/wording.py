@@ -1,0 +1,122 @@
+"""Why a channel goes, and why one that looks dead stays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+
+from inspector.graph import Graph
+from inspector.slimming.channels import ChannelReader, Findings
+from inspector.slimming.select import Selection
+
+Told = tuple[str, str]
+"""The reason, and the number that proves it."""
+
+
+class Explainer:
+    """Words what was chosen."""
+
+    def __init__(self, graph: Graph, found: Findings, chosen: Selection) -> None:
+        self.graph = graph
+        self.found = found
+        self.chosen = chosen
+        self.low, self.high = found.low_of(), found.high_of()
+        self.number, self.factor = found.number_of(), found.factor_of()
+        self.constant = (self.low == self.high) & np.isfinite(self.low)
+
+    @cached_property
+    def tensor_of(self) -> list[tuple[int, str]]:
+        """(first unit, tensor), in order."""
+        return [(channels.first, name) for name, channels in self.found.channels.items()]
+
+    @cached_property
+    def members(self) -> Mapping[int, list[int]]:
+        """The units of each component."""
+        found: dict[int, list[int]] = {}
+        for unit, component in enumerate(self.chosen.component):
+            found.setdefault(int(component), []).append(unit)
+        return found
+
+    @cached_property
+    def readers(self) -> Mapping[int, list[tuple[ChannelReader, int]]]:
+        """The readers of each component, and which of their inputs."""
+        found: dict[int, list[tuple[ChannelReader, int]]] = {}
+        for reader in self.found.readers:
+            if reader.units is not None:
+                for place, unit in enumerate(reader.units):
+                    found.setdefault(int(self.chosen.component[unit]), []).append((reader, place))
+        return found
+
+    @cached_property
+    def pinned(self) -> Mapping[int, str]:
+        """Component -> why it is pinned."""
+        found: dict[int, str] = {}
+        for units, why in self.found.pins:
+            for component in np.unique(self.chosen.component[units]):
+                found.setdefault(int(component), why)
+        return found
+
+    def name_unit(self, unit: int) -> tuple[str, int]:
+        """The tensor and the channel of a unit."""
+        starts = [first for first, _ in self.tensor_of]
+        at = int(np.searchsorted(starts, unit, side="right")) - 1
+        return self.tensor_of[at][1], unit - starts[at]
+
+    def explain_cut(self, tensor: str, unit: int) -> Told:
+        """Why a unit that goes can go."""
+        if self.chosen.copied[unit]:
+            return self._explain_copy(unit)
+        if self.constant[unit]:
+            return "its filter is zero, so that it is constant", f"{self.low[unit]:.6g}"
+        fixed = [u for u in self.members[int(self.chosen.component[unit])] if self.constant[u]]
+        if fixed:
+            name, channel = self.name_unit(fixed[0])
+            node = self.graph.nodes[self.graph.producer_of[name]]
+            before = self.found.channels.get(node.input[0])
+            bound = f"always {self.low[fixed[0]]:.6g}"
+            if before is not None and channel < len(before):
+                bound += f", for between {before.low[channel]:.6g} and {before.high[channel]:.6g}"
+            return f"{node.op_type} makes it constant", bound
+        return "nothing that reads it has a weight for it", ""
+
+    def _explain_copy(self, unit: int) -> Told:
+        component = int(self.chosen.component[unit])
+        for at, stands in self.chosen.stand_in.items():
+            reader = self.found.readers[at]
+            for own, other in stands.items():
+                if int(self.chosen.component[own]) == component:
+                    ratio = self.factor[own] / self.factor[other]
+                    _, channel = self.name_unit(other)
+                    return "another channel holds the same", f"{ratio:.6g} times channel {channel} of {reader.data}"
+        return "another channel holds the same", ""
+
+    def explain_kept(self, tensor: str, unit: int) -> Told | None:
+        """Why a unit that looks dead stays; None for one that does not look dead, or was told of before."""
+        component = int(self.chosen.component[unit])
+        if not self.constant[unit]:
+            return None
+        if any(self.constant[other] for other in self.members[component] if other < unit):
+            return None
+        return self._find_bar(component), f"always {self.low[unit]:.6g}"
+
+    def _find_bar(self, component: int) -> str:
+        if component in self.pinned:
+            return self.pinned[component]
+        for reader, place in self.readers.get(component, ()):
+            assert reader.units is not None
+            unit = reader.units[place]
+            node = self.graph.nodes[reader.node]
+            if not reader.touches[~self.chosen.gone[reader.rows], place].any():
+                continue
+            named = f"{node.op_type} {node.output[0]!r}"
+            if not self.constant[unit]:
+                return f"it is not constant where {named} reads it"
+            if self.low[unit] == 0:
+                continue
+            if not reader.shared:
+                return f"it is not 0 and {named} pads with zeros, so that its borders would change"
+            if not reader.foldable:
+                return f"it is not 0, and the bias of {named} is no number in floating point"
+        return "it goes together with channels that have to stay"

@@ -1,0 +1,1 @@
+"""Tests of slimming: what is cut, what stays, and that nothing changes."""
