@@ -47,7 +47,7 @@ class Difference:
         return self.relative <= LIMIT
 
 
-def make_pictures(model: Model, seed: int = 0) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def make_up_pictures(model: Model, seed: int = 0) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Make up pictures, uint8 (H, W, 3): noise, flat ones, and the steepest edges that there can be."""
     height, width = model.preprocess.size or (_SIDE, _SIDE)
     random = np.random.default_rng(seed)
@@ -67,7 +67,7 @@ def make_pictures(model: Model, seed: int = 0) -> Iterator[tuple[str, NDArray[np
 
 def iterate_shown(model: Model, pictures: Sequence[Path], made: bool = True) -> Iterator[tuple[str, NDArray[Any]]]:
     """(name, input tensor) of made-up pictures and of those given; what cannot be opened was sorted out before."""
-    for name, picture in make_pictures(model) if made else ():
+    for name, picture in make_up_pictures(model) if made else ():
         yield name, model.tensor(picture)
     for path in pictures:
         yield str(path), model.preprocess.tensor(open_image(path, warn=model.warn))

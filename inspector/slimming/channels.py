@@ -122,7 +122,7 @@ class ChannelReader:
 
 @dataclass
 class Findings:
-    """What a walk through the graph has found; see :class:`inspector.slimming.walk.Walk`.
+    """What a walk through the graph has found; see :class:`inspector.slimming.walk.ChannelWalk`.
 
     Attributes:
         channels: By tensor.

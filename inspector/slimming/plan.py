@@ -13,7 +13,7 @@ from inspector.slimming.channels import CutConstant, Doubles, Findings, Units
 from inspector.slimming.rules import find_family_rule
 from inspector.slimming.select import Selection, Selector
 from inspector.slimming.sizes import choose_sizes
-from inspector.slimming.walk import Walk
+from inspector.slimming.walk import ChannelWalk
 from inspector.slimming.wording import Explainer
 
 
@@ -136,7 +136,7 @@ def find_slim_plan(
         The plan. It is empty where nothing can go.
     """
     sizes = choose_sizes(graph, picture)
-    walk = Walk(graph, sizes, inputs or {}, seen or {})
+    walk = ChannelWalk(graph, sizes, inputs or {}, seen or {})
     found = walk.run(find_family_rule)
     for name in graph.outputs:
         if name not in free:

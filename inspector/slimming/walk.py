@@ -17,7 +17,7 @@ from inspector.slimming.numbers import ValueNumbers
 if TYPE_CHECKING:
     from onnx import NodeProto
 
-Rule = Callable[["Walk", int, "NodeProto"], bool]
+Rule = Callable[["ChannelWalk", int, "NodeProto"], bool]
 """A rule notes what it knows of a node and says True; False where it knows nothing of this one."""
 
 _RULES: dict[str, Rule] = {}
@@ -39,7 +39,7 @@ def slim_rule(*names: str, domain: str = "") -> Callable[[Rule], Rule]:
     return register
 
 
-class Walk:
+class ChannelWalk:
     """One walk.
 
     Args:

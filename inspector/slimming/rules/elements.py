@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from inspector.graph import attributes, operator_of
 from inspector.slimming.channels import ChannelFacts, CutConstant, Doubles, Units
-from inspector.slimming.walk import Walk
+from inspector.slimming.walk import ChannelWalk
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -38,7 +38,7 @@ class Operand:
     value: NDArray[Any] | None = None
 
 
-def pass_elements(walk: Walk, index: int, node: NodeProto) -> bool:
+def pass_elements(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     """Any operator that works element by element: channels of one place are tied."""
     row = operator_of(node)
     count = len(node.input) if row.operands == 0 else row.operands
@@ -69,7 +69,7 @@ def pass_elements(walk: Walk, index: int, node: NodeProto) -> bool:
     return True
 
 
-def _rank(walk: Walk, name: str) -> int | None:
+def _rank(walk: ChannelWalk, name: str) -> int | None:
     if (channels := walk.of(name)) is not None:
         return channels.rank
     if (value := walk.constant(name)) is not None:
@@ -78,7 +78,7 @@ def _rank(walk: Walk, name: str) -> int | None:
 
 
 # Wide: an operand, and where the channels lie.
-def _take_operand(walk: Walk, position: int, name: str, axis: int, rank: int, count: int) -> Operand | None:
+def _take_operand(walk: ChannelWalk, position: int, name: str, axis: int, rank: int, count: int) -> Operand | None:
     """An input as it is seen along the axis of the output; None where it has other channels there."""
     value = walk.constant(name)
     if value is not None:
@@ -109,7 +109,7 @@ def _take_operand(walk: Walk, position: int, name: str, axis: int, rank: int, co
     return Operand(position, channels.low.min(keepdims=True), channels.high.max(keepdims=True))
 
 
-def _bound(walk: Walk, node: NodeProto, parts: Sequence[Operand], count: int) -> Ends:
+def _bound(walk: ChannelWalk, node: NodeProto, parts: Sequence[Operand], count: int) -> Ends:
     """Bounds of the output, (C,) each."""
     row = operator_of(node)
     low, high = np.full(count, row.bounds[0]), np.full(count, row.bounds[1])
@@ -133,7 +133,7 @@ def _bound(walk: Walk, node: NodeProto, parts: Sequence[Operand], count: int) ->
     return low, high
 
 
-def _run(walk: Walk, node: NodeProto, values: Sequence[Doubles]) -> Doubles | None:
+def _run(walk: ChannelWalk, node: NodeProto, values: Sequence[Doubles]) -> Doubles | None:
     """The node on these numbers; its settings are those that it has."""
     settings = [walk.constant(name) if name else None for name in node.input[len(values) :]]
     if any(x is None for x, name in zip(settings, node.input[len(values) :], strict=True) if name):
@@ -143,7 +143,7 @@ def _run(walk: Walk, node: NodeProto, values: Sequence[Doubles]) -> Doubles | No
     return None if found is None else np.asarray(found, np.float64)
 
 
-def _bound_unary(walk: Walk, node: NodeProto, low: Doubles, high: Doubles) -> Ends | None:
+def _bound_unary(walk: ChannelWalk, node: NodeProto, low: Doubles, high: Doubles) -> Ends | None:
     """One function of one number, where the row says how it runs."""
     row = operator_of(node)
     turned = any(a.name == "alpha" and a.f < 0 for a in node.attribute)
@@ -234,7 +234,9 @@ def _prelu(lows: Sequence[Doubles], highs: Sequence[Doubles]) -> Ends:
     )
 
 
-def _number(walk: Walk, node: NodeProto, parts: Sequence[Operand], count: int) -> tuple[Units | None, Doubles | None]:
+def _number(
+    walk: ChannelWalk, node: NodeProto, parts: Sequence[Operand], count: int
+) -> tuple[Units | None, Doubles | None]:
     """Value numbers and factors of the output; (None, None) for new ones."""
     row = operator_of(node)
     if row.random or row.domain:
@@ -275,7 +277,7 @@ def _list_keys(
     return [(node.op_type, about, settings, *cells) for cells in zip(*columns, strict=True)]
 
 
-def _scale(walk: Walk, node: NodeProto, parts: Sequence[Operand], count: int) -> tuple[Units, Doubles] | None:
+def _scale(walk: ChannelWalk, node: NodeProto, parts: Sequence[Operand], count: int) -> tuple[Units, Doubles] | None:
     """A product with a constant for each channel: the same number with another factor."""
     row = operator_of(node)
     if not (row.arithmetic and row.product) or len(parts) != 2:

@@ -10,7 +10,7 @@ import numpy as np
 
 from inspector.graph import attributes, operator_of
 from inspector.slimming.channels import ChannelFacts, CutConstant, CutNumber, Doubles, Units
-from inspector.slimming.walk import Walk, slim_rule
+from inspector.slimming.walk import ChannelWalk, slim_rule
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -20,7 +20,7 @@ _LARGEST = 1 << 25
 
 
 @slim_rule("Concat")
-def _join(walk: Walk, index: int, node: NodeProto) -> bool:
+def _join(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     """Channels one behind another, or maps beside each other."""
     parts = [walk.of(name) for name in node.input]
     known = [part for part in parts if part is not None]
@@ -53,7 +53,7 @@ def _join(walk: Walk, index: int, node: NodeProto) -> bool:
     return True
 
 
-def _take_piece(walk: Walk, name: str, axis: int, rank: int) -> tuple[Doubles, Doubles, Units, Doubles] | None:
+def _take_piece(walk: ChannelWalk, name: str, axis: int, rank: int) -> tuple[Doubles, Doubles, Units, Doubles] | None:
     """Bounds, numbers and factors of one part of a join."""
     part, value = walk.of(name), walk.constant(name)
     if part is not None:
@@ -69,7 +69,7 @@ def _take_piece(walk: Walk, name: str, axis: int, rank: int) -> tuple[Doubles, D
     return np.full(count, -np.inf), np.full(count, np.inf), walk.numbers.fresh(count), np.ones(count)
 
 
-def _join_maps(walk: Walk, node: NodeProto, parts: Sequence[ChannelFacts]) -> bool:
+def _join_maps(walk: ChannelWalk, node: NodeProto, parts: Sequence[ChannelFacts]) -> bool:
     if len({len(part) for part in parts}) > 1:
         return False
     low, high = np.min([p.low for p in parts], axis=0), np.max([p.high for p in parts], axis=0)
@@ -80,7 +80,7 @@ def _join_maps(walk: Walk, node: NodeProto, parts: Sequence[ChannelFacts]) -> bo
 
 
 @slim_rule("Split")
-def _split(walk: Walk, index: int, node: NodeProto) -> bool:
+def _split(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     """Pieces of the channels, or of the maps."""
     inside, settings = walk.of(node.input[0]), attributes(node)
     if inside is None or not all(node.output):
@@ -109,7 +109,7 @@ def _split(walk: Walk, index: int, node: NodeProto) -> bool:
     return True
 
 
-def _give_picked(walk: Walk, name: str, inside: ChannelFacts, places: Units) -> ChannelFacts:
+def _give_picked(walk: ChannelWalk, name: str, inside: ChannelFacts, places: Units) -> ChannelFacts:
     """Note a tensor that holds some channels of another."""
     number, factor = inside.number[places], inside.factor[places]
     made = walk.give(name, inside.axis, inside.rank, inside.low[places], inside.high[places], number, factor)
@@ -117,7 +117,7 @@ def _give_picked(walk: Walk, name: str, inside: ChannelFacts, places: Units) -> 
     return made
 
 
-def _give_same(walk: Walk, name: str, inside: ChannelFacts, axis: int, rank: int) -> ChannelFacts:
+def _give_same(walk: ChannelWalk, name: str, inside: ChannelFacts, axis: int, rank: int) -> ChannelFacts:
     """Note a tensor that holds values of another's channels, in other places."""
     made = walk.give(name, axis, rank, inside.low, inside.high)
     walk.tie(inside.units, made.units)
@@ -125,7 +125,7 @@ def _give_same(walk: Walk, name: str, inside: ChannelFacts, axis: int, rank: int
 
 
 @slim_rule("Slice")
-def _slice(walk: Walk, index: int, node: NodeProto) -> bool:
+def _slice(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     """A range of channels, or of the maps."""
     inside = walk.of(node.input[0])
     bounds = _read_bounds(walk, node)
@@ -152,7 +152,7 @@ def _slice(walk: Walk, index: int, node: NodeProto) -> bool:
     return True
 
 
-def _read_bounds(walk: Walk, node: NodeProto) -> tuple[list[int], list[int], list[int], list[int]] | None:
+def _read_bounds(walk: ChannelWalk, node: NodeProto) -> tuple[list[int], list[int], list[int], list[int]] | None:
     """Starts, ends, axes and steps of a slice; None where they are computed."""
     settings, given = attributes(node), []
     if "starts" in settings:
@@ -172,7 +172,7 @@ def _read_bounds(walk: Walk, node: NodeProto) -> tuple[list[int], list[int], lis
 
 
 @slim_rule("Transpose")
-def _transpose(walk: Walk, index: int, node: NodeProto) -> bool:
+def _transpose(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     inside = walk.of(node.input[0])
     if inside is None:
         return False
@@ -182,7 +182,7 @@ def _transpose(walk: Walk, index: int, node: NodeProto) -> bool:
     return True
 
 
-def _keep_numbers(walk: Walk, made: ChannelFacts, inside: ChannelFacts, how: str) -> None:
+def _keep_numbers(walk: ChannelWalk, made: ChannelFacts, inside: ChannelFacts, how: str) -> None:
     """Give channels that were moved in one way the same numbers wherever that happens."""
     number = walk.numbers.of_keys([(how, int(n)) for n in inside.number])
     name = next(reversed(walk.found.channels))
@@ -192,7 +192,7 @@ def _keep_numbers(walk: Walk, made: ChannelFacts, inside: ChannelFacts, how: str
 
 
 @slim_rule("Reshape", "Flatten", "Squeeze", "Unsqueeze")
-def _reshape(walk: Walk, index: int, node: NodeProto) -> bool:
+def _reshape(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     """Another shape, where every place along one axis of it belongs to one channel."""
     inside, size = walk.of(node.input[0]), walk.sizes.get(node.input[0])
     target = walk.sizes.get(node.output[0])
@@ -239,7 +239,7 @@ def _find_axis(places: Any, count: int) -> int | None:
     return varying[0] if len(varying) == 1 else None
 
 
-def _cut_shape(walk: Walk, index: int, axis: int, length: int) -> list[int] | None:
+def _cut_shape(walk: ChannelWalk, index: int, axis: int, length: int) -> list[int] | None:
     """Positions of the inputs that hold the length of `axis`; None where it cannot be changed."""
     node = walk.graph.nodes[index]
     if node.op_type != "Reshape":
@@ -254,7 +254,7 @@ def _cut_shape(walk: Walk, index: int, axis: int, length: int) -> list[int] | No
 
 
 @slim_rule("Shape")
-def _read_sizes(walk: Walk, index: int, node: NodeProto) -> bool:
+def _read_sizes(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     """Only the sizes are read; channels stay where theirs is used."""
     inside = walk.of(node.input[0])
     if inside is None or attributes(node):
@@ -264,7 +264,7 @@ def _read_sizes(walk: Walk, index: int, node: NodeProto) -> bool:
     return True
 
 
-def _uses_length(walk: Walk, name: str, axis: int) -> bool:
+def _uses_length(walk: ChannelWalk, name: str, axis: int) -> bool:
     """Whether a shape's entry `axis` is read."""
     for reader in walk.graph.consumers_of.get(name, ()):
         node = walk.graph.nodes[reader]

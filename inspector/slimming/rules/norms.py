@@ -9,14 +9,14 @@ import numpy as np
 
 from inspector.graph import attributes, normalises_by_batch
 from inspector.slimming.channels import CutConstant
-from inspector.slimming.walk import Walk, slim_rule
+from inspector.slimming.walk import ChannelWalk, slim_rule
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
 
 @slim_rule("BatchNormalization")
-def _batch_norm(walk: Walk, index: int, node: NodeProto) -> bool:
+def _batch_norm(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     """An affine function of each channel; constant where its scale is 0."""
     inside, parts = walk.of(node.input[0]), [walk.constant(name) for name in node.input[1:5]]
     if inside is None or inside.axis != 1 or any(part is None for part in parts):
@@ -41,7 +41,7 @@ def _batch_norm(walk: Walk, index: int, node: NodeProto) -> bool:
 
 
 @slim_rule("InstanceNormalization")
-def _instance_norm(walk: Walk, index: int, node: NodeProto) -> bool:
+def _instance_norm(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     """A channel by its own mean and deviation: its bias where it is 0 everywhere or its scale is."""
     inside, scale, bias = walk.of(node.input[0]), walk.constant(node.input[1]), walk.constant(node.input[2])
     if inside is None or inside.axis != 1 or scale is None or bias is None:

@@ -9,13 +9,13 @@ import numpy as np
 
 from inspector.graph import attributes, operator_of
 from inspector.slimming.channels import ChannelFacts, CutConstant, CutNumber
-from inspector.slimming.walk import Walk, slim_rule
+from inspector.slimming.walk import ChannelWalk, slim_rule
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
 
-def pass_maps(walk: Walk, index: int, node: NodeProto) -> bool:
+def pass_maps(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     """An operator that slides over the maps of each channel by itself."""
     row, inside = operator_of(node), walk.of(node.input[0])
     if inside is None or inside.axis != 1 or row.domain or any(node.output[1:]):
@@ -33,7 +33,7 @@ def pass_maps(walk: Walk, index: int, node: NodeProto) -> bool:
     return True
 
 
-def _cut_sizes(walk: Walk, index: int, position: int, made: ChannelFacts) -> bool:
+def _cut_sizes(walk: ChannelWalk, index: int, position: int, made: ChannelFacts) -> bool:
     """Sizes or scales of a resize: a number for each axis, where that of the channels is known."""
     node = walk.graph.nodes[index]
     value = walk.constant(node.input[position])
@@ -50,7 +50,7 @@ def _cut_sizes(walk: Walk, index: int, position: int, made: ChannelFacts) -> boo
 
 
 def _give_alike(
-    walk: Walk, node: NodeProto, inside: ChannelFacts, axis: int, rank: int, ends: tuple[np.ndarray, np.ndarray]
+    walk: ChannelWalk, node: NodeProto, inside: ChannelFacts, axis: int, rank: int, ends: tuple[np.ndarray, np.ndarray]
 ) -> ChannelFacts:
     """The output of a node that treats all channels alike and each by itself."""
     row = operator_of(node)
@@ -66,7 +66,7 @@ def _give_alike(
     return made
 
 
-def pass_reduction(walk: Walk, index: int, node: NodeProto) -> bool:
+def pass_reduction(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     """A reduction over other axes than that of the channels."""
     row, inside = operator_of(node), walk.of(node.input[0])
     if inside is None or row.domain:
@@ -90,7 +90,7 @@ def pass_reduction(walk: Walk, index: int, node: NodeProto) -> bool:
 
 
 @slim_rule("Pad")
-def _pad(walk: Walk, index: int, node: NodeProto) -> bool:
+def _pad(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     """Pads of the maps; what is put there joins the bounds."""
     inside, settings = walk.of(node.input[0]), attributes(node)
     given = walk.constant(node.input[1]) if len(node.input) > 1 else settings.get("pads", settings.get("paddings"))
@@ -117,7 +117,7 @@ def _pad(walk: Walk, index: int, node: NodeProto) -> bool:
 
 
 @slim_rule("LayerNormalization")
-def _layer_norm(walk: Walk, index: int, node: NodeProto) -> bool:
+def _layer_norm(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     """A norm over the channels, which stay; they are constant behind it where its scale is 0."""
     inside, scale = walk.of(node.input[0]), walk.constant(node.input[1])
     axis = int(attributes(node).get("axis", -1))

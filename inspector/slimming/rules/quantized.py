@@ -9,13 +9,13 @@ import numpy as np
 
 from inspector.graph import attributes
 from inspector.slimming.channels import ChannelFacts, CutConstant, Doubles
-from inspector.slimming.walk import Walk, slim_rule
+from inspector.slimming.walk import ChannelWalk, slim_rule
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
 
-def _read_grid(walk: Walk, node: NodeProto, inside: ChannelFacts) -> tuple[Doubles, Doubles, np.dtype] | None:
+def _read_grid(walk: ChannelWalk, node: NodeProto, inside: ChannelFacts) -> tuple[Doubles, Doubles, np.dtype] | None:
     """Scale and zero point, (1,) or (C,) each, and the type of the integers; None where they are computed."""
     scale = walk.constant(node.input[1])
     zero = walk.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros((), np.uint8)
@@ -28,7 +28,9 @@ def _read_grid(walk: Walk, node: NodeProto, inside: ChannelFacts) -> tuple[Doubl
     return scale.reshape(-1), zero.reshape(-1).astype(np.float64), zero.dtype
 
 
-def _give_grid(walk: Walk, index: int, node: NodeProto, inside: ChannelFacts, ends: tuple[Doubles, Doubles]) -> None:
+def _give_grid(
+    walk: ChannelWalk, index: int, node: NodeProto, inside: ChannelFacts, ends: tuple[Doubles, Doubles]
+) -> None:
     about = (node.op_type, *node.input[1:])
     keys: list[Hashable] = [
         (*about, int(n), float(f"{f:.6e}")) for n, f in zip(inside.number, inside.factor, strict=True)
@@ -42,7 +44,7 @@ def _give_grid(walk: Walk, index: int, node: NodeProto, inside: ChannelFacts, en
 
 
 @slim_rule("QuantizeLinear")
-def _quantize(walk: Walk, index: int, node: NodeProto) -> bool:
+def _quantize(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     """Doubles to integers: rounded, and clipped to what the type holds."""
     inside = walk.of(node.input[0])
     grid = _read_grid(walk, node, inside) if inside is not None else None
@@ -60,7 +62,7 @@ def _quantize(walk: Walk, index: int, node: NodeProto) -> bool:
 
 
 @slim_rule("DequantizeLinear")
-def _dequantize(walk: Walk, index: int, node: NodeProto) -> bool:
+def _dequantize(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     """Integers to floats."""
     inside = walk.of(node.input[0])
     grid = _read_grid(walk, node, inside) if inside is not None else None

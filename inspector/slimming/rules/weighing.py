@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from inspector.graph import attributes, operator_of
 from inspector.slimming.channels import ChannelFacts, ChannelReader, CutConstant, CutNumber, Doubles, Units
-from inspector.slimming.walk import Walk, slim_rule
+from inspector.slimming.walk import ChannelWalk, slim_rule
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -47,7 +47,7 @@ class WeightFacts:
 
 
 @slim_rule("Conv")
-def _convolve(walk: Walk, index: int, node: NodeProto) -> bool:
+def _convolve(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     weights, bias = walk.constant(node.input[1]), _read_bias(walk, node)
     if weights is None or weights.ndim < 3 or bias is None:
         return False
@@ -63,7 +63,7 @@ def _convolve(walk: Walk, index: int, node: NodeProto) -> bool:
 
 
 @slim_rule("ConvTranspose")
-def _convolve_back(walk: Walk, index: int, node: NodeProto) -> bool:
+def _convolve_back(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     weights, bias, settings = walk.constant(node.input[1]), _read_bias(walk, node), attributes(node)
     if weights is None or weights.ndim < 3 or bias is None or int(settings.get("group", 1)) > 1:
         return False
@@ -75,7 +75,7 @@ def _convolve_back(walk: Walk, index: int, node: NodeProto) -> bool:
 
 
 @slim_rule("Gemm")
-def _multiply_general(walk: Walk, index: int, node: NodeProto) -> bool:
+def _multiply_general(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     weights, bias, settings = walk.constant(node.input[1]), _read_bias(walk, node), attributes(node)
     if weights is None or weights.ndim != 2 or bias is None or settings.get("transA", 0):
         return False
@@ -92,7 +92,7 @@ def _multiply_general(walk: Walk, index: int, node: NodeProto) -> bool:
 
 
 @slim_rule("MatMul")
-def _multiply(walk: Walk, index: int, node: NodeProto) -> bool:
+def _multiply(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     weights, inside = walk.constant(node.input[1]), walk.of(node.input[0])
     size = walk.sizes.get(node.input[0])
     rank = inside.rank if inside is not None else len(size) if size is not None else 0
@@ -103,7 +103,7 @@ def _multiply(walk: Walk, index: int, node: NodeProto) -> bool:
     return _weigh(walk, index, kernel, (rank - 1, rank))
 
 
-def _read_bias(walk: Walk, node: NodeProto) -> Doubles | None:
+def _read_bias(walk: ChannelWalk, node: NodeProto) -> Doubles | None:
     position = operator_of(node).bias
     if position is None or len(node.input) <= position or not node.input[position]:
         return np.zeros(1)
@@ -119,7 +119,7 @@ def _has_pads(settings: dict[str, Any]) -> bool:
     return any(settings.get("pads", ())) or settings.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
 
 
-def _weigh(walk: Walk, index: int, kernel: WeightFacts, where: tuple[int, int]) -> bool:
+def _weigh(walk: ChannelWalk, index: int, kernel: WeightFacts, where: tuple[int, int]) -> bool:
     """A product that mixes the channels of each of its groups; `where` are axis and rank of what it reads and gives."""
     node = walk.graph.nodes[index]
     row, inside = operator_of(node), walk.of(node.input[0])
@@ -149,7 +149,9 @@ def _weigh(walk: Walk, index: int, kernel: WeightFacts, where: tuple[int, int]) 
     return True
 
 
-def _convolve_by_channel(walk: Walk, index: int, kernel: WeightFacts, inside: ChannelFacts | None, rank: int) -> bool:
+def _convolve_by_channel(
+    walk: ChannelWalk, index: int, kernel: WeightFacts, inside: ChannelFacts | None, rank: int
+) -> bool:
     """A depthwise convolution: each channel by itself, maybe to several."""
     node = walk.graph.nodes[index]
     count = len(kernel.weights)
@@ -233,7 +235,7 @@ def _bound_block(weights: Doubles, low: Doubles, high: Doubles, bias: Doubles) -
     return np.where(no_least, -np.inf, least), np.where(no_most, np.inf, most)
 
 
-def _number_rows(walk: Walk, node: NodeProto, kernel: WeightFacts) -> tuple[Units | None, Doubles | None]:
+def _number_rows(walk: ChannelWalk, node: NodeProto, kernel: WeightFacts) -> tuple[Units | None, Doubles | None]:
     """Value numbers by the rows of weights; none for very large layers."""
     outputs, inputs, taps = kernel.weights.shape
     if outputs * inputs * taps > _MOST:
