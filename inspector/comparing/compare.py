@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from inspector.comparing.answers import AnswerSums
 from inspector.comparing.cutting import OWN, Engine, make_stages, measure_tensors, open_graph
-from inspector.comparing.matching import find_segments, match_segments
+from inspector.comparing.matching import find_nodes, match_nodes
 from inspector.comparing.result import LayerDifference, ModelDifference, find_parted
 from inspector.comparing.rounding import RoundingBound, shake
 from inspector.comparing.sums import LayerValues, PairSums
@@ -78,8 +78,8 @@ class Walk:
 
     def __init__(self, a: Side, b: Side) -> None:
         self.a, self.b = a, b
-        ours, theirs = (find_segments(side.model.graph, side.layers) for side in (a, b))
-        self.matching = match_segments(ours, theirs)
+        ours, theirs = (find_nodes(side.model.graph, side.layers) for side in (a, b))
+        self.matching = match_nodes(ours, theirs)
         self.segments = ({x.layer.name: x for x in ours}, {x.layer.name: x for x in theirs})
         self.pairs: list[RunPair] = []
         self.sums: list[PairSums] = []
@@ -135,7 +135,8 @@ class Walk:
 
     def _judge(self, tensor_a: NDArray[Any], tensor_b: NDArray[Any]) -> None:
         matching = self.matching
-        if not (matching.only_a or matching.only_b):
+        sure = all(match.how == "name" for match in matching.pairs)
+        if sure and not (matching.only_a or matching.only_b):
             self.pairs = [RunPair(match) for match in matching.pairs]
             return
         layers = [

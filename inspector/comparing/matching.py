@@ -116,6 +116,16 @@ class LayerNodes:
         """What two layers that compute the same have in common, whatever they are called."""
         return (self.shapes or self.layer.kind, self.layer.channels)
 
+    @property
+    def form(self) -> Hashable:
+        """The kind of the layer and how many channels it has."""
+        return (self.layer.kind, self.layer.channels)
+
+    @property
+    def kind(self) -> str:
+        """The kind of the layer."""
+        return self.layer.kind
+
     @cached_property
     def digest(self) -> bytes:
         """Of the values of all weights; empty without weights."""
@@ -127,7 +137,7 @@ class LayerNodes:
         return total.digest()
 
 
-def find_segments(graph: Graph, layers: Sequence[Layer]) -> list[LayerNodes]:
+def find_nodes(graph: Graph, layers: Sequence[Layer]) -> list[LayerNodes]:
     """The nodes that belong to each layer, in the order of the layers."""
     tensors = {layer.tensor for layer in layers}
     return [
@@ -146,16 +156,17 @@ class Matcher:
 
     def match(self) -> Matching:
         """Match by name; where that leaves some, by weights first; then by order."""
-        self._by_name(strict=True)
+        self._by_name("key")
         if len(self.found) < max(len(self.a), len(self.b)):
             # Names that count, as conv_7, mean another layer behind one that was added: weights know better.
             self.found.clear()
             self.taken.clear()
             self._by_digest()
-            self._by_name(strict=True)
-            self._by_order(lambda segment: segment.key)
-            self._by_order(lambda segment: (segment.layer.kind, segment.layer.channels))
-            self._by_name(strict=False)
+            self._by_name("key")
+            self._by_name("form")
+            self._by_order(lambda nodes: nodes.key)
+            self._by_order(lambda nodes: nodes.form)
+            self._by_name("kind")
         return self.result()
 
     def result(self) -> Matching:
@@ -170,15 +181,16 @@ class Matcher:
         self.found[i] = (j, how)
         self.taken.add(j)
 
-    def _by_name(self, *, strict: bool) -> None:
-        names = {x.layer.name: j for j, x in enumerate(self.b) if j not in self.taken}
-        for i, x in enumerate(self.a):
-            j = names.get(x.layer.name)
-            if i in self.found or j is None or j in self.taken:
-                continue
-            other = self.b[j]
-            if x.key == other.key or (not strict and x.layer.kind == other.layer.kind):
-                self.add(i, j, "name")
+    def _by_name(self, same: Literal["key", "form", "kind"]) -> None:
+        """Layers whose tensors have one name, then those of one name themselves."""
+        for read in (_name_tensor, _name_layer):
+            names = {read(x.layer): j for j, x in enumerate(self.b) if j not in self.taken}
+            for i, x in enumerate(self.a):
+                j = names.get(read(x.layer))
+                if i in self.found or j is None or j in self.taken:
+                    continue
+                if getattr(x, same) == getattr(self.b[j], same):
+                    self.add(i, j, "name")
 
     def _by_digest(self) -> None:
         """Layers whose weights no other layer of either network has."""
@@ -218,6 +230,14 @@ class Matcher:
         return [pairs[k] for k in reversed(best)]
 
 
+def _name_tensor(layer: Layer) -> Hashable:
+    return layer.tensor
+
+
+def _name_layer(layer: Layer) -> Hashable:
+    return layer.name
+
+
 def find_common_order(first: Sequence[Hashable], second: Sequence[Hashable]) -> list[tuple[int, int]]:
     """The longest common subsequence of two sequences, as pairs of places.
 
@@ -255,9 +275,9 @@ def match_layers(a: Model, b: Model) -> Matching:
     Returns:
         The pairs, in the order of A, and what is only in one of them.
     """
-    return match_segments(find_segments(a.graph, a.layers), find_segments(b.graph, b.layers))
+    return match_nodes(find_nodes(a.graph, a.layers), find_nodes(b.graph, b.layers))
 
 
-def match_segments(a: Sequence[LayerNodes], b: Sequence[LayerNodes]) -> Matching:
+def match_nodes(a: Sequence[LayerNodes], b: Sequence[LayerNodes]) -> Matching:
     """The same for layers with what belongs to them."""
     return Matcher(a, b).match()

@@ -61,7 +61,7 @@ def judge_pairs(
     free_a = {x.name: x for x in matching.only_a}
     free_b = {x.name: x for x in matching.only_b}
     weak = {name: match for name, (match, turned) in found.items() if turned is None or turned[1] < APART_DB}
-    if free_a or free_b:
+    if free_a or free_b or len(weak) > 1:
         candidates = [*free_b.values(), *(match.b for match in weak.values())]
         owner = {match.b.name: name for name, match in weak.items()}
         for name, layer in [*free_a.items(), *((n, m.a) for n, m in weak.items())]:
