@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,7 @@ class ComparedModels:
     @property
     def widest(self) -> ModelDifference:
         """The comparison with the layer that is furthest off."""
-        return min(self.runs, key=lambda run: -100.0 if run.lowest is None else run.lowest.sqnr_db)
+        return min(self.runs, key=_rank)
 
     @property
     def parted(self) -> LayerDifference | None:
@@ -78,6 +79,7 @@ def compare(
     images: Pictures | None = None,
     *,
     runtimes: str | Iterable[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
     provider: str = "auto",
     threads: int | None = None,
     warn: Warn | None = None,
@@ -95,6 +97,7 @@ def compare(
         runtimes: Names of runtimes, the first of which counts as right: a provider, ``basic``, ``extended``,
             ``disabled``, ``threads:N``, ``reference``, ``twin``, ``openvino``, ``web``. With `b`, one for both, or one
             for each.
+        out: A page to write, of the widest comparison: both networks side by side.
         provider: Where a path is given: auto, cpu, cuda, ...
         threads: Where a path is given: threads of onnxruntime; None takes all cores.
         warn: Gets a line where something is noteworthy but not wrong.
@@ -112,7 +115,8 @@ def compare(
         >>> found.parted is None, found.answers.agreement
         (True, 1.0)
     """
-    from inspector.comparing import Side, compare_sides, make_pictures
+    from inspector.comparing import ComparedSides, Side, compare_sides, make_pictures
+    from inspector.guard import check_outputs
 
     check_texts("runtimes", runtimes)
     names = [runtimes] if isinstance(runtimes, str) else list(runtimes or ())
@@ -121,9 +125,12 @@ def compare(
     pairs = _pair_runtimes(names, b is not None)
     pictures, skipped = _gather(images)
     sources = [(x.path, x.source) for x in pictures] or list(make_pictures(opened))
-    done, total, runs = 0, len(sources) * len(pairs), []
+    files = [*opened.graph.files, *other.graph.files]
+    read = [x for _, x in sources if isinstance(x, str | os.PathLike)]
+    check_outputs({"-o": out}, {"a model that is compared": files, "one of the pictures": read})
+    done, total, runs, widest = 0, len(sources) * len(pairs), [], None
+    broken: list[Skipped] = []
     for first, second in pairs:
-        broken: list[Skipped] = []
 
         def advance() -> None:
             nonlocal done
@@ -131,16 +138,24 @@ def compare(
             if on_progress is not None:
                 on_progress(done, total)
 
-        sides = Side(opened, first[1], _name(opened, first[0])), Side(other, second[1], _name(other, second[0]))
-        runs.append(
-            compare_sides(
-                *sides,
-                sources,
-                on_picture=advance,
-                on_unreadable=lambda n, e: broken.append(Skipped(n, e)),  # noqa: B023
-            )
+        both = ComparedSides(
+            Side(opened, first[1], _name(opened, first[0])), Side(other, second[1], _name(other, second[0]))
         )
-    return ComparedModels(tuple(runs), (*skipped, *broken))
+        found = compare_sides(both, sources, on_picture=advance, on_unreadable=lambda n, e: broken.append(Skipped(n, e)))  # noqa: B023
+        if widest is None or _rank(found) < _rank(widest[1]):
+            widest = both, found
+        runs.append(found)
+    path = None
+    if out is not None and widest is not None:
+        from inspector.pages.comparison import write_comparison
+
+        path = write_comparison(*widest, sources, Path(out))
+    return ComparedModels(tuple(runs), (*skipped, *broken), path)
+
+
+def _rank(run: ModelDifference) -> float:
+    """How near the layer is that is furthest off."""
+    return -100.0 if run.lowest is None else run.lowest.sqnr_db
 
 
 def _pair_runtimes(names: Sequence[str], two: bool) -> list[tuple[tuple[str, Any], tuple[str, Any]]]:

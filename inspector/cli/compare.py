@@ -21,6 +21,7 @@ from inspector.cli.console import (
 )
 from inspector.cli.options import option
 from inspector.errors import one_line
+from inspector.text import relative
 
 if TYPE_CHECKING:
     from inspector.comparing import LayerDifference, ModelDifference
@@ -46,6 +47,9 @@ def compare(
     fail_below: Annotated[
         float | None, option("--fail-below", _OUT, "Exit 1 if a layer has a lower signal-to-noise ratio.", "DB")
     ] = None,
+    out: Annotated[
+        str | None, option("-o", _OUT, "Write a page with both networks side by side.", "FILE.html")
+    ] = None,
     everything: Annotated[
         bool, option("--all", _OUT, "List every layer, and not only those that differ most.")
     ] = False,
@@ -68,14 +72,16 @@ def compare(
     first = console.open(model, provider, threads, links, inputs)
     second = console.open(other, provider, threads, links, inputs) if other else None
     with progress_bar("compare", quiet) as move:
-        found = find(first, second, pictures, runtimes=runtime, on_progress=move)
+        found = find(first, second, pictures, runtimes=runtime, out=out, on_progress=move)
     skipped = [{"path": x.path, "error": one_line(str(x.error))} for x in found.skipped]
     about = {"other": identify(second.path, second.sha256, second.digest) if second else None}
-    console.document({**console.head(first, **about), **found.to_json(), "skipped": skipped})
+    console.document({**console.head(first, **about), **found.to_json(), "skipped": skipped, "page": found.path})
     for run in found.runs:
         console.say(show(run, everything))
     for one in found.skipped:
         console.warn(f"skipped: {one.error}")
+    if found.path is not None:
+        console.say(f"the page: {relative(found.path)}")
     return int(fail_below is not None and found.is_below(fail_below))
 
 

@@ -1,6 +1,6 @@
 """Where two networks part: layers matched, each measured on its own and on the other's values."""
 
-from inspector.comparing.compare import Side, compare_sides
+from inspector.comparing.compare import ComparedSides, Side, compare_sides
 from inspector.comparing.cutting import Engine, SessionEngine
 from inspector.comparing.made import make_pictures
 from inspector.comparing.matching import LayerMatch, Matching, match_layers
@@ -10,6 +10,7 @@ from inspector.comparing.sums import PairSums
 
 __all__ = [
     "AnswerDifference",
+    "ComparedSides",
     "Engine",
     "FlippedPicture",
     "LayerDifference",

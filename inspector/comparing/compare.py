@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -73,8 +73,15 @@ def find_plain_outputs(model: Model) -> list[Layer]:
     ]  # fmt: skip
 
 
-class Walk:
-    """Runs both networks on pictures and keeps sums of every pair of layers."""
+class ComparedSides:
+    """Two networks that are run on pictures, with sums of every pair of layers.
+
+    Attributes:
+        a: The one that counts as right.
+        b: The one that is judged.
+        matching: The layers that are matched.
+        pairs: The pairs, in the order of A; known from the first picture on.
+    """
 
     def __init__(self, a: Side, b: Side) -> None:
         self.a, self.b = a, b
@@ -92,26 +99,47 @@ class Walk:
 
     def add(self, path: str, picture: Image) -> None:
         """Take in one picture."""
+        forced: dict[str, NDArray[Any]] = {}
+        for k, held_a, held_b in self._pass(picture):
+            if not k:
+                forced[self.b.model.input.name] = held_b[self.b.model.input.name]
+            self._measure(self._groups[k], held_a, held_b, forced, self._own_stages[k])
+            for name in self._done_own[k]:
+                forced.pop(name, None)
+        self.answers.add(path, picture, held_a, held_b)
+
+    def show(self, picture: Image, take: Callable[[int, LayerValues, LayerValues | None], None]) -> None:
+        """Run both on a picture once more.
+
+        Args:
+            picture: One that was taken in.
+            take: Called for each pair with its place in `pairs`, A's values, float32 (C, ...), and B's laid out alike;
+                None where they have another shape.
+        """
+        for k, held_a, held_b in self._pass(picture):
+            pairs = [(i, self.pairs[i]) for i in self._groups[k]]
+            firsts = to_first(self.a, held_a, [pair.match.a for _, pair in pairs])
+            seconds = to_first(self.b, held_b, [pair.match.b for _, pair in pairs])
+            for i, pair in pairs:
+                a, b = firsts[pair.match.a.name], seconds[pair.match.b.name]
+                turned = None if pair.turn is None else pair.turn.to_a(b, a.shape)
+                take(i, a[0], None if turned is None else np.ascontiguousarray(turned[0]))
+
+    def _pass(self, picture: Image) -> Iterator[tuple[int, dict[str, NDArray[Any]], dict[str, NDArray[Any]]]]:
+        """Run both on a picture, stage by stage: (stage, what is held of A's tensors, what is held of B's)."""
         tensors = self.a.tensor(picture), self.b.tensor(picture)
         if not self.sums:
             self._prepare(*tensors)
-        held_a: dict[str, NDArray[Any]] = {self.a.model.input.name: tensors[0]}
-        held_b: dict[str, NDArray[Any]] = {self.b.model.input.name: tensors[1]}
-        forced: dict[str, NDArray[Any]] = {self.b.model.input.name: tensors[1]}
-        for k, group in enumerate(self._groups):
-            for held, side, stages in ((held_a, self.a, self._stages_a), (held_b, self.b, self._stages_b)):
-                stage = stages[k]
-                if stage.outputs:
-                    held |= side.engine.run({name: held[name] for name in stage.inputs}, stage.outputs)
-            self._measure(group, held_a, held_b, forced, self._own_stages[k] if self._own is not None else None)
-            last = k == len(self._groups) - 1
-            if last:
-                self.answers.add(path, picture, held_a, held_b)
-            for held, stages in ((held_a, self._stages_a), (held_b, self._stages_b)):
-                for name in () if last else stages[k].dropped:
+        held_a, held_b = {self.a.model.input.name: tensors[0]}, {self.b.model.input.name: tensors[1]}
+        both = (held_a, self.a, self._stages_a), (held_b, self.b, self._stages_b)
+        for k in range(len(self._groups)):
+            for held, side, stages in both:
+                if stages[k].outputs:
+                    held |= side.engine.run({name: held[name] for name in stages[k].inputs}, stages[k].outputs)
+            yield k, held_a, held_b
+            for held, _, stages in both if k < len(self._groups) - 1 else ():
+                for name in stages[k].dropped:
                     held.pop(name, None)
-            for name in () if last else self._done_own[k]:
-                forced.pop(name, None)
 
     # --- once -----------------------------------------------------------------------------------------------------
 
@@ -180,7 +208,7 @@ class Walk:
 
     def _measure(
         self, group: Sequence[int], held_a: dict[str, Any], held_b: dict[str, Any], forced: dict[str, Any],
-        own_stage: tuple[tuple[str, ...], tuple[str, ...]] | None,
+        own_stage: tuple[tuple[str, ...], tuple[str, ...]],
     ) -> None:  # fmt: skip
         pairs = [self.pairs[i] for i in group]
         firsts = to_first(self.a, held_a, [p.match.a for p in pairs])
@@ -205,7 +233,7 @@ class Walk:
             forced[pair.match.b.tensor] = np.ascontiguousarray(_repeat(laid, raw.shape))
 
         list(self.pool.map(take, group))
-        if own_stage is not None and own_stage[1]:
+        if self._own is not None and own_stage[1]:
             self._measure_own(group, firsts, forced, *own_stage)
 
     def _measure_own(
@@ -322,8 +350,7 @@ def group_pairs(sizes: Sequence[int]) -> list[list[int]]:
 
 
 def compare_sides(
-    a: Side,
-    b: Side,
+    sides: ComparedSides,
     pictures: Iterable[tuple[str, ImageSource]],
     *,
     on_picture: Callable[[], None] = lambda: None,
@@ -332,8 +359,7 @@ def compare_sides(
     """Compare two networks on pictures.
 
     Args:
-        a: The one that counts as right.
-        b: The one that is judged.
+        sides: The two.
         pictures: (name, what `open_image` takes) of each.
         on_picture: Called after each picture.
         on_unreadable: Called with the name of a picture that cannot be opened, and why; without it, that is the error.
@@ -342,20 +368,19 @@ def compare_sides(
         ImageError: A picture, or none of them, can be opened.
         ModelError: One of them cannot be run, or they have no layer in common.
     """
-    walk = Walk(a, b)
     done, problem = 0, None
     for name, source in pictures:
         try:
-            picture = open_image(source, warn=a.model.warn)
+            picture = open_image(source, warn=sides.a.model.warn)
         except ImageError as error:
             problem = problem or error
             if on_unreadable is None:
                 raise
             on_unreadable(name, error)
             continue
-        walk.add(name, picture)
+        sides.add(name, picture)
         done += 1
         on_picture()
     if not done:
         raise problem or ImageError("no pictures were given")
-    return walk.conclude(done)
+    return sides.conclude(done)

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 import inspector
-from inspector.comparing import ModelDifference, Side, choose_runtime, compare_sides, use_model
+from inspector.comparing import ComparedSides, ModelDifference, Side, choose_runtime, compare_sides, use_model
 from inspector.comparing.matching import find_nodes
 from inspector.model import open_model
 from tests.comparing import equals
@@ -45,7 +45,7 @@ class Bench:
         return Side(open_model(path, threads=1), choose_runtime(runtime) if runtime else use_model, path.name)
 
     def compare(self, a: Side, b: Side) -> ModelDifference:
-        return compare_sides(a, b, [("photo", PHOTO)])
+        return compare_sides(ComparedSides(a, b), [("photo", PHOTO)])
 
     def find(self, name: str, kind: str, seed: int) -> bool | None:
         """Whether a planted fault is found where it is; None where this network cannot have it."""
