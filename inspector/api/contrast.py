@@ -141,7 +141,9 @@ def compare(
         both = ComparedSides(
             Side(opened, first[1], _name(opened, first[0])), Side(other, second[1], _name(other, second[0]))
         )
-        found = compare_sides(both, sources, on_picture=advance, on_unreadable=lambda n, e: broken.append(Skipped(n, e)))  # noqa: B023
+        found = compare_sides(
+            both, sources, on_picture=advance, on_unreadable=lambda n, e: broken.append(Skipped(n, e))
+        )
         if widest is None or _rank(found) < _rank(widest[1]):
             widest = both, found
         runs.append(found)

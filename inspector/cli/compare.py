@@ -47,9 +47,7 @@ def compare(
     fail_below: Annotated[
         float | None, option("--fail-below", _OUT, "Exit 1 if a layer has a lower signal-to-noise ratio.", "DB")
     ] = None,
-    out: Annotated[
-        str | None, option("-o", _OUT, "Write a page with both networks side by side.", "FILE.html")
-    ] = None,
+    out: Annotated[str | None, option("-o", _OUT, "Write a page with both networks side by side.", "FILE.html")] = None,
     everything: Annotated[
         bool, option("--all", _OUT, "List every layer, and not only those that differ most.")
     ] = False,

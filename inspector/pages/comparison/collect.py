@@ -67,15 +67,11 @@ def write_comparison(
         "a": _describe(sides, found, "a"),
         "b": _describe(sides, found, "b"),
         "rows": _list_rows(sides, found),
-        "layers": [
-            {**row.to_json(), "tiles": [part[i].entry for part in parts]} for i, row in enumerate(found.layers)
-        ],
+        "layers": [{**row.to_json(), "tiles": [part[i].entry for part in parts]} for i, row in enumerate(found.layers)],
         "parted": None if found.parted is None else found.layers.index(found.parted),
         "answers": found.answers.to_json(),
         "pictures": found.pictures,
-        "images": [
-            {"name": Path(name).name, "picture": encode_jpeg(picture, 240, 85)} for name, _, picture in opened
-        ],
+        "images": [{"name": Path(name).name, "picture": encode_jpeg(picture, 240, 85)} for name, _, picture in opened],
         "flipped": draw_flipped(sides, found, dict(pictures), MOST_FLIPPED),
         "levels": SPRITE_LEVELS,
         "most": MOST_CHANNELS,

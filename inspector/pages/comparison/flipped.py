@@ -34,8 +34,7 @@ def draw_flipped(
     for flip in found.answers.flipped[:most]:
         picture = open_image(pictures[flip.path])
         maps = [
-            _draw_map(side.model, picture, index)
-            for side, index in ((sides.a, flip.a_class), (sides.b, flip.b_class))
+            _draw_map(side.model, picture, index) for side, index in ((sides.a, flip.a_class), (sides.b, flip.b_class))
         ]
         made.append({"name": Path(flip.path).name, "a": flip.a, "b": flip.b, "maps": maps})
     return made

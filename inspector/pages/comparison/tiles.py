@@ -52,7 +52,9 @@ def draw_tiles(
         apart = theirs - ours
     together = statistics(np.concatenate([ours, theirs], axis=1))
     around = statistics(np.concatenate([apart, -apart], axis=1))
-    sprites = [make_sprite(maps, found, side) for maps, found in ((ours, together), (theirs, together), (apart, around))]
+    sprites = [
+        make_sprite(maps, found, side) for maps, found in ((ours, together), (theirs, together), (apart, around))
+    ]
     entry = {
         "channels": chosen.tolist(),
         "db": _shorten(channels_db[chosen]) if order is not None else [],
