@@ -24,7 +24,9 @@ from inspector.errors import one_line
 from inspector.text import relative
 
 if TYPE_CHECKING:
+    from inspector.api.contrast import ComparedModels
     from inspector.comparing import LayerDifference, ModelDifference
+    from inspector.model import Model
 
 _WHAT, _OUT = "What is compared", "What comes of it"
 _RUNTIMES = (
@@ -71,6 +73,15 @@ def compare(
     second = console.open(other, provider, threads, links, inputs) if other else None
     with progress_bar("compare", quiet) as move:
         found = find(first, second, pictures, runtimes=runtime, out=out, on_progress=move)
+    tell(console, first, second, found, everything)
+    return int(fail_below is not None and found.is_below(fail_below))
+
+
+_SHOWN = 12
+
+
+def tell(console: Console, first: Model, second: Model | None, found: ComparedModels, everything: bool) -> None:
+    """The document, or the tables, and what was left out."""
     skipped = [{"path": x.path, "error": one_line(str(x.error))} for x in found.skipped]
     about = {"other": identify(second.path, second.sha256, second.digest) if second else None}
     console.document({**console.head(first, **about), **found.to_json(), "skipped": skipped, "page": found.path})
@@ -80,10 +91,6 @@ def compare(
         console.warn(f"skipped: {one.error}")
     if found.path is not None:
         console.say(f"the page: {relative(found.path)}")
-    return int(fail_below is not None and found.is_below(fail_below))
-
-
-_SHOWN = 12
 
 
 def show(run: ModelDifference, everything: bool = False) -> str:
