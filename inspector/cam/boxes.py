@@ -17,6 +17,7 @@ from inspector.cam.sides import SIDES, find_side_terms
 from inspector.cam.target import CamClass
 from inspector.cam.ways import RunValues, Ways
 from inspector.errors import NotComputable, UsageError
+from inspector.graph import Graph
 from inspector.image import Box, ImageSource, Preprocess, open_image
 from inspector.layers import Layer
 from inspector.model import Model
@@ -134,6 +135,8 @@ class BoxEngine:
         tensors = dict.fromkeys(head.layer for heads in self.ways.all_heads for head in heads)
         names = ", ".join(name_of(self.model, tensor) for tensor in tensors)
         where = f" ({names})" if names else ""
+        if self.ways.distant:
+            return f"queries look at all places: {self.ways.distant}{where}; gradient in numpy, of one score each"
         if self.ways.levels:
             return f"the head has one scale: the coarsest maps of which {CELLS} cells fit across a box{where}; {_HOW}"
         return f"the maps that the class branch of each scale begins with{where}; {_HOW}"
@@ -174,7 +177,9 @@ class BoxEngine:
         spots = values.spots()
         made = []
         for (_, one), element, origin in zip(chosen, elements, origins, strict=True):
-            about = CamClass(one.index, self.model.label(one.index), one.score, origin_value(origin, spots))
+            about = CamClass(
+                one.index, self.model.label(one.index), one.score, origin_value(self.model.graph, origin, spots)
+            )
             explained = [(origin.tensor, origin.place, float(origin.sign))]
             if self.choice.side is not None:
                 place, terms = find_side_terms(self.decoder, values.known, frame.sides, element, self.choice.side)
@@ -258,9 +263,16 @@ class BoxEngine:
         return MapPatch(made, (places[1], places[2]), (whole[1], whole[2]))
 
 
-def origin_value(origin: Origin, values: SpotValues) -> float:
-    """The number that a score was made of."""
-    return float(values.whole(origin.tensor)[origin.place])
+def origin_value(graph: Graph, origin: Origin, values: SpotValues) -> float:
+    """The number that a score was made of, with the bias that a product of matrices gets behind it."""
+    value = values.whole(origin.tensor)
+    number = float(value[origin.place])
+    for index in graph.consumers_of.get(origin.tensor, ()):
+        node = graph.nodes[index]
+        for name in node.input if node.op_type == "Add" else ():
+            if name in graph.initializers:
+                number += float(np.broadcast_to(graph.weight(name), value.shape)[origin.place])
+    return number
 
 
 def find_place(element: Element, shape: Sequence[int]) -> tuple[int, ...]:

@@ -95,9 +95,11 @@ def find_levels(graph: Graph, end: str, shape: _Shape) -> tuple[Level, ...]:
         shape: Tensor -> its shape, None where that is not known.
     """
     own = shape(end)
+    if own is None or not _is_map(own):
+        return ()
     nearest: dict[tuple[int, int], str] = {}
     waiting, seen = {end}, {end}
-    while waiting and own is not None:
+    while waiting:
         tensor = max(waiting, key=lambda name: graph.producer_of[name])
         waiting.remove(tensor)
         size = shape(tensor)

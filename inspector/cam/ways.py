@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from inspector.cam.branches import Branch, Level, find_branch, find_levels
+from inspector.cam.choose import choose_last_maps, measure_shapes
 from inspector.errors import NotComputable, listing
 from inspector.graph import Graph, infer_types, read_shape
 from inspector.layers import Layer
@@ -32,6 +33,7 @@ class Ways:
         layers: The layers that were asked for; empty where the branches' own are taken.
         heads: For each tensor of scores the heads that lead there, one for each layer.
         others: The tensors of scores of all scales, those that nothing was found at included.
+        distant: Why the maps are read where they are, of scores that are no maps; empty of others.
         levels: Of a head that puts all scores into one map, the coarser maps that lead there, the coarsest first.
     """
 
@@ -40,6 +42,7 @@ class Ways:
     heads: dict[str, tuple[Head, ...]] = field(default_factory=dict)
     others: dict[str, None] = field(default_factory=dict)
     levels: dict[str, tuple[Level, ...]] = field(default_factory=dict)
+    distant: str = ""
     _tails: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict, repr=False)
     _constants: dict[str, Array] = field(default_factory=dict, repr=False)
     _shapes: dict[_Shape, dict[str, _Shape]] = field(default_factory=dict, repr=False)
@@ -95,7 +98,8 @@ class Ways:
         if len(self.others) == 1 and not self.layers and self.model.input.layout == "NCHW":
             for end in self.others:
                 if end not in self.levels:
-                    self.levels[end] = find_levels(self.graph, end, values.find_shape)
+                    found = find_levels(self.graph, end, values.find_shape)
+                    self.levels |= {end: found} if found else {}
         values.fetch(self.names(values.shapes))
         return origins
 
@@ -120,9 +124,7 @@ class Ways:
             heads = [find_head(self.graph, layer.tensor, end) for layer in self.layers]
         else:
             branch: Branch | None = find_branch(self.graph, end, values.find_shape)
-            if branch is None:
-                raise NotComputable(f"the scores of boxes come from {end!r}, which holds no maps", _BY_MASKS)
-            heads = [branch.head]
+            heads = [branch.head] if branch is not None else self._find_distant(end)
         unknown = list(dict.fromkeys(name for head in heads for name in head.unknown))
         if unknown:
             raise NotComputable(
@@ -130,6 +132,18 @@ class Ways:
             )
         self.others[end] = None
         self.heads[end] = tuple(head for head in heads if head.connected)
+
+    def _find_distant(self, end: str) -> list[Head]:
+        """The head of scores that are no map, as those of a transformer's queries: the last maps that lead to all."""
+        pictures = (self.model.input.batch or 1, self.model.input.shape[0], None)
+        # Cut-outs for each box of a first stage are no places of the picture.
+        layers = measure_shapes(self.model, ())
+        placed = [one for one in layers if one.places and one.shape and one.shape[0] in pictures]
+        found = choose_last_maps(self.graph, placed, end)
+        if found is None:
+            raise NotComputable(f"the scores of boxes come from {end!r}, and no maps lead there", _BY_MASKS)
+        self.distant = found[2]
+        return [found[1]]
 
     def constants(self, tensor: Array) -> dict[str, Array]:
         """The weights that the known ways read: mapped from the file, or worked out once where the graph does."""
