@@ -1,10 +1,9 @@
-"""Boxes of queries that look at all places, as DETR and RT-DETR have them: gradients by torch's autograd, and D-RISE."""
+"""Boxes of queries that look at all places, as of DETR and RT-DETR: gradients by torch's autograd, and D-RISE."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
