@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import os
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inspector.cli import group, list_commands, options
+from inspector.cli import app, group, list_commands, options
 from inspector.cli.app import run as run_here
 from inspector.cli.app import run_guarded
 from inspector.errors import ImageError
@@ -96,6 +97,17 @@ def test_what_takes_long_to_import_and_is_not_needed_is_not_imported() -> None:
     subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
+
+
+def test_cycles_are_looked_for_as_usual_behind_the_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", "20")  # what the user set stays
+    usual, callbacks = gc.get_threshold(), list(gc.callbacks)
+    app._spare_processor()
+    assert gc.get_threshold()[0] == app._FIRST_COLLECTION
+    assert len([[] for _ in range(app._FIRST_COLLECTION + 1)]) > app._FIRST_COLLECTION
+    assert gc.get_threshold() == usual
+    assert gc.callbacks == callbacks
+    assert os.environ["OPENBLAS_THREAD_TIMEOUT"] == "20"
 
 
 @pytest.mark.parametrize(
