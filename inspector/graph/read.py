@@ -7,6 +7,9 @@ import mmap
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,21 +47,45 @@ def read_graph(path: str | os.PathLike[str], allow_links: Sequence[str | os.Path
             is missing, outside the model's folder, behind a link or too short.
     """
     given = Path(path)
+    with ExitStack() as opened:
+        view, status = _map_file(given, opened)
+        # A third of the time of opening a model is its digest, which needs no lock of the interpreter.
+        pool = opened.enter_context(ThreadPoolExecutor(1))
+        digest = pool.submit(lambda: hashlib.sha256(view).hexdigest())
+        proto = _parse(scan_model(view, given), given)
+        allowed = tuple(Path(folder).absolute() for folder in allow_links)
+        outside = resolve_references(proto, given, status.st_size, allowed)
+        add_inputs("the data of the model", [path for path, _ in outside.files])
+        proto = normalise_model(proto, given)
+        initial = {t.name for t in proto.graph.initializer} | {t.values.name for t in proto.graph.sparse_initializer}
+        graph = Graph(
+            path=given,
+            sha256="",
+            size=status.st_size + sum(size for _, (_, size, _) in outside.files),
+            proto=proto,
+            inputs=tuple(_input(v, given) for v in proto.graph.input if v.name not in initial),
+            outputs=tuple(v.name for v in proto.graph.output),
+            metadata={p.key: p.value for p in proto.metadata_props},
+            folder=outside.folder,
+            allow_links=allowed,
+            _identities=((given, identify_file(status)), *outside.files),
+        )
+        check_graph(graph)
+        return replace(graph, sha256=digest.result())
+
+
+def _map_file(given: Path, opened: ExitStack) -> tuple[memoryview, os.stat_result]:
+    """The bytes of a file until `opened` is closed, and its status; raises ModelError as `read_graph` says."""
     try:
         if stat.S_ISFIFO(given.stat().st_mode):  # opening it would wait for somebody to write
             raise ModelError(f"{given} is a pipe, not a file", "write the model to a file first")
-        with given.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ModelError(f"{given} is not a file", "give the path of an .onnx file")
-            if status.st_size == 0:
-                raise ModelError(f"{given} is empty (0 bytes)", "give the path of an .onnx file")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-                if bytes(view[4:8]) == _ORT:
-                    form = "in onnxruntime's own format (.ort), which holds no ONNX graph"
-                    raise ModelError(f"{given} is {form}", "give the .onnx that it was made of")
-                digest = hashlib.sha256(view).hexdigest()
-                structure = scan_model(view, given)
+        file = opened.enter_context(given.open("rb"))
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelError(f"{given} is not a file", "give the path of an .onnx file")
+        if status.st_size == 0:
+            raise ModelError(f"{given} is empty (0 bytes)", "give the path of an .onnx file")
+        mapped = opened.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except FileNotFoundError:
         raise ModelError(f"there is no file {given}", "give the path of an .onnx file") from None
     except IsADirectoryError:
@@ -67,26 +94,11 @@ def read_graph(path: str | os.PathLike[str], allow_links: Sequence[str | os.Path
         raise ModelError(f"{given} cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # an embedded null byte in the path
         raise ModelError(say_no_path(given, error)) from None
-    proto = _parse(structure, given)
-    allowed = tuple(Path(folder).absolute() for folder in allow_links)
-    outside = resolve_references(proto, given, status.st_size, allowed)
-    add_inputs("the data of the model", [path for path, _ in outside.files])
-    proto = normalise_model(proto, given)
-    initial = {t.name for t in proto.graph.initializer} | {t.values.name for t in proto.graph.sparse_initializer}
-    graph = Graph(
-        path=given,
-        sha256=digest,
-        size=status.st_size + sum(size for _, (_, size, _) in outside.files),
-        proto=proto,
-        inputs=tuple(_input(v, given) for v in proto.graph.input if v.name not in initial),
-        outputs=tuple(v.name for v in proto.graph.output),
-        metadata={p.key: p.value for p in proto.metadata_props},
-        folder=outside.folder,
-        allow_links=allowed,
-        _identities=((given, identify_file(status)), *outside.files),
-    )
-    check_graph(graph)
-    return graph
+    view = opened.enter_context(memoryview(mapped))
+    if bytes(view[4:8]) == _ORT:
+        form = "in onnxruntime's own format (.ort), which holds no ONNX graph"
+        raise ModelError(f"{given} is {form}", "give the .onnx that it was made of")
+    return view, status
 
 
 def copy_with_metadata(graph: Graph, target: Path, metadata: Mapping[str, str]) -> None:

@@ -134,6 +134,9 @@ def _choose_filter(pixels: NDArray[np.uint8], make_stream: Callable[[], Any]) ->
     """The filter by which some rows become smallest."""
     top = max(0, (len(pixels) - _SAMPLE) // 2)
     rows = pixels[top : top + _SAMPLE]
+    # Where a third of the rows are as the one above them, the pixels are squares, and most are as the one to the left.
+    if np.count_nonzero((rows[1:] == rows[:-1]).all(axis=1)) >= _SAMPLE // 3:
+        return _LEFT
     sizes = {}
     for filter in (_LEFT, _PLAIN, _ABOVE):
         stream = make_stream()

@@ -25,8 +25,11 @@ PROVIDERS = {
 """Names for --provider."""
 
 
-def load_runtime() -> ModuleType:
+def load_runtime(again: bool = False) -> ModuleType:
     """Import onnxruntime.
+
+    Args:
+        again: It was loaded a moment ago; what is installed is not looked up once more.
 
     Returns:
         The module.
@@ -34,7 +37,7 @@ def load_runtime() -> ModuleType:
     Raises:
         MissingExtra: It is not installed, cannot be loaded, or is installed twice.
     """
-    installed = find_runtimes()
+    installed = [] if again else find_runtimes()
     if len(installed) > 1:
         number = "both" if len(installed) == 2 else "all"
         raise MissingExtra(

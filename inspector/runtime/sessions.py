@@ -126,8 +126,8 @@ class Sessions:
             value.ClearField("type")  # it is inferred; what the file says may be wrong after a conversion to float16
         bounded = check_sizes(self.graph, cut, {name: array.shape for name, array in feeds.items()})
         self.graph.check_unchanged()
-        runtime = load_runtime()
         providers = choose_providers(self.provider)
+        runtime = load_runtime(again=True)
         data = cut.proto.SerializeToString()
         try:
             session = self._session(runtime, data, providers, bounded)
