@@ -10,7 +10,7 @@ import onnx
 
 from exporters.slimming.unseen import UnseenChannels
 from inspector.graph import restore_interface
-from inspector.metadata import KEY, LayerEntry
+from inspector.metadata import KEY, LayerEntry, Metadata
 from inspector.model import Model
 from inspector.slimming import SlimPlan
 from inspector.slimming.mapping import ENTRY, read_channel_map, write_numbers
@@ -45,16 +45,21 @@ def finish_slim(
         "from": before_us.get("from", source.digest) if isinstance(before_us, dict) else source.digest,
         "channels": channels,
     }
+    changed = bool(channels) or bool(known)
     if unseen:
         entry["without_proof"] = {each.layer: write_numbers(each.channels) for each in unseen}
     entries = tuple(LayerEntry(x.name, x.tensor, x.kind, x.aliases) for x in layers)
     document = source.metadata.with_(
         layers=entries if named or source.metadata.layers else (),
-        source={**source.metadata.source, ENTRY: entry},
-        versions={**source.metadata.versions, "inspector": __version__, "onnx": onnx.__version__},
     )
+    if changed:
+        document = document.with_(
+            source={**document.source, ENTRY: entry},
+            versions={**document.versions, "inspector": __version__, "onnx": onnx.__version__},
+        )
     del proto.metadata_props[:]
-    for key, value in {**source.graph.metadata, KEY: document.dumps()}.items():
+    ours = {KEY: document.dumps()} if document != Metadata() else {}
+    for key, value in {**source.graph.metadata, **ours}.items():
         proto.metadata_props.add(key=key, value=value)
     return proto
 

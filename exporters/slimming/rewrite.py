@@ -40,7 +40,7 @@ class _Cutter:
         self.low = plan.found.low_of()
         self.factor = plan.found.factor_of()
         self.constant = (self.low == plan.found.high_of()) & np.isfinite(self.low)
-        self.weights = CutWeights(plan.graph)
+        self.weights = CutWeights(plan.graph, plan.found.constants)
         self.nodes: dict[int, NodeProto] = {}
         self.behind: dict[int, NodeProto] = {}
         self.values: dict[tuple[int, int], Array] = {}
@@ -48,8 +48,11 @@ class _Cutter:
     def cut(self) -> onnx.ModelProto:
         needed, _ = self.graph.needed(self.graph.outputs)
         for index in sorted(needed):
-            self.nodes[index] = NodeProto()
-            self.nodes[index].CopyFrom(self.graph.nodes[index])
+            if set(self.graph.nodes[index].output).isdisjoint(self.plan.found.constants):
+                self.nodes[index] = NodeProto()
+                self.nodes[index].CopyFrom(self.graph.nodes[index])
+        for fixed in self.plan.found.fixed:
+            self.values[fixed.node, fixed.position] = fixed.value
         for at, reader in enumerate(self.plan.found.readers):
             self._fold(at, reader)
         numbers: dict[tuple[int, int | str], list[CutNumber]] = {}
@@ -61,7 +64,31 @@ class _Cutter:
                 self._cut_constant(edit)
         for (index, where), edits in numbers.items():
             self._count_again(index, where, edits)
+        for (index, position), value in self.values.items():
+            name = f"{self.graph.nodes[index].input[position]}/constant"
+            self.nodes[index].input[position] = self.weights.put(name, value)
+        self._leave_out()
         return self._assemble()
+
+    def _leave_out(self) -> None:
+        """Sums with nothing become their other operand; joins lose what is empty."""
+        for fixed in self.plan.found.fixed:
+            if fixed.idle is not None:
+                node = self.nodes[fixed.node]
+                self.nodes[fixed.node] = helper.make_node(
+                    "Identity", [node.input[fixed.idle]], node.output, name=node.name
+                )
+        for index, node in self.nodes.items():
+            if node.op_type == "Concat":
+                parts = self.graph.nodes[index].input
+                left = [name for name, old in zip(node.input, parts, strict=True) if not self._is_empty(old)]
+                if left and len(left) < len(node.input):
+                    del node.input[:]
+                    node.input.extend(left)
+
+    def _is_empty(self, name: str) -> bool:
+        channels = self.plan.found.channels.get(name)
+        return channels is not None and len(channels) > 0 and bool(self.gone[channels.units].all())
 
     def _keep(self, units: Array) -> Bools:
         """bool: which places along an axis stay."""
@@ -72,6 +99,7 @@ class _Cutter:
         name = self.graph.nodes[edit.node].input[edit.position]
         if (edit.node, edit.position) in self.values:
             value = self.values.pop((edit.node, edit.position))
+            name = name if self.weights.holds(name) else f"{name}/constant"
             axis = edit.axis % value.ndim
             self.nodes[edit.node].input[edit.position] = self.weights.put(name, np.compress(keep, value, axis=axis))
         elif not keep.all():
@@ -95,7 +123,7 @@ class _Cutter:
             node.input[where] = self.weights.put(f"{node.output[0]}/sizes", np.array(counts, np.int64))
             return
         name = node.input[where]
-        value = np.array(self.graph.weight(name))
+        value = np.array(self.weights.value(name))
         for edit, count in zip(edits, counts, strict=True):
             value.reshape(-1)[edit.index] = count
         node.input[where] = self.weights.put(name, value)
@@ -126,9 +154,9 @@ class _Cutter:
             self._add_constants(reader, columns)
         if stands or (reader.groups > 1 and not columns.all()):
             source = name
-            if source not in self.graph.initializers:
+            if not self.weights.holds(source):
                 source = self.graph.nodes[self.graph.producer_of[name]].input[0]
-            value = self._merge(reader, np.asarray(self.graph.weight(source)), stands)
+            value = self._merge(reader, self.weights.value(source), stands)
             value = _slice_groups(reader, value, rows, columns)
             if source == name:
                 node.input[reader.position] = self.weights.put(name, value)
@@ -169,7 +197,7 @@ class _Cutter:
         if not (reader.touches & fixed).any():
             return
         node = self.nodes[reader.node]
-        value = np.asarray(self.graph.weight(self.graph.nodes[reader.node].input[reader.position]))
+        value = self.weights.value(self.graph.nodes[reader.node].input[reader.position])
         sums = np.moveaxis(value.astype(np.float64), reader.axes, (0, 1))
         sums = sums.reshape(*sums.shape[:2], -1).sum(axis=2)
         each, inputs = len(reader.rows) // reader.groups, sums.shape[1]
@@ -181,7 +209,7 @@ class _Cutter:
         if reader.bias is None:
             self._add_behind(reader, added[keep].astype(value.dtype))
         elif len(node.input) > reader.bias and node.input[reader.bias]:
-            bias = np.asarray(self.graph.weight(self.graph.nodes[reader.node].input[reader.bias]))
+            bias = self.weights.value(self.graph.nodes[reader.node].input[reader.bias])
             if bias.size == len(added):
                 self.values[reader.node, reader.bias] = (bias + added.reshape(bias.shape)).astype(bias.dtype)
             else:
@@ -214,7 +242,7 @@ class _Cutter:
         order = [each for index in sorted(self.nodes) for each in self._list_nodes(index)]
         proto.graph.node.extend(_keep_needed([*self.weights.nodes, *order], self.graph.outputs))
         read = {name for node in proto.graph.node for name in node_inputs(node)} | set(self.graph.outputs)
-        names = dict.fromkeys([*self.graph.initializers, *self.weights.made])
+        names = dict.fromkeys([*self.graph.initializers, *self.plan.found.constants, *self.weights.made])
         proto.graph.initializer.extend(self.weights.finish(name) for name in names if name in read)
         sparse = source.graph.sparse_initializer
         proto.graph.sparse_initializer.extend(each for each in sparse if each.values.name in read)

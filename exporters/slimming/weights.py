@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,12 @@ class CutWeights:
 
     Args:
         graph: The graph that is cut.
+        computed: What nodes of it compute from constants alone, by tensor.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, computed: Mapping[str, Array]) -> None:
         self.graph = graph
+        self.computed = computed
         self.made: dict[str, Array] = {}
         self.nodes: list[NodeProto] = []
         self._known: dict[Hashable, str] = {}
@@ -37,6 +39,14 @@ class CutWeights:
         found = next(n for k in itertools.count(1) if (n := f"{name}/slim{k if k > 1 else ''}") not in self._taken)
         self._taken.add(found)
         return found
+
+    def holds(self, name: str) -> bool:
+        """Whether a tensor is a constant as it is, or becomes one."""
+        return name in self.graph.initializers or name in self.computed
+
+    def value(self, name: str) -> Array:
+        """The value of a constant, as it is before anything is cut."""
+        return self.computed[name] if name in self.computed else np.asarray(self.graph.weight(name))
 
     def put(self, name: str, value: Array) -> str:
         """Add a constant.
@@ -52,7 +62,7 @@ class CutWeights:
         key = (name, value.dtype.str, value.shape, value.tobytes())
         if key not in self._known:
             single = self._read.get(name, 0) == 1 and name not in self.made and name not in self.graph.outputs
-            self._known[key] = name if single and name in self.graph.initializers else self.free_name(name)
+            self._known[key] = name if single and self.holds(name) else self.free_name(name)
             self.made[self._known[key]] = value
         return self._known[key]
 
@@ -67,8 +77,8 @@ class CutWeights:
         Returns:
             The name of the slice.
         """
-        if name in self.graph.initializers:
-            value = np.asarray(self.graph.weight(name))
+        if self.holds(name):
+            value = self.value(name)
             for axis, places in cuts:
                 value = np.take(value, places, axis=axis)
             return self.put(name, value)
@@ -87,9 +97,9 @@ class CutWeights:
         copy.input[0] = self.slice(node.input[0], cuts)
         axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
         for position, given in enumerate(node.input[1:], 1):
-            if given not in self.graph.initializers:
+            if not self.holds(given):
                 continue
-            value = np.asarray(self.graph.weight(given))
+            value = self.value(given)
             for cut, places in cuts:
                 if value.ndim == 1 and value.size > 1 and cut == axis % 8:
                     copy.input[position] = self.put(given, value[places])
@@ -98,8 +108,8 @@ class CutWeights:
 
     def finish(self, name: str) -> TensorProto:
         """A constant as the file will hold it."""
-        if name in self.made:
-            return numpy_helper.from_array(self.made[name], name)
+        if name in self.made or name in self.computed:
+            return numpy_helper.from_array(self.made.get(name, self.computed.get(name)), name)
         tensor = self.graph.initializers[name]
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             return tensor

@@ -89,6 +89,24 @@ class CutNumber:
 
 
 @dataclass(frozen=True, eq=False)
+class FixedOperand:
+    """An operand of an elementwise node that is the same for every picture, and becomes a constant.
+
+    Attributes:
+        node: Index of the node.
+        position: Which of its inputs.
+        value: The constant, with the axes of the operand.
+        idle: The position of the operand that the node only hands on, because this one is all zeros in a sum; None
+            for any other.
+    """
+
+    node: int
+    position: int
+    value: NDArray[Any]
+    idle: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class ChannelReader:
     """A node that weighs channels and adds them up: the channels that it reads may go without those that it makes.
 
@@ -130,6 +148,8 @@ class Findings:
         pins: Units that must stay, and why.
         readers: Nodes that weigh channels.
         edits: What else has to be cut with the channels.
+        fixed: Operands that become constants.
+        constants: By tensor: what nodes compute from constants alone.
         total: How many units there are.
     """
 
@@ -138,6 +158,8 @@ class Findings:
     pins: list[tuple[Units, str]] = field(default_factory=list)
     readers: list[ChannelReader] = field(default_factory=list)
     edits: list[CutConstant | CutNumber] = field(default_factory=list)
+    fixed: list[FixedOperand] = field(default_factory=list)
+    constants: dict[str, NDArray[Any]] = field(default_factory=dict)
     total: int = 0
 
     def low_of(self) -> Doubles:

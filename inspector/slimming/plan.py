@@ -93,6 +93,8 @@ class SlimPlan:
 
     def _count_bytes(self, name: str) -> int:
         """Bytes of a constant, or of what it is dequantized from."""
+        if name in self.found.constants:
+            return int(self.found.constants[name].nbytes)
         if name in self.graph.initializers:
             return int(self.graph.weight(name).nbytes)
         index = self.graph.producer_of.get(name)
@@ -141,4 +143,4 @@ def find_slim_plan(
     for name in graph.outputs:
         if name not in free:
             walk.pin(name, "the graph gives it out")
-    return SlimPlan(graph, found, Selector(found).choose(), sizes)
+    return SlimPlan(graph, found, Selector(graph, found).choose(), sizes)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.graph import Graph
 from inspector.slimming.channels import ChannelReader, Findings, Units
 
 Bools = NDArray[np.bool_]
@@ -53,7 +54,8 @@ class Selection:
 class Selector:
     """Chooses the units of one graph."""
 
-    def __init__(self, found: Findings) -> None:
+    def __init__(self, graph: Graph, found: Findings) -> None:
+        self.graph = graph
         self.found = found
         self.component = find_groups(found.total, found.ties)
         self.low, self.high = found.low_of(), found.high_of()
@@ -161,9 +163,10 @@ class Selector:
     def _pin_what_breaks(self, chosen: Selection) -> bool:
         """Pin units whose loss would leave a tensor empty, or groups of unequal size; whether there were any."""
         before = len(self.pinned)
-        for channels in self.found.channels.values():
-            if len(channels) and chosen.gone[channels.units].all():
-                unit = int(self.component[channels.first])
+        empty = {name for name, x in self.found.channels.items() if len(x) and chosen.gone[x.units].all()}
+        for name in empty:
+            if not all(self._bears_empty(reader, empty) for reader in self.graph.consumers_of.get(name, ())):
+                unit = int(self.component[self.found.channels[name].first])
                 self.pinned.setdefault(unit, "a tensor keeps at least one channel")
         for reader in self.found.readers:
             if reader.groups > 1:
@@ -171,6 +174,13 @@ class Selector:
                     if units is not None:
                         self._pin_surplus(units.reshape(reader.groups, -1), chosen.gone)
         return len(self.pinned) > before
+
+    def _bears_empty(self, reader: int, empty: set[str]) -> bool:
+        """Whether a node can do without an input: it goes itself, or joins what is left."""
+        node = self.graph.nodes[reader]
+        if all(name in empty for name in node.output if name):
+            return True
+        return node.op_type == "Concat" and any(name not in empty for name in node.input)
 
     def _pin_surplus(self, groups: Units, gone: Bools) -> None:
         """Pin what goes from one group of a convolution and from another not."""

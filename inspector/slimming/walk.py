@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.graph import Graph, node_inputs, operator_of
+from inspector.graph.nodes import GRAPHS
 from inspector.slimming.channels import ChannelFacts, ChannelReader, CutConstant, CutNumber, Doubles, Findings, Units
 from inspector.slimming.evaluate import NodeEvaluator
 from inspector.slimming.numbers import ValueNumbers
@@ -21,6 +23,9 @@ Rule = Callable[["ChannelWalk", int, "NodeProto"], bool]
 """A rule notes what it knows of a node and says True; False where it knows nothing of this one."""
 
 _RULES: dict[str, Rule] = {}
+
+_SMALL = 4096
+"""Bytes of a constant that is stored wherever it comes from."""
 
 
 def slim_rule(*names: str, domain: str = "") -> Callable[[Rule], Rule]:
@@ -74,6 +79,8 @@ class ChannelWalk:
         self._take_inputs()
         for index in sorted(self.needed):
             node = self.graph.nodes[index]
+            if len(node.output) == 1 and self.constant(node.output[0]) is not None:
+                continue
             domain = "" if node.domain == "ai.onnx" else node.domain
             rule = _RULES.get(f"{domain}:{node.op_type}") or family(node)
             try:
@@ -163,7 +170,7 @@ class ChannelWalk:
         self.found.readers.append(reader)
 
     def constant(self, name: str) -> NDArray[Any] | None:
-        """The value of a tensor that does not depend on any input: a weight, or one that is dequantized."""
+        """The value of a tensor that does not depend on any input: a weight, or what nodes make of weights."""
         if name not in self._constants:
             self._constants[name] = self._find_constant(name)
         return self._constants[name]
@@ -176,13 +183,22 @@ class ChannelWalk:
             return None
         node = self.graph.nodes[index]
         row = operator_of(node)
-        if not row.transparent:
+        if row.random or not row.standard or any(a.type in GRAPHS for a in node.attribute) or len(node.output) != 1:
             return None
         values = [self.constant(x) if x else None for x in node.input]
-        if any(x is None for x, given in zip(values, node.input, strict=True) if given):
+        if not values or any(x is None for x, given in zip(values, node.input, strict=True) if given):
             return None
-        return self.evaluator.run(node, values)
+        held = sum(x.nbytes for x in values if x is not None)
+        size = self.sizes.get(name)
+        if size is not None and 4 * math.prod(size) > max(2 * held, _SMALL) and not row.requantizes:
+            return None  # what repeats values is better computed than stored
+        found = self.evaluator.run(node, values)
+        if found is not None and not row.requantizes and found.nbytes <= max(2 * held, _SMALL):
+            self.found.constants[name] = found
+        return found
 
     def is_plain(self, name: str) -> bool:
-        """Whether a tensor is a weight in floating point as it is."""
-        return name in self.graph.initializers and self.graph.weight(name).dtype.kind == "f"
+        """Whether a tensor is a constant in floating point as it is, and not made of integers."""
+        value = self.constant(name)
+        plain = name in self.graph.initializers or name in self.found.constants
+        return plain and value is not None and value.dtype.kind == "f"

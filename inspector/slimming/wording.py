@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from inspector.graph import Graph
+from inspector.graph import Graph, operator_of
 from inspector.slimming.channels import ChannelReader, Findings
 from inspector.slimming.select import Selection
 
@@ -95,11 +95,57 @@ class Explainer:
     def explain_kept(self, tensor: str, unit: int) -> Told | None:
         """Why a unit that looks dead stays; None for one that does not look dead, or was told of before."""
         component = int(self.chosen.component[unit])
-        if not self.constant[unit]:
+        if self.constant[unit]:
+            if any(self.constant[other] for other in self.members[component] if other < unit):
+                return None
+            return self._find_bar(component), f"always {self.low[unit]:.6g}"
+        made_by = self.graph.producer_of.get(tensor)
+        if made_by is None or not operator_of(self.graph.nodes[made_by]).weighted:
             return None
-        if any(self.constant[other] for other in self.members[component] if other < unit):
+        if component in self.pinned and self._is_unread(component):
+            return self.pinned[component], "no reader has a weight for it"
+        other = self.copies.get(component)
+        if other is None:
             return None
-        return self._find_bar(component), f"always {self.low[unit]:.6g}"
+        name, channel = self.name_unit(other)
+        return self._find_uncopied(component), f"the same as channel {channel} of {name}"
+
+    def _is_unread(self, component: int) -> bool:
+        """Whether it has readers, and none of them a weight for it."""
+        readers = self.readers.get(component, ())
+        return bool(readers) and not any(reader.touches[:, place].any() for reader, place in readers)
+
+    @cached_property
+    def copies(self) -> Mapping[int, int]:
+        """Component that stays -> a unit of another that holds the same at some reader, and comes before it."""
+        found: dict[int, int] = {}
+        for reader in self.found.readers:
+            first: dict[int, int] = {}
+            for unit in () if reader.units is None else map(int, reader.units):
+                if self.chosen.gone[unit] or self.constant[unit]:
+                    continue
+                other = first.setdefault(int(self.number[unit]), unit)
+                if self.chosen.component[other] != self.chosen.component[unit]:
+                    found.setdefault(int(self.chosen.component[unit]), other)
+        return found
+
+    def _find_uncopied(self, component: int) -> str:
+        """What keeps a component of which another holds the same."""
+        if component in self.pinned:
+            return self.pinned[component]
+        for reader, place in self.readers.get(component, ()):
+            assert reader.units is not None
+            node = self.graph.nodes[reader.node]
+            named = f"{node.op_type} {node.output[0]!r}"
+            own = reader.units[place]
+            rest = reader.units[(self.number[reader.units] == self.number[own]) & (reader.units != own)]
+            if not reader.touches[:, place].any():
+                continue
+            if not reader.foldable:
+                return f"the weights of {named} are integers, which cannot be added up"
+            if not len(rest):
+                return f"{named} reads it where nothing holds the same"
+        return "others that stay rest on it"
 
     def _find_bar(self, component: int) -> str:
         if component in self.pinned:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.graph import attributes, operator_of
-from inspector.slimming.channels import ChannelFacts, CutConstant, Doubles, Units
+from inspector.slimming.channels import ChannelFacts, CutConstant, Doubles, FixedOperand, Units
 from inspector.slimming.walk import ChannelWalk
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Operand:
         high: float64 (C,) or (1,).
         channels: What is known of it, where it has a channel for each of the output's.
         value: Its value, where it is a constant.
+        fixed: Its value, where it is one for every picture, though the graph computes it.
     """
 
     position: int
@@ -36,6 +37,7 @@ class Operand:
     high: Doubles
     channels: ChannelFacts | None = None
     value: NDArray[Any] | None = None
+    fixed: NDArray[Any] | None = None
 
 
 def pass_elements(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
@@ -50,9 +52,17 @@ def pass_elements(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     if None in ranks:
         return False
     rank = max(r for r in ranks if r is not None)
-    leading = max(tracked, key=len)
+    leading = max(tracked, key=lambda each: (len(each), not each.constant.all()))
     axis = leading.axis + rank - leading.rank
-    operands = [_take_operand(walk, k, name, axis, rank, len(leading)) for k, name in enumerate(data)]
+    whole = walk.sizes.get(node.output[0])
+    rest = [k for k, name in enumerate(data) if not _is_fixed(walk, name)]
+    # What is the same for every picture may become a constant, where another operand has the size of the output.
+    replaced = any(walk.sizes.get(data[k]) == whole is not None and walk.of(data[k]) for k in rest)
+    operands = [
+        _take_fixed(walk, k, name, axis, rank, len(leading)) if replaced and k not in rest and walk.of(name) else
+        _take_operand(walk, k, name, axis, rank, len(leading))
+        for k, name in enumerate(data)
+    ]  # fmt: skip
     if any(part is None for part in operands):
         return False
     parts = [part for part in operands if part is not None]
@@ -60,6 +70,8 @@ def pass_elements(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     number, factor = _number(walk, node, parts, len(leading))
     made = walk.give(node.output[0], axis, rank, low, high, number, factor)
     for part, name in zip(parts, data, strict=True):
+        if part.fixed is not None:
+            walk.found.fixed.append(_fix(node, index, part, len(parts)))
         if part.channels is not None:
             walk.tie(part.channels.units, made.units)
         elif part.value is not None and len(part.low) == len(made) > 1:
@@ -75,6 +87,32 @@ def _rank(walk: ChannelWalk, name: str) -> int | None:
     if (value := walk.constant(name)) is not None:
         return value.ndim
     return len(walk.sizes[name]) if name in walk.sizes else None
+
+
+def _is_fixed(walk: ChannelWalk, name: str) -> bool:
+    """Whether a tensor is one and the same for every picture."""
+    channels = walk.of(name)
+    return walk.constant(name) is not None or (channels is not None and bool(channels.constant.all()))
+
+
+# Wide: an operand, and where the channels lie.
+def _take_fixed(walk: ChannelWalk, position: int, name: str, axis: int, rank: int, count: int) -> Operand | None:
+    """An operand whose channels are all constant, as a constant of one value for each."""
+    channels = walk.of(name)
+    if channels is None or channels.axis + rank - channels.rank != axis or len(channels) not in (1, count):
+        return _take_operand(walk, position, name, axis, rank, count)
+    shape = [len(channels) if k == channels.axis else 1 for k in range(channels.rank)]
+    value = channels.low.astype(np.float32).reshape(shape)
+    return Operand(position, channels.low, channels.high, value=value, fixed=value)
+
+
+def _fix(node: NodeProto, index: int, part: Operand, count: int) -> FixedOperand:
+    """The note that an operand becomes a constant, and whether the node then does nothing."""
+    assert part.fixed is not None
+    row = operator_of(node)
+    sums = row.affine and not row.product and count == 2 and (part.position == 1 or not row.ordered)
+    idle = 1 - part.position if sums and not part.fixed.any() else None
+    return FixedOperand(index, part.position, part.fixed, idle)
 
 
 # Wide: an operand, and where the channels lie.
@@ -255,7 +293,34 @@ def _number(
             (node.op_type, about, settings, int(n), float(s)) for n, s in zip(channels.number, signs, strict=True)
         ]
         return walk.numbers.of_keys(keys), np.abs(channels.factor)
+    together = _number_together(walk, node, parts, count)
+    if together is not None:
+        return together
     return walk.numbers.of_keys(list(_list_keys(node, about, settings, parts, count))), None
+
+
+def _number_together(
+    walk: ChannelWalk, node: NodeProto, parts: Sequence[Operand], count: int
+) -> tuple[Units, Doubles] | None:
+    """Sums and products: what all operands are multiplied by comes out of a sum, and what each is out of a product."""
+    row = operator_of(node)
+    known = [part.channels is not None or (part.value is not None and (part.low == part.high).all()) for part in parts]
+    if not row.affine or len(parts) < 2 or not all(known) or parts[0].channels is None:
+        return None
+    first = parts[0].channels.factor
+    factor = first.copy()
+    columns: list[list[Hashable]] = []
+    for at, part in enumerate(parts):
+        if part.channels is None:
+            offsets = np.broadcast_to(part.low, count) / (1 if row.product else first)
+            columns.append([("constant", f"{x:.6e}") for x in offsets])
+            continue
+        ratio = np.ones(count) if row.product else part.channels.factor / first
+        if row.product and at:
+            factor = factor / part.channels.factor if row.ordered else factor * part.channels.factor
+        columns.append([(int(n), f"{r:.6e}") for n, r in zip(part.channels.number, ratio, strict=True)])
+    keys: list[Hashable] = [(node.op_type, "together", *cells) for cells in zip(*columns, strict=True)]
+    return walk.numbers.of_keys(keys), factor
 
 
 def _list_keys(
