@@ -109,11 +109,11 @@ class CutWeights:
     def finish(self, name: str) -> TensorProto:
         """A constant as the file will hold it."""
         if name in self.made or name in self.computed:
-            return numpy_helper.from_array(self.made.get(name, self.computed.get(name)), name)
+            value = self.made[name] if name in self.made else self.computed[name]
+            return numpy_helper.from_array(value, name)
         tensor = self.graph.initializers[name]
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             return tensor
-        value = np.asarray(self.graph.tensor_array(tensor))
         whole = TensorProto(name=name, data_type=tensor.data_type, dims=tensor.dims)
-        whole.raw_data = value.tobytes()
+        whole.raw_data = np.asarray(self.graph.tensor_array(tensor)).tobytes()
         return whole
