@@ -23,7 +23,7 @@ _HOME = {
     "Model": "inspector.api.model",
     "predict": "inspector.api.look",
     "list_layers": "inspector.api.look",
-    "report": "inspector.api.look",
+    "report": "inspector.api.pages",
     "live": "inspector.api.live",
     "draw_activations": "inspector.api.draw",
     "draw_maps": "inspector.api.draw",
@@ -73,10 +73,11 @@ if TYPE_CHECKING:
     from inspector.api.draw import draw_activations, draw_maps
     from inspector.api.judge import audit, doctor
     from inspector.api.live import live
-    from inspector.api.look import list_layers, predict, report
+    from inspector.api.look import list_layers, predict
     from inspector.api.make import annotate, export, finetune, plan_finetune, quantize
     from inspector.api.many import merge_scans, scan
     from inspector.api.model import Model, open_model
+    from inspector.api.pages import report
     from inspector.api.pictures import Picture, find_pictures
     from inspector.api.slimming import check_slim, slim
     from inspector.errors import (

@@ -9,7 +9,6 @@ import typer
 
 from inspector.cli.console import (
     Console,
-    ImagesArgument,
     InputOption,
     JsonOption,
     LinksOption,
@@ -22,20 +21,27 @@ from inspector.cli.console import (
     progress_bar,
 )
 from inspector.cli.options import option
-from inspector.errors import ImageError
+from inspector.errors import ImageError, UsageError
 from inspector.text import relative
 
 if TYPE_CHECKING:
-    from inspector.api.look import ReportPage
+    from inspector.api.pages import ReportPage
     from inspector.api.pictures import Picture
     from inspector.model import Model
 
-_SHOWN, _OTHERS = "What the page shows", "What other commands found"
+_SHOWN, _OTHERS, _LIVE = "What the page shows", "What other commands found", "The network in the page"
 
 
 def report(
     model: ModelArgument,
-    images: ImagesArgument,
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[IMAGE...]",
+            help="Pictures, folders of pictures, or - for one on stdin. A picture that fails is skipped; exit 2 if all "
+            "fail. With --live there may be none.",
+        ),
+    ] = None,
     out: Annotated[str, typer.Option("-o", "--out", metavar="FILE.html", help="The page to write.")] = "report.html",
     layer: Annotated[
         list[str] | None,
@@ -58,6 +64,13 @@ def report(
     run: Annotated[
         str | None, option("--run", _OTHERS, "The folder of the `inspector finetune` that made the model.", "DIR")
     ] = None,
+    live: Annotated[
+        bool,
+        option("--live", _LIVE, "Put the network itself into the page, which then works on any picture, offline."),
+    ] = False,
+    int8: Annotated[
+        bool, option("--int8", _LIVE, "Put it in as int8, a quarter of the size, calibrated on the pictures.")
+    ] = False,
     links: LinksOption = None,
     inputs: InputOption = None,
     json: JsonOption = False,
@@ -66,25 +79,34 @@ def report(
     quiet: QuietOption = False,
 ) -> None:
     """Write one HTML page that works from the file: layers, channels, maps of evidence, and the model card."""
-    from inspector.api.look import report as write
+    from inspector.api.pages import report as write
 
     console = Console("report", json, quiet)
     opened = console.open(model, provider, threads, links, inputs)
-    pictures, empty = sort_pictures(images)
+    pictures, empty = sort_pictures(images or (), none=live)
     with progress_bar("report", quiet) as move:
         page = write(
             opened, pictures, out, layers=layer, methods=method, top=top, audit=audit, filters=filters, run=run,
-            on_progress=move,
+            live=live, int8=int8, warn=console.warn, on_progress=move,
         )  # fmt: skip
     tell(console, opened, page, empty, pictures)
 
 
-def sort_pictures(images: Sequence[str]) -> tuple[list[Picture], list[ImageError]]:
+def sort_pictures(images: Sequence[str], none: bool = False) -> tuple[list[Picture], list[ImageError]]:
     """The pictures that arguments name, and the folders that hold none.
 
+    Args:
+        images: The arguments.
+        none: Whether there may be no arguments.
+
     Raises:
-        ImageError: For nothing but such.
+        UsageError: There are no arguments.
+        ImageError: There is nothing but folders without pictures.
     """
+    if not images and not none:
+        raise UsageError(
+            "a report needs at least one picture", "give IMAGE..., or --live, which takes them in the page"
+        )
     good: list[Picture] = []
     empty: list[ImageError] = []
     for picture in find_given_pictures(images):
@@ -92,7 +114,7 @@ def sort_pictures(images: Sequence[str]) -> tuple[list[Picture], list[ImageError
             empty.append(picture)
         else:
             good.append(picture)
-    if not good:
+    if empty and not good:
         raise empty[0]
     return good, empty
 
@@ -105,9 +127,10 @@ def tell(
     for _, error in problems:
         console.warn(f"skipped: {error}")
     skipped = [{"path": path, "error": error.message} for path, error in problems]
-    about = {"report": relative(page.path), "bytes": page.size, "images": list(page.images), "skipped": skipped}
-    shown = next(x for x in pictures if x.path == page.images[0]["path"])
-    about |= console.alternatives(model, shown)
+    about = {"report": relative(page.path), "bytes": page.size, "live": page.live}
+    about |= {"images": list(page.images), "skipped": skipped}
+    if page.images:
+        about |= console.alternatives(model, next(x for x in pictures if x.path == page.images[0]["path"]))
     console.document(console.head(model, **about))
     nothing = ": nothing found" if model.task in ("detect", "pose") else ""
     for entry in page.images:

@@ -58,11 +58,11 @@ def _environment() -> jinja2.Environment:
         "address": _address,
         "grouped": lambda value: f"{value:,}",
     }
-    environment.globals["asset"] = _asset
+    environment.globals["asset"] = read_asset
     return environment
 
 
-def _asset(name: str) -> str:
+def read_asset(name: str) -> str:
     """A style sheet or script of ``templates/``, as it is."""
     return (resources.files(__package__) / "templates" / name).read_text("utf-8")
 

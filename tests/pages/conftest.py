@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 
 from inspector import open_model
 from inspector.pages.report import Report, write_report
+from tests.pages.browser import CHROMIUM
 from tests.pages.documents import write_audit, write_filters
 
 
@@ -28,3 +31,12 @@ def page(tmp_path_factory: pytest.TempPathFactory, default_model: Path, photo: P
 @pytest.fixture(scope="session")
 def plain() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

@@ -6,12 +6,9 @@ browser a failure.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,91 +24,14 @@ from inspector.pages.report import Report, write_report
 from inspector.render.objects import choose_color
 from tests.audit.detectors import COLORS, LABELS, SIDE, detector, paint
 from tests.foreign import Net
+from tests.pages.browser import CONTRAST, NAMELESS, Tab, needs_chromium, opened
 
-api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-if CHROMIUM is None and os.environ.get("INSPECTOR_TESTS_BROWSER") == "1":
-    pytest.fail("INSPECTOR_TESTS_BROWSER=1, and there is no chromium", pytrace=False)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-
-
-CONTRAST = """() => {
-  const light = (text) => {
-    const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-    const [r, g, b] = text.match(/[\\d.]+/g).slice(0, 3).map((v) => linear(v / 255));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-  const ground = (e) => {
-    for (; e; e = e.parentElement) {
-      const c = getComputedStyle(e).backgroundColor;
-      if (c !== 'rgba(0, 0, 0, 0)') return c; }
-    return 'rgb(255,255,255)'; };
-  const out = [];
-  const texts = 'h1,h2,p,small,span.name,dt,dd,label,button,select,legend,figcaption,summary';
-  for (const e of document.querySelectorAll(texts)) {
-    if (!e.textContent.trim() || !e.offsetParent) continue;
-    const [a, b] = [light(getComputedStyle(e).color), light(ground(e))].sort((x, y) => y - x);
-    out.push([(a + 0.05) / (b + 0.05), e.tagName + ' ' + e.textContent.trim().slice(0, 30)]); }
-  return out; }"""
-"""The contrast of every text with what is behind it, as WCAG 2 has it."""
-
-NAMELESS = """() => {
-  const all = document.querySelectorAll('input, select, button, canvas, svg, ul[role], nav, section');
-  const named = (e) => e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.labels?.length
-    || (e.tagName === 'BUTTON' && e.textContent.trim());
-  return [...all].filter((e) => !named(e)).map((e) => e.outerHTML.slice(0, 80)); }"""
-"""Controls and pictures that a screen reader could not name."""
-
-
-@dataclass
-class Tab:
-    """A page under test, with what the browser complained about and what it asked for."""
-
-    page: Any
-    complaints: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-
-    def text(self, selector: str) -> str:
-        return str(self.page.inner_text(selector))
-
-    def until(self, condition: str) -> None:
-        """Waits until the expression is true. Playwright's way evaluates text in the page, which forbids that."""
-        deadline = time.monotonic() + 20
-        while not self.page.evaluate(condition):
-            assert time.monotonic() < deadline, condition
-            self.page.wait_for_timeout(20)
-
-    def drawn(self, layer: int, channel: int, picture: int = 0) -> None:
-        """Waits until the detail shows this channel."""
-        self.page.wait_for_selector(f'#detail[data-drawn="{picture}-{layer}-{channel}"]', timeout=20_000)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-def opened(browser: Any, report: Report, fragment: str = "", **options: Any) -> Tab:
-    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-    tab = Tab(context.new_page())
-    # The tests read canvases back, which the browser remarks on; the page does not.
-    mine = "willReadFrequently"
-    tab.page.on(
-        "console",
-        lambda m: tab.complaints.append(m.text) if m.type in ("error", "warning") and mine not in m.text else 0,
-    )
-    tab.page.on("pageerror", lambda e: tab.complaints.append(str(e)))
-    tab.page.on("request", lambda r: tab.asked.append(r.url))
-    tab.page.goto(report.path.as_uri() + fragment)
-    tab.page.wait_for_selector("#detail[data-drawn]", timeout=20_000)
-    return tab
+pytestmark = needs_chromium
 
 
 @pytest.fixture
 def tab(browser: Any, page: Report) -> Iterator[Tab]:
-    found = opened(browser, page)
+    found = opened(browser, page.path)
     yield found
     assert found.complaints == []
     assert [url for url in found.asked if not url.startswith(("file:", "data:", "blob:"))] == []
@@ -141,7 +61,7 @@ def test_it_is_usable_within_a_second(browser: Any, page: Report) -> None:
     taken = []
     for _ in range(3):
         start = time.perf_counter()
-        tab = opened(browser, page)
+        tab = opened(browser, page.path)
         taken.append(time.perf_counter() - start)
         tab.page.context.close()
     # Half a second on an idle machine; tests share theirs.
@@ -195,7 +115,7 @@ def test_keys_walk_channels_and_layers(tab: Tab) -> None:
 
 
 def test_the_address_leads_back(browser: Any, page: Report) -> None:
-    tab = opened(browser, page, "#layer=blocks.5.swish&channel=17&picture=1&scale=layer&sort=mean")
+    tab = opened(browser, page.path, "#layer=blocks.5.swish&channel=17&picture=1&scale=layer&sort=mean")
     layer = index_of(tab, "blocks.5.swish")
     tab.drawn(layer, 17, 1)
     assert tab.page.input_value("#scale") == "layer"
@@ -210,7 +130,7 @@ def test_the_address_leads_back(browser: Any, page: Report) -> None:
     assert tab.complaints == []
     tab.page.context.close()
     asked = "#layer=swish_1&channel=5&scale=fixed&low=1&high=4.5&class=2&method=eigencam&evidence=0,1&sort=relevance"
-    tab = opened(browser, page, asked)
+    tab = opened(browser, page.path, asked)
     tab.page.wait_for_selector('#picture-1[data-drawn="1-eigencam-55"]')
     assert (tab.page.input_value("#low"), tab.page.input_value("#high")) == ("1", "4.5")
     assert tab.page.input_value("#class") == "2"
@@ -224,7 +144,7 @@ def test_the_address_leads_back(browser: Any, page: Report) -> None:
     assert "low=" not in address
     assert tab.complaints == []
     tab.page.context.close()
-    tab = opened(browser, page, "#layer=none&channel=99999&picture=7&scale=bogus&evidence=9,x&class=-1&low=abc")
+    tab = opened(browser, page.path, "#layer=none&channel=99999&picture=7&scale=bogus&evidence=9,x&class=-1&low=abc")
     assert tab.complaints == []
     tab.page.context.close()
 
@@ -366,7 +286,7 @@ def test_the_depth_chart_leads_to_layers(tab: Tab) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_overflows_and_text_has_contrast(browser: Any, page: Report, width: int, scheme: str) -> None:
-    tab = opened(browser, page, viewport={"width": width, "height": 844}, color_scheme=scheme)
+    tab = opened(browser, page.path, viewport={"width": width, "height": 844}, color_scheme=scheme)
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
     ratios = tab.page.evaluate(CONTRAST)
     assert len(ratios) > 100

@@ -19,24 +19,22 @@ from inspector.guard import check_outputs
 from inspector.image import ImageSource, digest_image, open_image, read_if_open
 from inspector.layers import Layer, LayerNames
 from inspector.layers.statistics import statistics, take_first
-from inspector.model import Model, describe_model
+from inspector.model import Model
 from inspector.pages.html import write_page
 from inspector.pages.maps import to_maps
+from inspector.pages.report.card import describe_card, encode_color_tables
 from inspector.pages.report.evidence import PAGE_METHODS, Evidence
 from inspector.pages.report.found import list_boxes, list_segments
 from inspector.pages.report.parts import encode_jpeg, read_parts
 from inspector.pages.report.sprites import SPRITE_LEVELS, make_sprite, pack_channels
 from inspector.pages.runs import run_picture
 from inspector.provenance import Provenance
-from inspector.render.colormap import make_color_table
 from inspector.runtime import count_cores
 from inspector.text import to_script
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-COLORMAPS = ("viridis", "magma", "inferno", "grey", "diverging")
-"""Those that the page offers."""
 
 BUDGET = 11_600_000
 """Bytes that a page should not exceed by much; maps are reduced to fit."""
@@ -141,7 +139,7 @@ def write_report(
         raise UsageError(f"{model.path.name} has no layers to show")
     if top < 1:
         raise UsageError(f"top {top} is less than 1")
-    given = [_name_picture(x) for x in pictures]
+    given = [name_picture(x) for x in pictures]
     if not given:
         raise UsageError("a report needs at least one picture")
     sources = [source for _, source in given if isinstance(source, str | os.PathLike)]
@@ -176,7 +174,7 @@ def _add_pictures(
         raise ImageError(f"none of {len(given)} pictures could be read; the first: {problem}")
 
 
-def _name_picture(given: ImageSource | tuple[str, ImageSource]) -> tuple[str, ImageSource]:
+def name_picture(given: ImageSource | tuple[str, ImageSource]) -> tuple[str, ImageSource]:
     """(what a picture is called, what open_image takes)."""
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str):
         return given
@@ -268,20 +266,19 @@ class _Collector:
         )
         document = {
             "version": made_by.version,
-            "model": _model_document(self.model),
+            "model": describe_card(self.model),
             "layers": [_layer_document(x, made[0].document["layers"][i]) for i, x in enumerate(self.layers)],
             "images": [part.document for part in made],
             "levels": SPRITE_LEVELS,
             "notes": self.maps.notes,
             "parts": dict(parts),
         }
-        tables = {name: base64.b64encode(make_color_table(name).tobytes()).decode() for name in COLORMAPS}
         write_page(
             path,
             "report",
             made_by,
             document=document,
-            data=to_script({**document, "colormaps": tables}),
+            data=to_script({**document, "colormaps": encode_color_tables()}),
             sprites=[part.sprites for part in made],
             channels=[part.channels for part in made],
         )
@@ -303,25 +300,6 @@ def _sides(shapes: Sequence[tuple[int, ...]], pictures: int) -> Sequence[tuple[i
         if size * pictures <= BUDGET:
             return _SIDES[n:]
     return _SIDES[-1:]
-
-
-def _model_document(model: Model) -> dict[str, Any]:
-    kinds: dict[str, int] = {}
-    for layer in model.layers:
-        kinds[layer.kind] = kinds.get(layer.kind, 0) + 1
-    document = dict(describe_model(model))
-    known = model.metadata
-    return {
-        **document,
-        "path": model.path.name,
-        "kinds": kinds,
-        "task": model.task,
-        "labels": list(model.labels[:2000]) if model.labels else [],
-        "source": dict(known.source),
-        "training": dict(known.training),
-        "licence": known.licence,
-        "versions": dict(known.versions),
-    }
 
 
 def _layer_document(layer: Layer, first: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 // The pictures, each with the class activation map that is chosen for it.
+const BACKENDS = { onnx: "without torch", twin: "by the torch twin", browser: "computed in this page" };
+
 function camOf(i) {
   const top = images[i].top[guess[i]];
-  return top && images[i].cams.find((cam) => cam.method === state.method && cam.class === top.index);
+  return images[i].cams.find((cam) => cam.method === state.method && cam.class === top?.index);
 }
 
 async function drawPicture(i) {
   const canvas = $(`picture-${i}`), photo = photos[i];
   await photo.decode();
+  if (source.prepareMap) await source.prepareMap(i);
   canvas.width = photo.width; canvas.height = photo.height;
   const context = canvas.getContext("2d", { willReadFrequently: true }), caption = $(`caption-${i}`);
   const pixelwise = state.view === "classes" && images[i].segments, cam = pixelwise ? null : camOf(i);
@@ -19,8 +22,8 @@ async function drawPicture(i) {
   }
   if (cam) {
     const k = photo.width / images[i].size[0], [x0, y0, x1, y1] = cam.box.map((v) => v * k);
-    const boxed = cam.inside !== null && cam.inside !== undefined ? `; ${percent(cam.inside)} of the map lies inside the box` : "";
-    told += `; ${cam.method} at ${cam.layer} for ${nameCam(cam)}, ${cam.backend === "onnx" ? "without torch" : "by the torch twin"}${boxed}`;
+    const boxed = cam.inside !== null && cam.inside !== undefined ? `; ${percent(cam.inside)} of the map lies inside the box` : "", what = nameCam(cam);
+    told += `; ${cam.method} at ${cam.layer}${what ? ` for ${what}` : ""}, ${BACKENDS[cam.backend]}${boxed}`;
     if (cam.empty) told += ": no positive evidence";
     else {
       layOver(context, cam, [x0, y0, x1, y1], tables[state.colormap], state.opacity / 100);
@@ -57,7 +60,7 @@ function buildPicture(i) {
   const words = describeChoices(image);
   const set = image.top.length ? element("fieldset", {}, element("legend", {}, words)) : element("div", {}, image.boxes ? element("p", { class: "hint" }, words) : "");
   image.top.forEach((top, n) => {
-    const radio = element("input", { type: "radio", id: `guess-${i}-${n}`, name: `guess-${i}`, value: n, checked: n === 0 });
+    const radio = element("input", { type: "radio", id: `guess-${i}-${n}`, name: `guess-${i}`, value: n, checked: n === guess[i] });
     radio.addEventListener("change", () => go({ guess: guess.map((old, j) => j === i ? n : old), view: "evidence" }));
     const fill = element("i");
     fill.style.width = 100 * Math.max(0, Math.min(1, top.probability || 0)) + "%";
@@ -67,7 +70,8 @@ function buildPicture(i) {
   const save = element("button", { type: "button" }, "Save as PNG");
   save.addEventListener("click", () => store([canvas], canvas.told, `cam-${image.name}`));
   set.append(save);
-  $("pictures").append(element("figure", { class: "picture" }, canvas, set, caption));
+  const figure = element("figure", { class: "picture", id: `figure-${i}` }, canvas, set, caption), old = $(`figure-${i}`);
+  if (old) old.replaceWith(figure); else $("pictures").append(figure);
   canvas.addEventListener("pointermove", (event) => {
     const k = canvas.width / canvas.clientWidth, value = canvas.valueAt(event.offsetX * k, event.offsetY * k);
     caption.textContent = value === null ? canvas.told : `${canvas.told}: ${typeof value === "number" ? value.toFixed(2) : value} here`;

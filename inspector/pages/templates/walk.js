@@ -96,6 +96,7 @@ function fromAddress() {
 }
 
 async function go(to, keepAddress = false) {
+  if (!channelTables[to.image ?? state.image]?.length) return; // nothing is known of that picture yet
   const before = { ...state }, { guess: asked = guess, ...rest } = to, seen = guess.join();
   Object.assign(state, rest);
   asked.forEach((n, i) => { guess[i] = n; const radio = $(`guess-${i}-${n}`); if (radio) radio.checked = true; });
@@ -134,6 +135,7 @@ async function go(to, keepAddress = false) {
   if (!keepAddress) history.replaceState(null, "", address());
   const same = ["image", "layer", "sort", "cls", "show", "scale", "low", "high", "colormap", "limit"].every((key) => state[key] === before[key]);
   await Promise.all([same && grid.list.length ? markChannel() : drawGrid(), drawDetail()]);
+  source.moved?.(before);
 }
 
 function classes() {

@@ -1,0 +1,160 @@
+// The live page: pictures come from the reader, and the network in the worker makes what the panes show.
+const SLOTS = 8; // pictures side by side; the next one takes the place of the oldest
+const live = { sheets: [], next: 0, busy: 0, camera: -1, ready: false };
+
+const source = {
+  sprite: async (i, l) => live.sheets[i][l],
+  // The map that a picture is to show, unless it is there already.
+  async prepareMap(i) {
+    const image = images[i], top = image.top[guess[i]], method = state.method;
+    if (!method || camOf(i) || (!top && method !== "eigencam")) return;
+    try {
+      const found = await ask("map", { slot: i, method, index: top ? top.index : null });
+      if (images[i] !== image) return; // another picture has taken its place
+      image.cams.push({ ...found, method, class: top?.index, label: method === "eigencam" ? "" : top.label,
+        layer: layers[data.live.cam.layer].name, backend: "browser", box: image.box, found: null });
+    } catch (error) { say(error.message, null, true); }
+  },
+  moved: (before) => experiments.follow(before),
+};
+
+const labelOf = (index) => data.live.labels[index] ?? `class ${index}`;
+
+// The most likely classes, as `inspector predict` lists them.
+function rank(found, count) {
+  if (!found.scores) return [];
+  const order = Array.from(found.scores.keys()).sort((a, b) => found.scores[b] - found.scores[a] || a - b).slice(0, count);
+  return order.map((index) => classEntry(found, index));
+}
+
+const classEntry = (found, index) => ({ index, label: labelOf(index), probability: found.probabilities[index], score: found.scores[index] });
+
+// --- a picture comes in -----------------------------------------------------------------------------------------------
+function freeSlot() {
+  const free = images.length < SLOTS ? images.length : live.next++ % SLOTS;
+  return free === live.camera ? freeSlot() : free;
+}
+
+// Shows what the network says of a picture at once, and measures its layers after that.
+async function addPicture(name, file) {
+  const slot = freeSlot();
+  say(`Looking at ${name} …`, null);
+  try {
+    await takeIn(slot, name, await ask("picture", { slot, file }, [file.buffer]));
+    await measure(slot, layers.map((_, l) => l));
+    await settle(slot);
+    say(`Ready. ${name}: ${images[slot].told}.`);
+  } catch (error) { say(`${name}: ${error.message}.`, null, true); }
+}
+
+// The classes of a picture and how likely they are, into the rows that are there for them.
+function showGuesses(i) {
+  const rows = $(`figure-${i}`).querySelectorAll(".guess");
+  images[i].top.forEach(({ label, probability }, n) => {
+    rows[n].querySelector(".name").textContent = label;
+    rows[n].querySelector(".p").textContent = percent(probability);
+    rows[n].querySelector("i").style.width = 100 * Math.max(0, Math.min(1, probability || 0)) + "%";
+  });
+}
+
+async function takeIn(slot, name, found) {
+  const before = images[slot], photo = before && photos[slot].width === found.shown.width && photos[slot].height === found.shown.height ? photos[slot]
+    : element("canvas", { width: found.shown.width, height: found.shown.height });
+  photo.getContext("2d").drawImage(found.shown, 0, 0);
+  found.shown.close();
+  photo.decode = async () => {};
+  const pinned = before?.name === name ? before.pinned : null;
+  const top = rank(found, data.top);
+  if (pinned != null) top.push(classEntry(found, pinned));
+  images[slot] = { name, size: found.size, box: found.box, found, top, pinned, cams: [], relevance: null, layers: before?.name === name ? before.layers : [],
+    told: `${found.size.join(" × ")} pixels, answered in ${Math.round(found.ms)} ms` };
+  photos[slot] = photo;
+  if (before?.name !== name) { channelTables[slot] = []; live.sheets[slot] = []; guess[slot] = 0; }
+  if (before?.name === name && before.top.length === top.length) showGuesses(slot);
+  else { buildPicture(slot); addClassChoice(slot); }
+  await drawPicture(slot);
+}
+
+async function measure(slot, which) {
+  const image = images[slot], found = await ask("layers", { slot, which });
+  if (images[slot] !== image) return;
+  for (const { layer, entry, table, sheet } of found) {
+    const constant = new Set(entry.blank), single = entry.tile[0] * entry.tile[1] === 1;
+    image.layers[layer] = entry;
+    live.sheets[slot][layer] = sheet;
+    channelTables[slot][layer] = { count: entry.shape[0], min: table.min, max: table.max, single, span: (c) => table.max[c] - table.min[c],
+      mean: (c) => table.mean[c], std: (c) => table.std[c], zero: (c) => table.zero[c], blank: (c) => constant.has(c) };
+  }
+}
+
+// Lets the panes show a picture whose layers have been measured.
+async function settle(slot) {
+  const first = !live.ready;
+  live.ready = true;
+  $("panes-box").hidden = $("experiments").hidden = false;
+  fill($("image"), images.flatMap((image, i) => channelTables[i].length ? [[i, image.name]] : []));
+  $("image-label").hidden = $("image").options.length < 2;
+  go.drawn = false; grid.list = [];
+  const start = first ? { layer: Math.max(0, layers.findIndex((layer) => layer.kind === "activation")), ...fromAddress() } : {};
+  await go({ ...start, image: slot }, first);
+}
+
+// Any class can be asked for, not only the likeliest.
+function addClassChoice(slot) {
+  if (!data.live.classifier) return;
+  const box = element("input", { list: "labels", placeholder: "name or number", "aria-label": `Another class for ${images[slot].name}`, size: 16 });
+  box.addEventListener("change", () => {
+    const text = box.value.trim().toLowerCase(), image = images[slot];
+    const index = /^\d+$/.test(text) ? Number(text) : data.live.labels.findIndex((label) => label.toLowerCase() === text);
+    if (!text || index < 0 || index >= data.live.classifier.classes) { say(text ? `There is no class “${box.value}”.` : "", null, Boolean(text)); return; }
+    let n = image.top.findIndex((top) => top.index === index);
+    if (n < 0) {
+      image.top = rank(image.found, data.top).concat(classEntry(image.found, index));
+      image.pinned = index;
+      n = image.top.length - 1;
+      buildPicture(slot); addClassChoice(slot);
+    }
+    guess[slot] = n;
+    $(`guess-${slot}-${n}`).checked = true;
+    drawPicture(slot);
+  });
+  $(`figure-${slot}`).querySelector("fieldset").append(element("label", { class: "another" }, "Another class ", box));
+}
+
+// --- ways to give a picture -------------------------------------------------------------------------------------------
+async function addFiles(files) {
+  for (const file of files) await addPicture(file.name || "picture", new Uint8Array(await file.arrayBuffer()));
+}
+
+function listenForPictures() {
+  $("choose").addEventListener("change", async () => { const files = [...$("choose").files]; $("choose").value = ""; await addFiles(files); });
+  const over = (event, on) => { event.preventDefault(); $("drop").classList.toggle("over", on); };
+  document.addEventListener("dragover", (event) => over(event, true));
+  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) over(event, false); });
+  document.addEventListener("drop", (event) => { over(event, false); addFiles([...event.dataTransfer.files]); });
+  document.addEventListener("paste", (event) => addFiles([...event.clipboardData.files]));
+}
+
+async function start() {
+  fill($("colormap"), Object.keys(tables).map((name) => [name, name]));
+  showMethods();
+  bar($("cam-bar"), tables[state.colormap]);
+  buildLayers();
+  listen();
+  if (data.live.labels.length) $("labels").append(...data.live.labels.map((label) => element("option", { value: label })));
+  const obstacle = findObstacle();
+  if (obstacle) { say(obstacle, null, true); return; }
+  listenForPictures();
+  listenForCamera();
+  experiments.listen();
+  try {
+    const { ms } = await startWorker();
+    $("status").dataset.ready = Math.round(ms);
+    say(`Ready after ${(ms / 1000).toFixed(1)} s. Drop a picture anywhere on this page.`);
+  } catch (error) { say(error.message.includes("file is damaged") ? `T${error.message.slice(1)}.` : `The network cannot be started: ${error.message}.`, null, true); return; }
+  for (const name of ["choose", "camera"]) $(name).disabled = false;
+  for (const [n, { name }] of data.given.entries()) await addPicture(name, bytes($(`given-${n}`).textContent.trim()));
+}
+
+window.inspector = { ask, images, state }; // for the console, and for tests: inspector.ask("tensor", { slot: 0 })
+document.addEventListener("DOMContentLoaded", start);

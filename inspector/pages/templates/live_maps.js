@@ -1,0 +1,93 @@
+// Scores, probabilities, and class activation maps without gradients.
+
+// Scores -> probabilities as the model means them; what is guessed to be scores may turn out to be probabilities.
+function toProbabilities(scores, about) {
+  let how = about.activation;
+  const values = Float64Array.from(scores);
+  if (about.guessed && values.length > 1 && values.every((v) => v >= 0 && v <= 1) && Math.abs(values.reduce((a, b) => a + b, 0) - 1) < 1e-3) how = "none";
+  if (how === "sigmoid") return values.map((v) => 0.5 * (1 + Math.tanh(0.5 * v)));
+  if (how !== "softmax") return values;
+  const most = values.reduce((a, b) => Math.max(a, b), -Infinity), powers = values.map((v) => Math.exp(v - most));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return powers.map((v) => v / sum);
+}
+
+// { map, empty }: no evidence is 0 and the most evidence 1, as in inspector/cam/result.py.
+function scaleMap(raw) {
+  let high = -Infinity, reach = 0;
+  for (const v of raw) { high = Math.max(high, v); reach = Math.max(reach, Math.abs(v)); }
+  const noise = 4 * 2 ** -23;
+  if (!Number.isFinite(reach) || !(high > Math.max(noise * reach, 0))) return { map: new Array(raw.length).fill(0), empty: true };
+  return { map: Array.from(raw, (v) => Math.max(v, 0) / high), empty: false };
+}
+
+// Eigen-CAM: all places projected on their first principal direction; it knows no class.
+function eigencam(values, channels, places) {
+  const rows = Float64Array.from(values), mean = new Float64Array(channels), overall = new Float64Array(places);
+  for (let c = 0; c < channels; c++) {
+    for (let n = 0; n < places; n++) mean[c] += rows[c * places + n] / places;
+    for (let n = 0; n < places; n++) rows[c * places + n] -= mean[c];
+    for (let n = 0; n < places; n++) overall[n] += rows[c * places + n] / channels;
+  }
+  // The places' Gram matrix has the same first direction as the larger one of the channels.
+  const gram = new Float64Array(places * places);
+  for (let c = 0; c < channels; c++)
+    for (let a = 0; a < places; a++) {
+      const v = rows[c * places + a];
+      if (v !== 0) for (let b = a; b < places; b++) gram[a * places + b] += v * rows[c * places + b];
+    }
+  for (let a = 0; a < places; a++) for (let b = 0; b < a; b++) gram[a * places + b] = gram[b * places + a];
+  let vector = Float64Array.from({ length: places }, (_, n) => 1 + Math.sin(n + 1)), value = 0;
+  for (let turn = 0; turn < 5000; turn++) {
+    const next = new Float64Array(places);
+    for (let a = 0; a < places; a++) for (let b = 0; b < places; b++) next[a] += gram[a * places + b] * vector[b];
+    value = Math.sqrt(next.reduce((sum, v) => sum + v * v, 0));
+    if (!(value > 0)) return new Float64Array(places);
+    let moved = 0;
+    for (let n = 0; n < places; n++) { next[n] /= value; moved = Math.max(moved, Math.abs(next[n] - vector[n])); }
+    vector = next;
+    if (moved < 1e-12) break;
+  }
+  const out = vector.map((v) => v * Math.sqrt(value));
+  const agreement = out.reduce((sum, v, n) => sum + v * overall[n], 0), largest = out.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
+  const limit = 1e-9 * largest * overall.reduce((sum, v) => sum + Math.abs(v), 0);
+  const flip = agreement < -limit || (agreement <= limit && Math.max(...out) < -Math.min(...out));
+  return flip ? out.map((v) => -v) : out;
+}
+
+// What every place adds to every score: the part of the network behind the layer, run with one place kept at a time.
+// Where that part is affine this is the closed form, sum over channels of gradient times activation; else Recipro-CAM.
+async function placeScores(network, about, layer, tensor, beside) {
+  const dims = [...tensor.dims], channels = layer.channel === "last" ? dims.length - 1 : 1;
+  const values = numbersOf(tensor), size = values.length;
+  const places = size / dims[channels], apart = channels === 1 ? 1 : dims[channels]; // elements between neighbouring places
+  const between = channels === 1 ? places : 1, out = [];
+  let batch = about.fixed ? 1 : Math.max(1, Math.min(64, Math.floor(2 ** 23 / size)));
+  for (let start = -1; start < places;) { // -1: nothing is kept
+    const count = Math.min(batch, places - start), block = new Float32Array(count * size);
+    for (let n = 0; n < count; n++) {
+      if (start + n < 0) continue;
+      for (let c = 0, at = (start + n) * apart; c < dims[channels]; c++, at += between) block[n * size + at] = values[at];
+    }
+    const feeds = { [layer.tensor]: tensorFrom(network.ort, tensor.type, block, [count, ...dims.slice(1)]) };
+    for (const [name, value] of Object.entries(beside)) feeds[name] = repeat(network.ort, value, count);
+    let scores;
+    try {
+      scores = numbersOf((await network.run("head", [about.scores], feeds))[about.scores]);
+      if (count > 1 && scores.length !== count * about.classes) throw new Error("a fixed batch");
+    } catch (error) {
+      if (count === 1) throw error;
+      batch = 1; continue; // a size is written into the graph: one by one
+    }
+    for (let n = 0; n < count; n++) out.push(scores.slice(n * about.classes, (n + 1) * about.classes));
+    start += count;
+  }
+  return { nothing: out[0], kept: out.slice(1) };
+}
+
+function repeat(ort, tensor, count) {
+  if (count === 1 || tensor.dims[0] !== 1) return tensor;
+  const data = new tensor.data.constructor(tensor.data.length * count);
+  for (let n = 0; n < count; n++) data.set(tensor.data, n * tensor.data.length);
+  return new ort.Tensor(tensor.type, data, [count, ...tensor.dims.slice(1)]);
+}

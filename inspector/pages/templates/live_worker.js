@@ -1,0 +1,164 @@
+// The worker: everything that takes time happens here, so that the page never freezes. A message is { id, kind, ... },
+// the answer { id, value } or { id, error }; what is being done comes in between as { told, share }.
+const tell = (told, share = null) => postMessage({ told, share });
+let network, about, levels;
+const pictures = new Map(); // slot -> what is known of its picture
+
+async function unpack(name, { text, sha256, bytes }) {
+  const packed = Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  let data;
+  try { data = new Uint8Array(await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer()); }
+  catch { throw new Error(`this file is damaged: ${name} cannot be unpacked; copy or download it again`); }
+  // Browsers compute digests only where a page is trusted, as one from disk is; gzip's own checksum was right in any case.
+  const digest = self.crypto?.subtle ? [...new Uint8Array(await crypto.subtle.digest("SHA-256", data))].map((b) => b.toString(16).padStart(2, "0")).join("") : sha256;
+  if (data.length !== bytes || digest !== sha256) throw new Error(`this file is damaged: the digest of ${name} is not the one on record; copy or download it again`);
+  return data;
+}
+
+const tasks = {
+  async start({ parts, document }) {
+    const began = performance.now();
+    about = document; levels = document.levels;
+    tell("Unpacking what runs the network", 0.1);
+    const [script, wasm] = [await unpack("onnxruntime's script", parts["ort.mjs"]), await unpack("onnxruntime's WebAssembly", parts["ort.wasm"])];
+    const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+    const ort = await import(address);
+    URL.revokeObjectURL(address);
+    Object.assign(ort.env.wasm, { wasmBinary: wasm.buffer, numThreads: 1, proxy: false });
+    ort.env.logLevel = "fatal";
+    tell("Unpacking the network", 0.4);
+    const [structure, weights] = [await unpack("the network's structure", parts.structure), await unpack("the network's weights", parts.weights)];
+    about.network.head = Uint8Array.from(atob(about.network.head), (c) => c.charCodeAt(0));
+    network = new Network(ort, about.network, structure, weights);
+    tell("Starting the network", 0.7);
+    await network.run("all", about.outputs, { [about.input.name]: blankInput() }, about.quick);
+    return { ms: performance.now() - began };
+  },
+
+  // A new picture, from a file's bytes or a frame of the camera: its scores and what the maps need.
+  async picture({ slot, file, frame }) {
+    const picture = file ? await decode(file) : readPixels(frame), began = performance.now();
+    const view = viewOf(about.preprocess, picture);
+    pictures.set(slot, { view });
+    const shown = await show(picture, 480);
+    return { size: [picture.width, picture.height], view: { width: view.width, height: view.height }, box: boxOf(view.place, [picture.width, picture.height]), shown, ...await answer(slot), ms: performance.now() - began };
+  },
+
+  // The class activation map of a class (an index; of none for methods that know no class).
+  async map({ slot, method, index }) {
+    const known = pictures.get(slot), layer = about.layers[about.cam.layer];
+    const { values, shape } = toMaps(layer, known.cam), [h, w] = sidesOf(shape);
+    let raw;
+    if (method === "eigencam") raw = eigencam(values, shape[0], h * w);
+    else {
+      known.places ??= await placeScores(network, about.classifier, layer, known.cam, known.beside);
+      raw = known.places.kept.map((scores) => scores[index] - known.places.nothing[index]);
+    }
+    return { shape: [h, w], raw: Array.from(raw), ...scaleMap(raw) };
+  },
+
+  // Numbers and sheets of layers (indices).
+  async layers({ slot, which }) {
+    const out = [], feeds = { [about.input.name]: pictures.get(slot).tensor };
+    let group = [], size = 0;
+    const flush = async () => {
+      if (!group.length) return;
+      const names = [...new Set(group.map((l) => about.layers[l].tensor))], values = await network.run("all", about.outputs, feeds, names);
+      for (const l of group) out.push({ layer: l, ...summarise(about.layers[l], toMaps(about.layers[l], values[about.layers[l].tensor]), levels, (channels) => channels <= 64 ? about.sides[0] : about.sides[1]) });
+      tell("Measuring the layers", out.length / which.length);
+      group = []; size = 0;
+    };
+    for (const l of which) { // what one run gives back stays below 256 MB
+      const elements = about.layers[l].elements;
+      if (size + elements > 2 ** 26) await flush();
+      group.push(l); size += elements;
+    }
+    await flush();
+    return out;
+  },
+
+  // Scores with parts of what the network sees covered: mask holds 1 where it is, for the view's pixels.
+  async cover({ slot, mask, color }) {
+    const { view } = pictures.get(slot), data = view.data.slice(), pixels = new Uint32Array(data.buffer);
+    const paint = new Uint32Array(new Uint8Array([...color, 255]).buffer)[0];
+    for (let n = 0; n < mask.length; n++) if (mask[n]) pixels[n] = paint;
+    const began = performance.now(), tensor = inputFrom({ ...view, data });
+    const found = await network.run("all", about.outputs, { [about.input.name]: tensor }, [about.classifier.scores]);
+    return { ...ranked(found), ms: performance.now() - began };
+  },
+
+  // Scores with channels of a layer set to zero: the network is cut there, and only the rest of it is run.
+  async off({ slot, layer: l, channels }) {
+    const known = pictures.get(slot), layer = about.layers[l], began = performance.now();
+    if (known.cut?.layer !== l) {
+      const beside = about.cuts[l].filter((name) => name !== about.input.name);
+      const values = await network.run("all", about.outputs, { [about.input.name]: known.tensor }, [layer.tensor, ...beside]);
+      known.cut = { layer: l, own: values[layer.tensor], beside: Object.fromEntries(beside.map((name) => [name, values[name]])) };
+    }
+    const { own, beside } = known.cut, dims = own.dims, axis = layer.channel === "last" && dims.length >= 3 ? dims.length - 1 : layer.channel === "last" ? 1 : layer.channel;
+    const data = own.data.slice(), after = dims.slice(axis + 1).reduce((a, b) => a * b, 1), count = dims[axis], before = data.length / after / count;
+    for (const c of channels) for (let b = 0; b < before; b++) data.fill(0, (b * count + c) * after, (b * count + c + 1) * after);
+    const feeds = { ...beside, [about.input.name]: known.tensor, [layer.tensor]: new network.ort.Tensor(own.type, data, dims) };
+    const found = await network.run("rest", [about.classifier.scores], feeds);
+    return { ...ranked(found), ms: performance.now() - began };
+  },
+
+  // What the tests compare with our own code: the input tensor, and all scores.
+  async tensor({ slot }) { return { values: numbersOf(pictures.get(slot).tensor), dims: pictures.get(slot).tensor.dims, scores: pictures.get(slot).scores }; },
+
+  async forget({ slot }) { pictures.delete(slot); return null; },
+};
+
+function blankInput() {
+  const [height, width] = about.size;
+  return inputFrom({ data: new Uint8ClampedArray(4 * width * height), width, height });
+}
+
+function inputFrom(view) {
+  const p = about.preprocess, values = tensorOf(p, view), channels = p.mean.length;
+  const dims = p.layout === "NHWC" ? [1, view.height, view.width, channels] : [1, channels, view.height, view.width];
+  return repeat(network.ort, tensorFrom(network.ort, p.dtype, values, dims), about.input.batch);
+}
+
+async function answer(slot) {
+  const known = pictures.get(slot);
+  known.tensor = inputFrom(known.view);
+  const found = await network.run("all", about.outputs, { [about.input.name]: known.tensor }, about.quick);
+  if (about.cam) {
+    known.cam = found[about.layers[about.cam.layer].tensor];
+    known.beside = Object.fromEntries(about.cam.beside.map((name) => [name, name === about.input.name ? known.tensor : found[name]]));
+  }
+  const scores = about.classifier ? ranked(found) : { scores: null, probabilities: null };
+  known.scores = scores.scores;
+  return scores;
+}
+
+function ranked(found) {
+  const scores = numbersOf(found[about.classifier.scores]).slice(0, about.classifier.classes);
+  return { scores, probabilities: toProbabilities(scores, about.classifier) };
+}
+
+// The picture as the page shows it: at most `side` pixels a side.
+async function show({ data, width, height }, side) {
+  const k = Math.min(1, side / Math.max(width, height)), to = [Math.max(1, Math.round(width * k)), Math.max(1, Math.round(height * k))];
+  const small = resize({ data, width, height }, to, "box");
+  return createImageBitmap(new ImageData(small.data, small.width, small.height));
+}
+
+function explain(error) {
+  const text = String(error?.message ?? error);
+  if (/memory|allocation|bad_alloc|RangeError|Array buffer/i.test(text)) return `the browser has no memory left for this (${text.slice(0, 120)}); close other pages, or make the page with --int8`;
+  return text;
+}
+
+let queue = Promise.resolve(); // one thing after the other: the network has one thread
+onmessage = ({ data }) => {
+  queue = queue.then(async () => {
+    try {
+      const value = await tasks[data.kind](data), shared = [];
+      if (value?.shown) shared.push(value.shown);
+      if (data.kind === "layers") for (const one of value) shared.push(one.sheet.levels.buffer);
+      postMessage({ id: data.id, value }, shared);
+    } catch (error) { postMessage({ id: data.id, error: explain(error) }); }
+  });
+};
