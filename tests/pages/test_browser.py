@@ -335,7 +335,7 @@ def found_pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
 
 
 def test_boxes_are_drawn_chosen_and_told(browser: Any, found_pages: dict[str, Report]) -> None:
-    tab = opened(browser, found_pages["detect"])
+    tab = opened(browser, found_pages["detect"].path)
     tab.page.wait_for_selector('#picture-0[data-drawn="0-layercam-55"]')
     words = tab.text("#pictures")
     assert "4 objects found, the best 3 explained; evidence for" in words
@@ -357,7 +357,7 @@ def test_boxes_are_drawn_chosen_and_told(browser: Any, found_pages: dict[str, Re
 
 
 def test_classes_of_pixels_are_shown_with_a_legend(browser: Any, found_pages: dict[str, Report]) -> None:
-    tab = opened(browser, found_pages["segment"])
+    tab = opened(browser, found_pages["segment"].path)
     tab.page.wait_for_selector('#picture-0[data-drawn="0-gradcam-55"]')
     assert "Share of the picture; evidence for\n other\n93.1 %" in tab.text("#pictures")
     tab.page.select_option("#view", "classes")
@@ -383,7 +383,7 @@ def test_found_pages_fit_and_have_contrast(
     browser: Any, found_pages: dict[str, Report], width: int, scheme: str
 ) -> None:
     for report in found_pages.values():
-        tab = opened(browser, report, viewport={"width": width, "height": 844}, color_scheme=scheme)
+        tab = opened(browser, report.path, viewport={"width": width, "height": 844}, color_scheme=scheme)
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
         assert [r for r in tab.page.evaluate(CONTRAST) if r[0] < 4.5] == []
         assert tab.page.evaluate(NAMELESS) == []

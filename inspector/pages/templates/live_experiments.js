@@ -89,6 +89,12 @@ const askOff = latest(async () => {
 });
 
 // --- what one place sees --------------------------------------------------------------------------------------------------
+function outline(context, [x0, y0, x1, y1]) { // white inside black can be seen on every picture
+  for (const [width, color] of [[4, "#000"], [2, "#fff"]]) {
+    context.lineWidth = width; context.strokeStyle = color; context.strokeRect(x0, y0, x1 - x0, y1 - y0);
+  }
+}
+
 // experiments.place: the centre that is looked at, in shares of what the network sees; the same in every layer.
 function drawField() {
   const image = images[state.image], photo = photos[state.image], canvas = $("field"), context = canvas.getContext("2d");
