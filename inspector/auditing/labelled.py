@@ -124,4 +124,4 @@ def _translate(boxes: TrueBoxes, classes: Sequence[int | None]) -> TrueBoxes:
     table = np.array([-1 if index is None else index for index in classes], np.int64)
     own = table[boxes.classes] if len(boxes) else boxes.classes
     kept = own >= 0
-    return TrueBoxes(boxes.boxes[kept], own[kept], boxes.crowd[kept], boxes.difficult[kept], boxes.areas[kept])
+    return boxes.pick(kept, own)

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from inspector.datasets.labelled import (
     READING_ORDER,
     SPLIT_FOLDERS,
@@ -21,10 +23,12 @@ from inspector.datasets.labelled import (
 )
 from inspector.errors import listing
 from inspector.image.size import read_size
+from inspector.metrics import Outline
+from inspector.metrics.outlines import read_packed_runs
 from inspector.text import relative
 
-_Object = tuple[tuple[float, ...], int, bool, float]
-"""(box, class, whether it is a crowd, area)."""
+_Object = tuple[tuple[float, ...], int, bool, float, Outline | None]
+"""(box, class, whether it is a crowd, area, outline)."""
 
 
 def find_coco(folder: Path, split: Split = "auto") -> tuple[Path, str] | None:
@@ -71,7 +75,7 @@ def read_coco(file: Path, split: str = "") -> LabelledData:
     """Read pictures with their objects.
 
     Boxes are in pixels of the picture as a person sees it; where the JSON declares the size of the picture as it is
-    stored, before EXIF turns it, they are turned with it. Outlines are not read: `area` is.
+    stored, before EXIF turns it, they are turned with it. So are outlines (`segmentation`: polygons, or run lengths).
 
     Args:
         file: The JSON.
@@ -117,7 +121,8 @@ def _make_picture(
     truth = fit_boxes(
         [box for box, *_ in objects], [index for _, index, *_ in objects], size, declared,
         say_wrong(file, place, f"says that {name} has {width} x {height} pixels, and it has {seen}"),
-        crowd=[crowd for *_, crowd, _ in objects], areas=[area for *_, area in objects],
+        crowd=[crowd for *_, crowd, _, _ in objects], areas=[area for *_, area, _ in objects],
+        outlines=[outline for *_, outline in objects],
     )  # fmt: skip
     return LabelledPicture(path, Path(name).as_posix(), boxes=truth)
 
@@ -156,7 +161,7 @@ def _need(file: Path, place: str, entry: Mapping[str, Any], key: str, kind: type
 def _read_objects(
     file: Path, entries: list[tuple[str, Mapping[str, Any]]], index_of: Mapping[int, int]
 ) -> list[_Object]:
-    """(box, class, whether it is a crowd, area) of each annotation of one picture."""
+    """What is known of each annotation of one picture."""
     found: list[_Object] = []
     for place, entry in entries:
         box = entry.get("bbox")
@@ -169,8 +174,27 @@ def _read_objects(
         if not _is_number(area) or area < 0:
             raise say_wrong(file, place, f"area = {json.dumps(area)[:40]} is no number from 0 up")
         crowd = bool(entry.get("iscrowd", 0))
-        found.append(((x, y, x + width, y + height), index_of[entry["category_id"]], crowd, area))
+        outline = _read_outline(place, entry.get("segmentation"))
+        found.append(((x, y, x + width, y + height), index_of[entry["category_id"]], crowd, area, outline))
     return found
+
+
+def _read_outline(place: str, given: Any) -> Outline | None:
+    """The outline of an annotation; None where it has none. One that cannot be read matters only where masks do."""
+    if not given or given == [[]]:
+        return None
+    if isinstance(given, list):
+        if all(isinstance(one, list) and len(one) >= 6 and len(one) % 2 == 0 and all(map(_is_number, one))
+               for one in given):  # fmt: skip
+            return Outline(tuple(np.array(one, np.float64).reshape(-1, 2) for one in given))
+        return Outline(flaw=f"{place}: segmentation = {json.dumps(given)[:60]} holds what is no polygon")
+    counts = given.get("counts") if isinstance(given, dict) else None
+    try:
+        if isinstance(counts, list) and all(isinstance(one, int) and one >= 0 for one in counts):
+            return Outline(runs=tuple(counts))
+        return Outline(runs=read_packed_runs(str(counts)))
+    except ValueError as error:
+        return Outline(flaw=f"{place}: the run lengths of segmentation cannot be read: {error}")
 
 
 def _is_number(value: Any) -> bool:

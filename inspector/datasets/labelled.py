@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from inspector.errors import InspectorError
 from inspector.guard import add_inputs
 from inspector.image.size import PictureSize
-from inspector.metrics import TrueBoxes, make_true_boxes
+from inspector.metrics import Outline, TrueBoxes, make_true_boxes
+from inspector.metrics.outlines import count_runs
 from inspector.text import relative
 
 LayoutName = Literal["yolo", "coco", "voc", "masks"]
@@ -120,14 +121,34 @@ def fit_boxes(
         size: Of the picture; None where it cannot be read.
         declared: (width, height) that the labels say, None where they say nothing.
         where: Raised where the declared size is not the picture's.
-        more: `crowd`, `difficult` and `areas`, as in :func:`make_true_boxes`.
+        more: `crowd`, `difficult`, `areas` and `outlines`, as in :func:`make_true_boxes`.
     """
     corners: NDArray[np.float64] = np.array(boxes, np.float64).reshape(-1, 4)
     if size is not None and declared is not None and declared != size.seen:
         if declared != size.stored:
             raise where
         corners = _turn(corners, size)
+        if more.get("outlines"):
+            more["outlines"] = [None if one is None else _turn_outline(one, size) for one in more["outlines"]]
     return make_true_boxes(corners, classes, **more)
+
+
+def _turn_outline(outline: Outline, size: PictureSize) -> Outline:
+    """An outline of a picture as stored, in its pixels after EXIF's quarter turn."""
+    if outline.flaw:
+        return outline
+    width, height = size.stored
+    rings = []
+    for ring in outline.rings:
+        across = height - ring[:, 1] if size.orientation in (6, 7) else ring[:, 1]
+        down = width - ring[:, 0] if size.orientation in (7, 8) else ring[:, 0]
+        rings.append(np.stack([across, down], axis=1))
+    if not outline.runs:
+        return Outline(tuple(rings))
+    turned = outline.fill(size.stored).T
+    turned = turned[:, ::-1] if size.orientation in (6, 7) else turned
+    turned = turned[::-1] if size.orientation in (7, 8) else turned
+    return Outline(runs=count_runs(turned))
 
 
 def _turn(boxes: NDArray[np.float64], size: PictureSize) -> NDArray[np.float64]:

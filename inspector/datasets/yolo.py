@@ -1,7 +1,7 @@
 """Labels as YOLO has them: a text file beside each picture, a line for each object, and a data.yaml.
 
 A line is ``class cx cy w h`` in shares of the picture as a person sees it; ``class x1 y1 x2 y2 x3 y3 ...``, the outline
-of an object, whose box is taken; or ``class cx cy w h`` with keypoints behind it, which are not judged.
+of an object, whose box is taken too; or ``class cx cy w h`` with keypoints behind it, which are not judged.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from inspector.datasets.labelled import (
     READING_ORDER,
@@ -24,7 +25,7 @@ from inspector.datasets.labelled import (
 from inspector.datasets.small_yaml import YamlFile
 from inspector.image import SUFFIXES, find_images
 from inspector.image.size import read_size
-from inspector.metrics import TrueBoxes, make_true_boxes
+from inspector.metrics import Outline, TrueBoxes, make_true_boxes
 from inspector.text import relative
 
 YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -189,11 +190,12 @@ class _Reader:
         """The objects of one picture, in its pixels."""
         rows = list(self._read_rows(file)) if file.is_file() else []
         size = read_size(picture) if rows else None
-        width, height = size.seen if size is not None else (1, 1)  # a broken picture is named when it is opened
-        boxes = [(x1 * width, y1 * height, x2 * width, y2 * height) for _, (x1, y1, x2, y2) in rows]
-        return make_true_boxes(boxes, [index for index, _ in rows])
+        seen = size.seen if size is not None else (1, 1)  # a broken picture is named when it is opened
+        boxes = [np.array(box) * np.tile(seen, 2) for _, box, _ in rows]
+        outlines = [None if ring is None else Outline((np.array(ring).reshape(-1, 2) * seen,)) for *_, ring in rows]
+        return make_true_boxes(boxes, [index for index, *_ in rows], outlines=outlines)
 
-    def _read_rows(self, file: Path) -> Iterator[tuple[int, Any]]:
+    def _read_rows(self, file: Path) -> Iterator[tuple[int, tuple[float, ...], Sequence[float] | None]]:
         for number, line in enumerate(read_label_text(file).splitlines(), 1):
             words = line.split()
             if not words:
@@ -207,9 +209,12 @@ class _Reader:
                 raise say_wrong(file, number, f"{words[0]!r} is no class (0, 1, 2, ...)")
             if self.names is not None and index >= len(self.names):
                 raise say_wrong(file, number, f"class {int(index)} is beyond the {len(self.names)} names of the data")
-            yield int(index), self._read_box(file, number, values[1:])
+            yield int(index), *self._read_box(file, number, values[1:])
 
-    def _read_box(self, file: Path, number: int, values: list[float]) -> tuple[float, ...]:
+    def _read_box(
+        self, file: Path, number: int, values: list[float]
+    ) -> tuple[tuple[float, ...], Sequence[float] | None]:
+        """(x1, y1, x2, y2, and the outline where there is one), in shares of the picture."""
         count = len(values)
         pose = self.keypoints is not None and count == 4 + self.keypoints[0] * self.keypoints[1]
         outline = not pose and count >= 6 and count % 2 == 0
@@ -224,8 +229,8 @@ class _Reader:
                 raise say_wrong(file, number, f"{value:g} is no share of the picture, in [0, 1]")
         if outline:
             across, down = values[0::2], values[1::2]
-            return min(across), min(down), max(across), max(down)
+            return (min(across), min(down), max(across), max(down)), shares
         x, y, width, height = shares
         if width <= 0 or height <= 0:
             raise say_wrong(file, number, f"a box of {width:g} x {height:g} holds nothing")
-        return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+        return (x - width / 2, y - height / 2, x + width / 2, y + height / 2), None

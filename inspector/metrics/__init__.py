@@ -2,6 +2,7 @@
 
 from inspector.metrics.boxes import BoxAgreement, TrueBoxes, compute_overlaps, make_true_boxes, match_boxes
 from inspector.metrics.calibration import CalibrationSums, measure_calibration_error
+from inspector.metrics.outlines import Outline, Silhouette, compute_mask_overlaps
 from inspector.metrics.pixels import PixelCounts, sample_classes, share_of_same
 from inspector.metrics.precision import AREAS, THRESHOLDS, AveragePrecision, PrecisionSummary
 
@@ -11,9 +12,12 @@ __all__ = [
     "AveragePrecision",
     "BoxAgreement",
     "CalibrationSums",
+    "Outline",
     "PixelCounts",
     "PrecisionSummary",
+    "Silhouette",
     "TrueBoxes",
+    "compute_mask_overlaps",
     "compute_overlaps",
     "make_true_boxes",
     "match_boxes",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from inspector.metrics.outlines import Outline
 
 SAME = 0.5
 """IoU from which two boxes of one class are the same object."""
@@ -22,6 +25,7 @@ class TrueBoxes:
         crowd: bool (n,): one box around many objects (COCO's iscrowd). What lies in it is neither right nor wrong.
         difficult: bool (n,): may be found or not (Pascal VOC's difficult).
         areas: float64 (n,) in pixels, of the object where its outline is known, else of its box.
+        outlines: Of each object, None where only its box is known; empty where none is known.
     """
 
     boxes: NDArray[np.float64]
@@ -29,6 +33,7 @@ class TrueBoxes:
     crowd: NDArray[np.bool_]
     difficult: NDArray[np.bool_]
     areas: NDArray[np.float64]
+    outlines: tuple[Outline | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -38,10 +43,24 @@ class TrueBoxes:
         """bool (n,): the objects that have to be found."""
         return ~(self.crowd | self.difficult)
 
+    def pick(self, which: NDArray[np.bool_], classes: NDArray[np.int64] | None = None) -> TrueBoxes:
+        """Those that `which`, bool (n,), names; `classes` (n,) are then their classes."""
+        own = self.classes if classes is None else classes
+        outlines = tuple(one for one, kept in zip(self.outlines, which, strict=False) if kept)
+        return TrueBoxes(
+            self.boxes[which], own[which], self.crowd[which], self.difficult[which], self.areas[which], outlines
+        )
+
 
 # Wide: what is known of labelled objects; all but the first two by keyword.
 def make_true_boxes(
-    boxes: Any, classes: Any, *, crowd: Any = None, difficult: Any = None, areas: Any = None
+    boxes: Any,
+    classes: Any,
+    *,
+    crowd: Any = None,
+    difficult: Any = None,
+    areas: Any = None,
+    outlines: Sequence[Outline | None] = (),
 ) -> TrueBoxes:
     """Labelled objects from any sequences.
 
@@ -51,6 +70,7 @@ def make_true_boxes(
         crowd: (n,); by default none is one.
         difficult: (n,); by default none is.
         areas: (n,); by default those of the boxes.
+        outlines: Of each object; by default none is known.
     """
     corners = np.asarray(boxes, np.float64).reshape(-1, 4)
     count = len(corners)
@@ -61,6 +81,7 @@ def make_true_boxes(
         np.zeros(count, bool) if crowd is None else np.asarray(crowd, bool).reshape(count),
         np.zeros(count, bool) if difficult is None else np.asarray(difficult, bool).reshape(count),
         np.asarray(sizes, np.float64).reshape(count),
+        tuple(outlines) if any(one is not None for one in outlines) else (),
     )
 
 

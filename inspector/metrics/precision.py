@@ -97,6 +97,7 @@ class AveragePrecision:
         scores: NDArray[np.generic],
         classes: NDArray[np.generic],
         truth: TrueBoxes,
+        masks: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
     ) -> None:
         """Take in one picture.
 
@@ -105,27 +106,31 @@ class AveragePrecision:
             scores: (n,); detections with a NaN are left out.
             classes: (n,).
             truth: Its objects.
+            masks: What `compute_mask_overlaps` gives of the detections' masks and the objects'; masks are then judged,
+                and not boxes.
         """
         corners, sure = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(scores, np.float32)
         own = np.asarray(classes).astype(np.int32)
         sound = np.isfinite(sure) & np.isfinite(corners).all(axis=1)
+        own_areas = np.prod(corners[:, 2:] - corners[:, :2], axis=1) if masks is None else masks[1]
         kept, flags = [], []
         for index in np.unique(truth.classes).tolist():
             mine = _order(sure, np.flatnonzero(sound & (own == index)))
-            one = _select(truth, truth.classes == index)
+            one = truth.pick(truth.classes == index)
             ignored = _find_ignored(one)
             total = self._objects.setdefault(index, np.zeros(len(AREAS), np.int64))
             total += (~ignored).sum(axis=1)
             kept.append(mine)
-            flags.append(_match(corners[mine], one, ignored))
+            near = None if masks is None else masks[0][np.ix_(mine, truth.classes == index)]
+            flags.append(_match(corners[mine], one, ignored, near, own_areas[mine]))
         # What is of no class that is here has nothing to match: all of it at once, since a picture has tens of classes.
         rest = np.flatnonzero(sound & ~np.isin(own, truth.classes))
         rest = np.concatenate([_order(sure, rest[own[rest] == k]) for k in np.unique(own[rest])] or [rest])
         for index in np.unique(own[rest]).tolist():
             self._objects.setdefault(index, np.zeros(len(AREAS), np.int64))
-        nothing = _select(truth, np.zeros(len(truth), bool))
+        nothing = truth.pick(np.zeros(len(truth), bool))
         kept.append(rest)
-        flags.append(_match(corners[rest], nothing, _find_ignored(nothing)))
+        flags.append(_match(corners[rest], nothing, _find_ignored(nothing), None, own_areas[rest]))
         places = np.concatenate(kept)
         if len(places):
             bits = np.concatenate([np.concatenate([flag[side] for flag in flags], axis=2) for side in (0, 1)])
@@ -205,12 +210,6 @@ def _order(scores: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np
     return places[np.argsort(-scores[places], kind="stable")][:MOST]
 
 
-def _select(truth: TrueBoxes, which: NDArray[np.bool_]) -> TrueBoxes:
-    return TrueBoxes(
-        truth.boxes[which], truth.classes[which], truth.crowd[which], truth.difficult[which], truth.areas[which]
-    )
-
-
 def _find_ignored(truth: TrueBoxes) -> NDArray[np.bool_]:
     """bool (A, m): which objects do not count, by range of area."""
     outside = (truth.areas < _LOW[:, None]) | (truth.areas > _HIGH[:, None])
@@ -218,7 +217,11 @@ def _find_ignored(truth: TrueBoxes) -> NDArray[np.bool_]:
 
 
 def _match(
-    boxes: NDArray[np.float64], truth: TrueBoxes, ignored: NDArray[np.bool_]
+    boxes: NDArray[np.float64],
+    truth: TrueBoxes,
+    ignored: NDArray[np.bool_],
+    overlaps: NDArray[np.float64] | None,
+    areas_own: NDArray[np.float64],
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(right, left out), bool (A, T, n) each, of detections of one class in one picture, the best score first.
 
@@ -228,7 +231,7 @@ def _match(
     """
     shape = (*_FLAGS, len(boxes))
     right, left_out = np.zeros(shape, bool), np.zeros(shape, bool)
-    overlaps = compute_overlaps(boxes, truth.boxes, truth.crowd)
+    overlaps = compute_overlaps(boxes, truth.boxes, truth.crowd) if overlaps is None else overlaps
     endless = ~truth.counted
     taken = np.zeros((*_FLAGS, len(truth)), bool)
     limits = np.array(THRESHOLDS)[None, :, None]
@@ -243,7 +246,6 @@ def _match(
             areas, thresholds = np.nonzero(free)
             taken[areas, thresholds, best[free]] = True
             result[..., place] |= free
-    areas_own = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     outside = (areas_own < _LOW[:, None]) | (areas_own > _HIGH[:, None])
     left_out |= outside[:, None, :] & ~right
     return right, left_out

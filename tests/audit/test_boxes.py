@@ -17,9 +17,11 @@ from inspector.auditing.reports import make_document, write_reports
 from inspector.datasets import LabelError, LabelledData
 from inspector.errors import ImageError, InspectorError
 from inspector.guard import guard_inputs
+from inspector.metadata import KEY, Metadata
 from inspector.model import open_model
 from tests.audit.detectors import (
     COLORS,
+    SIDE,
     detector,
     opened,
     random_cells,
@@ -30,6 +32,7 @@ from tests.audit.detectors import (
 from tests.audit.networks import small
 from tests.audit.policies import policy
 from tests.conftest import MakeModel
+from tests.tasks.heads import make_head
 
 MEASURES = ("map50", "map50-95", "box-recall", "box-calibration", "mean-iou", "pixel-calibration")
 SWAPPED = COLORS[::-1]
@@ -373,3 +376,50 @@ def test_layers_and_boxes_come_from_one_run(
     found = audit_model(model, policy("map50", "box-recall", "dead-channels"), data=squares)
     assert found.check("map50").value == 1
     assert len(runs) == 12
+
+
+# --- masks of objects -------------------------------------------------------------------------------------------------
+
+
+def with_masks(make_model: MakeModel, name: str = "masks.onnx") -> Any:
+    """A detector that finds one object in any picture, whose mask is the left half of its box."""
+    masks = np.zeros((1, 1, SIDE, SIDE), np.float32)
+    masks[..., 16:48, 16:32] = 1
+    outputs = {"boxes": np.array([[16.0, 16, 48, 48]]), "labels": np.array([1]), "scores": np.array([0.9]), "m": masks}
+    metadata = {KEY: Metadata(labels=("background", "thing")).dumps()}
+    return open_model(make_model(make_head(outputs), name=name, metadata=metadata))
+
+
+def write_outlines(folder: Path, right: float) -> Path:
+    """One picture with one outline, a rectangle from 16 to `right` pixels across."""
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    Image.fromarray(np.zeros((SIDE, SIDE, 3), np.uint8)).save(folder / "images" / "a.png")
+    corners = np.array([[16, 16], [right, 16], [right, 48], [16, 48]]) / SIDE
+    (folder / "labels" / "a.txt").write_text("1 " + " ".join(map(str, corners.ravel())))
+    (folder / "data.yaml").write_text("val: images\nnames: [background, thing]\n")
+    return folder
+
+
+@pytest.mark.parametrize(("right", "loose", "strict"), [(32, 1, 1), (28, 1, 0.6), (48, 1, 0.1)])
+def test_masks_are_judged_by_outlines(
+    right: float, loose: float, strict: float, make_model: MakeModel, tmp_path: Path
+) -> None:
+    """IoU of the masks 1, 12/16 and 16/32, where the box that the last label gives is right."""
+    found = audit_model(
+        with_masks(make_model),
+        policy("map50-95", "mask-map50", "mask-map50-95"),
+        data=write_outlines(tmp_path / "d", right),
+    )
+    assert (found.check("mask-map50").value, found.check("mask-map50-95").value) == pytest.approx((loose, strict))
+    assert found.check("mask-map50").message == "mask mAP50 is 1.000 over 1 objects on 1 pictures"
+    assert (found.check("map50-95").value == 1) is (right == 48)
+
+
+def test_masks_that_cannot_be_judged(make_model: MakeModel, tmp_path: Path) -> None:
+    boxes = write_yolo(tmp_path / "boxes", random_cells(2), ("background", "thing"))
+    message = audit_model(with_masks(make_model), policy("mask-map50"), data=boxes).check("mask-map50").message
+    assert message == "not run: the labels hold boxes and no outlines"
+    plain = audit_model(opened(make_model, detector(), labels=("background", "thing")), policy("mask-map50"),
+                        data=write_outlines(tmp_path / "d", 32))  # fmt: skip
+    assert plain.check("mask-map50").message == "not run: the model gives boxes and no masks"

@@ -14,6 +14,7 @@ from inspector.datasets import LabelError, read_box_labels, read_mask, read_mask
 from inspector.datasets.small_yaml import YamlFile
 from inspector.image import open_image
 from inspector.image.size import read_size
+from inspector.metrics.outlines import count_runs
 from tests.conftest import require
 
 
@@ -213,6 +214,46 @@ def test_coco_boxes_of_the_picture_as_stored_are_turned_with_it(tmp_path: Path, 
     left, top, right, bottom, _ = map(int, boxes_of(tmp_path)["b.jpg"][0])
     seen = np.asarray(open_image(tmp_path / "val2017" / "b.jpg").convert("L")) > 128
     assert seen.sum() == seen[top:bottom, left:right].sum() == 150
+
+
+@pytest.mark.parametrize("orientation", [1, 5, 6, 7, 8])
+@pytest.mark.parametrize("form", ["polygons", "runs"])
+def test_coco_outlines_are_turned_with_the_picture(tmp_path: Path, orientation: int, form: str) -> None:
+    pixels = np.zeros((50, 100, 3), np.uint8)
+    pixels[20:25, 10:40] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    shape: Any = [[10, 20, 40, 20, 40, 25, 10, 25]]
+    if form == "runs":
+        shape = {"counts": list(count_runs(pixels[..., 0] > 0)), "size": [50, 100]}
+    coco_folder(tmp_path, coco(segmentation=shape))
+    Image.fromarray(pixels).save(tmp_path / "val2017" / "b.jpg", exif=exif, quality=98)
+    data = read_box_labels(tmp_path)
+    assert data is not None
+    truth = data.pictures[1].boxes
+    assert truth is not None
+    first, second = truth.outlines
+    assert first is not None
+    assert second is not None
+    picture = open_image(tmp_path / "val2017" / "b.jpg").convert("L")
+    np.testing.assert_array_equal(first.fill(picture.size), np.asarray(picture) > 128)
+    with pytest.raises(ValueError, match=r"annotations\[1\]: the run lengths of segmentation cannot be read"):
+        second.fill(picture.size)
+
+
+def test_yolo_outlines(tmp_path: Path) -> None:
+    save(tmp_path / "images" / "a.png")
+    write(tmp_path / "labels" / "a.txt", "0 0.1 0.2 0.4 0.2 0.4 0.6\n0 0.5 0.5 0.2 0.2\n")
+    data = read_box_labels(tmp_path)
+    assert data is not None
+    truth = data.pictures[0].boxes
+    assert truth is not None
+    first, second = truth.outlines
+    assert first is not None
+    assert second is None
+    with Image.open(tmp_path / "images" / "a.png") as picture:
+        size = picture.size
+    np.testing.assert_allclose(first.rings[0], np.array([[0.1, 0.2], [0.4, 0.2], [0.4, 0.6]]) * size)
 
 
 @pytest.mark.parametrize(

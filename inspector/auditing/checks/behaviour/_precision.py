@@ -8,19 +8,22 @@ from inspector.auditing.subject import Subject
 from inspector.errors import listing
 
 
-def judge_precision(subject: Subject, limit: float | None, probe: BoxPrecision, *, loose: bool) -> Verdict:
+def judge_precision(
+    subject: Subject, limit: float | None, probe: BoxPrecision, *, loose: bool, what: str = "mAP"
+) -> Verdict:
     """The verdict on a mean average precision.
 
     Args:
         subject: What is audited.
         limit: The smallest that is allowed; None only measures.
         probe: What was found.
+        what: What it is called.
         loose: Whether an IoU of 0.5 is enough; else the mean over the IoUs from 0.5 to 0.95 is taken.
     """
     probe.need_objects()
     found = probe.precision.summary()
     label = subject.model.label
-    value, name = (found.map50, "mAP50") if loose else (found.map50_95, "mAP50-95")
+    value, name = (found.map50, f"{what}50") if loose else (found.map50_95, f"{what}50-95")
     classes = found.by_class_50 if loose else found.by_class
     worst = sorted(classes.items(), key=lambda item: item[1])
     message = f"{name} is {value:.3f} over {sum(found.objects.values())} objects on {probe.pictures} pictures"
