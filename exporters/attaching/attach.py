@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from exporters.attaching.agree import check_rows, compare_outputs, make_noise
+from exporters.attaching.calibration import attach_probability
 from exporters.attaching.finish import finish_attached
 from exporters.attaching.maps import attach_maps
 from exporters.attaching.result import AttachedModel
+from exporters.attaching.unknown import attach_unknown
 from exporters.attaching.workbench import open_workbench
 from inspector.errors import UsageError
 from inspector.files import atomic_path, temporary_folder
@@ -17,6 +20,7 @@ from inspector.guard import check_outputs
 from inspector.model import Model, drop_false_classes, open_model
 
 Note = Callable[[str], None]
+Folder = str | os.PathLike[str]
 
 
 # Wide: the keyword-only parameters are the options of `inspector attach`.
@@ -26,6 +30,10 @@ def attach_outputs(
     *,
     cam: str | None = None,
     layer: str | None = None,
+    calibrate: Folder | None = None,
+    unknown: Folder | None = None,
+    outliers: Folder | None = None,
+    false_alarms: float = 0.05,
     provider: str = "auto",
     threads: int | None = None,
     note: Note | None = None,
@@ -37,6 +45,10 @@ def attach_outputs(
         path: The file to write.
         cam: A method of class activation maps that is made of gradients.
         layer: The layer that it looks at; None chooses as `inspector cam` does.
+        calibrate: Labelled pictures in folders named after classes; adds calibrated probabilities.
+        unknown: Pictures such as the network is for; adds how little each picture looks like them.
+        outliers: Pictures such as it is not for, to choose by and to measure on.
+        false_alarms: The share of known pictures that may lie above the threshold, in (0, 1).
         provider: What onnxruntime computes with, see :func:`inspector.open_model`.
         threads: How many threads it uses; None for its own choice.
         note: Gets a line on what is being done.
@@ -57,26 +69,35 @@ def attach_outputs(
         >>> [output.name for output in made.outputs]
         ['cam', 'cam_classes']
     """
-    if cam is None:
-        raise UsageError("nothing was asked for", "give --cam METHOD")
+    if cam is None and calibrate is None and unknown is None:
+        raise UsageError("nothing was asked for", "give --cam METHOD, --calibrate DIR or --unknown DIR")
+    if outliers is not None and unknown is None:
+        raise UsageError("outliers are for the output unknown", "give --unknown DIR too")
     source = model if isinstance(model, Model) else open_model(model, provider=provider, threads=threads)
     source = drop_false_classes(source)
     check_outputs({"-o": path}, {"the model itself": source.graph.files})
-    notes = []
+    notes: list[str] = []
+    figures: dict[str, dict[str, Any]] = {}
     if source.attached is not None:
         names = ", ".join(entry.name for entry in source.attached.entries)
         notes.append(f"{source.path} has attached outputs already ({names}); they are left out")
     bench = open_workbench(source)
     if cam is not None:
         attach_maps(bench, cam, layer)
+    if calibrate is not None:
+        figures["calibration"], more = attach_probability(bench, calibrate)
+        notes += more
+    if unknown is not None:
+        figures["unknown"], more = attach_unknown(bench, unknown, outliers, false_alarms)
+        notes += more
     data = finish_attached(bench).SerializeToString()
     with temporary_folder() as folder:
         trial = folder / "trial.onnx"
         trial.write_bytes(data)
         made = open_model(trial, provider=provider, threads=threads, inputs=source.graph.given)
-        rows = compare_outputs(source, made, make_noise(source))
+        rows = compare_outputs(source, made, bench.outputs, make_noise(source))
         check_rows(rows)
         digest = made.sha256
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
-    return AttachedModel(Path(path), digest, tuple(bench.outputs), tuple(rows), {}, tuple(notes))
+    return AttachedModel(Path(path), digest, tuple(bench.outputs), tuple(rows), figures, tuple(notes))

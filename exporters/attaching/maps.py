@@ -86,7 +86,7 @@ def attach_maps(bench: Workbench, name: str, layer: str | None = None) -> None:
         "cam",
         f"{method.title} of the top class at layer {chosen.name}: 0 no evidence, 1 the most",
         shape,
-        **settings,
+        settings,
     )
     if weights is not None and stored is not None:
         every = scale_maps(write, write.emit("MatMul", stored, flat), [-1])
@@ -95,7 +95,7 @@ def attach_maps(bench: Workbench, name: str, layer: str | None = None) -> None:
             "cam_classes",
             f"{method.title} of every class at layer {chosen.name}, each scaled by itself",
             (shape[0], len(weights), *shape[1:]),
-            **settings,
+            settings,
         )
 
 

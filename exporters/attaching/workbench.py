@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from exporters.attaching.sizes import TensorSizes, make_picture_shape
 from exporters.attaching.writer import GraphWriter
+from inspector.cam.attached import ATTACHED_TOLERANCE, Claim
 from inspector.errors import InspectorError
 from inspector.graph import Graph
 from inspector.metadata import AttachedEntry, Attachment
@@ -30,6 +31,9 @@ class AttachError(InspectorError):
     kind = "attach"
 
 
+Expect = Callable[[NDArray[Any], NDArray[Any]], Claim]
+
+
 @dataclass(frozen=True)
 class AttachedOutput:
     """An output that was added.
@@ -39,12 +43,17 @@ class AttachedOutput:
         shape: Its shape: an int where the size is fixed, a word where it is not.
         meaning: What it says, in a sentence.
         entry: What the metadata says of it.
+        expect: The input of a picture, and what the file says -> that beside what it should say; None where the
+            metadata tells enough to compute it anew.
+        tolerance: Largest difference that is let pass, as a share of the largest value.
     """
 
     name: str
     shape: tuple[int | str, ...]
     meaning: str
     entry: AttachedEntry = field(repr=False)
+    expect: Expect | None = field(default=None, repr=False, compare=False)
+    tolerance: float = ATTACHED_TOLERANCE
 
 
 @dataclass
@@ -86,14 +95,21 @@ class Workbench:
 
         return TensorSizes(self.graph, (model.input.name, shape), made, run)
 
-    # Wide: what is said of an output.
     def add_output(
-        self, tensor: str, meaning: Attachment, text: str, shape: tuple[int | str, ...], **settings: object
+        self,
+        tensor: str,
+        meaning: Attachment,
+        text: str,
+        shape: tuple[int | str, ...],
+        settings: Mapping[str, Any],
+        expect: Expect | None = None,
+        tolerance: float = ATTACHED_TOLERANCE,
     ) -> str:
         """Make a tensor an output of the file, under the name of what it means where that is free; gives its name."""
         name = self.write.find_free_name(meaning)
         self.write.emit("Identity", tensor, out=name)
-        self.outputs.append(AttachedOutput(name, shape, text, AttachedEntry(name, meaning, settings)))
+        entry = AttachedEntry(name, meaning, dict(settings))
+        self.outputs.append(AttachedOutput(name, shape, text, entry, expect, tolerance))
         return name
 
 

@@ -19,6 +19,10 @@ def attach(
     *,
     cam: str | None = None,
     layer: str | None = None,
+    calibrate: File | None = None,
+    unknown: File | None = None,
+    outliers: File | None = None,
+    false_alarms: float = 0.05,
     provider: str = "auto",
     threads: int | None = None,
     warn: Warn | None = None,
@@ -33,6 +37,11 @@ def attach(
         cam: Add the map of the top class by this method: cam, gradcam, gradcam++, hirescam, layercam or xgradcam; and
             the maps of all classes where they are one product.
         layer: The layer of the map; None chooses as `inspector cam` does.
+        calibrate: Labelled pictures that the network was not trained on, in folders named after classes: adds
+            calibrated probabilities, by one temperature.
+        unknown: Pictures such as the network is for: adds a number that is large where a picture looks unlike them.
+        outliers: Pictures such as it is not for, by which the way to this number is chosen and measured.
+        false_alarms: The share of known pictures that may lie above its threshold, in (0, 1).
         provider: Where a path is given: auto, cpu, cuda, ...
         threads: Where a path is given: threads of onnxruntime; None takes all cores.
         warn: Gets a line where something is noteworthy but not wrong.
@@ -56,5 +65,6 @@ def attach(
             check_text(name, value)
     opened = to_model(model, provider, threads, warn)
     return attach_outputs(
-        opened, out, cam=cam, layer=layer, provider=opened.provider, threads=opened.threads, note=warn
-    )
+        opened, out, cam=cam, layer=layer, calibrate=calibrate, unknown=unknown, outliers=outliers,
+        false_alarms=false_alarms, provider=opened.provider, threads=opened.threads, note=warn,
+    )  # fmt: skip

@@ -20,6 +20,8 @@ from inspector.cli.console import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from exporters.attaching import AttachedModel
 
 
@@ -33,6 +35,20 @@ def attach(
     layer: Annotated[
         str | None, typer.Option("--layer", metavar="LAYER", help="The layer of the map; chosen unless given.")
     ] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option("--calibrate", metavar="DIR", help="Add calibrated probabilities: pictures in folders by class."),
+    ] = None,
+    unknown: Annotated[
+        str | None,
+        typer.Option("--unknown", metavar="DIR", help="Add how unknown a picture is: pictures that the model is for."),
+    ] = None,
+    outliers: Annotated[
+        str | None, typer.Option("--outliers", metavar="DIR", help="For --unknown: pictures such as it is not for.")
+    ] = None,
+    false_alarms: Annotated[
+        float, typer.Option("--false-alarms", metavar="RATE", help="For --unknown: share of known pictures alarmed.")
+    ] = 0.05,
     links: LinksOption = None,
     inputs: InputOption = None,
     json: JsonOption = False,
@@ -48,7 +64,10 @@ def attach(
 
     console = Console("attach", json, quiet)
     opened = console.open(model, provider, threads, links, inputs)
-    made = attach_outputs(opened, out, cam=cam, layer=layer, provider=provider, threads=threads, note=console.note)
+    made = attach_outputs(
+        opened, out, cam=cam, layer=layer, calibrate=calibrate, unknown=unknown, outliers=outliers,
+        false_alarms=false_alarms, provider=provider, threads=threads, note=console.note,
+    )  # fmt: skip
     console.document(console.head(opened, file=relative(made.path), sha256=made.sha256, **made.to_json()))
     console.say(show(made))
     for line in made.notes:
@@ -67,10 +86,33 @@ def show(made: AttachedModel) -> str:
         )
         for one in made.outputs
     ]
+    lines = [align_columns(("output", "shape", "differs by", "what it says"), rows), "", *show_figures(made)]
     own = [row for row in made.parity if row.layer not in {one.name for one in made.outputs}]
     worst = max((row.relative for row in own), default=0.0)
-    lines = [align_columns(("output", "shape", "differs by", "what it says"), rows), ""]
     lines.append(
         f"{made.path}: {len(made.outputs)} outputs added; the {len(own)} of the model differ by at most {worst:.1e}"
     )
     return "\n".join(lines)
+
+
+def show_figures(made: AttachedModel) -> list[str]:
+    """What was measured on pictures, for people."""
+    lines = []
+    if found := made.figures.get("calibration"):
+        before, after = found["ece_before"], found["ece_after"]
+        lines.append(
+            f"temperature {found['temperature']:.3f} by {found['pictures']} pictures; calibration error on held-out "
+            f"halves {_interval(before)} before, {_interval(after)} after"
+        )
+    if found := made.figures.get("unknown"):
+        best = found["tried"][found["method"]]
+        against = "outliers" if found["against"] == "outliers" else "pictures with shuffled tiles"
+        lines.append(
+            f"unknown by {found['method']}: AUROC {best['auroc']:.3f} against {found['outliers']} {against}; above "
+            f"{found['threshold']:.4f} lie {found['false_alarms']:.0%} of {found['held_out']} held-out pictures"
+        )
+    return lines
+
+
+def _interval(found: Mapping[str, float]) -> str:
+    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
