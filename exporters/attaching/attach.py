@@ -24,6 +24,7 @@ Folder = str | os.PathLike[str]
 
 
 # Wide: the keyword-only parameters are the options of `inspector attach`.
+# Long: nearly half is the description of its parameters.
 def attach_outputs(
     model: str | os.PathLike[str] | Model,
     path: str | os.PathLike[str],

@@ -33,7 +33,7 @@ class LabelledPictures:
     notes: tuple[str, ...]
 
 
-def list_pictures(folder: str | os.PathLike[str], option: str) -> list[Path]:
+def find_known_pictures(folder: str | os.PathLike[str], option: str) -> list[Path]:
     """Every picture below a folder.
 
     Raises:
@@ -55,7 +55,7 @@ def find_by_class(model: Model, folder: str | os.PathLike[str], option: str) -> 
     Raises:
         ImageError: There are no pictures, or no folder is named after a class.
     """
-    paths = list_pictures(folder, option)
+    paths = find_known_pictures(folder, option)
     names = [path.relative_to(folder).parts[0] if path.parent != Path(folder) else "" for path in paths]
     classes = {name: find_folder_class(model, name) if name else None for name in dict.fromkeys(names)}
     kept = [(path, classes[name]) for path, name in zip(paths, names, strict=True) if classes[name] is not None]

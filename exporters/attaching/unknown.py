@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.attaching.pictures import list_pictures, read_values, split_halves
+from exporters.attaching.pictures import find_known_pictures, read_values, split_halves
 from exporters.attaching.separation import ClassCenters, fit_centers, measure_energy, summarise
 from exporters.attaching.sizes import TensorSizes
 from exporters.attaching.workbench import AttachError, Workbench
@@ -27,6 +27,7 @@ _TILES = 4
 """Rows and columns of tiles that stand-ins for outliers are shuffled in."""
 
 
+# Long: a third is the description of what it does and takes.
 def attach_unknown(
     bench: Workbench,
     folder: str | os.PathLike[str],
@@ -62,7 +63,7 @@ def attach_unknown(
     if classifier is None or (model.classes or 0) == 1:
         raise NotComputable(f"{model.path} is no classifier of several classes", "--unknown looks at scores of classes")
     feature = find_features(model, classifier.scores)
-    paths = list_pictures(folder, "--unknown")
+    paths = find_known_pictures(folder, "--unknown")
     tensors = [classifier.scores, *([feature] if feature else [])]
     values, read, notes = read_values(model, paths, tensors)
     if len(read) < _FEWEST:
@@ -72,7 +73,7 @@ def attach_unknown(
     labels = _find_labels(model, kept, Path(folder), known.scores)
     first = split_halves(labels)
     if outliers is not None:
-        found, _, more = read_values(model, list_pictures(outliers, "--outliers"), tensors)
+        found, _, more = read_values(model, find_known_pictures(outliers, "--outliers"), tensors)
         strange, against = _Values(found, classifier.scores, feature), "outliers"
         notes += more
     else:

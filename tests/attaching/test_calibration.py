@@ -95,6 +95,7 @@ def test_the_same_as_pytorch_ood(drawn: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of what netcal is made of
 def test_the_same_as_netcal(drawn: Any) -> None:
     scores, labels = drawn
     scaling = require("netcal.scaling").TemperatureScaling()
