@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from exporters.planning.entries import SPLITS, DataError, Entry, LeftOut, read_csv, read_folder
-from exporters.planning.likeness import Groups, find_copies, shrink_picture
 from inspector.errors import ImageError, listing, one_line
 from inspector.image import digest_image, open_image
+from inspector.image.likeness import Groups, find_copies, shrink_picture
 from inspector.runtime import count_cores
 
 SMALLEST = 4
@@ -90,7 +90,7 @@ def read_dataset(
     of `inspector finetune` below DATA are no classes. What lies elsewhere is left out and listed. Every picture is
     decoded once: what cannot be read, is smaller than 4 pixels, or repeats another is left out and listed. Equal
     files in several splits stay in the most held-out one; equal files with different labels are left out. Copies whose
-    files differ (see :mod:`exporters.planning.likeness`) stay on one side of a split, and one in a split of its own is
+    files differ (see :mod:`inspector.image.likeness`) stay on one side of a split, and one in a split of its own is
     left out where another is held out.
 
     Args:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from inspector.files import explain_os_error
 from inspector.leftovers import name_part, sweep
-from inspector.scanning.plan import ScanPlan
 from inspector.scanning.state import PictureRows
 
 SMALL_COLUMNS = ("number", "label", "size", "digest", "label_probability", "entropy")
@@ -87,12 +86,11 @@ class Columns:
 
 
 @contextmanager
-def gather_columns(folder: Path, plan: ScanPlan, rows: Iterable[PictureRows], count: int) -> Iterator[Columns]:
+def gather_columns(folder: Path, rows: Iterable[PictureRows], count: int) -> Iterator[Columns]:
     """The columns of a scan, for the time of the block.
 
     Args:
         folder: Where the large ones are put meanwhile.
-        plan: The plan of the scan.
         rows: Of each shard, in order.
         count: How many pictures there are in them.
 

@@ -1,4 +1,4 @@
-"""The end of a scan: states are merged, and what they say is written as tables and documents."""
+"""The end of a scan: states are merged, and what they say is written as tables, sprites and documents."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from inspector.errors import ImageError
 from inspector.files import write_text
 from inspector.provenance import Provenance
-from inspector.scanning.channels import CHANNEL_COLUMNS, describe_channels, make_channel_columns
+from inspector.scanning.analysis.analyse import Analysis, analyse_pictures, make_analysis_columns
+from inspector.scanning.channels import CHANNEL_COLUMNS, ChannelTable, describe_channels, make_channel_columns
 from inspector.scanning.columns import gather_columns
 from inspector.scanning.folder import make_empty_sums, read_states
 from inspector.scanning.listing import read_shard
+from inspector.scanning.patches import draw_channel_sprites, draw_picture_sprites
 from inspector.scanning.pictures import PICTURE_COLUMNS, make_picture_pieces
 from inspector.scanning.plan import ScanPlan
+from inspector.scanning.sheets import make_sheets
 from inspector.scanning.state import ChannelSums, PictureRows
 from inspector.scanning.tables import write_parquet
 from inspector.text import to_json
@@ -26,9 +31,7 @@ SCAN_NAME = "scan.json"
 """The document of a finished scan, written last."""
 
 
-def finish_scan(
-    folder: Path, plan: ScanPlan, on_progress: Callable[..., None]
-) -> tuple[int, tuple[tuple[str, str], ...]]:
+def finish_scan(folder: Path, plan: ScanPlan, on_progress: Callable[..., None]) -> tuple[int, SkippedPictures]:
     """Merge the states of a scan, and write its tables, its patches and its document.
 
     Args:
@@ -50,13 +53,18 @@ def finish_scan(
         first = f"; the first: {skipped[0][1]}" if skipped else ""
         raise ImageError(f"none of {plan.total} pictures could be used{first}")
     table = describe_channels(plan, sums)
-    sprites: list[tuple[str, int] | None] = [None] * len(table.layer)
-    write_parquet(
-        folder / "channels.parquet", [make_channel_columns(plan, sums, table, sprites)], CHANNEL_COLUMNS
-    )  # fmt: skip
-    with gather_columns(folder, plan, _walk_rows(folder, plan), sums.pictures) as columns:
-        write_parquet(folder / "pictures.parquet", make_picture_pieces(folder, plan, columns, {}), PICTURE_COLUMNS)
-    write_text(folder / SCAN_NAME, to_json(_describe(plan, sums, skipped), indent=1) + "\n")
+    sprites = draw_channel_sprites(folder, plan, sums, on_progress)
+    values = make_channel_columns(plan, sums, table, sprites)
+    write_parquet(folder / "channels.parquet", [values], CHANNEL_COLUMNS)
+    with gather_columns(folder, _walk_rows(folder, plan), sums.pictures) as columns:
+        found = analyse_pictures(plan, columns, on_progress)
+        more = make_analysis_columns(plan, columns, found)
+        write_parquet(folder / "pictures.parquet", make_picture_pieces(folder, plan, columns, more), PICTURE_COLUMNS)
+        sheets = make_sheets(folder, plan, columns, found)
+        files = draw_picture_sprites(folder, plan, sheets.numbers, on_progress)
+        document = describe_scan(plan, sums, skipped, table, found)
+    document["sheets"] = {**sheets.to_json(), "sprites": files}
+    write_text(folder / SCAN_NAME, to_json(document, indent=1) + "\n")
     return sums.pictures, skipped
 
 
@@ -81,8 +89,26 @@ def _walk_rows(folder: Path, plan: ScanPlan) -> Iterator[PictureRows]:
             yield state.rows
 
 
-def _describe(plan: ScanPlan, sums: ChannelSums, skipped: SkippedPictures) -> dict[str, Any]:
+def describe_scan(
+    plan: ScanPlan, sums: ChannelSums, skipped: SkippedPictures, table: ChannelTable, found: Analysis
+) -> dict[str, Any]:
     """What stands in scan.json: nothing of when, where and how fast, so that the same scan gives the same file."""
+    ends = [0]
+    for layer in plan.layers:
+        ends.append(ends[-1] + layer.channels)
+    layers = [
+        {
+            "name": layer.name,
+            "kind": layer.kind,
+            "channels": layer.channels,
+            "dead": int(table.dead[a:b].sum()),
+            "always_on": int(table.always_on[a:b].sum()),
+            "zero_fraction": float(table.zero_fraction[a:b].mean()) if b > a else None,
+            "sparsity": float(table.sparsity[a:b].mean()) if b > a else None,
+            "non_finite": int(sums.non_finite[k]),
+        }
+        for k, (layer, a, b) in enumerate(zip(plan.layers, ends[:-1], ends[1:], strict=True))
+    ]
     return {
         "schema": 1,
         "scan": plan.digest,
@@ -93,8 +119,10 @@ def _describe(plan: ScanPlan, sums: ChannelSums, skipped: SkippedPictures) -> di
         "pictures": sums.pictures,
         "listed": plan.total,
         "labelled": plan.labelled,
-        "layers": [{"name": x.name, "kind": x.kind, "channels": x.channels} for x in plan.layers],
-        "embedding": {"layer": plan.embed, "width": plan.width},
+        "layers": layers,
+        "embedding": {"layer": plan.embed, "width": plan.width, "explained": found.components.explained},
+        "answers": found.answers,
+        "clusters": np.bincount(found.cluster),
         "classes": list(plan.classes),
         "known": plan.known,
         "skipped": [{"path": path, "reason": reason} for path, reason in skipped],

@@ -23,6 +23,17 @@ PICTURE_COLUMNS = {
     "width": "in pixels, as the picture is seen",
     "height": "in pixels, as the picture is seen",
     "sha256": "first 32 hex digits of its file's SHA-256",
+    "suspect": "whether its label is probably wrong, by confident learning (Northcutt et al. 2021); suspects with the "
+    "smallest label_probability come first",
+    "suggested": "the class that a suspect confidently belongs to; null for the others",
+    "copy_of": "number of the first picture of its group of copies; -1 without copies",
+    "copies": "how many pictures its group has; 1 without copies",
+    "outlier": "mean distance to its 10 nearest pictures in 32 principal components of the embedding, over the median",
+    "class_distance": "distance to the mean of its class (label, else prediction) there, over the class's own",
+    "cluster": "its cluster by k-means there, 0 being the largest",
+    "x": "first principal component of the embedding: the map",
+    "y": "second principal component of the embedding",
+    "channels": "numbers of the embedding (channels of its layer) that lie furthest above their mean, in deviations",
     "embedding": "mean of the embedding layer over its positions, float32",
 }
 """Columns of pictures.parquet."""

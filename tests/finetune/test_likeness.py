@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance
 
 from exporters.planning.dataset import Dataset, read_dataset, stratify
 from exporters.planning.entries import DataError
-from exporters.planning.likeness import find_copies, shrink_picture
+from inspector.image.likeness import find_copies, shrink_picture
 from tests.conftest import PHOTO
 
 

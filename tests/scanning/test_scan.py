@@ -48,6 +48,7 @@ def test_seven_parts_in_any_order_and_another_size_of_shards(
         merge_parts(parts[2:], tmp_path / "less")
 
 
+@pytest.mark.slow
 def test_local_processes_give_the_same(model: Model, pictures: Path, scanned: Path, tmp_path: Path) -> None:
     scan_pictures(model, [pictures], tmp_path / "local", ScanOptions(workers=2, shard_size=21, top=4))
     assert read_results(tmp_path / "local") == read_results(scanned)
@@ -100,6 +101,7 @@ def test_pictures_against_predict(network: Path, scanned: Path) -> None:
     assert [one["path"].endswith("red/broken.jpg") for one in document["skipped"]] == [True]
 
 
+@pytest.mark.slow
 def test_every_kind_of_data_gives_the_same_pictures(
     model: Model, pictures: Path, scanned: Path, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -83,7 +84,7 @@ class WorkerProcess:
             if word == "done" and rest == str(shard):
                 return None
             if word == "failed":
-                raise _rebuild(json.loads(rest))
+                raise rebuild_error(json.loads(rest))
             if word == "at":
                 at = rest
         code = process.wait()
@@ -105,8 +106,8 @@ class WorkerProcess:
         return self._process
 
 
-def _rebuild(told: dict[str, str]) -> InspectorError:
-    """The error that a worker met."""
+def rebuild_error(told: Mapping[str, str]) -> InspectorError:
+    """The error that a worker met, as :func:`describe_error` told it."""
     kind = getattr(errors, told["kind"], ScanError)
     made: InspectorError = kind(told["message"], told["hint"])
     return made

@@ -47,7 +47,7 @@ def find_copies(small: Sequence[bytes]) -> list[int]:
         return []
     grey = np.frombuffer(b"".join(small), np.uint8).reshape(len(small), SIDE, SIDE).astype(np.float32)
     groups = Groups(len(small))
-    for one, other in _find_pairs(_hash(grey)):
+    for one, other in find_similar_pairs(hash_small(grey)):
         alike = _are_alike(grey[one], grey[other])
         for a, b in zip(one[alike].tolist(), other[alike].tolist(), strict=True):
             groups.join(a, b)
@@ -77,7 +77,7 @@ class Groups:
         return [self.find(k) for k in range(len(self._parent))]
 
 
-def _hash(grey: NDArray[np.float32]) -> NDArray[np.uint8]:
+def hash_small(grey: NDArray[np.float32]) -> NDArray[np.uint8]:
     """uint8 (N, 14): whether each cell of an 8 x 8 grid is brighter than the one before it, and than the one above."""
     step = SIDE // _GRID
     cells = grey.reshape(len(grey), _GRID, step, _GRID, step).mean((2, 4))
@@ -85,7 +85,7 @@ def _hash(grey: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.packbits(np.concatenate([across.reshape(len(grey), -1), down.reshape(len(grey), -1)], 1), axis=1)
 
 
-def _find_pairs(hashes: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def find_similar_pairs(hashes: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Pairs whose hashes differ in few bits: (indices, indices of the others), piece by piece."""
     # Hashes that are equal need one comparison with the first of them, however many they are.
     distinct, first, inverse = np.unique(hashes, axis=0, return_index=True, return_inverse=True)

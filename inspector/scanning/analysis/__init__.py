@@ -1,0 +1,1 @@
+"""What the rows of all pictures say together: label suspects, copies, outliers, clusters, figures by class."""

@@ -1,0 +1,155 @@
+"""Where pictures lie in the embedding: principal components, neighbours, outliers, clusters. Everything is seeded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.image import choose_evenly
+from inspector.scanning.columns import Columns
+
+DIMENSIONS = 32
+"""Principal components that neighbours are sought in."""
+NEIGHBOURS = 10
+"""Nearest pictures whose mean distance makes an outlier."""
+_SAMPLE = 20_000
+"""Pictures that components are computed from, that distances are measured to, and that clusters are begun with."""
+_WIDEST = 4096
+_STEP = 1024
+
+
+@dataclass(frozen=True)
+class Components:
+    """The pictures in their principal components.
+
+    Attributes:
+        values: float32 (n, r), r at most DIMENSIONS, centred; the first two columns are the map.
+        mean: Of each number of the embedding, float64 (D,).
+        std: Of each number of the embedding, float64 (D,).
+        explained: Share of the variance that each component holds, float64 (r,).
+    """
+
+    values: NDArray[np.float32]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    explained: NDArray[np.float64]
+
+
+def find_components(columns: Columns) -> Components:
+    """Compute principal components of the embeddings, from at most 20,000 evenly chosen pictures.
+
+    Each component's sign is that in which its largest weight is positive.
+    """
+    count, width = columns.embedding.shape
+    chosen = np.array(choose_evenly(count, _SAMPLE))
+    sample = np.array(columns.embedding[chosen], np.float64)
+    mean, std = sample.mean(axis=0), sample.std(axis=0)
+    projection = None
+    if width > _WIDEST:
+        projection = np.random.default_rng(0).standard_normal((width, _WIDEST // 4)) / np.sqrt(_WIDEST // 4)
+    centred = sample - mean if projection is None else (sample - mean) @ projection
+    spread, axes = np.linalg.eigh(centred.T @ centred / max(len(centred), 1))
+    kept = min(DIMENSIONS, axes.shape[1])
+    axes, spread = axes[:, ::-1][:, :kept], spread[::-1].clip(0)
+    axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(kept)] < 0, -1, 1)
+    axes = axes if projection is None else projection @ axes
+    values = np.zeros((count, kept), np.float32)
+    for start, rows in columns.walk("embedding", _STEP):
+        values[start : start + len(rows)] = (rows.astype(np.float64) - mean) @ axes
+    return Components(values, mean, std, spread[:kept] / max(float(spread.sum()), 1e-300))
+
+
+def measure_outliers(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean distance of each picture to its nearest others, over the median of these: 1 is usual, float64 (n,).
+
+    Ramaswamy, Rastogi & Shim, "Efficient algorithms for mining outliers" (2000). Of more than 20,000 pictures the
+    nearest are sought among so many, evenly chosen.
+
+    Args:
+        values: Principal components, float32 (n, r).
+    """
+    count = len(values)
+    chosen = np.array(choose_evenly(count, _SAMPLE))
+    others = values[chosen].astype(np.float64)
+    lengths = np.square(others).sum(axis=1)
+    near = min(NEIGHBOURS, len(others) - 1)
+    if near < 1:
+        return np.ones(count)
+    found = np.zeros(count)
+    place = np.full(count, -1)
+    place[chosen] = np.arange(len(chosen))
+    for start in range(0, count, _STEP):
+        rows = values[start : start + _STEP].astype(np.float64)
+        far = np.square(rows).sum(axis=1)[:, None] + lengths - 2 * rows @ others.T
+        own = place[start : start + len(rows)]
+        far[np.flatnonzero(own >= 0), own[own >= 0]] = np.inf
+        nearest = np.sort(np.partition(far, near - 1, axis=1)[:, :near], axis=1)
+        found[start : start + len(rows)] = np.sqrt(nearest.clip(0)).mean(axis=1)
+    usual = float(np.median(found))
+    return found / usual if usual > 0 else found
+
+
+def measure_class_distances(values: NDArray[np.float32], classes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Distance of each picture to the mean of its class, over the class's root mean square: 1 is usual, float64 (n,).
+
+    Args:
+        values: Principal components, float32 (n, r).
+        classes: int64 (n,); -1 for none, which gives NaN.
+    """
+    own = classes >= 0
+    size = int(classes.max(initial=-1)) + 1
+    counts = np.bincount(classes[own], minlength=size)
+    sums = np.stack([np.bincount(classes[own], v[own], size) for v in values.T.astype(np.float64)], axis=1)
+    means = sums / np.maximum(counts, 1)[:, None]
+    squares = np.full(len(values), np.nan)
+    squares[own] = np.square(values[own].astype(np.float64) - means[classes[own]]).sum(axis=1)
+    usual = np.sqrt(np.bincount(classes[own], squares[own], size) / np.maximum(counts, 1))
+    found = np.full(len(values), np.nan)
+    found[own] = np.sqrt(squares[own]) / np.where(usual > 0, usual, 1)[classes[own]]
+    return found
+
+
+def find_clusters(values: NDArray[np.float32], most: int = 24) -> NDArray[np.int64]:
+    """The cluster of each picture by k-means, int64 (n,); 0 is the largest.
+
+    There are sqrt(n / 2) of them, `most` at most. They begin with k-means++ (Arthur & Vassilvitskii 2007) of seed 0 and
+    move at most 50 times (Lloyd 1982), on at most 20,000 evenly chosen pictures.
+
+    Args:
+        values: Principal components, float32 (n, r).
+        most: How many clusters at most.
+    """
+    count = max(1, min(most, int(np.sqrt(len(values) / 2))))
+    sample = values[np.array(choose_evenly(len(values), _SAMPLE))].astype(np.float64)
+    centers = _seed_centers(sample, count)
+    for _ in range(50):
+        near = _assign(sample, centers)
+        sizes = np.bincount(near, minlength=count)
+        sums = np.stack([np.bincount(near, column, count) for column in sample.T], axis=1)
+        moved = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], centers)
+        if np.array_equal(moved, centers):
+            break
+        centers = moved
+    pieces = [_assign(values[k : k + _STEP].astype(np.float64), centers) for k in range(0, len(values), _STEP)]
+    found = np.concatenate(pieces)
+    rank = np.empty(count, np.int64)
+    rank[np.argsort(-np.bincount(found, minlength=count), kind="stable")] = np.arange(count)
+    return np.asarray(rank[found])
+
+
+def _seed_centers(sample: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    rng = np.random.default_rng(0)
+    centers = [sample[rng.integers(len(sample))]]
+    far = np.square(sample - centers[0]).sum(axis=1)
+    while len(centers) < count:
+        total = far.sum()
+        at = int(np.searchsorted(np.cumsum(far), rng.random() * total)) if total > 0 else len(centers)
+        centers.append(sample[min(at, len(sample) - 1)])
+        far = np.minimum(far, np.square(sample - centers[-1]).sum(axis=1))
+    return np.array(centers)
+
+
+def _assign(rows: NDArray[np.float64], centers: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.asarray((np.square(centers).sum(axis=1) - 2 * rows @ centers.T).argmin(axis=1))
