@@ -78,7 +78,8 @@ def scan(
     check_text("engine", engine)
     opened = to_model(model, provider, None, warn)
     options = ScanOptions(engine, shard, top, layers, embed, resume, workers, shard_size)
-    return scan_pictures(opened, _as_list("data", data), Path(out), options, on_progress or _ignore)
+    made = scan_pictures(opened, _as_list("data", data), Path(out), options, on_progress or _ignore)
+    return _write_page(made)
 
 
 def merge_scans(scans: Paths, out: str | os.PathLike[str], *, on_progress: Callable[..., None] | None = None) -> Scan:
@@ -106,7 +107,16 @@ def merge_scans(scans: Paths, out: str | os.PathLike[str], *, on_progress: Calla
     """
     from inspector.scanning import merge_parts
 
-    return merge_parts(_as_list("scans", scans), Path(out), on_progress or _ignore)
+    return _write_page(merge_parts(_as_list("scans", scans), Path(out), on_progress or _ignore))
+
+
+def _write_page(made: Scan) -> Scan:
+    """``report.html`` of a scan that is finished."""
+    if made.finished:
+        from inspector.pages.scan import write_scan_page
+
+        write_scan_page(made.folder)
+    return made
 
 
 def _as_list(name: str, given: Paths) -> list[str | os.PathLike[str]]:

@@ -14,6 +14,10 @@ from inspector.scanning.state import ChannelSums
 
 BEST_CLASSES = 5
 """Classes that are named for each channel."""
+SIMILAR = 6
+"""Channels that are named as similar to each."""
+_FEWEST_CLASSES = 4
+"""With fewer, nearly all channels are similar."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class ChannelTable:
         effect: (m - r) / std, which is defined below 0 as well.
         classes: The classes with the largest mean, best first, int64 (C, b); -1 where there are fewer.
         class_means: Their means, float64 (C, b).
+        similar: The channels, counted through all layers, whose means by class correlate most, int64 (C, s); -1 where
+            there are fewer than four classes.
     """
 
     layer: NDArray[np.int64]
@@ -58,6 +64,7 @@ class ChannelTable:
     effect: NDArray[np.float64]
     classes: NDArray[np.int64]
     class_means: NDArray[np.float64]
+    similar: NDArray[np.int64]
 
 
 def describe_channels(plan: ScanPlan, sums: ChannelSums) -> ChannelTable:
@@ -91,12 +98,33 @@ def describe_channels(plan: ScanPlan, sums: ChannelSums) -> ChannelTable:
         effect=effect,
         classes=classes,
         class_means=class_means,
+        similar=find_similar_channels(sums),
     )
 
 
 def compute_class_means(sums: ChannelSums) -> NDArray[np.float64]:
     """The mean of each channel by class, float64 (R, C), in the order of ``class_rows``."""
     return np.asarray(sums.class_sums / np.maximum(sums.class_counts, 1)[:, None] / (1 << FIXED_BITS), np.float64)
+
+
+def find_similar_channels(sums: ChannelSums) -> NDArray[np.int64]:
+    """For each channel those whose means by class correlate most with its own, best first, int64 (C, SIMILAR)."""
+    means = compute_class_means(sums)
+    classes, channels = means.shape
+    found = np.full((channels, SIMILAR), -1, np.int64)
+    kept = min(SIMILAR, channels - 1)
+    if classes < _FEWEST_CLASSES or kept < 1:
+        return found
+    centred = means - means.mean(axis=0)
+    profile = (centred / np.maximum(np.linalg.norm(centred, axis=0), 1e-12)).astype(np.float32)
+    for start in range(0, channels, 512):
+        alike = profile[:, start : start + 512].T @ profile
+        rows = np.arange(len(alike))
+        alike[rows, rows + start] = -2
+        best = np.sort(np.argpartition(-alike, kept - 1, axis=1)[:, :kept], axis=1)
+        order = np.argsort(-np.take_along_axis(alike, best, axis=1), axis=1, kind="stable")
+        found[start : start + len(alike), :kept] = np.take_along_axis(best, order, axis=1)
+    return found
 
 
 def _find_selectivity(
@@ -143,6 +171,7 @@ CHANNEL_COLUMNS = {
     "effect": "(m - r) / std: by how many standard deviations the best class lies above the others",
     "classes": "names of the classes that excite it most, best first",
     "class_means": "its mean on the pictures of these classes",
+    "similar": "rows of this table, from 0: the channels whose means by class correlate most with its own",
     "top_pictures": "numbers of the pictures that excite it most, best first (`picture` of pictures.parquet)",
     "top_values": "its largest value on each of them",
     "top_rows": "row of that value in the layer's map",
@@ -191,6 +220,7 @@ def make_channel_columns(
         "effect": table.effect,
         "classes": [[plan.classes[k] for k in row[own]] for row, own in zip(table.classes, named, strict=True)],
         "class_means": [row[own].tolist() for row, own in zip(table.class_means, named, strict=True)],
+        "similar": [row[row >= 0].tolist() for row in table.similar],
         "top_pictures": cut(sums.top_pictures),
         "top_values": cut(sums.top_values),
         "top_rows": cut(sums.top_places[:, :, 0]),

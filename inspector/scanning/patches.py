@@ -32,7 +32,7 @@ _TILES_AT_ONCE = 6144
 _AHEAD = 64
 _GREY = 236
 
-Place = tuple[int, int, int]
+PatchPlace = tuple[int, int, int]
 """(layer, row, column) that a patch is cut around; (-1, 0, 0) is the whole picture."""
 
 
@@ -81,7 +81,7 @@ def _cut_channels(
 ) -> NDArray[np.uint8]:
     """The tiles of some channels of a layer, uint8 (channels, top, TILE, TILE, 3)."""
     tiles = np.full((len(channels), plan.top, TILE, TILE, 3), _GREY, np.uint8)
-    wanted: dict[int, list[tuple[Place, int, int]]] = {}
+    wanted: dict[int, list[tuple[PatchPlace, int, int]]] = {}
     for row, channel in enumerate(channels):
         for rank, number in enumerate(sums.top_pictures[start + channel].tolist()):
             if number >= 0:
@@ -125,7 +125,7 @@ def draw_picture_sprites(
 
 
 def cut_patches(
-    folder: Path, plan: ScanPlan, places: dict[int, list[Place]]
+    folder: Path, plan: ScanPlan, places: dict[int, list[PatchPlace]]
 ) -> Iterator[tuple[int, list[NDArray[np.uint8]]]]:
     """Cut patches, each picture opened once; one that is gone gives none.
 
@@ -185,7 +185,7 @@ def _find_pictures(folder: Path, plan: ScanPlan, numbers: Sequence[int]) -> Iter
         yield number, held[number - shard * plan.shard_size]
 
 
-def _find_box(plan: ScanPlan, place: Place, size: tuple[int, int]) -> tuple[int, int, int, int]:
+def _find_box(plan: ScanPlan, place: PatchPlace, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """What a place sees of a picture of `size` (width, height); all that covers the picture is one box."""
     layer, row, column = place
     whole = (0, 0, *size)

@@ -114,7 +114,7 @@ class PictureRows:
     """What is kept of each picture that could be read: n of them, in the order of their numbers.
 
     Attributes:
-        number: Place in the list, int64 (n,).
+        number: PatchPlace in the list, int64 (n,).
         label: Class of its label, int32 (n,); -1 without one.
         size: (width, height) as it is seen, int32 (n, 2).
         digest: The first 16 bytes of SHA-256 over its file, uint8 (n, 16).

@@ -67,6 +67,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "top_rows": ("list_", "int32"),
     "top_columns": ("list_", "int32"),
     "channels": ("list_", "int32"),
+    "similar": ("list_", "int64"),
 }
 """Types of columns whose first rows may hold nothing, by the names of pyarrow's functions."""
 

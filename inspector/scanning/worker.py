@@ -30,7 +30,7 @@ def serve_shards(arguments: list[str]) -> int:
     except (BrokenPipeError, KeyboardInterrupt):
         return 0
     except InspectorError as error:
-        told = describe_error(error)
+        told = pack_error(error)
     except OSError as error:
         told = {"kind": "OutputError", "message": f"{folder} cannot be used: {error.strerror or error}", "hint": ""}
     try:
@@ -40,7 +40,7 @@ def serve_shards(arguments: list[str]) -> int:
     return 1
 
 
-def describe_error(error: InspectorError) -> dict[str, str]:
+def pack_error(error: InspectorError) -> dict[str, str]:
     """An error as a JSON document, for another process."""
     return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
 

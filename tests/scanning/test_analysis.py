@@ -11,9 +11,9 @@ from PIL import Image
 from inspector.scanning.analysis.copies import find_copies_of
 from inspector.scanning.analysis.neighbours import (
     find_clusters,
-    find_components,
     measure_class_distances,
     measure_outliers,
+    reduce_embeddings,
 )
 from inspector.scanning.analysis.suspects import find_suspects
 from inspector.scanning.columns import Columns
@@ -144,10 +144,10 @@ def test_copies_are_found_though_they_were_scaled_encoded_and_cut() -> None:
     # An embedding that is a blurred picture: what was cut stays near.
     embedding = small.reshape(len(made), 8, 4, 8, 4).mean(axis=(2, 4)).reshape(len(made), -1).astype(np.float16)
     columns = make_columns(len(made), small=small, embedding=embedding)
-    groups = find_copies_of(columns, find_components(columns).values)
+    groups = find_copies_of(columns, reduce_embeddings(columns).values)
     assert groups.tolist() == [k - k % 5 for k in range(len(made))]
     same = Columns(**{**vars(columns), "digest": np.zeros((len(made), 16), np.uint8)})
-    assert set(find_copies_of(same, find_components(columns).values).tolist()) == {0}
+    assert set(find_copies_of(same, reduce_embeddings(columns).values).tolist()) == {0}
 
 
 def test_neighbours_against_plain_loops_and_sklearn() -> None:
@@ -155,7 +155,7 @@ def test_neighbours_against_plain_loops_and_sklearn() -> None:
     embedding = rng.standard_normal((60, 12)) * np.arange(1, 13)
     embedding[17] += 40
     columns = make_columns(60, embedding=embedding.astype(np.float16))
-    found = find_components(columns)
+    found = reduce_embeddings(columns)
     exact = columns.embedding.astype(np.float64)
     assert found.mean == pytest.approx(exact.mean(axis=0))
     fitted = require("sklearn.decomposition").PCA(12).fit(exact)

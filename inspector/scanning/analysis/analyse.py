@@ -14,9 +14,9 @@ from inspector.scanning.analysis.figures import measure_answers
 from inspector.scanning.analysis.neighbours import (
     Components,
     find_clusters,
-    find_components,
     measure_class_distances,
     measure_outliers,
+    reduce_embeddings,
 )
 from inspector.scanning.analysis.suspects import LabelSuspects, find_suspects
 from inspector.scanning.columns import Columns
@@ -68,7 +68,7 @@ def analyse_pictures(plan: ScanPlan, columns: Columns, on_progress: Callable[...
     tell(0)
     suspects = find_suspects(columns, plan.known if plan.classifies else 0)
     tell(1)
-    components = find_components(columns)
+    components = reduce_embeddings(columns)
     tell(2)
     outlier = measure_outliers(components.values)
     tell(3)

@@ -37,7 +37,7 @@ class Components:
     explained: NDArray[np.float64]
 
 
-def find_components(columns: Columns) -> Components:
+def reduce_embeddings(columns: Columns) -> Components:
     """Compute principal components of the embeddings, from at most 20,000 evenly chosen pictures.
 
     Each component's sign is that in which its largest weight is positive.

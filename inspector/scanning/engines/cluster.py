@@ -18,7 +18,7 @@ from inspector.errors import InspectorError
 from inspector.extras import need
 from inspector.runtime.providers import count_cores
 from inspector.scanning.engines.process import WorkerProcess, rebuild_error
-from inspector.scanning.worker import describe_error
+from inspector.scanning.worker import pack_error
 
 
 class ShardActor:
@@ -40,7 +40,7 @@ class ShardActor:
                 self.process.run(int(shard))
                 told.append("")
             except InspectorError as error:
-                told.append(json.dumps(describe_error(error)))
+                told.append(json.dumps(pack_error(error)))
         return {"shard": batch["shard"], "error": told}
 
 

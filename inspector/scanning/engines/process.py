@@ -107,7 +107,7 @@ class WorkerProcess:
 
 
 def rebuild_error(told: Mapping[str, str]) -> InspectorError:
-    """The error that a worker met, as :func:`describe_error` told it."""
+    """The error that a worker met, as :func:`pack_error` told it."""
     kind = getattr(errors, told["kind"], ScanError)
     made: InspectorError = kind(told["message"], told["hint"])
     return made
