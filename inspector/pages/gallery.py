@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from inspector.pages.answers import FoundObjects, FoundSegments
     from inspector.pages.overview import Overview, PageLayer
+    from inspector.render.png import Indices
 
 SCALES = ("channel", "layer", "lecture")
 
@@ -242,7 +243,7 @@ def _draw_layer(
     apart: NDArray[np.float32] | None,
 ) -> DrawnLayer:
     from inspector.render.channel import draw_channel
-    from inspector.render.grid import draw_grid
+    from inspector.render.grid import draw_map_sheet
     from inspector.render.png import save_png
 
     if not array.size:
@@ -253,9 +254,10 @@ def _draw_layer(
     title, subtitle = f"{layer.name}  ({layer.kind})", f"{style.model.path.name} on {style.shown}"
     made_by = style.provenance.with_(layer=layer.name, settings={"scale": by, "colormap": style.colormap})
     if channel is None:
-        drawing = draw_grid(maps, title=title, subtitle=subtitle, scale=by, colormap=style.colormap)
+        sheet = draw_map_sheet(maps, title=title, subtitle=subtitle, scale=by, colormap=style.colormap)
         if apart is not None and apart.size:
-            drawing = _stack(drawing, _draw_apart(apart[0], style.colormap))
+            sheet = _stack(sheet, _draw_apart(apart[0], style.colormap))
+        drawing: Indices | Image = sheet
     else:
         limits = _limits(maps, style.colormap) if by == "layer" else None
         drawing = draw_channel(
@@ -276,23 +278,21 @@ def _draw_layer(
     return DrawnLayer(layer, array.shape, found, path, drawing.size, arrays, aside, tokens)
 
 
-def _draw_apart(tokens: NDArray[np.float32], colormap: str) -> Image:
+def _draw_apart(tokens: NDArray[np.float32], colormap: str) -> Indices:
     """The tokens (C, extra) that are no places, on a scale of their own."""
-    from inspector.render.grid import draw_grid
+    from inspector.render.grid import draw_map_sheet
 
     many = f"{tokens.shape[1]} tokens that are no places" if tokens.shape[1] > 1 else "the token that is no place"
-    return draw_grid(tokens[:, None], title=f"Apart: {many} of the picture", scale="layer", colormap=colormap)
+    return draw_map_sheet(tokens[:, None], title=f"Apart: {many} of the picture", scale="layer", colormap=colormap)
 
 
-def _stack(upper: Image, lower: Image) -> Image:
+def _stack(upper: Indices, lower: Indices) -> Indices:
     """Two sheets of the same palette, one above the other."""
-    from PIL import Image as images
-
-    both = images.new("P", (max(upper.width, lower.width), upper.height + lower.height), upper.getpixel((0, 0)))
-    both.paste(upper, (0, 0))
-    both.paste(lower, (0, upper.height))
-    both.putpalette(upper.getpalette() or [])
-    return both
+    (width, height), (other, more) = upper.size, lower.size
+    both = np.full((height + more, max(width, other)), upper.pixels[0, 0], np.uint8)
+    both[:height, :width] = upper.pixels
+    both[height:, :other] = lower.pixels
+    return replace(upper, pixels=both)
 
 
 def _write_channels(path: Path, drawn: Iterable[DrawnLayer]) -> Path:

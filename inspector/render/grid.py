@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from inspector.errors import UsageError
 from inspector.render.figure import INK, MUTED, draw_lines, draw_ticks, measure_lines, to_grey
+from inspector.render.png import Indices
 from inspector.render.scale import (
     LEVELS,
     NAN_INDEX,
@@ -83,6 +84,29 @@ def draw_grid(
     columns: int | None = None,
     first_channel: int = 0,
 ) -> Image.Image:
+    """The sheet of :func:`draw_map_sheet` as an image of mode "P".
+
+    Raises:
+        UsageError: As there.
+    """
+    return draw_map_sheet(
+        maps, title=title, subtitle=subtitle, scale=scale, limits=limits, colormap=colormap, columns=columns,
+        first_channel=first_channel,
+    ).to_image()  # fmt: skip
+
+
+# Wide: as above.
+def draw_map_sheet(
+    maps: NDArray[Any],
+    *,
+    title: str,
+    subtitle: str = "",
+    scale: str = "channel",
+    limits: tuple[float, float] | None = None,
+    colormap: str = "viridis",
+    columns: int | None = None,
+    first_channel: int = 0,
+) -> Indices:
     """Draw every channel of a layer as a numbered tile, with what the colors mean above them.
 
     Constant channels are hatched; elements that are not finite are magenta. Small maps are enlarged by a whole
@@ -100,7 +124,7 @@ def draw_grid(
         first_channel: The number of the first tile, for a sheet that shows a part of a layer.
 
     Returns:
-        An image of mode "P": indices 0..223 are the color map from low to high.
+        A picture of palette indices: 0..223 are the color map from low to high.
 
     Raises:
         UsageError: The maps have another shape, there is no such scale or color map, or columns are below 1.
@@ -120,9 +144,7 @@ def draw_grid(
     sheet = np.full((header.shape[0] + layout.rows * layout.cell_height + _PAD, across), PAPER_INDEX, np.uint8)
     sheet[: header.shape[0], : header.shape[1]] = header
     _place_tiles(sheet[header.shape[0] :, _PAD:], scaled, layout, first_channel)
-    image = Image.fromarray(sheet)
-    image.putpalette(table)
-    return image
+    return Indices(sheet, table)
 
 
 def plan_layout(channels: int, height: int, width: int, columns: int | None = None, digits: int = 4) -> SheetLayout:

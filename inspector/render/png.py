@@ -6,6 +6,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,8 +34,32 @@ _PLAIN, _LEFT, _ABOVE = 0, 1, 2
 """The filters of a row: its pixels, their differences to the left neighbors, those to the row above."""
 
 
+@dataclass(frozen=True, eq=False)
+class Indices:
+    """A picture of one byte a pixel, as it is drawn and as a file holds it: an image would only copy it twice.
+
+    Attributes:
+        pixels: uint8 (h, w), indices of the palette.
+        palette: 256 colors, 768 bytes.
+    """
+
+    pixels: NDArray[np.uint8]
+    palette: bytes
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+    def to_image(self) -> Image.Image:
+        """The same as an image of mode "P"."""
+        image = Image.fromarray(self.pixels)
+        image.putpalette(self.palette)
+        return image
+
+
 def save_png(
-    image: Image.Image, path: str | os.PathLike[str], text: Mapping[str, str] | None = None, level: int = 1
+    image: Image.Image | Indices, path: str | os.PathLike[str], text: Mapping[str, str] | None = None, level: int = 1
 ) -> Path:
     """Write `image` to `path` as PNG; `text` goes into its text chunks in the order given.
 
@@ -55,9 +80,11 @@ def save_png(
         # A keyword is 1 to 79 Latin-1 characters; a value may be any text, but no lone surrogate of a file name.
         keyword = key.encode("latin-1", "replace").decode("latin-1").replace("\0", " ").strip()[:79] or "text"
         chunks.add_text(keyword, value.encode("utf-8", "replace").decode("utf-8").replace("\0", " "))
-    if isal_zlib is not None and level == 1 and _is_sheet(image):
-        data = _encode_sheet(image, chunks, isal_zlib)
-        return write_bytes(path, data)
+    sheet = image if isinstance(image, Indices) else _find_sheet(image)
+    if isal_zlib is not None and level == 1 and sheet is not None:
+        return write_bytes(path, _encode_sheet(sheet, chunks, isal_zlib))
+    if isinstance(image, Indices):
+        image = image.to_image()
     plain = image
     if image.info:
         # Pillow would copy the ICC profile and the EXIF data of a photograph into the file.
@@ -68,9 +95,10 @@ def save_png(
     return Path(path)
 
 
-def _is_sheet(image: Image.Image) -> bool:
-    """Whether a pixel is one byte, an index of all 256 colors of a palette. With few colors Pillow packs several."""
-    return image.mode == "P" and len(image.getpalette() or ()) == 768 and image.width * image.height > 0
+def _find_sheet(image: Image.Image) -> Indices | None:
+    """The pixels of an image where each is an index of all 256 colors of a palette; few colors Pillow packs closer."""
+    palette = bytes(image.getpalette() or ()) if image.mode == "P" and image.width * image.height else b""
+    return Indices(np.asarray(image), palette) if len(palette) == 768 else None
 
 
 def encode_sprite(pixels: NDArray[np.uint8]) -> bytes:
@@ -102,15 +130,15 @@ def encode_quickly(pixels: NDArray[np.uint8], palette: bytes = b"") -> bytes:
     return b"".join([b"\x89PNG\r\n\x1a\n", facts, *colors, data, _chunk(b"IEND", b"")])
 
 
-def _encode_sheet(image: Image.Image, chunks: PngInfo, deflate: ModuleType) -> bytes:
+def _encode_sheet(sheet: Indices, chunks: PngInfo, deflate: ModuleType) -> bytes:
     """The file of a picture of mode "P" by ISA-L, whose first level is quick and coarse.
 
     What it misses are the squares that small maps are enlarged to. The filters show them to it: a row like the one
     above, and a pixel like the one to its left, become zeros.
     """
     head = [_chunk(name, value) for name, value, *_ in chunks.chunks]
-    head.append(_chunk(b"PLTE", bytes(image.getpalette() or ())))
-    return _join(np.asarray(image), 3, head, lambda: deflate.compressobj(1))
+    head.append(_chunk(b"PLTE", sheet.palette))
+    return _join(sheet.pixels, 3, head, lambda: deflate.compressobj(1))
 
 
 def _join(pixels: NDArray[np.uint8], kind: int, head: list[bytes], make_stream: Callable[[], Any]) -> bytes:
