@@ -13,7 +13,7 @@ from inspector.cam import CamResult
 from inspector.errors import InspectorError
 from inspector.serving.drift import DriftWatch
 from inspector.serving.frames import Frame
-from inspector.serving.hub import Hub
+from inspector.serving.hub import Hub, Turn
 from inspector.serving.load import LoadMeter
 from inspector.serving.look import FrameFindings, Looker
 from inspector.serving.messages import (
@@ -26,7 +26,7 @@ from inspector.serving.messages import (
 )
 from inspector.serving.reader import SourceReader
 from inspector.serving.record import FrameRecorder
-from inspector.serving.views import LiveView, join_views
+from inspector.serving.views import join_views
 
 IDLE_PAUSE = 0.5
 """Seconds between two frames while nobody watches and nothing else wants them."""
@@ -156,23 +156,21 @@ class LiveEngine(threading.Thread):
             drift = self.extras.drift.reading if self.extras.drift is not None else None
             told = {"drift": min(drift.ratio, 1e6)} if drift is not None else {}
             self.history.append({"time": now, "confidence": seen.answer.confidence, **told, **_shorten(answers)})
-        views = self.hub.choose_ready()
-        if views:
+        turns = self.hub.choose_ready()
+        if turns:
             head = {**self.tell(), "time": now, "answer": seen.answer.about, "name": seen.frame.name}
             head |= {"place": seen.frame.place, "network": seen.seconds, "latency": now - seen.frame.taken}
-            self.hub.publish(dict(self._build(seen, head, views)))
+            self.hub.publish(dict(self._build(seen, head, turns)))
             self._told = time.monotonic()
 
-    def _build(
-        self, seen: FrameFindings, head: dict[str, Any], views: Iterable[LiveView]
-    ) -> Iterable[tuple[LiveView, bytes]]:
-        """The message of each view. What several show is encoded once."""
+    def _build(self, seen: FrameFindings, head: dict[str, Any], turns: Iterable[Turn]) -> Iterable[tuple[Turn, bytes]]:
+        """The message of each turn. What several show is encoded once."""
         common = [encode_picture(seen.picture)]
         if seen.answer.plane is not None:
             common.append(encode_plane(seen.answer.plane))
         made: dict[object, MessagePart] = {}
-        for view in views:
-            parts, told = list(common), dict(head)
+        for turn in turns:
+            view, parts, told = turn.view, list(common), dict(head)
             if view.target is not None:
                 result = seen.maps.get(view.target)
                 if isinstance(result, CamResult):
@@ -181,10 +179,10 @@ class LiveEngine(threading.Thread):
                     parts.append(made[key])
                 else:
                     told["no_map"] = result.message if result is not None else "the next frame has it"
-            if view.layer is not None and view.layer in seen.layers:
+            if turn.sheet and view.layer is not None and view.layer in seen.layers:
                 made[view.layer] = made.get(view.layer) or encode_layer(seen.layers[view.layer], view.layer)
                 parts.append(made[view.layer])
-            yield view, build_message(told, parts)
+            yield turn, build_message(told, parts)
 
     def _encode_map(self, result: CamResult, seen: FrameFindings) -> MessagePart:
         size = seen.picture.size

@@ -18,6 +18,23 @@ ASLEEP = 5.0
 """Seconds after which a page that fetches nothing counts for nothing: what only it wants is not computed."""
 
 
+SHEETS = 10
+"""Times a second that a page gets all channels anew, which are the largest part of a message; all pages together."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one page gets next.
+
+    Attributes:
+        view: What it shows.
+        sheet: Whether the channels of its layer are due.
+    """
+
+    view: LiveView
+    sheet: bool = True
+
+
 @dataclass(eq=False)
 class Watcher:
     """One page that watches.
@@ -26,15 +43,22 @@ class Watcher:
         view: What it shows.
         sent: Messages that it fetched.
         dropped: Messages that it did not fetch before the next one came.
+        turn: What it gets next.
     """
 
     view: LiveView
     sent: int = 0
     dropped: int = 0
+    turn: Turn = field(init=False)
     _message: bytes | None = field(default=None, repr=False)
+    _tick: int = -1
+    _carried: int = -1
     _closed: bool = False
     _fetched: float = field(default_factory=time.monotonic, repr=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+
+    def __post_init__(self) -> None:
+        self.turn = Turn(self.view)
 
     async def fetch(self) -> bytes | None:
         """Wait for the newest message; None when there is no more."""
@@ -45,6 +69,7 @@ class Watcher:
             self._fetched = time.monotonic()
         message, self._message = self._message, None
         self.sent += message is not None
+        self._tick = max(self._tick, self._carried)
         return message
 
     @property
@@ -57,10 +82,15 @@ class Watcher:
         """Whether it fetches anything."""
         return self._message is None or time.monotonic() - self._fetched < ASLEEP
 
-    def give(self, message: bytes) -> None:
-        """Lay the newest message there."""
+    def plan(self, tick: int) -> Turn:
+        """Say what it gets next; `tick` counts the moments at which channels are due."""
+        self.turn = Turn(self.view, self.view.layer is not None and tick != self._tick)
+        return self.turn
+
+    def give(self, message: bytes, tick: int = -1) -> None:
+        """Lay the newest message there; `tick` is that of the channels in it."""
         self.dropped += self._message is not None
-        self._message = message
+        self._message, self._carried = message, tick
         self._changed.set()
 
     def close(self) -> None:
@@ -110,23 +140,25 @@ class Hub:
         """The views of all who fetch what they are given."""
         return frozenset(watcher.view for watcher in self.watchers if watcher.awake)
 
-    def choose_ready(self) -> frozenset[LiveView]:
-        """The views that somebody waits for. Those who are still busy with the last message miss this one."""
-        ready = frozenset(watcher.view for watcher in self.watchers if watcher.ready)
-        for watcher in self.watchers:
-            watcher.dropped += watcher.view not in ready
+    def choose_ready(self) -> frozenset[Turn]:
+        """What those who wait get next. Those who are still busy with the last message miss this one."""
+        tick, watchers = int(time.monotonic() * SHEETS), self.watchers
+        turns = {watcher: watcher.plan(tick) for watcher in watchers}
+        ready = frozenset(turn for watcher, turn in turns.items() if watcher.ready)
+        for watcher, turn in turns.items():
+            watcher.dropped += turn not in ready
         return ready
 
-    def publish(self, messages: Mapping[LiveView, bytes]) -> None:
-        """Give everybody the message of his view, from any thread; returns at once."""
+    def publish(self, messages: Mapping[Turn, bytes]) -> None:
+        """Give everybody the message of his turn, from any thread; returns at once."""
         loop = self._loop
         if messages and loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._hand_out, messages)
+            loop.call_soon_threadsafe(self._hand_out, messages, int(time.monotonic() * SHEETS))
 
-    def _hand_out(self, messages: Mapping[LiveView, bytes]) -> None:
+    def _hand_out(self, messages: Mapping[Turn, bytes], tick: int) -> None:
         for watcher in self.watchers:
-            if watcher.view in messages:
-                watcher.give(messages[watcher.view])
+            if (message := messages.get(watcher.turn)) is not None:
+                watcher.give(message, tick if watcher.turn.sheet else -1)
 
     def close(self) -> None:
         """Let everybody go; in the thread of the event loop."""

@@ -20,7 +20,7 @@ from PIL import Image
 from inspector.image import Box
 from inspector.pages.maps import to_maps
 from inspector.render.png import encode_quickly
-from inspector.render.scale import NAN_INDEX, make_palette, to_indices
+from inspector.render.scale import make_palette, to_indices
 from inspector.text import to_json
 
 SIDE = 640
@@ -31,8 +31,8 @@ QUALITY = 80
 
 _SHEET_PIXELS = 400_000
 """Of all channels of a layer together; larger ones are reduced by area."""
-_FINE = 4
-"""Colors are told apart in steps of this many, which makes sheets a quarter smaller."""
+_STEPS = 0xFC
+"""Colors are told apart in steps of four, which makes sheets a quarter smaller. What is not finite keeps its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +137,8 @@ def encode_layer(values: NDArray[np.float32], name: str) -> MessagePart:
     shrink = max(1, math.ceil(math.sqrt(maps.size / _SHEET_PIXELS)))
     shrink = min(shrink, max(height, width))
     found = to_indices(maps, shrink=shrink)
-    indices = np.where(found.indices == NAN_INDEX, NAN_INDEX, found.indices // _FINE * _FINE)
+    indices = found.indices
+    indices &= _STEPS
     _, h, w = indices.shape
     across = max(1, min(channels, round(math.sqrt(channels * h / w))))
     rows = -(-channels // across)

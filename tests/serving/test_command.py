@@ -67,7 +67,7 @@ def test_once_is_one_document_and_the_end(
     assert len(list((tmp_path / "kept").iterdir())) == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_ends_it_while_somebody_watches(net: Model, video: Path, number: signal.Signals) -> None:
     with started(net.path, "--source", video, "--port", "0", "--json", "--host", "0.0.0.0", "--quiet") as process:
         assert process.stdout is not None

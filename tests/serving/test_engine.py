@@ -17,7 +17,7 @@ from inspector.model import Model
 from inspector.render.scale import make_palette, to_indices
 from inspector.serving.engine import LiveEngine
 from inspector.serving.frames import Frame
-from inspector.serving.hub import Hub, Watcher
+from inspector.serving.hub import Hub, Turn, Watcher
 from inspector.serving.look import Looker
 from inspector.serving.messages import encode_layer, encode_map, encode_picture, fit_side, read_message
 from inspector.serving.reader import SourceReader
@@ -102,11 +102,11 @@ def test_views_are_read_from_an_address_and_joined(net: Model) -> None:
 
 def test_a_slow_watcher_misses_frames_and_slows_nobody() -> None:
     async def watch() -> None:
-        hub, view = Hub(), LiveView()
+        hub, view, turn = Hub(), LiveView(), Turn(LiveView(), sheet=False)
         slow, quick = hub.join(view), hub.join(view)
         for number in range(5):
-            assert hub.choose_ready() == {view}
-            hub.publish({view: b"%d" % number})
+            assert hub.choose_ready() == {turn}
+            hub.publish({turn: b"%d" % number})
             await asyncio.sleep(0)
             assert await quick.fetch() == b"%d" % number
         assert slow.dropped == 4
@@ -121,6 +121,29 @@ def test_a_slow_watcher_misses_frames_and_slows_nobody() -> None:
         hub.close()
         assert await slow.fetch() == b"5"
         assert await slow.fetch() is None
+
+    asyncio.run(watch())
+
+
+def test_channels_come_ten_times_a_second_to_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def watch() -> None:
+        now = [100.01]
+        monkeypatch.setattr(time, "monotonic", lambda: now[0])
+        hub, view = Hub(), LiveView("c1")
+        quick, slow = hub.join(view), hub.join(view)
+        got = []
+        for _ in range(30):  # in one second
+            for turn in hub.choose_ready():
+                hub.publish({turn: b"x"})
+                got.append((now[0], turn.sheet))
+            await asyncio.sleep(0)
+            await quick.fetch()
+            if int(now[0] * 30) % 15 == 0:
+                await slow.fetch()
+            now[0] += 1 / 30
+        sheets = [when for when, sheet in got if sheet]
+        assert 9 <= len(sheets) <= 12
+        assert slow._tick > 0, "who fetches seldom gets them all the same"
 
     asyncio.run(watch())
 
@@ -148,17 +171,17 @@ def test_an_engine_from_the_first_frame_to_the_last(
     engine, got = run_engine(net, tmp_path, views, monkeypatch)
     assert engine.counts.frames == 3
     assert len(got) == 4, "three frames, and that it ended"
-    head, parts = read_message(got[2][LiveView("c1", "best")])
+    head, parts = read_message(got[2][Turn(LiveView("c1", "best"))])
     assert [part["kind"] for part in head["parts"]] == ["picture", "map", "layer"]
     assert head["name"] == "2.png"
     assert head["answer"]["top"][0]["index"] == net.predict(tmp_path / "2.png")[0].index
     assert [len(part) for part in parts] == [part["bytes"] for part in head["parts"]]
     assert head["source"]["frames"] == 3
     assert head["load"]["memory"] > 1e6
-    plain, [picture] = read_message(got[2][LiveView()])
+    plain, [picture] = read_message(got[2][Turn(LiveView(), False)])
     assert [part["kind"] for part in plain["parts"]] == ["picture"]
     assert picture == parts[0]
-    assert read_message(got[3][LiveView()])[0]["source"]["ended"]
+    assert read_message(got[3][Turn(LiveView(), False)])[0]["source"]["ended"]
     assert len(engine.history) == 1, "two moments a second are remembered"
 
 
@@ -168,5 +191,5 @@ def test_what_has_no_map_says_why(make_model: object, tmp_path: Path, monkeypatc
     path = make_model(lambda n, x: n("Relu", n.conv(x, 3, 4)), shape=(1, 3, 16, 16))  # type: ignore[operator]
     Image.fromarray(paint(0)).save(tmp_path / "0.png")
     _, got = run_engine(open_model(path, threads=1), tmp_path, [LiveView(None, "best")], monkeypatch)
-    head, _ = read_message(got[0][LiveView(None, "best")])
+    head, _ = read_message(got[0][Turn(LiveView(None, "best"), False)])
     assert "has no classes" in head["no_map"]

@@ -12,7 +12,7 @@ const element = (tag, attributes = {}, ...children) => {
   node.append(...children);
   return node;
 };
-let about = null, colors = null, last = null, connection = null;
+let about = null, colors = null, last = null, channels = null, connection = null;
 
 // --- the stream -----------------------------------------------------------------------------------------------------
 const sleep = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
@@ -132,9 +132,13 @@ async function show(head, parts) {
   if (parts.picture) {
     const picture = await decode(parts.picture.data, "image/jpeg");
     const plane = parts.plane ? await decode(parts.plane.data, "image/png") : null;
-    const sheet = parts.layer && parts.layer.bytes ? await decode(parts.layer.data, "image/png") : null;
-    if (last) { last.picture.close(); last.plane?.close(); last.sheet?.close(); }
-    last = { head, parts, picture, plane, sheet };
+    if (parts.layer) { // the channels come less often than the picture
+      const sheet = parts.layer.bytes ? await decode(parts.layer.data, "image/png") : null;
+      channels?.sheet?.close();
+      channels = { entry: parts.layer, sheet, frame: head.frame };
+    }
+    if (last) { last.picture.close(); last.plane?.close(); }
+    last = { head, parts, picture, plane };
     drawPicture();
     if (parts.layer) drawGrid();
   }
@@ -337,9 +341,9 @@ function buildLayers() {
 }
 
 function drawGrid() {
-  const canvas = $("grid"), entry = last?.parts.layer;
+  const canvas = $("grid"), entry = channels?.entry;
   if (!entry || entry.name !== state.layer) return;
-  if (entry.empty || !last.sheet) { $("layer-facts").textContent = "Empty on this picture."; return; }
+  if (entry.empty || !channels.sheet) { $("layer-facts").textContent = "Empty on this picture."; return; }
   const [h, w] = entry.tile, count = Math.min(entry.shape[0], MOST), width = $("grid-box").clientWidth;
   const wanted = count <= 64 ? 64 : 36, times = Math.max(1, Math.floor(wanted / Math.max(h, w))), ratio = Math.min(devicePixelRatio, 2);
   const tile = [w * times, h * times], gap = 4, label = 14, cell = [Math.max(tile[0], 26) + gap, tile[1] + label + gap];
@@ -357,7 +361,7 @@ function drawGrid() {
     const x = (c % across) * cell[0] + (cell[0] - gap - tile[0]) / 2, y = Math.floor(c / across) * cell[1];
     context.fillText(String(c), x + tile[0] / 2, y + label - 3);
     if (blank.has(c)) hatch(context, x, y + label, tile[0], tile[1]);
-    else context.drawImage(last.sheet, (c % entry.across) * w, Math.floor(c / entry.across) * h, w, h, x, y + label, tile[0], tile[1]);
+    else context.drawImage(channels.sheet, (c % entry.across) * w, Math.floor(c / entry.across) * h, w, h, x, y + label, tile[0], tile[1]);
   }
   context.fillStyle = theme("--muted");
   const left = entry.shape[0] > count ? `; the first ${count} of ${entry.shape[0]} channels` : "";
@@ -365,7 +369,7 @@ function drawGrid() {
     `${entry.blank.length} constant${entry.bad ? `; ${entry.bad} values not finite` : ""}; each channel in colors from its lowest value to its highest${left}`;
   canvas.setAttribute("aria-label", `${entry.shape[0]} channels of ${entry.name}`);
   canvas.dataset.drawn = entry.name;
-  canvas.dataset.frame = last.head.frame;
+  canvas.dataset.frame = channels.frame;
   drawChannel(entry, blank);
   mark();
 }
@@ -386,7 +390,7 @@ function drawChannel(entry, blank) {
   const context = canvas.getContext("2d");
   context.imageSmoothingEnabled = false;
   if (blank.has(c)) hatch(context, 0, 0, canvas.width, canvas.height);
-  else context.drawImage(last.sheet, (c % entry.across) * w, Math.floor(c / entry.across) * h, w, h, 0, 0, canvas.width, canvas.height);
+  else context.drawImage(channels.sheet, (c % entry.across) * w, Math.floor(c / entry.across) * h, w, h, 0, 0, canvas.width, canvas.height);
   canvas.dataset.channel = c;
 }
 
@@ -432,9 +436,10 @@ function go(to, keep = false) {
     $("layer-facts").textContent = "Choose a layer: its channels are computed while you watch them."; $("h-detail").textContent = "Channel";
     delete $("grid").dataset.drawn;
   }
+  if (!keep && (state.layer !== before.layer || state.channel !== before.channel)) $("said").textContent = state.layer ? `${state.layer}, channel ${state.channel}` : "no layer";
   if (!keep) address();
   if (state.layer !== before.layer || state.map !== before.map) again();
-  else if (state.channel !== before.channel && last?.parts.layer && last.sheet && last.parts.layer.name === state.layer) { drawChannel(last.parts.layer, new Set(last.parts.layer.blank)); mark(); }
+  else if (state.channel !== before.channel && channels?.sheet && channels.entry.name === state.layer) { drawChannel(channels.entry, new Set(channels.entry.blank)); mark(); }
 }
 
 const shown = () => about ? about.layers.filter((_, l) => !$(`layer-${l}`).hidden) : [];
