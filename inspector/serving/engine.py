@@ -13,7 +13,7 @@ from inspector.cam import CamResult
 from inspector.errors import InspectorError
 from inspector.serving.drift import DriftWatch
 from inspector.serving.frames import Frame
-from inspector.serving.hub import Hub, Turn
+from inspector.serving.hub import Hub, WatcherTurn
 from inspector.serving.load import LoadMeter
 from inspector.serving.look import FrameFindings, Looker
 from inspector.serving.messages import (
@@ -163,7 +163,9 @@ class LiveEngine(threading.Thread):
             self.hub.publish(dict(self._build(seen, head, turns)))
             self._told = time.monotonic()
 
-    def _build(self, seen: FrameFindings, head: dict[str, Any], turns: Iterable[Turn]) -> Iterable[tuple[Turn, bytes]]:
+    def _build(
+        self, seen: FrameFindings, head: dict[str, Any], turns: Iterable[WatcherTurn]
+    ) -> Iterable[tuple[WatcherTurn, bytes]]:
         """The message of each turn. What several show is encoded once."""
         common = [encode_picture(seen.picture)]
         if seen.answer.plane is not None:

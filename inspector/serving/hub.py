@@ -23,7 +23,7 @@ SHEETS = 10
 
 
 @dataclass(frozen=True)
-class Turn:
+class WatcherTurn:
     """What one page gets next.
 
     Attributes:
@@ -49,7 +49,7 @@ class Watcher:
     view: LiveView
     sent: int = 0
     dropped: int = 0
-    turn: Turn = field(init=False)
+    turn: WatcherTurn = field(init=False)
     _message: bytes | None = field(default=None, repr=False)
     _tick: int = -1
     _carried: int = -1
@@ -58,7 +58,7 @@ class Watcher:
     _changed: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     def __post_init__(self) -> None:
-        self.turn = Turn(self.view)
+        self.turn = WatcherTurn(self.view)
 
     async def fetch(self) -> bytes | None:
         """Wait for the newest message; None when there is no more."""
@@ -82,9 +82,9 @@ class Watcher:
         """Whether it fetches anything."""
         return self._message is None or time.monotonic() - self._fetched < ASLEEP
 
-    def plan(self, tick: int) -> Turn:
+    def plan(self, tick: int) -> WatcherTurn:
         """Say what it gets next; `tick` counts the moments at which channels are due."""
-        self.turn = Turn(self.view, self.view.layer is not None and tick != self._tick)
+        self.turn = WatcherTurn(self.view, self.view.layer is not None and tick != self._tick)
         return self.turn
 
     def give(self, message: bytes, tick: int = -1) -> None:
@@ -140,7 +140,7 @@ class Hub:
         """The views of all who fetch what they are given."""
         return frozenset(watcher.view for watcher in self.watchers if watcher.awake)
 
-    def choose_ready(self) -> frozenset[Turn]:
+    def choose_ready(self) -> frozenset[WatcherTurn]:
         """What those who wait get next. Those who are still busy with the last message miss this one."""
         tick, watchers = int(time.monotonic() * SHEETS), self.watchers
         turns = {watcher: watcher.plan(tick) for watcher in watchers}
@@ -149,13 +149,13 @@ class Hub:
             watcher.dropped += turn not in ready
         return ready
 
-    def publish(self, messages: Mapping[Turn, bytes]) -> None:
+    def publish(self, messages: Mapping[WatcherTurn, bytes]) -> None:
         """Give everybody the message of his turn, from any thread; returns at once."""
         loop = self._loop
         if messages and loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._hand_out, messages, int(time.monotonic() * SHEETS))
 
-    def _hand_out(self, messages: Mapping[Turn, bytes], tick: int) -> None:
+    def _hand_out(self, messages: Mapping[WatcherTurn, bytes], tick: int) -> None:
         for watcher in self.watchers:
             if (message := messages.get(watcher.turn)) is not None:
                 watcher.give(message, tick if watcher.turn.sheet else -1)

@@ -17,7 +17,7 @@ from inspector.model import Model
 from inspector.render.scale import make_palette, to_indices
 from inspector.serving.engine import LiveEngine
 from inspector.serving.frames import Frame
-from inspector.serving.hub import Hub, Turn, Watcher
+from inspector.serving.hub import Hub, Watcher, WatcherTurn
 from inspector.serving.look import Looker
 from inspector.serving.messages import encode_layer, encode_map, encode_picture, fit_side, read_message
 from inspector.serving.reader import SourceReader
@@ -102,7 +102,7 @@ def test_views_are_read_from_an_address_and_joined(net: Model) -> None:
 
 def test_a_slow_watcher_misses_frames_and_slows_nobody() -> None:
     async def watch() -> None:
-        hub, view, turn = Hub(), LiveView(), Turn(LiveView(), sheet=False)
+        hub, view, turn = Hub(), LiveView(), WatcherTurn(LiveView(), sheet=False)
         slow, quick = hub.join(view), hub.join(view)
         for number in range(5):
             assert hub.choose_ready() == {turn}
@@ -171,17 +171,17 @@ def test_an_engine_from_the_first_frame_to_the_last(
     engine, got = run_engine(net, tmp_path, views, monkeypatch)
     assert engine.counts.frames == 3
     assert len(got) == 4, "three frames, and that it ended"
-    head, parts = read_message(got[2][Turn(LiveView("c1", "best"))])
+    head, parts = read_message(got[2][WatcherTurn(LiveView("c1", "best"))])
     assert [part["kind"] for part in head["parts"]] == ["picture", "map", "layer"]
     assert head["name"] == "2.png"
     assert head["answer"]["top"][0]["index"] == net.predict(tmp_path / "2.png")[0].index
     assert [len(part) for part in parts] == [part["bytes"] for part in head["parts"]]
     assert head["source"]["frames"] == 3
     assert head["load"]["memory"] > 1e6
-    plain, [picture] = read_message(got[2][Turn(LiveView(), False)])
+    plain, [picture] = read_message(got[2][WatcherTurn(LiveView(), False)])
     assert [part["kind"] for part in plain["parts"]] == ["picture"]
     assert picture == parts[0]
-    assert read_message(got[3][Turn(LiveView(), False)])[0]["source"]["ended"]
+    assert read_message(got[3][WatcherTurn(LiveView(), False)])[0]["source"]["ended"]
     assert len(engine.history) == 1, "two moments a second are remembered"
 
 
@@ -191,5 +191,5 @@ def test_what_has_no_map_says_why(make_model: object, tmp_path: Path, monkeypatc
     path = make_model(lambda n, x: n("Relu", n.conv(x, 3, 4)), shape=(1, 3, 16, 16))  # type: ignore[operator]
     Image.fromarray(paint(0)).save(tmp_path / "0.png")
     _, got = run_engine(open_model(path, threads=1), tmp_path, [LiveView(None, "best")], monkeypatch)
-    head, _ = read_message(got[0][Turn(LiveView(None, "best"), False)])
+    head, _ = read_message(got[0][WatcherTurn(LiveView(None, "best"), False)])
     assert "has no classes" in head["no_map"]
