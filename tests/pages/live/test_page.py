@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from inspector.pages.live import write_live_page
 from inspector.pages.report import Report
 from inspector.receptive import compute_receptive_field
 from tests.pages.browser import CONTRAST, NAMELESS, Tab, needs_chromium, opened
+from tests.test_cli import call as run_command
 
 pytestmark = needs_chromium
 
@@ -188,6 +190,22 @@ def test_a_truncated_and_a_damaged_file_say_so(browser: Any, live_page: Report, 
     tab = opened(browser, tmp_path / "damaged.html", shown="#status.bad")
     assert tab.text("#status").startswith("This file is damaged: the network's weights")
     tab.page.context.close()
+
+
+def test_the_command(
+    small: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run_command(capsys, "report", small, "--live", "--json")
+    document = json.loads(out)
+    assert (code, document["live"], document["images"], document["report"]) == (0, True, [], "report.html")
+    assert document["bytes"] == (tmp_path / "report.html").stat().st_size
+    code, _, err = run_command(capsys, "report", small)
+    assert code == 2
+    assert "a report needs at least one picture" in err
+    code, _, err = run_command(capsys, "report", small, picture, "--int8")
+    assert code == 2
+    assert "int8 is for the network in a live page" in err
 
 
 def test_what_a_page_cannot_hold(small: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
