@@ -16,6 +16,7 @@ from inspector.layers import Layer
 from inspector.model import Model
 from inspector.receptive import compute_receptive_fields
 from inspector.reverse.head import Head, find_head
+from inspector.tasks.decoder import BoxDecoder
 
 MOST_PLACES = 1024
 """Places of a layer at which the part behind it is run once for each."""
@@ -66,15 +67,18 @@ def describe_live(model: Model, layers: Sequence[Layer]) -> Description:
     cuts = _find_cuts(model, shown)
     beside = [name for cut in cuts for name in cut or ()] + list(cam["beside"] if cam else ())
     scores = [model.classifier.scores] if model.classifier is not None and classes else []
+    boxes = _describe_boxes(model, notes)
+    found = [boxes["tensor"]] if boxes else []
     own = model.input.name
-    names = dict.fromkeys([*(layer.tensor for layer in shown), *scores, *beside])
-    quick = dict.fromkeys([*scores, *([shown[cam["layer"]].tensor, *cam["beside"]] if cam else ())])
+    names = dict.fromkeys([*(layer.tensor for layer in shown), *scores, *found, *beside])
+    quick = dict.fromkeys([*scores, *found, *([shown[cam["layer"]].tensor, *cam["beside"]] if cam else ())])
     height, width = model.preprocess.frame(_usual(model))
     document = {
         "preprocess": describe_preprocess(model.preprocess),
         "size": [height, width],
         "input": {"name": own, "batch": model.input.batch or 1},
         "classifier": _describe_scores(model, classes) if scores else None,
+        "boxes": boxes,
         "outputs": [name for name in names if name != own],
         "quick": [name for name in quick if name != own] or [shown[-1].tensor],
         "layers": [_describe_layer(x, y.size) for x, y in zip(shown, values, strict=True)],
@@ -139,6 +143,36 @@ def _describe_scores(model: Model, classes: int) -> dict[str, Any]:
     }
 
 
+_FORMS = {
+    "yolov8": "columns",
+    "yolov8_masks": "columns",
+    "yolov8_pose": "columns",
+    "yolov5": "rows",
+    "yolo_end_to_end": "final",
+}
+"""How the outputs of the heads that the page decodes lie; see `templates/live_boxes.js`."""
+
+
+def _describe_boxes(model: Model, notes: list[str]) -> dict[str, Any] | None:
+    """Where the boxes of a detector come from; None for other networks, and for heads that the page does not know."""
+    decoder = model.decoder
+    if decoder is None:
+        return None
+    plain = getattr(decoder, "more", "") not in ("numbered", "angle")
+    if not isinstance(decoder, BoxDecoder) or decoder.head not in _FORMS or not plain:
+        notes.append(f"What the head {decoder.head} says is not decoded in this page; `inspector predict` does that.")
+        return None
+    if len(decoder.outputs) > 1 or decoder.task == "pose":
+        notes.append("Only the boxes are shown; `inspector predict` has the masks and keypoints.")
+    return {
+        "tensor": decoder.outputs[0],
+        "form": _FORMS[decoder.head],
+        "classes": decoder.classes,
+        "iou": decoder.iou,
+        "confidence": decoder.confidence,
+    }
+
+
 def _describe_layer(layer: Layer, elements: int) -> dict[str, Any]:
     axis: int | str = "last" if layer.channels_last else 1
     if layer.arrangement is not None:
@@ -170,9 +204,8 @@ def _describe_maps(
             found = choose_last_maps(model.graph, model.layers, output)
             layer = found[0] if found is not None else None
             notes.append(
-                "No maps for a class: the scores of this network are not one row for a picture. Its boxes, segments or "
-                "vectors are not decoded here; `inspector predict` does that. Eigen-CAM shows where its last maps are "
-                "strongest."
+                "No maps for a class or a box: this network has no single row of scores for a picture. Eigen-CAM shows "
+                "where its last maps are strongest; `inspector cam` explains boxes and segments."
             )
     except NotComputable as error:
         notes.append(f"No class activation maps: {error.message}.")

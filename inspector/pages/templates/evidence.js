@@ -36,12 +36,12 @@ async function drawPicture(i) {
   canvas.dataset.drawn = pixelwise ? `classes-${state.opacity}` : `${guess[i]}-${state.method}-${state.opacity}`;
 }
 
-const nameCam = (cam) => cam.number === null || cam.number === undefined ? cam.label : `box ${cam.number}, ${cam.label}`;
+const nameCam = (cam) => !cam.label || cam.number === null || cam.number === undefined ? cam.label : `box ${cam.number}, ${cam.label}`;
 
 // What can be chosen beside a picture, in words: classes with probabilities, boxes with scores, classes of pixels with shares.
 function describeChoices(image) {
   const many = image.boxes ? image.boxes.length : 0;
-  if (image.boxes) return many ? `${many} object${many === 1 ? "" : "s"} found${many > image.top.length ? `, the best ${image.top.length} explained` : ""}; evidence for` : "Nothing found on this picture";
+  if (image.boxes) return many ? `${many} object${many === 1 ? "" : "s"} found${many > image.top.length ? `, the best ${image.top.length} ${data.live ? "listed" : "explained"}` : ""}${data.live ? "" : "; evidence for"}` : "Nothing found on this picture";
   return image.segments ? "Share of the picture; evidence for" : "Evidence for";
 }
 

@@ -1,4 +1,5 @@
 // The live page: pictures come from the reader, and the network in the worker makes what the panes show.
+const LISTED = 12; // boxes that are listed beside a picture; all are drawn
 const SLOTS = 8; // pictures side by side; the next one takes the place of the oldest
 const live = { sheets: [], next: 0, busy: 0, camera: -1, ready: false };
 
@@ -11,7 +12,7 @@ const source = {
     try {
       const found = await ask("map", { slot: i, method, index: top ? top.index : null });
       if (images[i] !== image) return; // another picture has taken its place
-      image.cams.push({ ...found, method, class: top?.index, label: method === "eigencam" ? "" : top.label,
+      image.cams.push({ ...found, method, class: top?.index, label: method === "eigencam" ? "" : top.label, number: image.boxes && top ? top.index : null,
         layer: layers[data.live.cam.layer].name, backend: "browser", box: image.box, found: null });
     } catch (error) { say(error.message, null, true); }
   },
@@ -64,13 +65,15 @@ async function takeIn(slot, name, found) {
   found.shown.close();
   photo.decode = async () => {};
   const pinned = before?.name === name ? before.pinned : null;
-  const top = rank(found, data.top);
+  const boxes = found.boxes && found.boxes.map((one) => ({ ...one, label: labelOf(one.index), corners: null }));
+  const top = boxes ? boxes.slice(0, LISTED).map(({ label, score }, n) => ({ index: n, label, probability: score })) : rank(found, data.top);
   if (pinned != null) top.push(classEntry(found, pinned));
-  images[slot] = { name, size: found.size, box: found.box, found, top, pinned, cams: [], relevance: null, layers: before?.name === name ? before.layers : [],
+  images[slot] = { name, size: found.size, box: found.box, found, boxes, top, pinned, cams: [], relevance: null, layers: before?.name === name ? before.layers : [],
     told: `${found.size.join(" × ")} pixels, answered in ${Math.round(found.ms)} ms` };
   photos[slot] = photo;
   if (before?.name !== name) { channelTables[slot] = []; live.sheets[slot] = []; guess[slot] = 0; }
-  if (before?.name === name && before.top.length === top.length) showGuesses(slot);
+  guess[slot] = Math.min(guess[slot], Math.max(0, top.length - 1));
+  if (before?.name === name && before.top.length === top.length && !boxes) showGuesses(slot);
   else { buildPicture(slot); addClassChoice(slot); }
   await drawPicture(slot);
 }

@@ -29,30 +29,47 @@ function eigencam(values, channels, places) {
     for (let n = 0; n < places; n++) rows[c * places + n] -= mean[c];
     for (let n = 0; n < places; n++) overall[n] += rows[c * places + n] / channels;
   }
-  // The places' Gram matrix has the same first direction as the larger one of the channels.
-  const gram = new Float64Array(places * places);
-  for (let c = 0; c < channels; c++)
-    for (let a = 0; a < places; a++) {
-      const v = rows[c * places + a];
-      if (v !== 0) for (let b = a; b < places; b++) gram[a * places + b] += v * rows[c * places + b];
+  // The smaller of the two Gram matrices, of channels or of places, tells the direction.
+  const few = Math.min(channels, places), ofChannels = channels < places, [line, step] = ofChannels ? [places, 1] : [1, places];
+  const gram = new Float64Array(few * few);
+  for (let a = 0; a < few; a++)
+    for (let b = a; b < few; b++) {
+      let sum = 0;
+      for (let n = 0, at = a * line, other = b * line; n < Math.max(channels, places); n++, at += step, other += step) sum += rows[at] * rows[other];
+      gram[a * few + b] = gram[b * few + a] = sum;
     }
-  for (let a = 0; a < places; a++) for (let b = 0; b < a; b++) gram[a * places + b] = gram[b * places + a];
-  let vector = Float64Array.from({ length: places }, (_, n) => 1 + Math.sin(n + 1)), value = 0;
-  for (let turn = 0; turn < 5000; turn++) {
-    const next = new Float64Array(places);
-    for (let a = 0; a < places; a++) for (let b = 0; b < places; b++) next[a] += gram[a * places + b] * vector[b];
+  const { vector, value } = findFirstDirection(gram, few);
+  if (!(value > 0)) return new Float64Array(places);
+  const out = ofChannels ? new Float64Array(places) : vector.map((v) => v * Math.sqrt(value));
+  if (ofChannels) for (let c = 0; c < channels; c++) for (let n = 0; n < places; n++) out[n] += vector[c] * rows[c * places + n];
+  let longest = 0; // of what is projected: all places alike, but for rounding, are no map
+  for (let n = 0; n < places; n++) {
+    let square = 0;
+    for (let c = 0; c < channels; c++) square += values[c * places + n] ** 2;
+    longest = Math.max(longest, Math.sqrt(square));
+  }
+  if (out.every((v) => Math.abs(v) <= 1e-7 * longest)) return new Float64Array(places);
+  const agreement = out.reduce((sum, v, n) => sum + v * overall[n], 0), largest = out.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
+  const limit = 1e-9 * largest * overall.reduce((sum, v) => sum + Math.abs(v), 0);
+  const most = out.reduce((m, v) => Math.max(m, v), -Infinity), least = out.reduce((m, v) => Math.min(m, v), Infinity);
+  const flip = agreement < -limit || (agreement <= limit && most < -least);
+  return flip ? out.map((v) => -v) : out;
+}
+
+// The eigenvector of the largest eigenvalue, by powers of the matrix.
+function findFirstDirection(matrix, size) {
+  let vector = Float64Array.from({ length: size }, (_, n) => 1 + Math.sin(n + 1)), value = 0;
+  for (let turn = 0; turn < 3000; turn++) {
+    const next = new Float64Array(size);
+    for (let a = 0; a < size; a++) for (let b = 0; b < size; b++) next[a] += matrix[a * size + b] * vector[b];
     value = Math.sqrt(next.reduce((sum, v) => sum + v * v, 0));
-    if (!(value > 0)) return new Float64Array(places);
+    if (!(value > 0)) break;
     let moved = 0;
-    for (let n = 0; n < places; n++) { next[n] /= value; moved = Math.max(moved, Math.abs(next[n] - vector[n])); }
+    for (let n = 0; n < size; n++) { next[n] /= value; moved = Math.max(moved, Math.abs(next[n] - vector[n])); }
     vector = next;
     if (moved < 1e-12) break;
   }
-  const out = vector.map((v) => v * Math.sqrt(value));
-  const agreement = out.reduce((sum, v, n) => sum + v * overall[n], 0), largest = out.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
-  const limit = 1e-9 * largest * overall.reduce((sum, v) => sum + Math.abs(v), 0);
-  const flip = agreement < -limit || (agreement <= limit && Math.max(...out) < -Math.min(...out));
-  return flip ? out.map((v) => -v) : out;
+  return { vector, value };
 }
 
 // What every place adds to every score: the part of the network behind the layer, run with one place kept at a time.

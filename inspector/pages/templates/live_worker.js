@@ -41,7 +41,9 @@ const tasks = {
     const view = viewOf(about.preprocess, picture);
     pictures.set(slot, { view });
     const shown = await show(picture, 480);
-    return { size: [picture.width, picture.height], view: { width: view.width, height: view.height }, box: boxOf(view.place, [picture.width, picture.height]), shown, ...await answer(slot), ms: performance.now() - began };
+    const size = [picture.width, picture.height], box = boxOf(view.place, size), { boxes, ...found } = await answer(slot);
+    return { size, view: { width: view.width, height: view.height }, box, shown, ...found, ms: performance.now() - began,
+      boxes: boxes && boxesInPicture(boxes, [view.width, view.height], box, size) };
   },
 
   // The class activation map of a class (an index; of none for methods that know no class).
@@ -130,7 +132,7 @@ async function answer(slot) {
   }
   const scores = about.classifier ? ranked(found) : { scores: null, probabilities: null };
   known.scores = scores.scores;
-  return scores;
+  return { ...scores, boxes: about.boxes && findBoxes(found[about.boxes.tensor], about.boxes) };
 }
 
 function ranked(found) {
