@@ -54,7 +54,7 @@ def compare_outputs(
     ]
     for one in outputs:
         claims: list[Claim] = []
-        for tensor, run in zip(tensors, runs, strict=True):
+        for tensor, run in zip(tensors[: one.pictures], runs, strict=False):
             if one.expect is not None:
                 claims.append(one.expect(tensor, run[one.name][:1]))
             else:

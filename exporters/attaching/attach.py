@@ -12,6 +12,7 @@ from exporters.attaching.calibration import attach_probability
 from exporters.attaching.finish import finish_attached
 from exporters.attaching.maps import attach_maps
 from exporters.attaching.result import AttachedModel
+from exporters.attaching.saliency import attach_saliency
 from exporters.attaching.unknown import attach_unknown
 from exporters.attaching.workbench import open_workbench
 from inspector.errors import UsageError
@@ -35,6 +36,7 @@ def attach_outputs(
     unknown: Folder | None = None,
     outliers: Folder | None = None,
     false_alarms: float = 0.05,
+    saliency: str | None = None,
     provider: str = "auto",
     threads: int | None = None,
     note: Note | None = None,
@@ -50,6 +52,7 @@ def attach_outputs(
         unknown: Pictures such as the network is for; adds how little each picture looks like them.
         outliers: Pictures such as it is not for, to choose by and to measure on.
         false_alarms: The share of known pictures that may lie above the threshold, in (0, 1).
+        saliency: ``gradient``, ``smoothgrad[:STEPS]`` or ``integrated[:STEPS]``; adds the gradient of the top score.
         provider: What onnxruntime computes with, see :func:`inspector.open_model`.
         threads: How many threads it uses; None for its own choice.
         note: Gets a line on what is being done.
@@ -70,8 +73,8 @@ def attach_outputs(
         >>> [output.name for output in made.outputs]
         ['cam', 'cam_classes']
     """
-    if cam is None and calibrate is None and unknown is None:
-        raise UsageError("nothing was asked for", "give --cam METHOD, --calibrate DIR or --unknown DIR")
+    if all(option is None for option in (cam, calibrate, unknown, saliency)):
+        raise UsageError("nothing was asked for", "give --cam, --calibrate, --unknown or --saliency")
     if outliers is not None and unknown is None:
         raise UsageError("outliers are for the output unknown", "give --unknown DIR too")
     source = model if isinstance(model, Model) else open_model(model, provider=provider, threads=threads)
@@ -91,6 +94,8 @@ def attach_outputs(
     if unknown is not None:
         figures["unknown"], more = attach_unknown(bench, unknown, outliers, false_alarms)
         notes += more
+    if saliency is not None:
+        attach_saliency(bench, saliency)
     data = finish_attached(bench).SerializeToString()
     with temporary_folder() as folder:
         trial = folder / "trial.onnx"

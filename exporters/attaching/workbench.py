@@ -46,6 +46,7 @@ class AttachedOutput:
         expect: The input of a picture, and what the file says -> that beside what it should say; None where the
             metadata tells enough to compute it anew.
         tolerance: Largest difference that is let pass, as a share of the largest value.
+        pictures: How many pictures it is compared on at most.
     """
 
     name: str
@@ -54,6 +55,7 @@ class AttachedOutput:
     entry: AttachedEntry = field(repr=False)
     expect: Expect | None = field(default=None, repr=False, compare=False)
     tolerance: float = ATTACHED_TOLERANCE
+    pictures: int = 3
 
 
 @dataclass
@@ -78,23 +80,28 @@ class Workbench:
         declared = self.model.input.shape[0] if self.model.input.shape else None
         return declared if isinstance(declared, int | str) and declared else "batch"
 
-    def measure(self, *heads: Head) -> TensorSizes:
-        """The shapes of all tensors on some ways."""
-        names = {
-            name
-            for head in heads
-            for i in head.path
-            for name in (*self.graph.nodes[i].input, *self.graph.nodes[i].output)
-        }
+    def measure(self, *heads: Head, graph: Graph | None = None, prefix: str = "") -> TensorSizes:
+        """The shapes of all tensors on some ways.
+
+        Args:
+            heads: The ways.
+            graph: Where they lead through; None for the network itself.
+            prefix: What the names in it have before those of the network.
+        """
+        graph = graph or self.graph
+        names = {name for head in heads for i in head.path for name in (*graph.nodes[i].input, *graph.nodes[i].output)}
         names.update(name for head in heads for name in (head.layer, head.output))
-        made = [name for name in names if name in self.graph.producer_of]
+        made = [name for name in names if name in graph.producer_of]
         model, shape = self.model, make_picture_shape(self.model)
 
         def run(missing: Sequence[str]) -> Mapping[str, NDArray[Any]]:
-            return model.run(np.zeros(shape, model.input.dtype), missing)
+            plain = {name: name.removeprefix(prefix) for name in missing}
+            values = model.run(np.zeros(shape, model.input.dtype), list(plain.values()))
+            return {name: values[own] for name, own in plain.items()}
 
-        return TensorSizes(self.graph, (model.input.name, shape), made, run)
+        return TensorSizes(graph, (graph.inputs[0].name, shape), made, run)
 
+    # Wide: what is said of an output, and how it is compared.
     def add_output(
         self,
         tensor: str,
@@ -104,12 +111,13 @@ class Workbench:
         settings: Mapping[str, Any],
         expect: Expect | None = None,
         tolerance: float = ATTACHED_TOLERANCE,
+        pictures: int = 3,
     ) -> str:
         """Make a tensor an output of the file, under the name of what it means where that is free; gives its name."""
         name = self.write.find_free_name(meaning)
         self.write.emit("Identity", tensor, out=name)
         entry = AttachedEntry(name, meaning, dict(settings))
-        self.outputs.append(AttachedOutput(name, shape, text, entry, expect, tolerance))
+        self.outputs.append(AttachedOutput(name, shape, text, entry, expect, tolerance, pictures))
         return name
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from inspector.api.pictures import Picture
 from inspector.image import read_if_open
 from inspector.model import Model, Predictions
+from inspector.model.attached import predict_attached
 
 if TYPE_CHECKING:
     from inspector.metadata import Task
@@ -94,6 +95,8 @@ class PicturePredictions:
         mask: The file with the class of each pixel, an indexed PNG.
         masks: The file with the mask of each of `boxes`.
         picture: The file with `output` as a picture.
+        attached: What was taken from outputs that `inspector attach` added: ``probability`` (the output's name), and
+            ``unknown`` (output, value, threshold, alarm).
     """
 
     path: str
@@ -111,6 +114,7 @@ class PicturePredictions:
     mask: Path | None = None
     masks: tuple[Path | None, ...] = ()
     picture: Path | None = None
+    attached: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -163,7 +167,7 @@ class AnswerRun:
         given = Picture(picture.path, source)
         task = self.model.task
         if task == "classify":
-            return PicturePredictions(given.path, self.model.predict(source, self.options.top, self.options.poses))
+            return self._classify(given)
         if task in ("detect", "pose"):
             return self._detect(given, task)
         if task == "segment":
@@ -173,6 +177,13 @@ class AnswerRun:
         if task == "picture":
             return self._translate(given)
         return self._summarise(given)
+
+    def _classify(self, picture: Picture) -> PicturePredictions:
+        top, poses = self.options.top, self.options.poses
+        if self.model.attached is None or poses:  # the file knows one picture, and no mean over its turns
+            return PicturePredictions(picture.path, self.model.predict(picture.source, top, poses))
+        found, said = predict_attached(self.model, self.model.tensor(picture.source), top)
+        return PicturePredictions(picture.path, found, attached=said)
 
     def _detect(self, picture: Picture, task: Task) -> PicturePredictions:
         found = self.model.detect(picture.source, self.options.confidence, self.options.iou)

@@ -23,6 +23,7 @@ def attach(
     unknown: File | None = None,
     outliers: File | None = None,
     false_alarms: float = 0.05,
+    saliency: str | None = None,
     provider: str = "auto",
     threads: int | None = None,
     warn: Warn | None = None,
@@ -42,6 +43,8 @@ def attach(
         unknown: Pictures such as the network is for: adds a number that is large where a picture looks unlike them.
         outliers: Pictures such as it is not for, by which the way to this number is chosen and measured.
         false_alarms: The share of known pictures that may lie above its threshold, in (0, 1).
+        saliency: Adds the gradient of the top score with respect to the input: ``gradient``, ``smoothgrad[:STEPS]`` or
+            ``integrated[:STEPS]``.
         provider: Where a path is given: auto, cpu, cuda, ...
         threads: Where a path is given: threads of onnxruntime; None takes all cores.
         warn: Gets a line where something is noteworthy but not wrong.
@@ -66,5 +69,5 @@ def attach(
     opened = to_model(model, provider, threads, warn)
     return attach_outputs(
         opened, out, cam=cam, layer=layer, calibrate=calibrate, unknown=unknown, outliers=outliers,
-        false_alarms=false_alarms, provider=opened.provider, threads=opened.threads, note=warn,
+        false_alarms=false_alarms, saliency=saliency, provider=opened.provider, threads=opened.threads, note=warn,
     )  # fmt: skip

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.agreement import Agreement, compare_layer
-from inspector.cam.engines import prepare_once
+from inspector.cam.engines import MapEngine, prepare_once
+from inspector.cam.file_engine import FileEngine
 from inspector.cam.result import CamResult
 from inspector.metadata import AttachedEntry
 from inspector.model import Model, to_probabilities
@@ -61,12 +62,18 @@ def check_claims(model: Model, entry: AttachedEntry, tensor: Array, said: Array)
 
 
 def _check_map(model: Model, settings: Mapping[str, Any], tensor: Array, said: Array) -> list[Claim]:
-    results = prepare_once(model, settings["method"], settings.get("layer")).maps(tensor, top=1)
+    results = _engine(model, settings).maps(tensor, top=1)
     return [_compare_maps(result, said) for result in results[:1] if not result.empty]
 
 
+def _engine(model: Model, settings: Mapping[str, Any]) -> MapEngine:
+    """What computes the maps here, and does not ask the file."""
+    engine = prepare_once(model, settings["method"], settings.get("layer"))
+    return engine.inner if isinstance(engine, FileEngine) else engine
+
+
 def _check_class_maps(model: Model, settings: Mapping[str, Any], tensor: Array, said: Array) -> list[Claim]:
-    engine, found = prepare_once(model, settings["method"], settings.get("layer")), []
+    engine, found = _engine(model, settings), []
     for number in sorted({len(said) * k // _SOME for k in range(_SOME)}):
         [result] = engine.maps(tensor, [number])
         if not result.empty:

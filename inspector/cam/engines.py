@@ -15,6 +15,7 @@ from inspector.cam.choose import measure_shapes, names_of
 from inspector.cam.covers import CoverEngine
 from inspector.cam.engine import Classes, prepare
 from inspector.cam.faithfulness import Region
+from inspector.cam.file_engine import find_file_engine
 from inspector.cam.method import Method
 from inspector.cam.methods import METHODS, find_method
 from inspector.cam.result import CamResult
@@ -106,7 +107,8 @@ def prepare_maps(
     if not finds_boxes(model):
         if choice is not None and choice != BoxChoice():
             raise NotComputable(f"{model.path} finds no boxes", "the options for boxes are for detectors")
-        return prepare(model, method, layer, backend, output, region)
+        engine = prepare(model, method, layer, backend, output, region)
+        return find_file_engine(engine) if backend == "auto" else engine
     chosen = find_method(method)
     element = find_element(model, output)
     if chosen.needs == "detections":

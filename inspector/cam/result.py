@@ -47,6 +47,7 @@ class CamResult:
         found: The object that the map is of, on a detector; its heatmap is of the input's size.
         number: Of that object in the order of `Model.detect`.
         energy_inside: The share of the heatmap that lies inside its box, in [0, 1]; None for a map that is empty.
+        attached: The output of the file that the heatmap was taken from; None where it was computed here.
     """
 
     target: CamClass
@@ -65,6 +66,7 @@ class CamResult:
     found: Detection | None = None
     number: int | None = None
     energy_inside: float | None = None
+    attached: str | None = None
 
     def _repr_png_(self) -> bytes | None:
         """The map over its picture, for a notebook; nothing for a map of an input tensor."""

@@ -49,6 +49,10 @@ def attach(
     false_alarms: Annotated[
         float, typer.Option("--false-alarms", metavar="RATE", help="For --unknown: share of known pictures alarmed.")
     ] = 0.05,
+    saliency: Annotated[
+        str | None,
+        typer.Option("--saliency", metavar="KIND", help="Add input gradients: gradient, smoothgrad[:N], integrated."),
+    ] = None,
     links: LinksOption = None,
     inputs: InputOption = None,
     json: JsonOption = False,
@@ -66,7 +70,7 @@ def attach(
     opened = console.open(model, provider, threads, links, inputs)
     made = attach_outputs(
         opened, out, cam=cam, layer=layer, calibrate=calibrate, unknown=unknown, outliers=outliers,
-        false_alarms=false_alarms, provider=provider, threads=threads, note=console.note,
+        false_alarms=false_alarms, saliency=saliency, provider=provider, threads=threads, note=console.note,
     )  # fmt: skip
     console.document(console.head(opened, file=relative(made.path), sha256=made.sha256, **made.to_json()))
     console.say(show(made))

@@ -187,6 +187,7 @@ def _entry(drawn: DrawnMap, class_independent: bool) -> dict[str, Any]:
         "reason": found.reason,
         "class_independent": class_independent,
         **({"score": dict(drawn.figures)} if drawn.figures else {}),
+        **({"attached": found.attached} if found.attached else {}),
         **_entry_of_box(found),
     }
 

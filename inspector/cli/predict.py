@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inspector.api.answers import PicturePredictions
+    from inspector.model import Model
     from inspector.tasks.answers import Detection
 
 _MOST = 8
@@ -73,13 +74,24 @@ def predict(
     console = Console("predict", json, quiet)
     kinds = read_poses(poses)
     opened = console.open(model, provider, threads, links, inputs)
+    _note_attached(console, opened, kinds)
     run = AnswerRun(opened, out, AnswerOptions(top, kinds, confidence, iou, draw))
     console.each(opened, images, lambda picture: document(run.answer(picture)), show)
+
+
+def _note_attached(console: Console, model: Model, poses: Sequence[str]) -> None:
+    """Say which outputs of the file answer instead of the library."""
+    entries = model.attached.entries if model.attached is not None and model.task == "classify" and not poses else ()
+    used = [repr(entry.name) for entry in entries if entry.meaning in ("probability", "unknown")]
+    if used:
+        console.note(f"by the file's own attached outputs: {', '.join(used)}")
 
 
 def document(found: PicturePredictions) -> dict[str, Any]:
     """The entry of a picture in `images`."""
     entry: dict[str, Any] = {"path": found.path, "top": document_top(found.top)}
+    if found.attached:
+        entry["attached"] = dict(found.attached)
     if found.boxes is not None:
         entry["boxes"] = document_boxes(found.boxes, found.labels, found.masks)
     if found.mask is not None:
@@ -143,7 +155,9 @@ def show(entry: Any) -> str:
             for x in entry["outputs"]
         ]
         return f"{path}\n{align_columns(('output', 'shape', 'type', 'min', 'max'), rows, 'min max')}"
-    return f"{path}: {format_top(entry['top'])}"
+    found = entry.get("attached", {}).get("unknown")
+    strange = f" (unknown {found['value']:.2f}, above {found['threshold']:.2f})" if found and found["alarm"] else ""
+    return f"{path}: {format_top(entry['top'])}{strange}"
 
 
 def show_segments(path: str, entry: Any) -> str:

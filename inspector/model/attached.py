@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from inspector.graph import Graph
 from inspector.metadata import AttachedEntry, Attachment
 from inspector.model.batches import run_in_batches
+from inspector.model.probabilities import Predictions
 from inspector.runtime import Sessions
+
+if TYPE_CHECKING:
+    from inspector.model.model import Model
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,3 +51,35 @@ class Attached:
             Output name -> array.
         """
         return run_in_batches(self.sessions, input_name, tensor, list(dict.fromkeys(names)), batch, ())
+
+
+def predict_attached(model: Model, tensor: NDArray[Any], top: int) -> tuple[Predictions, dict[str, Any]]:
+    """The most likely classes of one picture with what the file itself says of them, in one run.
+
+    Args:
+        model: A classifier with attached outputs.
+        tensor: The input of one picture.
+        top: How many classes.
+
+    Returns:
+        The classes, with the probabilities of the file where it gives some; and what was taken from it: under
+        ``probability`` the name of the output, under ``unknown`` its name, value, threshold and whether that is passed.
+    """
+    attached, classifier = model.attached, model.classifier
+    assert attached is not None
+    assert classifier is not None
+    probability, unknown = attached.find("probability"), attached.find("unknown")
+    names = [classifier.scores, *(entry.name for entry in (probability, unknown) if entry is not None)]
+    values = attached.run(model.input.name, tensor, names, model.input.batch)
+    found = model.top(values[classifier.scores][:1].reshape(-1), top)
+    said: dict[str, Any] = {}
+    if probability is not None and values[probability.name].size // len(tensor) > 1:
+        row = values[probability.name][0]
+        found = Predictions(replace(one, probability=float(row[one.index])) for one in found)
+        said["probability"] = probability.name
+    if unknown is not None:
+        value, threshold = float(values[unknown.name].reshape(-1)[0]), float(unknown.settings["threshold"])
+        said["unknown"] = {
+            "output": unknown.name, "value": value, "threshold": threshold, "alarm": value > threshold
+        }  # fmt: skip
+    return found, said

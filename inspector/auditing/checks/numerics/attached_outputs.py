@@ -1,0 +1,45 @@
+"""Whether attached outputs still say what they claim."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from inspector.auditing.limits import Limit, Limits
+from inspector.auditing.registry import check
+from inspector.auditing.result import Finding, NotChecked, Verdict, Where, at_most
+from inspector.auditing.subject import Subject
+from inspector.cam.attached import check_claims
+
+
+@check(
+    title="Attached outputs agree with what they claim",
+    limits={"max": Limit(1e-3, "largest difference, as a share of the output's largest value", low=0)},
+    remedy="Attach the outputs again (inspector attach): the network was changed after they were made.",
+)
+def attached_outputs(subject: Subject, limits: Limits) -> Verdict:
+    """Outputs of `inspector attach`: maps and probabilities are computed anew; unknown must be a number in [0, 1]."""
+    model = subject.model
+    if model.attached is None:
+        raise NotChecked("the file has no attached outputs")
+    findings, compared = [], 0
+    worst, where = 0.0, Where()
+    names = [entry.name for entry in model.attached.entries]
+    for shown, tensor in subject.tensors(3):
+        values = model.attached.run(model.input.name, tensor, names, model.input.batch)
+        for entry in model.attached.entries:
+            said = values[entry.name]
+            rows = [claim.compare(entry.name) for claim in check_claims(model, entry, tensor, said)]
+            relative = max((row.relative for row in rows), default=0.0)
+            if not np.isfinite(said).all() or (entry.meaning == "unknown" and not ((said >= 0) & (said <= 1)).all()):
+                relative = float("inf")
+            compared += 1
+            if relative > worst:
+                worst, where = relative, Where(None, None, shown)
+            limit = limits["max"]
+            if limit is not None and relative > limit:
+                text = f"the output {entry.name!r} differs by {relative:.1e} of its scale"
+                findings.append(Finding(text, relative, limit, Where(None, None, shown)))
+    message = f"{len(names)} attached outputs agree, at worst to {worst:.1e} of the scale, in {compared} comparisons"
+    if findings:
+        return Verdict(findings[0].message, worst, limits["max"], where, tuple(findings[:100]))
+    return at_most(worst, limits["max"], message, where=where)
