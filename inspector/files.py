@@ -220,10 +220,8 @@ def make_safe_name(text: str, taken: set[str] | None = None, limit: int = 80) ->
         >>> make_safe_name("a/b:c"), make_safe_name("虎猫"), make_safe_name("?")
         ('a_b_c', '虎猫', 'unnamed')
     """
-    composed = unicodedata.normalize("NFC", "".join(_escape_byte(c) for c in text))
-    # The joiners within emoji and words are no printable characters; without them the rest is readable still.
-    kept = "".join(c for c in composed if unicodedata.category(c) != "Cf")
-    name = re.sub(r"[^A-Za-z0-9._\u0080-\U0010ffff-]+", "_", "".join(c if c.isprintable() else "_" for c in kept))
+    kept = text if text.isascii() and text.isprintable() else _compose(text)
+    name = re.sub(r"[^A-Za-z0-9._\u0080-\U0010ffff-]+", "_", kept)
     name = re.sub(r"_*\s+_*", "_", name).strip("._-") or "unnamed"
     try:
         os.fsencode(name)
@@ -250,6 +248,14 @@ _BYTES = 200
 def _cut(name: str, limit: int) -> str:
     cut = name[:limit].encode("utf-8")[:_BYTES].decode("utf-8", "ignore")
     return unicodedata.normalize("NFC", cut).rstrip("._-") or "unnamed"
+
+
+def _compose(text: str) -> str:
+    """The text in its composed form, with ``_`` for what cannot be printed."""
+    composed = unicodedata.normalize("NFC", "".join(_escape_byte(c) for c in text))
+    # The joiners within emoji and words are no printable characters; without them the rest is readable still.
+    kept = (c for c in composed if unicodedata.category(c) != "Cf")
+    return "".join(c if c.isprintable() else "_" for c in kept)
 
 
 def _escape_byte(character: str) -> str:

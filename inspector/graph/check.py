@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import onnx
 
 from inspector.errors import ModelError, listing
 from inspector.graph.graph import Graph
 from inspector.graph.nodes import is_standard, node_inputs
-from inspector.graph.operators import KNOWN_DOMAINS
+from inspector.graph.operators import KNOWN_DOMAINS, operator_of
 from inspector.graph.wire import NOT_ONNX
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 
 def check_graph(graph: Graph) -> None:
@@ -78,6 +81,21 @@ def _check_nodes(graph: Graph) -> None:
                     f"is of the wrong type",
                     NOT_ONNX,
                 )
+        _check_randomness(node, graph)
+
+
+def _check_randomness(node: NodeProto, graph: Graph) -> None:
+    """Refuse random numbers of no distribution: onnxruntime does not answer with an error, but ends the process."""
+    if not operator_of(node).random:
+        return
+    found = {attribute.name: attribute.f for attribute in node.attribute}
+    # Not one of them "is smaller", so that NaN is refused too.
+    if not (found.get("scale", 1.0) > 0 and found.get("low", 0.0) <= found.get("high", 1.0)):
+        said = ", ".join(f"{name} {found[name]:g}" for name in ("scale", "low", "high") if name in found)
+        raise ModelError(
+            f"{graph.path} draws random numbers that no distribution has: node {node.name or node.op_type!r}, {said}",
+            "a scale is above 0, and low is not above high; take the node out of the model before its export",
+        )
 
 
 def _signature(op: str, opset: int) -> tuple[int, int, dict[str, int]]:

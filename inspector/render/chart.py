@@ -69,7 +69,7 @@ def draw_depth_chart(
 
     centres = [(left + (n + 0.5) * step, bottom - point.zero_fraction * plot_height) for n, point in enumerate(points)]
     fine = Image.new("RGB", (width * _FINE, height * _FINE), PAPER)
-    _shapes(ImageDraw.Draw(fine), points, centres, (left, top, left + plot_width, bottom), named, legend_top)
+    _shapes(fine, points, centres, (left, top, left + plot_width, bottom), named, legend_top)
     canvas = fine.reduce(_FINE)
 
     draw = ImageDraw.Draw(canvas)
@@ -139,7 +139,7 @@ def _legend(points: Sequence[DepthPoint]) -> list[str]:
 
 
 def _shapes(
-    draw: ImageDraw.ImageDraw,
+    canvas: Image.Image,
     points: Sequence[DepthPoint],
     centres: Sequence[tuple[float, float]],
     plot: tuple[int, int, float, int],
@@ -147,7 +147,7 @@ def _shapes(
     legend_top: int,
 ) -> None:
     """Everything but the words, at _FINE times the size."""
-    f = _FINE
+    f, draw = _FINE, ImageDraw.Draw(canvas)
     left, top, right, bottom = plot
     for value in range(0, 101, 20):
         level = round(bottom - value / 100 * (bottom - top)) * f
@@ -163,23 +163,28 @@ def _shapes(
     for wanted in (False, True):
         for (x, y), point in zip(centres, points, strict=True):
             if point.activation == wanted:
-                _marker(draw, x, y, radius, wanted)
+                _marker(canvas, x, y, radius, wanted)
     along = left + 12
     for text in _legend(points):
-        _marker(draw, along, legend_top + 9, 4.5, text.startswith("activation"))
+        _marker(canvas, along, legend_top + 9, 4.5, text.startswith("activation"))
         along += measure_text(text, 12) + 44
 
 
-def _marker(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, activation: bool) -> None:
+def _marker(canvas: Image.Image, x: float, y: float, radius: float, activation: bool) -> None:
     """A disc for an activation layer, an open diamond for any other: told apart without color too."""
-    f = _FINE
+    f, r = _FINE, radius * (1 if activation else 1.1)
+    left, top = max(0, int((x - r) * f) - f), max(0, int((y - r) * f) - f)
+    right, bottom = min(canvas.width, int((x + r) * f) + 2 * f), min(canvas.height, int((y + r) * f) + 2 * f)
+    # On a piece of the canvas: for a wide outline Pillow makes a mask as large as what is drawn on.
+    piece = canvas.crop((left, top, right, bottom))
+    draw = ImageDraw.Draw(piece)
+    west, east, north, south = (x - r) * f - left, (x + r) * f - left, (y - r) * f - top, (y + r) * f - top
     if activation:
-        box = ((x - radius) * f, (y - radius) * f, (x + radius) * f, (y + radius) * f)
-        draw.ellipse(box, fill=ACTIVATION, outline=PAPER, width=2)
+        draw.ellipse((west, north, east, south), fill=ACTIVATION, outline=PAPER, width=2)
     else:
-        r = radius * 1.1
-        corners = [(x * f, (y - r) * f), ((x + r) * f, y * f), (x * f, (y + r) * f), ((x - r) * f, y * f)]
+        corners = [(x * f - left, north), (east, y * f - top), (x * f - left, south), (west, y * f - top)]
         draw.polygon(corners, fill=PAPER, outline=OTHER, width=round(1.4 * f))
+    canvas.paste(piece, (left, top))
 
 
 def _named(points: Sequence[DepthPoint], apart: int) -> list[int]:

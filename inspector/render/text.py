@@ -88,7 +88,7 @@ def _cell(char: str, size: int, bold: bool = False) -> tuple[NDArray[np.uint8], 
     tile = Image.new("L", (advance + 2 * size, ascent + descent))
     # The built-in face has one weight; a stroke of a fraction of a pixel makes another.
     ImageDraw.Draw(tile).text((size, 0), char, fill=255, font=face, stroke_width=size / 48 if bold else 0)
-    full = np.asarray(tile)
+    full = np.frombuffer(tile.tobytes(), np.uint8).reshape(tile.height, tile.width)  # a third of asarray's time
     cell = full[:, size : size + advance].copy()
     beyond = full.copy()
     beyond[:, size : size + advance] = 0

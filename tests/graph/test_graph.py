@@ -258,6 +258,28 @@ def test_damaged(damage: Callable[[Any], None], message: str, make_model: MakeMo
     assert message in refusal(path)
 
 
+@pytest.mark.parametrize(
+    ("operator", "numbers", "said"),
+    [
+        ("RandomNormalLike", {"scale": 0.0}, "scale 0"),
+        ("RandomNormalLike", {"scale": float("nan")}, "scale nan"),
+        ("RandomUniformLike", {"low": 2.0}, "low 2"),
+        ("RandomUniformLike", {"low": 1.0, "high": 1.0}, ""),
+    ],
+)
+def test_random_numbers_of_no_distribution(
+    operator: str, numbers: dict[str, float], said: str, make_model: MakeModel
+) -> None:
+    """onnxruntime would end the process."""
+    path = make_model(lambda n, x: n("Add", x, n(operator, x, name="noise", **numbers)))
+    if not said:
+        assert read_graph(path).outputs
+        return
+    message = refusal(path)
+    assert message.startswith(f"{path} draws random numbers that no distribution has: node ")
+    assert f", {said}; a scale is above 0" in message
+
+
 @pytest.mark.parametrize("version", [0, -1, 2**40, None])
 def test_opsets_that_do_not_exist(version: int | None, make_model: MakeModel) -> None:
     model = onnx.load(make_model(big))
