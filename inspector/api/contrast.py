@@ -14,8 +14,8 @@ from inspector.api.pictures import Picture, Pictures, Skipped, find_pictures, ma
 from inspector.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
-    from inspector.comparing import AnswerDifference, LayerDifference, ModelDifference
-    from inspector.model import Model
+    from inspector.comparing import AnswerDifference, LayerDifference, ModelDifference, TuningChange
+    from inspector.model import Model as AnyModel
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,13 @@ class ComparedModels:
         runs: One comparison, or one for each runtime after the first.
         skipped: The pictures that could not be used.
         path: The page that was written; None without one.
+        changes: What a fine-tuning changed; None where no run was given.
     """
 
     runs: tuple[ModelDifference, ...]
     skipped: tuple[Skipped, ...] = field(default=(), repr=False)
     path: Path | None = None
+    changes: TuningChange | None = None
 
     @property
     def widest(self) -> ModelDifference:
@@ -59,6 +61,8 @@ class ComparedModels:
     def to_json(self) -> dict[str, Any]:
         """The keys of the JSON document: those of the widest comparison, and all of them under ``runs``."""
         document = self.widest.to_json()
+        if self.changes is not None:
+            document["changes"] = self.changes.to_json()
         if len(self.runs) > 1:
             document["runs"] = [run.to_json() for run in self.runs]
         return document
@@ -79,6 +83,7 @@ def compare(
     images: Pictures | None = None,
     *,
     runtimes: str | Iterable[str] | None = None,
+    run: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     provider: str = "auto",
     threads: int | None = None,
@@ -97,6 +102,7 @@ def compare(
         runtimes: Names of runtimes, the first of which counts as right: a provider, ``basic``, ``extended``,
             ``disabled``, ``threads:N``, ``reference``, ``twin``, ``openvino``, ``web``. With `b`, one for both, or one
             for each.
+        run: The folder of the ``inspector finetune`` that made `b` from `a`: what it changed is told, too.
         out: A page to write, of the widest comparison: both networks side by side.
         provider: Where a path is given: auto, cpu, cuda, ...
         threads: Where a path is given: threads of onnxruntime; None takes all cores.
@@ -115,13 +121,23 @@ def compare(
         >>> found.parted is None, found.answers.agreement
         (True, 1.0)
     """
-    from inspector.comparing import ComparedSides, Side, compare_sides, make_pictures
+    from inspector.comparing import (
+        ComparedSides,
+        Side,
+        check_run,
+        compare_sides,
+        fit_size,
+        make_pictures,
+        measure_change,
+    )
     from inspector.guard import check_outputs
 
     check_texts("runtimes", runtimes)
     names = [runtimes] if isinstance(runtimes, str) else list(runtimes or ())
-    opened = to_model(a, provider, threads, warn)
-    other = opened if b is None else to_model(b, provider, threads, warn)
+    opened: AnyModel = to_model(a, provider, threads, warn)
+    other: AnyModel = opened if b is None else to_model(b, provider, threads, warn)
+    if run is not None:
+        folder, opened = check_run(run, other), fit_size(opened, other)
     pairs = _pair_runtimes(names, b is not None)
     pictures, skipped = _gather(images)
     sources = [(x.path, x.source) for x in pictures] or list(make_pictures(opened))
@@ -147,12 +163,15 @@ def compare(
         if widest is None or _rank(found) < _rank(widest[1]):
             widest = both, found
         runs.append(found)
+    assert widest is not None
+    kept = [x for x in sources if x[0] not in {one.path for one in broken}]
+    changes = None if run is None else measure_change(*widest, kept, folder)
     path = None
-    if out is not None and widest is not None:
+    if out is not None:
         from inspector.pages.comparison import write_comparison
 
-        path = write_comparison(*widest, sources, Path(out))
-    return ComparedModels(tuple(runs), (*skipped, *broken), path)
+        path = write_comparison(*widest, kept, Path(out), changes)
+    return ComparedModels(tuple(runs), (*skipped, *broken), path, changes)
 
 
 def _rank(run: ModelDifference) -> float:
@@ -176,7 +195,7 @@ def _pair_runtimes(names: Sequence[str], two: bool) -> list[tuple[tuple[str, Any
     return [(chosen[0], chosen[-1])] if chosen else [(plain, plain)]
 
 
-def _name(model: Model, runtime: str) -> str:
+def _name(model: AnyModel, runtime: str) -> str:
     return f"{model.path.name} on {runtime}" if runtime else model.path.name
 
 

@@ -25,7 +25,7 @@ from inspector.text import relative
 
 if TYPE_CHECKING:
     from inspector.api.contrast import ComparedModels
-    from inspector.comparing import LayerDifference, ModelDifference
+    from inspector.comparing import LayerDifference, ModelDifference, TuningChange
     from inspector.model import Model
 
 _WHAT, _OUT = "What is compared", "What comes of it"
@@ -46,6 +46,10 @@ def compare(
         ),
     ] = None,
     runtime: Annotated[list[str] | None, option("--runtime", _WHAT, _RUNTIMES, "NAME")] = None,
+    run: Annotated[
+        str | None,
+        option("--run", _WHAT, "The folder of the `inspector finetune` that made B from A: what it changed.", "DIR"),
+    ] = None,
     fail_below: Annotated[
         float | None, option("--fail-below", _OUT, "Exit 1 if a layer has a lower signal-to-noise ratio.", "DB")
     ] = None,
@@ -72,7 +76,7 @@ def compare(
     first = console.open(model, provider, threads, links, inputs)
     second = console.open(other, provider, threads, links, inputs) if other else None
     with progress_bar("compare", quiet) as move:
-        found = find(first, second, pictures, runtimes=runtime, out=out, on_progress=move)
+        found = find(first, second, pictures, runtimes=runtime, run=run, out=out, on_progress=move)
     tell(console, first, second, found, everything)
     return int(fail_below is not None and found.is_below(fail_below))
 
@@ -87,6 +91,8 @@ def tell(console: Console, first: Model, second: Model | None, found: ComparedMo
     console.document({**console.head(first, **about), **found.to_json(), "skipped": skipped, "page": found.path})
     for run in found.runs:
         console.say(show(run, everything))
+    if found.changes is not None:
+        console.say(show_changes(found.changes))
     for one in found.skipped:
         console.warn(f"skipped: {one.error}")
     if found.path is not None:
@@ -139,3 +145,23 @@ def _row(x: LayerDifference) -> tuple[str, ...]:
         name, shape, f"{x.sqnr_db:.1f} dB", f"{x.max_abs:.2e}", f"{x.worst_channel} ({x.worst_channel_db:.0f} dB)", own,
         "" if x.cka is None else f"{x.cka:.4f}",
     )  # fmt: skip
+
+
+def show_changes(changes: TuningChange) -> str:
+    """What a fine-tuning changed, for people."""
+    frozen = [x for x in changes.layers if x.frozen and x.same]
+    rows = [
+        (
+            x.layer, "" if x.weights is None else f"{100 * x.weights:.1f} %", f"{x.sqnr_db:.1f} dB",
+            "" if x.cka is None else f"{x.cka:.3f}",
+        )
+        for x in changes.layers if not x.frozen
+    ]  # fmt: skip
+    lines = [
+        f"{len(frozen)} of {len(changes.layers)} layers are identical, weights and activations",
+        align_columns(("trained", "weights moved", "SQNR", "CKA"), rows, "weights moved SQNR CKA"),
+    ]
+    for x in changes.channels:
+        serves = f", serves {x.serves}" if x.serves else ""
+        lines.append(f"{x.layer} channel {x.channel}: {x.kept} of its {len(x.before)} best pictures are left{serves}")
+    return "\n".join(lines)

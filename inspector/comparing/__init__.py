@@ -7,12 +7,15 @@ from inspector.comparing.matching import LayerMatch, Matching, match_layers
 from inspector.comparing.result import AnswerDifference, FlippedPicture, LayerDifference, ModelDifference
 from inspector.comparing.runtimes import choose_runtime, list_runtimes, use_model
 from inspector.comparing.sums import PairSums
+from inspector.comparing.tuning import ChannelChange, LayerChange, TuningChange, check_run, fit_size, measure_change
 
 __all__ = [
     "AnswerDifference",
+    "ChannelChange",
     "ComparedSides",
     "Engine",
     "FlippedPicture",
+    "LayerChange",
     "LayerDifference",
     "LayerMatch",
     "Matching",
@@ -20,10 +23,14 @@ __all__ = [
     "PairSums",
     "SessionEngine",
     "Side",
+    "TuningChange",
+    "check_run",
     "choose_runtime",
     "compare_sides",
+    "fit_size",
     "list_runtimes",
     "make_pictures",
     "match_layers",
+    "measure_change",
     "use_model",
 ]

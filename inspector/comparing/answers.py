@@ -22,15 +22,18 @@ class AnswerSums:
 
     Attributes:
         tensors: The tensors that a run has to give for it, of A and of B.
+        others: Whether they know other classes, none of which is of both: no answers are compared then.
     """
 
     def __init__(self, a: Model, b: Model) -> None:
         self.a, self.b = a, b
-        self.classifies = a.classifier is not None and b.classifier is not None
+        self.others = bool(a.labels and b.labels and not set(a.labels) & set(b.labels))
+        self.classifies = a.classifier is not None and b.classifier is not None and not self.others
         self.tensors: tuple[list[str], list[str]] = ([], [])
-        if a.classifier is not None and b.classifier is not None:
+        if a.classifier is not None and b.classifier is not None and self.classifies:
             self.tensors = [a.classifier.scores], [b.classifier.scores]
-        self.answerers = (None, None) if self.classifies else (find_answerer(a), find_answerer(b))
+        alike = not self.classifies and not self.others
+        self.answerers = (None, None) if not alike else (find_answerer(a), find_answerer(b))
         self.compared = 0
         self.flipped: list[FlippedPicture] = []
         self.shares: list[float] = []

@@ -87,7 +87,7 @@ class ComparedSides:
         self.a, self.b = a, b
         ours, theirs = (find_nodes(side.model.graph, side.layers) for side in (a, b))
         self.matching = match_nodes(ours, theirs)
-        self.segments = ({x.layer.name: x for x in ours}, {x.layer.name: x for x in theirs})
+        self.nodes = ({x.layer.name: x for x in ours}, {x.layer.name: x for x in theirs})
         self.pairs: list[RunPair] = []
         self.sums: list[PairSums] = []
         self.bounds: list[RoundingBound] = []
@@ -149,7 +149,7 @@ class ComparedSides:
         self._check_pairs()
         self.sums = [PairSums() for _ in self.pairs]
         matches = [pair.match for pair in self.pairs]
-        self.bounds = [RoundingBound(self.segments[0][x.a.name], self.segments[1][x.b.name]) for x in matches]
+        self.bounds = [RoundingBound(self.nodes[0][x.a.name], self.nodes[1][x.b.name]) for x in matches]
         sizes = measure_tensors(self.a.model.graph, {self.a.model.input.name: tensor_a.shape})
         self._groups = group_pairs([sizes.get(pair.match.a.tensor, 0) for pair in self.pairs])
         extra = self.answers.tensors
@@ -291,6 +291,8 @@ class ComparedSides:
     def conclude(self, pictures: int) -> ModelDifference:
         """What was found."""
         self.pool.shutdown()
+        if self.answers.others:
+            self.notes.append("the two know other classes, so that their answers are not compared")
         layers = tuple(_conclude_pair(pair, sums) for pair, sums in zip(self.pairs, self.sums, strict=True))
         return ModelDifference(
             self.a.name, self.b.name, find_parted(layers), layers, tuple(x.name for x in self.matching.only_a),

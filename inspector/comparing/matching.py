@@ -111,6 +111,17 @@ class LayerNodes:
                 found = max(found, prod(shape) // max(rows, 1))
         return found
 
+    def count_rows(self) -> int:
+        """How many output channels its first weights have."""
+        for i in self.nodes:
+            node = self.graph.nodes[i]
+            operator = operator_of(node)
+            if operator.weight is not None and self.weights:
+                shape = tuple(self.graph.initializers[self.weights[0]].dims)
+                axis = operator.rows_axis(node)
+                return int(shape[axis if axis is not None else 0])
+        return 0
+
     @property
     def key(self) -> Hashable:
         """What two layers that compute the same have in common, whatever they are called."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inspector.comparing import ComparedSides, LayerDifference, ModelDifference
+from inspector.comparing import ComparedSides, LayerDifference, ModelDifference, TuningChange
 from inspector.image import ImageSource, digest_image, open_image
+from inspector.pages.comparison.changes import draw_changes
 from inspector.pages.comparison.flipped import draw_flipped
 from inspector.pages.comparison.tiles import MOST_CHANNELS, TilePart, draw_tiles
 from inspector.pages.html import write_page
@@ -37,7 +38,7 @@ def write_comparison(
     found: ModelDifference,
     pictures: Sequence[tuple[str, ImageSource]],
     path: Path,
-    changes: Mapping[str, Any] | None = None,
+    changes: TuningChange | None = None,
 ) -> Path:
     """Write one self-contained page about two networks.
 
@@ -76,7 +77,7 @@ def write_comparison(
         "levels": SPRITE_LEVELS,
         "most": MOST_CHANNELS,
         "notes": list(found.notes),
-        "changes": changes,
+        "changes": None if changes is None else draw_changes(sides, changes, dict(pictures)),
     }
     tables = {x: base64.b64encode(make_color_table(x).tobytes()).decode() for x in ("viridis", "diverging")}
     write_page(
@@ -84,7 +85,7 @@ def write_comparison(
         "comparison",
         made_by,
         document=document,
-        verdict=_word_verdict(found),
+        verdict=_word_verdict(found, changes is not None),
         data=to_script({**document, "colormaps": tables}),
         sprites=[[part.sprites for part in row] for row in parts],
     )
@@ -146,11 +147,15 @@ def _list_rows(sides: ComparedSides, found: ModelDifference) -> list[dict[str, A
     return rows
 
 
-def _word_verdict(found: ModelDifference) -> str:
+def _word_verdict(found: ModelDifference, tuned: bool) -> str:
     row: LayerDifference | None = found.parted
     many = f"{found.pictures} picture{'s' * (found.pictures != 1)}"
     if row is None:
         return f"On {many} they do not part: rounding explains every difference."
     if row.note:
-        return f"On {many} they part at {row.layer}, which {row.note}."
+        if tuned:
+        return f"On {many} they are one up to {row.layer}: what was trained begins there."
+    return f"On {many} they part at {row.layer}, which {row.note}."
+    if tuned:
+        return f"On {many} they are one up to {row.layer}: what was trained begins there."
     return f"On {many} they part at {row.layer}: what begins there is {row.excess:.3g} times what rounding explains."

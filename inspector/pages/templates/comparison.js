@@ -67,7 +67,7 @@ function search() {
 // --- the chart --------------------------------------------------------------------------------------------------------
 function depth() {
   const svg = $("depth"), width = Math.max(280, svg.clientWidth || 1000), height = 190, left = 52, right = 12, top = 10, bottom = 26;
-  const found = layers.flatMap((x) => [x.sqnr_db, x.own_db ?? 100]), low = Math.min(0, ...found.map((x) => Math.floor(x / 20) * 20));
+  const found = layers.filter((x) => !x.note).flatMap((x) => [x.sqnr_db, x.own_db ?? 100]), low = Math.min(0, ...found.map((x) => Math.floor(x / 20) * 20));
   const at = (l) => left + (layers.length > 1 ? l / (layers.length - 1) : 0.5) * (width - left - right);
   const up = (x) => top + (1 - (x - low) / (100 - low)) * (height - top - bottom);
   const make = (tag, attributes, text = "") => {
@@ -84,14 +84,14 @@ function depth() {
   }
   svg.append(make("text", { x: left, y: height - 6 }, "first layer"), make("text", { x: width - right, y: height - 6, "text-anchor": "end" }, "last layer"));
   if (data.parted !== null) svg.append(make("line", { class: "parted", x1: at(data.parted), x2: at(data.parted), y1: top, y2: height - bottom }));
-  svg.append(make("polyline", { class: "line", points: layers.map((x, l) => `${at(l)},${up(x.sqnr_db)}`).join(" ") }));
+  svg.append(make("polyline", { class: "line", points: layers.flatMap((x, l) => x.note ? [] : [`${at(l)},${up(x.sqnr_db)}`]).join(" ") }));
   const radius = width < 600 ? 3 : 4.5;
   layers.forEach((layer, l) => {
     if (layer.own_db !== null) svg.append(make("circle", { cx: at(l), cy: up(layer.own_db), r: radius - 1, class: "own", "aria-hidden": "true" }));
   });
   layers.forEach((layer, l) => {
-    const told = `${layer.layer}: ${decibels(layer.sqnr_db)}${layer.parted ? ", parted" : ""}`;
-    const dot = make("circle", { cx: at(l), cy: up(layer.sqnr_db), r: radius, "data-layer": l, role: "button", "aria-label": told,
+    const told = `${layer.layer}: ${layer.note ? `B's ${layer.note}` : decibels(layer.sqnr_db)}${layer.parted && !layer.note ? ", parted" : ""}`;
+    const dot = make("circle", { cx: at(l), cy: layer.note ? height - bottom : up(layer.sqnr_db), class: layer.note ? "own" : "", r: radius, "data-layer": l, role: "button", "aria-label": told,
       "aria-current": String(l === state.layer), tabindex: l === state.layer ? 0 : -1 });
     dot.append(make("title", {}, told));
     dot.addEventListener("click", () => go({ layer: l, place: 0 }));
