@@ -152,10 +152,8 @@ def _word_verdict(found: ModelDifference, tuned: bool) -> str:
     many = f"{found.pictures} picture{'s' * (found.pictures != 1)}"
     if row is None:
         return f"On {many} they do not part: rounding explains every difference."
-    if row.note:
-        if tuned:
-        return f"On {many} they are one up to {row.layer}: what was trained begins there."
-    return f"On {many} they part at {row.layer}, which {row.note}."
     if tuned:
         return f"On {many} they are one up to {row.layer}: what was trained begins there."
+    if row.note:
+        return f"On {many} they part at {row.layer}, which {row.note}."
     return f"On {many} they part at {row.layer}: what begins there is {row.excess:.3g} times what rounding explains."
