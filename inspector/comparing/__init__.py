@@ -8,6 +8,7 @@ from inspector.comparing.result import AnswerDifference, FlippedPicture, LayerDi
 from inspector.comparing.runtimes import choose_runtime, list_runtimes, use_model
 from inspector.comparing.sums import PairSums
 from inspector.comparing.tuning import ChannelChange, LayerChange, TuningChange, check_run, fit_size, measure_change
+from inspector.comparing.values import RunPair
 
 __all__ = [
     "AnswerDifference",
@@ -21,6 +22,7 @@ __all__ = [
     "Matching",
     "ModelDifference",
     "PairSums",
+    "RunPair",
     "SessionEngine",
     "Side",
     "TuningChange",

@@ -253,7 +253,7 @@ class ComparedSides:
         suspicious = [i for i in owns if self._is_suspicious(i, firsts, owns[i])]
         shaken: dict[int, LayerValues] = {}
         if suspicious:
-            feeds = {name: shake(forced[name], k) for k, name in enumerate(reads)}
+            feeds = {name: shake(forced[name], name) for name in reads}
             shaken = self._lay_out(group, firsts, self._own.run(feeds, outputs))
         for i, own in owns.items():
             a = firsts[self.pairs[i].match.a.name][0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -78,10 +80,10 @@ def _read_scale(graph: Graph, name: str) -> float:
     return float(np.max(np.abs(graph.weight(name)), initial=0.0)) if name in graph.initializers else 0.0
 
 
-def shake(values: NDArray[np.generic], seed: int) -> NDArray[np.generic]:
+def shake(values: NDArray[np.generic], name: str) -> NDArray[np.generic]:
     """The same values, each changed by a share of STEP, up or down at random; integers stay as they are."""
     if values.dtype.kind != "f":
         return values
-    signs = np.random.default_rng(seed).integers(0, 2, values.size, np.int8).reshape(values.shape)
+    signs = np.random.default_rng(crc32(name.encode())).integers(0, 2, values.size, np.int8).reshape(values.shape)
     shares = np.array([1 - STEP, 1 + STEP], values.dtype)
     return np.asarray(values * shares[signs], values.dtype)

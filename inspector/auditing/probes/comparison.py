@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,9 +15,9 @@ from inspector.auditing.probes.recorder import Moments, sample_places
 from inspector.auditing.result import NotChecked
 from inspector.auditing.snapshot import PICTURES, Snapshot
 from inspector.auditing.subject import Subject
+from inspector.comparing import RunPair, match_layers
 from inspector.image import Preprocess
-from inspector.layers import Layer
-from inspector.model import Model, find_folder_class
+from inspector.model import find_folder_class
 
 
 class Comparison(Probe):
@@ -45,14 +47,18 @@ class Comparison(Probe):
         self.flipped: list[PredictionChange] = []
         self.compared = self.labelled = self.right = self.right_before = self.sampled = 0
         self.snapshot = subject.snapshot if subject.reference is None else None
+        self.pairs: dict[str, RunPair] = {}
         if self.snapshot is not None:
             theirs = {name: len(shot.mean) for name, shot in self.snapshot.layers.items()}
+            ours = {layer.name: layer.channels or 0 for layer in subject.model.layers}
+            same = [n for n in ours if n in theirs and (ours[n] == theirs[n] or not ours[n] or not theirs[n])]
+            self.missing = [name for name in (*ours, *theirs) if name not in same]
         else:
             assert subject.reference is not None
-            theirs = {layer.name: layer.channels or 0 for layer in subject.reference.layers}
-        ours = {layer.name: layer.channels or 0 for layer in subject.model.layers}
-        same = [n for n in ours if n in theirs and (ours[n] == theirs[n] or not ours[n] or not theirs[n])]
-        self.missing = [name for name in (*ours, *theirs) if name not in same]
+            matching = match_layers(subject.reference, subject.model)
+            self.pairs = {match.b.name: RunPair(match) for match in matching.pairs}
+            same = list(self.pairs)
+            self.missing = [layer.name for layer in (*matching.only_b, *matching.only_a)]
         self.missing = list(dict.fromkeys(self.missing))
         self.common = [layer for layer in subject.model.layers if layer.name in same]
         self.own_classes: dict[str, int | None] = {}
@@ -73,21 +79,13 @@ class Comparison(Probe):
     def _compare_model(self, forward: ForwardPass) -> None:
         reference = self.subject.reference
         assert reference is not None
-        wanted = (
-            [self._find_layer(reference, layer.name) for layer in self.common] if forward.index in self.chosen else []
-        )
+        wanted = [self.pairs[layer.name].match.a for layer in self.common] if forward.index in self.chosen else []
         scores = reference.classifier is not None
         if not wanted and not scores:
             return
         values, theirs = reference.layer_values(reference.tensor(forward.picture), wanted, scores=scores)
         self.sampled += bool(wanted)
-        wanted = [x for x in wanted if x.name in forward.layers and values[x.name].size]
-        pairs = [(layer.name, values[layer.name][0], forward.layers[layer.name].values) for layer in wanted]
-        for name, before, after in pairs:
-            if before.shape != after.shape:
-                self.missing.append(name)
-                self.common = [layer for layer in self.common if layer.name != name]
-        pairs = [pair for pair in pairs if pair[1].shape == pair[2].shape]
+        pairs = self._lay_out(forward, values) if wanted else []
         sums = [self.sums.setdefault(name, SignalToNoise()) for name, _, _ in pairs]
 
         def add(work: tuple[SignalToNoise, tuple[str, NDArray[np.float32], NDArray[np.float32]]]) -> None:
@@ -105,9 +103,25 @@ class Comparison(Probe):
                 self.own_classes[folder] = find_folder_class(reference, folder)
             self.right_before += self.own_classes[folder] == best.index
 
-    @staticmethod
-    def _find_layer(model: Model, name: str) -> Layer:
-        return next(layer for layer in model.layers if layer.name == name)
+    def _lay_out(
+        self, forward: ForwardPass, values: Mapping[str, NDArray[np.float32]]
+    ) -> list[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
+        """(name, the reference's values, the model's laid out alike) of the layers; those of other shapes are left."""
+        pairs = []
+        for layer in self.common:
+            pair = self.pairs[layer.name]
+            before = values[pair.match.a.name]
+            if layer.name not in forward.layers or not before.size:
+                continue
+            after = forward.layers[layer.name].values[None]
+            pair.find(before, after)
+            turned = None if pair.turn is None else pair.turn.to_a(after, before.shape)
+            if turned is None:
+                self.missing.append(layer.name)
+                self.common = [other for other in self.common if other.name != layer.name]
+                continue
+            pairs.append((layer.name, before[0], np.ascontiguousarray(turned[0])))
+        return pairs
 
     # --- a snapshot -----------------------------------------------------------------------------------------------
 
