@@ -126,8 +126,8 @@ def compare(
         Side,
         check_run,
         compare_sides,
-        fit_size,
         make_pictures,
+        match_input,
         measure_change,
     )
     from inspector.guard import check_outputs
@@ -137,7 +137,7 @@ def compare(
     opened: AnyModel = to_model(a, provider, threads, warn)
     other: AnyModel = opened if b is None else to_model(b, provider, threads, warn)
     if run is not None:
-        folder, opened = check_run(run, other), fit_size(opened, other)
+        folder, opened = check_run(run, other), match_input(opened, other)
     pairs = _pair_runtimes(names, b is not None)
     pictures, skipped = _gather(images)
     sources = [(x.path, x.source) for x in pictures] or list(make_pictures(opened))

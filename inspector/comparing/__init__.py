@@ -7,7 +7,7 @@ from inspector.comparing.matching import LayerMatch, Matching, match_layers
 from inspector.comparing.result import AnswerDifference, FlippedPicture, LayerDifference, ModelDifference
 from inspector.comparing.runtimes import choose_runtime, list_runtimes, use_model
 from inspector.comparing.sums import PairSums
-from inspector.comparing.tuning import ChannelChange, LayerChange, TuningChange, check_run, fit_size, measure_change
+from inspector.comparing.tuning import ChannelChange, LayerChange, TuningChange, check_run, match_input, measure_change
 from inspector.comparing.values import RunPair
 
 __all__ = [
@@ -29,9 +29,9 @@ __all__ = [
     "check_run",
     "choose_runtime",
     "compare_sides",
-    "fit_size",
     "list_runtimes",
     "make_pictures",
+    "match_input",
     "match_layers",
     "measure_change",
     "use_model",

@@ -148,7 +148,7 @@ def check_run(run: str | os.PathLike[str], model: Model) -> Path:
     return folder
 
 
-def fit_size(base: Model, tuned: Model) -> Model:
+def match_input(base: Model, tuned: Model) -> Model:
     """The base with the input size and the preprocess of what was made from it."""
     if base.preprocess == tuned.preprocess:
         return base
