@@ -6,9 +6,9 @@
     'Egyptian cat'
 
 There is one function for each command: `predict`, `list_layers`, `draw_activations`, `draw_maps`, `filters`, `dream`,
-`export`, `finetune`, `quantize`, `slim`, `attach`, `annotate`, `audit`, `compare`, `report`, `live`, `scan` and
-`merge_scans`, `doctor`. An opened model answers for single pictures: `model.predict`, `model.activations`, `model.cam`.
-Nothing heavy is imported before it is used.
+`export`, `finetune`, `quantize`, `slim`, `attach`, `annotate`, `audit`, `compare`, `report`, `live`, `scan`,
+`merge_scans` and `compare_scans`, `doctor`. An opened model answers for single pictures: `model.predict`,
+`model.activations`, `model.cam`. Nothing heavy is imported before it is used.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ _HOME = {
     "Preprocess": "inspector.image",
     "scan": "inspector.api.many",
     "merge_scans": "inspector.api.many",
+    "compare_scans": "inspector.api.many",
     "open_image": "inspector.image",
     "ImageSource": "inspector.image",
     "Metadata": "inspector.metadata",
@@ -75,7 +76,7 @@ if TYPE_CHECKING:
     from inspector.api.live import live
     from inspector.api.look import list_layers, predict
     from inspector.api.make import annotate, export, finetune, plan_finetune, quantize
-    from inspector.api.many import merge_scans, scan
+    from inspector.api.many import compare_scans, merge_scans, scan
     from inspector.api.model import Model, open_model
     from inspector.api.pages import report
     from inspector.api.pictures import Picture, find_pictures
@@ -124,6 +125,7 @@ __all__ = [
     "audit",
     "check_slim",
     "compare",
+    "compare_scans",
     "doctor",
     "draw_activations",
     "draw_maps",

@@ -14,6 +14,7 @@ from inspector.errors import wrong_type
 if TYPE_CHECKING:
     from inspector.layers import Layer
     from inspector.scanning import Scan
+    from inspector.scanning.drift import ScanDrift
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -108,6 +109,31 @@ def merge_scans(scans: Paths, out: str | os.PathLike[str], *, on_progress: Calla
     from inspector.scanning import merge_parts
 
     return _write_page(merge_parts(_as_list("scans", scans), Path(out), on_progress or _ignore))
+
+
+def compare_scans(a: str | os.PathLike[str], b: str | os.PathLike[str], *, level: float = 0.01) -> ScanDrift:
+    """Say what has moved from one scan to another: channels, answers, embeddings.
+
+    Args:
+        a: The folder of a scan, from which drift is measured.
+        b: The folder of another scan of the same layers.
+        level: Of each of the three tests: how often a change is found where there is none, above 0 and below 1.
+
+    Returns:
+        Population stability and the probability by chance of each channel, of the predictions and of the embeddings.
+
+    Raises:
+        InspectorError: A scan is not finished, they are of different layers, or the level is out of range.
+
+    Example:
+        >>> import inspector
+        >>> made = inspector.scan(model, "docs/chelsea.jpg", folder / "first", engine="plain").folder
+        >>> inspector.compare_scans(made, made).moved
+        False
+    """
+    from inspector.scanning.drift import measure_drift
+
+    return measure_drift(Path(a), Path(b), level)
 
 
 def _write_page(made: Scan) -> Scan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ from inspector.cli.console import (
 )
 from inspector.cli.options import option
 from inspector.errors import UsageError
+from inspector.text import to_json
 
 if TYPE_CHECKING:
     from inspector.scanning import Scan
@@ -26,12 +28,12 @@ if TYPE_CHECKING:
 _HOW, _WHAT = "How it is done", "What is kept"
 _DATA = (
     "Folders (the folder below is the class), CSV and Parquet lists of paths and labels, tar (WebDataset) and "
-    "zip files, pictures, and addresses such as s3://bucket/folder. After merge: the folders of the parts."
+    "zip files, pictures, and addresses such as s3://bucket/folder. After merge and compare: folders of scans."
 )
 
 
 def scan(
-    model: Annotated[str, typer.Argument(metavar="MODEL|merge", help="An .onnx file; or merge, to join parts.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL|merge|compare", help="An .onnx file, or what to do.")],
     sources: Annotated[list[str], typer.Argument(metavar="DATA...", help=_DATA)],
     out: Annotated[str, typer.Option("-o", "--out", metavar="SCAN", help="The folder of the scan.")],
     engine: Annotated[
@@ -71,11 +73,14 @@ def scan(
 ) -> None:
     """Look at very many pictures: the best patches of each channel, the answer for each picture, in tables and a page.
 
-    `inspector scan merge SCAN... -o SCAN` joins parts that were made with --shard; a model of that name is ./merge.
+    `inspector scan merge SCAN... -o SCAN` joins parts that were made with --shard, and `inspector scan compare A B -o
+    FILE.json` says what has moved from scan A to B. Models of these names are given as ./merge and ./compare.
     """
     import inspector
 
     console = Console("scan", json, quiet)
+    if model == "compare":
+        return tell_drift(console, sources, out)
     with progress_bar("scan", quiet) as move:
         if model == "merge":
             check_merge(shard, layer, embed, resume)
@@ -87,7 +92,7 @@ def scan(
                 top=top, layers=console.layers(opened, layer) or None, embed=embed, resume=resume, workers=threads,
                 shard_size=shard_size, on_progress=move,
             )  # fmt: skip
-    tell(console, made)
+    return tell(console, made)
 
 
 def check_merge(*given: Any) -> None:
@@ -133,3 +138,25 @@ def tell(console: Console, made: Scan) -> None:
         f"{relative(made.folder)}: {made.pictures:,} pictures in {made.shards} shards, {len(made.skipped)} skipped, "
         f"{made.seconds:.1f} s"
     )
+
+
+def tell_drift(console: Console, sources: Sequence[str], out: str) -> None:
+    """Compare two scans, write the document and say it."""
+    from inspector import compare_scans
+    from inspector.files import write_text
+
+    if len(sources) != 2:
+        raise UsageError(
+            f"compare takes two scans, and {len(sources)} were given", "inspector scan compare A B -o FILE.json"
+        )
+    found = compare_scans(sources[0], sources[1])
+    document = {**console.head(None), "file": relative(out), "a": sources[0], "b": sources[1], **found.to_json()}
+    write_text(out, to_json(document, indent=1) + "\n")
+    console.document(document)
+    moved = sorted((x for x in found.channels if x.moved), key=lambda x: -x.stability)
+    console.say(f"{len(moved)} of {len(found.channels)} channels have moved (level {found.level:g} for all together)")
+    for x in moved[:10]:
+        console.say(f"  {x.layer} : {x.channel}  stability {x.stability:.2f}, p {x.probability:.2g}")
+    for what, p in (("predictions", found.class_probability), ("embeddings", found.embedding_probability)):
+        if p is not None:
+            console.say(f"{what}: {'moved' if p < found.level else 'no change found'} (p {p:.2g})")

@@ -150,11 +150,11 @@ class ShardLooker:
         found = statistics(maps)
         finite = maps if not found.non_finite else np.where(np.isfinite(maps), maps, np.float32(-np.inf))
         at = finite.argmax(axis=1)
-        seen.mean[row, own] = np.nan_to_num(found.channel_mean)
+        seen.mean[row, own] = found.channel_mean if not found.non_finite else np.nan_to_num(found.channel_mean)
         squares = np.square(found.channel_std.astype(np.float64)) + np.square(found.channel_mean.astype(np.float64))
-        seen.square[row, own] = np.nan_to_num(squares.clip(0, 3e38))
-        seen.peak[row, own] = np.nan_to_num(found.channel_maximum, nan=-np.inf)
-        seen.low[row, own] = np.nan_to_num(found.channel_minimum, nan=np.inf)
+        seen.square[row, own] = np.fmin(squares, 3e38) if not found.non_finite else np.nan_to_num(squares.clip(0, 3e38))
+        seen.peak[row, own] = np.fmax(found.channel_maximum, np.float32(-np.inf))
+        seen.low[row, own] = np.fmin(found.channel_minimum, np.float32(np.inf))
         if maps.shape[1] > 1:
             seen.blank[row, own] = found.channel_minimum == found.channel_maximum
         seen.places[row, own] = np.stack(np.divmod(at, value.shape[-1] if value.ndim >= 3 else 1), axis=1)
