@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ _SAMPLE = 20_000
 """Pictures that components are computed from, that distances are measured to, and that clusters are begun with."""
 _WIDEST = 4096
 _STEP = 1024
+_NEAR_STEP = 128
+"""Pictures whose distances to 20,000 others are in memory: 20 MB."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,22 @@ def reduce_embeddings(columns: Columns) -> Components:
     """
     count, width = columns.embedding.shape
     chosen = np.array(choose_evenly(count, _SAMPLE))
-    sample = np.array(columns.embedding[chosen], np.float64)
-    mean, std = sample.mean(axis=0), sample.std(axis=0)
     projection = None
     if width > _WIDEST:
         projection = np.random.default_rng(0).standard_normal((width, _WIDEST // 4)) / np.sqrt(_WIDEST // 4)
-    centred = sample - mean if projection is None else (sample - mean) @ projection
-    spread, axes = np.linalg.eigh(centred.T @ centred / max(len(centred), 1))
+    # Piece by piece, and twice: all of them in double precision would be the largest thing in memory.
+    mean, squares = np.zeros(width), np.zeros(width)
+    for rows in _walk_chosen(columns, chosen):
+        mean += rows.sum(axis=0) / len(chosen)
+    inner = width if projection is None else projection.shape[1]
+    covariance = np.zeros((inner, inner))
+    for rows in _walk_chosen(columns, chosen):
+        rows -= mean
+        squares += np.square(rows).sum(axis=0)
+        part = rows if projection is None else rows @ projection
+        covariance += part.T @ part
+    std = np.sqrt(squares / max(len(chosen), 1))
+    spread, axes = np.linalg.eigh(covariance / max(len(chosen), 1))
     kept = min(DIMENSIONS, axes.shape[1])
     axes, spread = axes[:, ::-1][:, :kept], spread[::-1].clip(0)
     axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(kept)] < 0, -1, 1)
@@ -59,6 +71,11 @@ def reduce_embeddings(columns: Columns) -> Components:
     for start, rows in columns.walk("embedding", _STEP):
         values[start : start + len(rows)] = (rows.astype(np.float64) - mean) @ axes
     return Components(values, mean, std, spread[:kept] / max(float(spread.sum()), 1e-300))
+
+
+def _walk_chosen(columns: Columns, chosen: NDArray[np.int64]) -> Iterator[NDArray[np.float64]]:
+    for start in range(0, len(chosen), _STEP):
+        yield np.array(columns.embedding[chosen[start : start + _STEP]], np.float64)
 
 
 def measure_outliers(values: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -80,8 +97,8 @@ def measure_outliers(values: NDArray[np.float32]) -> NDArray[np.float64]:
     found = np.zeros(count)
     place = np.full(count, -1)
     place[chosen] = np.arange(len(chosen))
-    for start in range(0, count, _STEP):
-        rows = values[start : start + _STEP].astype(np.float64)
+    for start in range(0, count, _NEAR_STEP):
+        rows = values[start : start + _NEAR_STEP].astype(np.float64)
         far = np.square(rows).sum(axis=1)[:, None] + lengths - 2 * rows @ others.T
         own = place[start : start + len(rows)]
         far[np.flatnonzero(own >= 0), own[own >= 0]] = np.inf
