@@ -89,7 +89,8 @@ def filters(
         steps: Steps of the ascent; None takes the recipe's.
         size: Side of the pictures in pixels, 16 to 1024; None goes by what a unit of the layer sees.
         seed: Of the noise, 0 or more; the same seed gives the same pictures.
-        from_images: Pictures or a folder of them: also draw their patches that excite each channel most.
+        from_images: Pictures, a folder of them, or the folder of a scan: also draw the patches that excite each channel
+            most.
         top: Patches for each channel, 1 to 100.
         patches_only: Draw no patterns; needs no torch.
         variants: Different pictures of each channel, 1 to 16.
@@ -181,8 +182,12 @@ def _patterns(recipe: str, steps: int | None, wanted: tuple[bool, bool, int, Ima
     return {"recipe": chosen if steps is None else chosen.with_(steps=steps), "objective": FilterObjective(*wanted)}
 
 
-def _sources(images: Pictures) -> dict[str, ImageSource]:
-    """The pictures in which patches are sought, by their path."""
+def _sources(images: Pictures) -> dict[str, ImageSource] | str:
+    """The pictures in which patches are sought, by their path; or the folder of a scan."""
+    from inspector.scanning.kept import is_scan
+
+    if is_scan(images):
+        return str(images)
     pictures = list(find_pictures(images))
     if not pictures:
         raise ImageError("no pictures were given")

@@ -66,7 +66,12 @@ def filters(
     seed: Annotated[int, option("--seed", _HOW, "Seed of the noise: same seed, same picture.", "N", min=0)] = 0,
     from_images: Annotated[
         str | None,
-        option("--from-images", _PATCHES, "Also draw the patches of pictures that excite each channel most.", "DIR"),
+        option(
+            "--from-images",
+            _PATCHES,
+            "Also draw the patches of pictures or of a scan that excite it most.",
+            "DIR",
+        ),
     ] = None,
     top: Annotated[int, option("--top", _PATCHES, "Number of patches for each channel.", "K", min=1, max=100)] = 9,
     patches_only: Annotated[
@@ -164,10 +169,14 @@ def wants_patterns(console: Console, patches_only: bool, from_images: str | None
     return True
 
 
-def find_sources(from_images: str | None) -> dict[str, ImageSource] | None:
-    """The pictures in which patches are sought, by their path; None where none are."""
+def find_sources(from_images: str | None) -> dict[str, ImageSource] | str | None:
+    """The pictures in which patches are sought, by their path, or the folder of a scan; None where there are none."""
+    from inspector.scanning.kept import is_scan
+
     if not from_images:
         return None
+    if is_scan(from_images):
+        return from_images
     pictures = list(find_given_pictures([from_images]))
     if isinstance(pictures[0], ImageError):
         raise pictures[0]

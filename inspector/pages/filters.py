@@ -22,6 +22,7 @@ from inspector.pages.filter_files import FilterRun, LayerFiles, PatchSheet, desc
 from inspector.pages.sheets import draw_patch_sheet
 from inspector.pages.walk import write_walk
 from inspector.receptive import find_patches
+from inspector.scanning.kept import is_scan, read_scan_patches
 from inspector.text import relative
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def draw_filters(
         provider: "auto", "cpu" or "cuda".
         on_progress: Called with the steps of single patterns that are done, and how many there are in all.
         patterns: Make patterns.
-        pictures: A picture, a folder of pictures, or what `open_image` takes by name: where patches are sought.
+        pictures: A picture, a folder of pictures, or what `open_image` takes by name: where patches are sought; or the
+            folder of a scan, whose patches are shown as they are.
         top: Number of patches for each channel.
         on_picture: Called after each of `pictures` with how many are done, and how many there are.
 
@@ -85,6 +87,7 @@ def draw_filters(
         TwinUnsupported: The model has an operator that the torch twin does not have.
         MissingExtra: torch is not installed.
         ImageError: None of `pictures` can be opened.
+        ScanError: The scan is of another model, or did not look at a layer.
         OutputError: A file cannot be written.
     """
     chosen = model.choose_layers(layers)
@@ -104,11 +107,14 @@ def draw_filters(
         run = _draw_patterns(model, Path(folder), chosen, channels, options, batch, on_progress)
     if pictures is None or run.interrupted:
         return run
+    kept = channels if not isinstance(channels, Mapping) else None
+    if is_scan(pictures):
+        found, kept_pictures = read_scan_patches(Path(str(pictures)), model, chosen, top, kept)
+        return replace(run, patches=_draw_patch_sheets(model, Path(folder), found, kept_pictures, run))
     sources = pictures if isinstance(pictures, Mapping) else _find_sources(Path(pictures))
     try:
         found = find_patches(
-            model, sources.items(), chosen, k=top, channels=channels if not isinstance(channels, Mapping) else None,
-            on_image=_count(on_picture, len(sources)),
+            model, sources.items(), chosen, k=top, channels=kept, on_image=_count(on_picture, len(sources)),
         )  # fmt: skip
         return replace(run, patches=_draw_patch_sheets(model, Path(folder), found, sources, run))
     except KeyboardInterrupt:
