@@ -193,10 +193,10 @@ def correct_by_holm(chances: NDArray[np.float64]) -> NDArray[np.float64]:
     return corrected
 
 
-Classes = tuple[tuple[tuple[str, float, float], ...], float | None, float | None]
+ClassShift = tuple[tuple[tuple[str, float, float], ...], float | None, float | None]
 
 
-def _compare_classes(a: Path, b: Path, parquet: Any) -> Classes:
+def _compare_classes(a: Path, b: Path, parquet: Any) -> ClassShift:
     found = []
     for folder in (a, b):
         column = parquet.read_table(folder / "pictures.parquet", columns=["predicted"]).column("predicted")
@@ -257,7 +257,7 @@ def _compare_embeddings(
     samples = [_sample_embeddings(folder, parquet) for folder in (a, b)]
     if samples[0].shape[1] != samples[1].shape[1] or min(map(len, samples)) < 2:
         return None, None
-    return measure_energy(samples[0], samples[1])
+    return measure_energy_distance(samples[0], samples[1])
 
 
 def _sample_embeddings(folder: Path, parquet: Any) -> NDArray[np.float64]:
@@ -272,7 +272,7 @@ def _sample_embeddings(folder: Path, parquet: Any) -> NDArray[np.float64]:
     return np.concatenate(kept)
 
 
-def measure_energy(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, float]:
+def measure_energy_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, float]:
     """(energy distance of two samples, the probability of such a one by chance).
 
     2 E|A - B| - E|A - A'| - E|B - B'| (Szekely & Rizzo, "Testing for equal distributions in high dimension", 2004),

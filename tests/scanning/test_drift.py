@@ -20,7 +20,7 @@ from inspector.scanning.drift import (
     judge_counts,
     kolmogorov_tail,
     measure_drift,
-    measure_energy,
+    measure_energy_distance,
     measure_stability,
 )
 from tests.conftest import require
@@ -54,9 +54,11 @@ def test_stability_is_zero_for_the_same_and_large_for_another() -> None:
 
 def test_the_energy_test_keeps_its_level() -> None:
     rng = np.random.default_rng(2)
-    chances = [measure_energy(rng.standard_normal((12, 3)), rng.standard_normal((15, 3)))[1] for _ in range(60)]
+    chances = [
+        measure_energy_distance(rng.standard_normal((12, 3)), rng.standard_normal((15, 3)))[1] for _ in range(60)
+    ]
     assert sum(p <= 0.1 for p in chances) <= 12
-    distance, chance = measure_energy(rng.standard_normal((12, 3)), rng.standard_normal((15, 3)) + 3)
+    distance, chance = measure_energy_distance(rng.standard_normal((12, 3)), rng.standard_normal((15, 3)) + 3)
     assert distance > 1
     assert chance == 0.001
 
