@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from inspector.errors import NotComputable
 from inspector.files import atomic_path
@@ -79,7 +79,9 @@ def write_trunk(model: Model, target: Path) -> Layer:
     )
     if layer.channels_last:
         proto.graph.node.append(helper.make_node("Transpose", [layer.tensor], [maps], perm=[0, 3, 1, 2]))
-    channels = model.activations(np.zeros((8, 8, 3), np.uint8), [layer.name])[layer.name].shape[1]
+    values = model.run(model.tensor(np.zeros((8, 8, 3), np.uint8)), [layer.tensor])[layer.tensor]
+    channels = values.shape[-1 if layer.channels_last else 1]
+    kind = values.dtype if values.dtype == np.float16 else np.dtype(np.float32)  # a head in what the maps come in
     proto.graph.node.extend(
         [
             helper.make_node("GlobalAveragePool", [maps if layer.channels_last else layer.tensor], [mean]),
@@ -88,9 +90,11 @@ def write_trunk(model: Model, target: Path) -> Layer:
         ]
     )
     for name, shape in ((weight, (_CLASSES, channels)), (bias, (_CLASSES,))):
-        proto.graph.initializer.append(numpy_helper.from_array(np.zeros(shape, np.float32), name))
+        proto.graph.initializer.append(numpy_helper.from_array(np.zeros(shape, kind), name))
     del proto.graph.output[:]
-    proto.graph.output.append(helper.make_tensor_value_info(scores, TensorProto.FLOAT, (None, _CLASSES)))
+    proto.graph.output.append(
+        helper.make_tensor_value_info(scores, helper.np_dtype_to_tensor_dtype(kind), (None, _CLASSES))
+    )
     made = {name for node in proto.graph.node for name in node.output}
     document = model.metadata.with_(
         preprocess=model.preprocess, labels=None, task="classify", head=None, output=scores, activation="softmax",

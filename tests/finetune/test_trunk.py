@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 from exporters.planning.trunk import find_trunk, write_trunk
 from inspector.errors import NotComputable
@@ -44,6 +45,28 @@ def test_the_trunk_ends_before_anything_is_enlarged(make_model: MakeModel, tmp_p
     features = trunk.run(trunk.tensor(picture), ["classifier_features"])["classifier_features"]
     np.testing.assert_allclose(features[0], maps[0].mean(axis=(1, 2)), rtol=1e-5, atol=1e-6)
     assert {x.tensor for x in trunk.layers} <= {x.tensor for x in model.layers} | {"classifier_mean"}
+
+
+def test_a_trunk_in_half_precision_gets_a_head_of_the_same(make_model: MakeModel, tmp_path: Path) -> None:
+    """In float32 the head would not load: a Gemm takes one type for all that it reads."""
+
+    def half(net: Net, x: str) -> str:
+        def cast(name: str) -> str:
+            return net("Cast", name, to=TensorProto.FLOAT16)
+
+        x = cast(x)
+        for k, (cin, cout) in enumerate([(3, 4), (4, 6), (6, 8)]):
+            weight = cast(net.weight((cout, cin, 3, 3)))
+            x = net("Relu", net("Conv", x, weight, strides=[2, 2], pads=[1, 1, 1, 1]), out=f"stage{k}")
+        boxes = net("Reshape", net("Conv", x, cast(net.weight((6, 8, 1, 1)))), net.const(np.array([1, 6, 64])))
+        rest = net.const(np.zeros((1, 6, 20), np.float32))
+        return net("Concat", net("Cast", boxes, to=TensorProto.FLOAT), rest, axis=2, out="output0")
+
+    model = open_model(make_model(half, shape=(1, 3, SIDE, SIDE)))
+    write_trunk(model, tmp_path / "trunk.onnx")
+    trunk = open_model(tmp_path / "trunk.onnx")
+    scores = trunk.run(trunk.tensor(np.zeros((9, 9, 3), np.uint8)), ["classifier_scores"])["classifier_scores"]
+    assert (scores.shape, scores.dtype) == ((1, 2), np.float16)
 
 
 def test_a_detector_without_maps_has_no_trunk(make_model: MakeModel) -> None:
