@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.image import open_image
+from inspector.errors import ModelError
+from inspector.image import Preprocess, open_image
 from inspector.model import Model
 
 LIMIT = 1e-5
 """Largest difference that is let pass, as a share of the largest magnitude of an output."""
 
-_SIDE = 160
-"""Side in pixels of made-up pictures for a network that takes any size."""
+_SIDE = 320
+"""Longest side in pixels of made-up pictures for a network that takes any size; a multiple of the usual strides."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,14 @@ class Difference:
         return self.relative <= LIMIT
 
 
-def make_up_pictures(model: Model, seed: int = 0) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Make up pictures, uint8 (H, W, 3): noise, flat ones, and the steepest edges that there can be."""
-    height, width = model.preprocess.size or (_SIDE, _SIDE)
+def make_up_pictures(size: tuple[int, int], seed: int = 0) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Make up pictures, uint8 (H, W, 3): noise, flat ones, and the steepest edges that there can be.
+
+    Args:
+        size: (H, W).
+        seed: Of the noise.
+    """
+    height, width = size
     random = np.random.default_rng(seed)
     for k in range(2):
         yield f"noise {k}", random.integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -67,10 +73,24 @@ def make_up_pictures(model: Model, seed: int = 0) -> Iterator[tuple[str, NDArray
 
 def iterate_shown(model: Model, pictures: Sequence[Path], made: bool = True) -> Iterator[tuple[str, NDArray[Any]]]:
     """(name, input tensor) of made-up pictures and of those given; what cannot be opened was sorted out before."""
-    for name, picture in make_up_pictures(model) if made else ():
-        yield name, model.tensor(picture)
+    preprocess = _choose_preprocess(model)
+    for name, picture in make_up_pictures(preprocess.size or (_SIDE, _SIDE)) if made else ():
+        yield name, preprocess.tensor(open_image(picture))
     for path in pictures:
         yield str(path), model.preprocess.tensor(open_image(path, warn=model.warn))
+
+
+def _choose_preprocess(model: Model) -> Preprocess:
+    """The model's own; for a network that takes any size, and by habit a large one, with a smaller size."""
+    known = model.preprocess
+    if model.input.size is not None or known.size is None or max(known.size) <= _SIDE:
+        return known
+    smaller = known.with_size((_SIDE, _SIDE))
+    try:
+        model.run(smaller.tensor(open_image(np.zeros((_SIDE, _SIDE, 3), np.uint8))), list(model.graph.outputs))
+    except ModelError:  # it does not take any size after all
+        return known
+    return smaller
 
 
 def measure_differences(
@@ -95,7 +115,7 @@ def measure_differences(
     for picture, tensor in tensors:
         before, after = source.run(tensor, outputs), slimmed.run(tensor, outputs)
         for name in outputs:
-            wanted = before[name]
+            wanted: Any = before[name]
             if name in kept:
                 axis, places = kept[name]
                 wanted = np.take(wanted, places, axis=axis)
@@ -107,8 +127,10 @@ def measure_differences(
     return tuple(Difference(name, *found[name]) for name in outputs)
 
 
-def _compare(before: NDArray[Any], after: NDArray[Any]) -> tuple[float, float]:
+def _compare(before: Any, after: Any) -> tuple[float, float]:
     """(largest absolute difference, largest magnitude)."""
+    if not isinstance(before, np.ndarray) or not isinstance(after, np.ndarray):
+        return (0.0 if before == after else float("inf")), 1.0  # a sequence, as some classifiers give
     if before.shape != after.shape:
         return float("inf"), 1.0
     if before.dtype.kind not in "fiub":

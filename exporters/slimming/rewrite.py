@@ -150,7 +150,7 @@ class _Cutter:
         node = self.nodes[reader.node]
         name = self.graph.nodes[reader.node].input[reader.position]
         stands = self.plan.chosen.stand_in.get(at, {})
-        if not columns.all() and reader.foldable:
+        if not columns.all():
             self._add_constants(reader, columns)
         if stands or (reader.groups > 1 and not columns.all()):
             source = name
@@ -193,21 +193,22 @@ class _Cutter:
     def _add_constants(self, reader: ChannelReader, columns: Bools) -> None:
         """Add what constants that go have added to every place to the bias, or behind the node where it has none."""
         assert reader.units is not None
-        fixed = ~columns & self.constant[reader.units] & (self.low[reader.units] != 0)
-        if not (reader.touches & fixed).any():
+        fixed = ~columns & self.constant[reader.units] & (self.low[reader.units] != reader.zero)
+        if reader.sums is None or not (reader.touches & fixed).any():
             return
-        node = self.nodes[reader.node]
-        value = self.weights.value(self.graph.nodes[reader.node].input[reader.position])
-        sums = np.moveaxis(value.astype(np.float64), reader.axes, (0, 1))
-        sums = sums.reshape(*sums.shape[:2], -1).sum(axis=2)
-        each, inputs = len(reader.rows) // reader.groups, sums.shape[1]
+        each, inputs = len(reader.rows) // reader.groups, reader.sums.shape[1]
         added = np.zeros(len(reader.rows))
         for place in np.flatnonzero(fixed):
             rows = slice(place // inputs * each, (place // inputs + 1) * each)
-            added[rows] += sums[rows, place % inputs] * self.low[reader.units[place]]
+            added[rows] += reader.sums[rows, place % inputs] * (self.low[reader.units[place]] - reader.zero)
+        if reader.step is not None:
+            self._add_steps(reader, np.rint(added / reader.step).astype(np.int32))
+            return
+        node = self.nodes[reader.node]
         keep = self._keep(reader.rows)
+        kind = self.weights.value(self.graph.nodes[reader.node].input[reader.position]).dtype
         if reader.bias is None:
-            self._add_behind(reader, added[keep].astype(value.dtype))
+            self._add_behind(reader, added[keep].astype(kind))
         elif len(node.input) > reader.bias and node.input[reader.bias]:
             bias = self.weights.value(self.graph.nodes[reader.node].input[reader.bias])
             if bias.size == len(added):
@@ -216,9 +217,29 @@ class _Cutter:
                 whole = np.broadcast_to(bias.reshape(-1), len(added)) + added
                 node.input[reader.bias] = self.weights.put(node.input[reader.bias], whole.astype(bias.dtype))
         else:
-            while len(node.input) <= reader.bias:
-                node.input.append("")
-            node.input[reader.bias] = self.weights.put(f"{node.output[0]}/bias", added[keep].astype(value.dtype))
+            self._give_bias(reader, added[keep].astype(kind))
+
+    def _give_bias(self, reader: ChannelReader, value: Array) -> None:
+        """A bias for a node that could have one and has none."""
+        node = self.nodes[reader.node]
+        assert reader.bias is not None
+        while len(node.input) <= reader.bias:
+            node.input.append("")
+        node.input[reader.bias] = self.weights.put(f"{node.output[0]}/bias", value)
+
+    def _add_steps(self, reader: ChannelReader, steps: Array) -> None:
+        """Add to a bias of integers, or to the integers that a bias is dequantized from."""
+        node, keep = self.nodes[reader.node], self._keep(reader.rows)
+        assert reader.bias is not None
+        name = node.input[reader.bias] if len(node.input) > reader.bias else ""
+        if not name:
+            self._give_bias(reader, steps[keep])
+        elif self.weights.holds(name):
+            self.values[reader.node, reader.bias] = self.weights.value(name) + steps
+        else:
+            source = self.graph.nodes[self.graph.producer_of[name]].input[0]
+            value = (self.weights.value(source) + steps)[keep]
+            node.input[reader.bias] = self._put_behind(name, value, np.flatnonzero(keep))
 
     def _add_behind(self, reader: ChannelReader, added: Array) -> None:
         """A sum behind a node that takes no bias."""

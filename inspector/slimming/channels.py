@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,11 @@ class ChannelReader:
         touches: bool (O, I): which inputs have a weight other than 0 for which outputs.
         shared: Whether a value that is the same everywhere adds the same to every place of an output: there is no
             padding, and every place sees every weight.
-        foldable: Whether the bias is a number in floating point, or there is none yet.
+        foldable: Whether weights and bias are numbers in floating point, so that weights can be added up.
+        adds: bool (I,): which inputs, being constant, add something that the bias can take over exactly.
+        sums: float64 (O, I): the weights added up over the taps; None where no constant asks for them.
+        step: float64 (O,): what one step of a bias in integers is worth; None for one in floating point.
+        zero: The value of an input that adds nothing: 0, or the zero point of integers.
     """
 
     node: int
@@ -136,6 +141,20 @@ class ChannelReader:
     touches: NDArray[np.bool_]
     shared: bool
     foldable: bool
+    adds: NDArray[np.bool_]
+    sums: Doubles | None = None
+    step: Doubles | None = None
+    zero: float = 0.0
+
+    @cached_property
+    def touched(self) -> NDArray[np.bool_]:
+        """bool (I,): which inputs have a weight for any output."""
+        return np.asarray(self.touches.any(axis=0), bool)
+
+    def find_read(self, gone: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """bool (I,): which inputs have a weight for an output that stays, where `gone` says it of every unit."""
+        lost = gone[self.rows]
+        return np.asarray(self.touches[~lost].any(axis=0), bool) if lost.any() else self.touched
 
 
 @dataclass

@@ -10,10 +10,38 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from inspector.graph import Graph
+from inspector.graph import Graph, attributes
 
 if TYPE_CHECKING:
     from onnx import NodeProto
+
+
+def requantize(node: NodeProto, values: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    """What a node makes of a constant that turns floats into integers, or back; the reference knows late ones only.
+
+    Args:
+        node: The node.
+        values: Its inputs: the tensor, the scale and maybe the zero point.
+
+    Returns:
+        The output; None for grids in blocks.
+    """
+    given = attributes(node)
+    value, scale = values[0], values[1]
+    if value is None or scale is None or given.get("block_size", 0):
+        return None
+    zero = values[2] if len(values) > 2 and values[2] is not None else np.zeros((), np.uint8)
+    shape = [1] * value.ndim
+    if scale.size > 1:
+        shape[int(given.get("axis", 1))] = scale.size
+    steps, offset = scale.reshape(shape if scale.size > 1 else ()), zero.reshape(shape if zero.size > 1 else ())
+    if value.dtype.kind in "iu":
+        made = (value.astype(np.int64) - offset.astype(np.int64)).astype(scale.dtype) * steps
+        return np.asarray(made, scale.dtype)
+    if value.dtype.kind != "f" or zero.dtype.kind not in "iu":
+        return None
+    info = np.iinfo(zero.dtype)
+    return np.asarray(np.clip(np.rint(value / steps) + offset, info.min, info.max)).astype(zero.dtype)
 
 
 class NodeEvaluator:

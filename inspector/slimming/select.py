@@ -87,10 +87,9 @@ class Selector:
     def _find_idle(self, reader: ChannelReader, gone: Bools) -> tuple[Bools, Bools]:
         """(I,) each: which inputs have no weight for any output that stays; which are constants that can be added."""
         assert reader.units is not None
-        unread = ~reader.touches[~gone[reader.rows]].any(axis=0)
+        unread = ~reader.find_read(gone)
         fixed = self.constant[reader.units]
-        zero = self.low[reader.units] == 0
-        return np.asarray(unread, bool), fixed & (zero | (reader.shared and reader.foldable))
+        return np.asarray(unread, bool), fixed & ((self.low[reader.units] == reader.zero) | reader.adds)
 
     def _cut_idle(self, chosen: Selection, held: set[int]) -> None:
         """Cut components that are nothing or a constant to every reader."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from inspector.graph import Graph, node_inputs, operator_of
 from inspector.graph.nodes import GRAPHS
 from inspector.slimming.channels import ChannelFacts, ChannelReader, CutConstant, CutNumber, Doubles, Findings, Units
-from inspector.slimming.evaluate import NodeEvaluator
+from inspector.slimming.evaluate import NodeEvaluator, requantize
 from inspector.slimming.numbers import ValueNumbers
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class ChannelWalk:
         size = self.sizes.get(name)
         if size is not None and 4 * math.prod(size) > max(2 * held, _SMALL) and not row.requantizes:
             return None  # what repeats values is better computed than stored
-        found = self.evaluator.run(node, values)
+        found = requantize(node, values) if row.requantizes else self.evaluator.run(node, values)
         if found is not None and not row.requantizes and found.nbytes <= max(2 * held, _SMALL):
             self.found.constants[name] = found
         return found

@@ -69,7 +69,9 @@ class Explainer:
         if self.chosen.copied[unit]:
             return self._explain_copy(unit)
         if self.constant[unit]:
-            return "its filter is zero, so that it is constant", f"{self.low[unit]:.6g}"
+            zero = self._is_zero(tensor, unit)
+            why = "its filter is zero, so that it is constant" if zero else "it is constant, whatever comes in"
+            return why, f"{self.low[unit]:.6g}"
         fixed = [u for u in self.members[int(self.chosen.component[unit])] if self.constant[u]]
         if fixed:
             name, channel = self.name_unit(fixed[0])
@@ -80,6 +82,19 @@ class Explainer:
                 bound += f", for between {before.low[channel]:.6g} and {before.high[channel]:.6g}"
             return f"{node.op_type} makes it constant", bound
         return "nothing that reads it has a weight for it", ""
+
+    def _is_zero(self, tensor: str, unit: int) -> bool:
+        """Whether a channel's weights are all zero."""
+        index = self.graph.producer_of[tensor]
+        for reader in self.found.readers:
+            if reader.node == index:
+                return not reader.touches[unit - int(reader.rows[0])].any()
+        node = self.graph.nodes[index]
+        position = operator_of(node).weight
+        name = node.input[position] if position is not None else ""
+        if name not in self.graph.initializers or operator_of(node).integer:
+            return False
+        return not np.asarray(self.graph.weight(name)[unit - self.found.channels[tensor].first]).any()
 
     def _explain_copy(self, unit: int) -> Told:
         component = int(self.chosen.component[unit])
@@ -113,7 +128,7 @@ class Explainer:
     def _is_unread(self, component: int) -> bool:
         """Whether it has readers, and none of them a weight for it."""
         readers = self.readers.get(component, ())
-        return bool(readers) and not any(reader.touches[:, place].any() for reader, place in readers)
+        return bool(readers) and not any(reader.touched[place] for reader, place in readers)
 
     @cached_property
     def copies(self) -> Mapping[int, int]:
@@ -139,7 +154,7 @@ class Explainer:
             named = f"{node.op_type} {node.output[0]!r}"
             own = reader.units[place]
             rest = reader.units[(self.number[reader.units] == self.number[own]) & (reader.units != own)]
-            if not reader.touches[:, place].any():
+            if not reader.touched[place]:
                 continue
             if not reader.foldable:
                 return f"the weights of {named} are integers, which cannot be added up"
@@ -154,15 +169,15 @@ class Explainer:
             assert reader.units is not None
             unit = reader.units[place]
             node = self.graph.nodes[reader.node]
-            if not reader.touches[~self.chosen.gone[reader.rows], place].any():
+            if not reader.find_read(self.chosen.gone)[place]:
                 continue
             named = f"{node.op_type} {node.output[0]!r}"
             if not self.constant[unit]:
                 return f"it is not constant where {named} reads it"
-            if self.low[unit] == 0:
+            if self.low[unit] == reader.zero:
                 continue
             if not reader.shared:
                 return f"it is not 0 and {named} pads with zeros, so that its borders would change"
-            if not reader.foldable:
-                return f"it is not 0, and the bias of {named} is no number in floating point"
+            if not reader.adds[place]:
+                return f"it is not 0, and the bias of {named} cannot take over what it adds exactly"
         return "it goes together with channels that have to stay"

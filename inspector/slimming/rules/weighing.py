@@ -23,6 +23,13 @@ _MOST = 1 << 24
 """Weights of one layer among which duplicates are looked for; more are a fully connected layer of old."""
 
 
+_EXACT = 1e-3
+"""How far a number of steps may be from a whole one: scales are float32."""
+
+_FEW = 2.0**24
+"""Steps that a bias takes over at most, far from the ends of int32."""
+
+
 @dataclass(frozen=True)
 class WeightFacts:
     """The weights of one node.
@@ -55,7 +62,7 @@ def _convolve(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     groups = int(settings.get("group", 1))
     flat = weights.reshape(len(weights), weights.shape[1], -1)
     about = tuple(sorted(a.SerializeToString() for a in node.attribute)), weights.shape[1:]
-    kernel = WeightFacts(flat, _spread_bias(bias, len(flat)), (0, 1), groups, _has_pads(settings), True, about)
+    kernel = WeightFacts(flat, _spread_bias(bias, len(flat)), (0, 1), groups, has_pads(settings), True, about)
     inside = walk.of(node.input[0])
     if groups > 1 and weights.shape[1] == 1:
         return _convolve_by_channel(walk, index, kernel, inside, weights.ndim)
@@ -115,7 +122,8 @@ def _spread_bias(bias: Doubles, count: int) -> Doubles:
     return np.array(np.broadcast_to(bias.reshape(-1), count))
 
 
-def _has_pads(settings: dict[str, Any]) -> bool:
+def has_pads(settings: dict[str, Any]) -> bool:
+    """Whether some of what a convolution with these attributes sees may be padding."""
     return any(settings.get("pads", ())) or settings.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
 
 
@@ -139,14 +147,61 @@ def _weigh(walk: ChannelWalk, index: int, kernel: WeightFacts, where: tuple[int,
         elif len(made) > 1:
             walk.found.pins.append((made.units, "its bias is shared"))
     plain = walk.is_plain(node.input[1]) and (not given or bias is None or walk.is_plain(node.input[bias]))
+    step = None if plain or not given or bias is None else _read_step(walk, node.input[bias], len(made))
+    shared = kernel.shared and not kernel.pads
+    sums, adds = find_additions(kernel, inside, shared and (plain or step is not None), step)
     walk.read(
         ChannelReader(
             node=index, data=node.input[0], units=None if inside is None else inside.units, rows=made.units, position=1,
-            bias=bias, axes=kernel.axes, groups=kernel.groups, touches=_find_touches(kernel),
-            shared=kernel.shared and not kernel.pads, foldable=plain,
+            bias=bias, axes=kernel.axes, groups=kernel.groups, touches=find_touches(kernel), shared=shared,
+            foldable=plain, adds=adds, sums=sums, step=step,
         )
     )  # fmt: skip
     return True
+
+
+def _read_step(walk: ChannelWalk, name: str, count: int) -> Doubles | None:
+    """What one step of a bias is worth that is dequantized from integers; None for any other."""
+    index = walk.graph.producer_of.get(name)
+    node = walk.graph.nodes[index] if index is not None else None
+    if node is None or not operator_of(node).requantizes or node.input[0] not in walk.graph.initializers:
+        return None
+    scale = walk.constant(node.input[1])
+    if scale is None or scale.size not in (1, count) or walk.graph.weight(node.input[0]).dtype != np.int32:
+        return None
+    return np.broadcast_to(scale.reshape(-1).astype(np.float64), count)
+
+
+def find_additions(
+    kernel: WeightFacts, inside: ChannelFacts | None, possible: bool, step: Doubles | None, zero: float = 0.0
+) -> tuple[Doubles | None, NDArray[np.bool_]]:
+    """What constant inputs add to the outputs, and which of them a bias can take over.
+
+    Args:
+        kernel: The weights.
+        inside: What is known of the inputs.
+        possible: Whether the bias can take over anything at all.
+        step: What one step of a bias in integers is worth; None for one in floating point.
+        zero: The value of an input that adds nothing.
+
+    Returns:
+        The weights added up over the taps, float64 (O, I / groups), where a constant asks for them; bool (I,).
+    """
+    none = np.zeros(kernel.weights.shape[1] * kernel.groups, bool)
+    if inside is None or not possible:
+        return None, none
+    asked = inside.constant & (inside.low != zero)
+    if not asked.any():
+        return None, none
+    sums = np.asarray(kernel.weights, np.float64).sum(axis=2)
+    if step is None:
+        return sums, asked
+    each, inputs = len(sums) // kernel.groups, sums.shape[1]
+    for place in np.flatnonzero(asked):
+        rows = slice(place // inputs * each, (place // inputs + 1) * each)
+        steps = sums[rows, place % inputs] * (inside.low[place] - zero) / step[rows]
+        asked[place] = bool((np.abs(steps - np.rint(steps)) < _EXACT).all() and (np.abs(steps) < _FEW).all())
+    return sums, asked
 
 
 def _convolve_by_channel(
@@ -203,6 +258,10 @@ def bound_sums(kernel: WeightFacts, inside: ChannelFacts | None) -> tuple[Double
     if kernel.pads:
         low, high = np.minimum(low, 0), np.maximum(high, 0)
     each = outputs // kernel.groups
+    if kernel.weights.size > _MOST or not (np.isfinite(low) | np.isfinite(high)).any():
+        # Nothing is known of what comes in, or it is too much to look into: only a row of zeros has bounds.
+        used = (kernel.weights != 0).any(axis=(1, 2))
+        return np.where(used, -np.inf, kernel.bias), np.where(used, np.inf, kernel.bias)
     made = []
     step = max(1, (1 << 22) // max(1, inputs * taps))
     for start in range(0, outputs, step):
@@ -250,12 +309,10 @@ def _number_rows(walk: ChannelWalk, node: NodeProto, kernel: WeightFacts) -> tup
     return walk.numbers.of_rows(keys, table)
 
 
-def _find_touches(kernel: WeightFacts) -> NDArray[np.bool_]:
+def find_touches(kernel: WeightFacts) -> NDArray[np.bool_]:
     """bool (O, I): where there is a weight other than 0."""
     outputs, inputs, _ = kernel.weights.shape
-    own = np.zeros((outputs, inputs), bool)
-    for row in range(outputs):
-        own[row] = (kernel.weights[row] != 0).any(axis=-1)
+    own = np.asarray((kernel.weights != 0).any(axis=-1), bool)
     if kernel.groups == 1:
         return own
     found = np.zeros((outputs, inputs * kernel.groups), bool)
