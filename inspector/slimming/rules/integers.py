@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Grid:
+class IntegerGrid:
     """What integers stand for: ``(value - zero) * scale``.
 
     Attributes:
@@ -44,13 +44,13 @@ class Grid:
         return (values - self.zero) * self.scale
 
 
-def read_grid(walk: ChannelWalk, node: NodeProto, position: int) -> Grid | None:
+def read_grid(walk: ChannelWalk, node: NodeProto, position: int) -> IntegerGrid | None:
     """The scale at an input, and the zero point behind it; None where they are computed."""
     scale, zero = walk.constant(node.input[position]), walk.constant(node.input[position + 1])
     if scale is None or zero is None or zero.dtype.kind not in "iu":
         return None
     info = np.iinfo(zero.dtype)
-    return Grid(
+    return IntegerGrid(
         scale.reshape(-1).astype(np.float64), zero.reshape(-1).astype(np.float64), float(info.min), float(info.max)
     )
 
@@ -73,7 +73,7 @@ def _multiply(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     if weights is None or weights.ndim != 2 or settings.get("transA", 0) or settings.get("alpha", 1.0) != 1:
         return False
     grids = [read_grid(walk, node, position) for position in (1, 4)]
-    grids.append(read_grid(walk, node, 7) if len(node.input) > 8 and node.input[7] else Grid(*_FLOATS))
+    grids.append(read_grid(walk, node, 7) if len(node.input) > 8 and node.input[7] else IntegerGrid(*_FLOATS))
     if None in grids:
         return False
     turned = bool(settings.get("transB", 0))
@@ -89,7 +89,7 @@ def _weigh(
     walk: ChannelWalk,
     index: int,
     weights: Units,
-    grids: Sequence[Grid],
+    grids: Sequence[IntegerGrid],
     bias: int,
     groups: int,
     pads: bool,
