@@ -40,6 +40,7 @@ def write_certificate(source: Model, made: SlimmedModel, pictures: Sequence[str]
         "source": {**_describe(source.path, folder), "sha256": source.sha256, "digest": source.digest,
                    "bytes": made.bytes_before},
         "file": {**_describe(made.path, folder), "sha256": made.sha256, "bytes": made.bytes_after},
+        "smallest": made.smallest,
         "input": None if known is None else known.to_json(),
         "cut": [document_channels(each) for each in made.cut],
         "kept": [document_channels(each) for each in made.kept],

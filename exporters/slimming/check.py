@@ -76,9 +76,10 @@ def check_certificate(
         given = open_model(find_source(document, certificate) if source is None else source, **options)
     check_digest("source", given.path, given.sha256, document["source"]["sha256"])
     assumed = document["without_proof"]
-    plan = find_model_plan(given)
+    smallest = document.get("smallest") is True
+    plan = find_model_plan(given, smallest=smallest)
     if assumed:
-        plan = find_model_plan(given, _read_values(assumed, plan))
+        plan = find_model_plan(given, _read_values(assumed, plan), smallest)
     _check_cuts(given, document, plan)
     here = [Path(name) for name in document["pictures"] if isinstance(name, str) and Path(name).is_file()]
     shown = list(iterate_shown(given, here, made=not assumed))

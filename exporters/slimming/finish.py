@@ -13,7 +13,7 @@ from inspector.graph import restore_interface
 from inspector.metadata import KEY, LayerEntry, Metadata
 from inspector.model import Model
 from inspector.slimming import SlimPlan
-from inspector.slimming.mapping import ENTRY, read_channel_map, write_numbers
+from inspector.slimming.mapping import ENTRY, read_channel_map, write_channel_map, write_numbers
 from inspector.version import __version__
 
 
@@ -43,7 +43,7 @@ def finish_slim(
     before_us: Any = source.metadata.source.get(ENTRY, {})
     entry: dict[str, Any] = {
         "from": before_us.get("from", source.digest) if isinstance(before_us, dict) else source.digest,
-        "channels": channels,
+        "channels": write_channel_map(channels),
     }
     changed = bool(channels) or bool(known)
     if unseen:

@@ -55,6 +55,7 @@ class SlimmedModel:
         unseen_more: How many more channels go, or would go, with them.
         unseen_effect: How far each output is then apart on made-up pictures.
         proven_total: How many channels go by proof.
+        smallest: Whether channels were cut also where that may make the network slower.
         certificate: The certificate that was written; None for none.
     """
 
@@ -75,6 +76,7 @@ class SlimmedModel:
     unseen_more: int = 0
     unseen_effect: tuple[Difference, ...] = ()
     proven_total: int = 0
+    smallest: bool = False
     certificate: Path | None = None
 
     @property

@@ -262,6 +262,10 @@ class _Cutter:
         proto.graph.output.extend(self._declare(value) for value in source.graph.output)
         order = [each for index in sorted(self.nodes) for each in self._list_nodes(index)]
         proto.graph.node.extend(_keep_needed([*self.weights.nodes, *order], self.graph.outputs))
+        for node in proto.graph.node:
+            # Source lines and paths of the exporting machine have no place in what is shipped.
+            del node.metadata_props[:]
+            node.doc_string = ""
         read = {name for node in proto.graph.node for name in node_inputs(node)} | set(self.graph.outputs)
         names = dict.fromkeys([*self.graph.initializers, *self.plan.found.constants, *self.weights.made])
         proto.graph.initializer.extend(self.weights.finish(name) for name in names if name in read)

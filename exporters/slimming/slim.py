@@ -36,6 +36,7 @@ def slim_model(
     certificate: str | os.PathLike[str] | None = None,
     data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     also_unseen: bool = False,
+    smallest: bool = False,
     note: Note | None = None,
 ) -> SlimmedModel:
     """Write a copy of a model without what provably does nothing, compared with it, or write nothing.
@@ -46,6 +47,7 @@ def slim_model(
         certificate: The JSON document to write beside it; None for none.
         data: A folder of pictures, or their paths: compared too, and watched for channels that never change.
         also_unseen: Whether channels that never change on `data` are cut too. Nothing proves them.
+        smallest: Whether channels also go where that may make the network slower.
         note: Gets a line on what is being done.
 
     Returns:
@@ -64,13 +66,13 @@ def slim_model(
     check_outputs(
         {"-o": path, "--certificate": certificate}, {"the model itself": source.graph.files, "a picture": pictures}
     )
-    plan = find_model_plan(source)
+    plan = find_model_plan(source, smallest=smallest)
     unseen: tuple[UnseenChannels, ...] = ()
     if pictures:
         say(f"{plan.total} channels go by proof; {len(pictures)} pictures are watched for others")
         unseen = find_unseen(source, plan, pictures)
     with temporary_folder() as folder:
-        more = find_model_plan(source, to_values(unseen, plan)) if unseen else plan
+        more = find_model_plan(source, to_values(unseen, plan), smallest) if unseen else plan
         taken, cut_unseen = (more, unseen) if also_unseen else (plan, ())
         trial = folder / "trial.onnx"
         made = _try_plan(source, taken, trial, cut_unseen)
@@ -79,7 +81,8 @@ def slim_model(
         check_differences(source, found)
         result = replace(
             _sum_up(source, taken, made, found), path=Path(path), pictures=len(pictures), unseen=unseen,
-            unseen_cut=bool(cut_unseen), unseen_more=more.total - plan.total, proven_total=plan.total,
+            smallest=smallest, unseen_cut=bool(cut_unseen), unseen_more=more.total - plan.total,
+            proven_total=plan.total,
             unseen_effect=_measure_effect(source, more, folder / "more.onnx", unseen),
             certificate=None if certificate is None else Path(certificate),
         )  # fmt: skip

@@ -24,6 +24,7 @@ def slim(
     certificate: File | None = None,
     data: File | Sequence[File] | None = None,
     also_unseen: bool = False,
+    smallest: bool = False,
     provider: str = "auto",
     threads: int | None = None,
     warn: Warn | None = None,
@@ -39,6 +40,7 @@ def slim(
         certificate: A JSON file to write: what was cut, why, and what was measured; `check_slim` reads it.
         data: A folder of pictures, or their paths: compared too, and watched for channels that never change.
         also_unseen: Cut channels that never change on `data` too, though nothing proves that they never do.
+        smallest: Cut channels also where that may make the network slower: runtimes compute them in blocks.
         provider: Where a path is given: auto, cpu, cuda, ...
         threads: Where a path is given: threads of onnxruntime; None takes all cores.
         warn: Gets a line where something is noteworthy but not wrong.
@@ -61,7 +63,9 @@ def slim(
     if not isinstance(out, str | os.PathLike):
         raise wrong_type("the file to write", out, "give a path")
     opened = to_model(model, provider, threads, warn)
-    return slim_model(opened, out, certificate=certificate, data=data, also_unseen=also_unseen, note=warn)
+    return slim_model(
+        opened, out, certificate=certificate, data=data, also_unseen=also_unseen, smallest=smallest, note=warn
+    )
 
 
 # Wide: how the two files are opened.

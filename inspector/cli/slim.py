@@ -38,6 +38,9 @@ def slim(
     also_unseen: Annotated[
         bool, typer.Option("--also-unseen", help="Also cut what never changes on --data, which nothing proves.")
     ] = False,
+    smallest: Annotated[
+        bool, typer.Option("--smallest", help="Cut channels also where that saves space and costs time.")
+    ] = False,
     links: LinksOption = None,
     inputs: InputOption = None,
     json: JsonOption = False,
@@ -63,7 +66,9 @@ def slim(
     if model is None or out is None:
         raise UsageError("MODEL and -o FILE.onnx are missing", "or give --check FILE CERTIFICATE")
     opened = console.open(model, provider, threads, links, inputs)
-    made = inspector.slim(opened, out, certificate=certificate, data=data, also_unseen=also_unseen, warn=console.note)
+    made = inspector.slim(
+        opened, out, certificate=certificate, data=data, also_unseen=also_unseen, smallest=smallest, warn=console.note
+    )
     console.document(console.head(opened, **document(made)))
     return console.say(show(made))
 

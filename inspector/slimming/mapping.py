@@ -40,17 +40,31 @@ def read_channel_map(metadata: Metadata) -> dict[str, tuple[int, ...]]:
         named, and one that is gone has none.
 
     Example:
-        >>> read_channel_map(Metadata(source={"slimmed": {"channels": {"conv1": "0-1,3"}}}))
-        {'conv1': (0, 1, 3)}
+        >>> entry = {"kept": "0-1,3", "layers": ["conv1", "relu1"]}
+        >>> read_channel_map(Metadata(source={"slimmed": {"channels": [entry]}}))
+        {'conv1': (0, 1, 3), 'relu1': (0, 1, 3)}
     """
     entry = metadata.source.get(ENTRY)
-    channels = entry.get("channels") if isinstance(entry, Mapping) else None
+    parts = entry.get("channels") if isinstance(entry, Mapping) else None
     found: dict[str, tuple[int, ...]] = {}
-    for name, text in channels.items() if isinstance(channels, Mapping) else ():
+    for part in parts if isinstance(parts, list) else ():
+        text, layers = (part.get("kept"), part.get("layers")) if isinstance(part, Mapping) else (None, None)
         numbers = _read_numbers(text) if isinstance(text, str) else None
-        if numbers is not None:
-            found[str(name)] = numbers
+        if numbers is not None and isinstance(layers, list):
+            found.update(dict.fromkeys(map(str, layers), numbers))
     return found
+
+
+def write_channel_map(channels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The channels of layers as metadata hold them: layers that go together have the same, which is said once.
+
+    Args:
+        channels: Layer name -> the numbers of its channels, as :func:`write_numbers` gives them.
+    """
+    groups: dict[str, list[str]] = {}
+    for name, text in channels.items():
+        groups.setdefault(text, []).append(name)
+    return [{"kept": text, "layers": names} for text, names in groups.items()]
 
 
 def _read_numbers(text: str) -> tuple[int, ...] | None:

@@ -123,6 +123,7 @@ def find_slim_plan(
     picture: tuple[int, int] | None = None,
     free: Collection[str] = (),
     seen: Mapping[str, Doubles] | None = None,
+    in_blocks: bool = False,
 ) -> SlimPlan:
     """Find the channels of a graph that can be cut without a change of its outputs.
 
@@ -133,6 +134,7 @@ def find_slim_plan(
         free: Outputs that may lose channels: layers that are only exposed.
         seen: By tensor: float64 (C,), a value that a channel is taken to have everywhere, NaN for others. What follows
             from it is no longer proven.
+        in_blocks: Whether maps that have whole blocks of channels keep whole blocks, where less than a quarter goes.
 
     Returns:
         The plan. It is empty where nothing can go.
@@ -143,4 +145,4 @@ def find_slim_plan(
     for name in graph.outputs:
         if name not in free:
             walk.pin(name, "the graph gives it out")
-    return SlimPlan(graph, found, Selector(graph, found).choose(), sizes)
+    return SlimPlan(graph, found, Selector(graph, found, in_blocks).choose(), sizes)

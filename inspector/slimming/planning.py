@@ -23,7 +23,9 @@ def find_free_outputs(model: Model) -> tuple[str, ...]:
     return tuple(x for x in graph.outputs if x in ours and x not in answers and graph.consumers_of.get(x))
 
 
-def find_model_plan(model: Model, seen: Mapping[str, NDArray[np.float64]] | None = None) -> SlimPlan:
+def find_model_plan(
+    model: Model, seen: Mapping[str, NDArray[np.float64]] | None = None, smallest: bool = False
+) -> SlimPlan:
     """Find what can be cut from a model.
 
     Where its file says its preprocess, its input lies between what black and white become. An assumed preprocess
@@ -32,6 +34,7 @@ def find_model_plan(model: Model, seen: Mapping[str, NDArray[np.float64]] | None
     Args:
         model: The model.
         seen: Values that channels are taken to have; see :func:`inspector.slimming.find_slim_plan`.
+        smallest: Whether channels also go where that may make the network slower.
     """
     inputs: dict[str, tuple[float, float]] = {}
     if model.metadata.preprocess is not None:
@@ -39,5 +42,6 @@ def find_model_plan(model: Model, seen: Mapping[str, NDArray[np.float64]] | None
         ends = [(x * known.scale - m) / s for m, s in zip(known.mean, known.std, strict=True) for x in (0, 255)]
         inputs[model.input.name] = (min(ends), max(ends))
     return find_slim_plan(
-        model.graph, inputs=inputs, picture=model.preprocess.size, free=find_free_outputs(model), seen=seen
-    )
+        model.graph, inputs=inputs, picture=model.preprocess.size, free=find_free_outputs(model), seen=seen,
+        in_blocks=not smallest,
+    )  # fmt: skip

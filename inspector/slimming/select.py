@@ -9,9 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.graph import Graph
-from inspector.slimming.channels import ChannelReader, Findings, Units
+from inspector.slimming.channels import ChannelFacts, ChannelReader, Findings, Units
 
 Bools = NDArray[np.bool_]
+
+_BLOCKS = (16, 8)
+"""Channels that processors compute at a time. Where a tensor has whole blocks of them, onnxruntime lays it out so."""
+
+_MUCH = 0.25
+"""Share of a tensor's channels that is worth cutting also where what is left is no whole number of blocks."""
 
 
 def find_groups(total: int, ties: Sequence[tuple[Units, Units]]) -> Units:
@@ -54,8 +60,9 @@ class Selection:
 class Selector:
     """Chooses the units of one graph."""
 
-    def __init__(self, graph: Graph, found: Findings) -> None:
+    def __init__(self, graph: Graph, found: Findings, in_blocks: bool) -> None:
         self.graph = graph
+        self.in_blocks = in_blocks
         self.found = found
         self.component = find_groups(found.total, found.ties)
         self.low, self.high = found.low_of(), found.high_of()
@@ -167,6 +174,8 @@ class Selector:
             if not all(self._bears_empty(reader, empty) for reader in self.graph.consumers_of.get(name, ())):
                 unit = int(self.component[self.found.channels[name].first])
                 self.pinned.setdefault(unit, "a tensor keeps at least one channel")
+        for channels in self.found.channels.values() if self.in_blocks else ():
+            self._pin_part_of_block(channels, chosen.gone)
         for reader in self.found.readers:
             if reader.groups > 1:
                 for units in (reader.units, reader.rows):
@@ -180,6 +189,16 @@ class Selector:
         if all(name in empty for name in node.output if name):
             return True
         return node.op_type == "Concat" and any(name not in empty for name in node.input)
+
+    def _pin_part_of_block(self, channels: ChannelFacts, gone: Bools) -> None:
+        """Pin what goes beyond whole blocks of channels, where that little makes a network slower and not faster."""
+        block = next((size for size in _BLOCKS if len(channels) % size == 0), 1)
+        lost = channels.units[gone[channels.units]]
+        if channels.rank < 4 or len(lost) >= _MUCH * len(channels):
+            return
+        for unit in lost[len(lost) - len(lost) % block :]:
+            why = f"channels are computed in blocks of {block}, and less than a block saves no time"
+            self.pinned.setdefault(int(self.component[unit]), why)
 
     def _pin_surplus(self, groups: Units, gone: Bools) -> None:
         """Pin what goes from one group of a convolution and from another not."""

@@ -18,6 +18,7 @@ def slimmable(subject: Subject, limits: Limits) -> Verdict:
     """Channels that are constant, that nothing reads, or that others repeat cost space and time for nothing.
 
     What `inspector slim` would cut is found by the same proof, and nothing is written. Weights in other files count.
+    What only `--smallest` cuts is left out.
     """
     from inspector.slimming import find_model_plan
 
