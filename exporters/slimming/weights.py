@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -59,7 +60,7 @@ class CutWeights:
             Its name: that of what it is made from, where nothing else reads that.
         """
         value = np.ascontiguousarray(value).reshape(value.shape)
-        key = (name, value.dtype.str, value.shape, value.tobytes())
+        key = (name, value.dtype.str, value.shape, hashlib.sha256(value.tobytes()).digest())
         if key not in self._known:
             single = self._read.get(name, 0) == 1 and name not in self.made and name not in self.graph.outputs
             self._known[key] = name if single and self.holds(name) else self.free_name(name)

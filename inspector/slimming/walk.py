@@ -68,7 +68,10 @@ class ChannelWalk:
         self.found = Findings()
         self.numbers = ValueNumbers()
         self.evaluator = NodeEvaluator(graph)
-        self._constants: dict[str, NDArray[Any] | None] = {}
+        # Inputs of the file that were filled in: constants here, and others for other people.
+        own = {each.name for each in graph.inputs}
+        filled = {each.name for each in graph.origin.inputs} - own if graph.origin is not None else set[str]()
+        self._constants: dict[str, NDArray[Any] | None] = dict.fromkeys(filled)
 
     def run(self, family: Callable[[NodeProto], Rule | None]) -> Findings:
         """Visit the nodes that outputs need.
@@ -193,7 +196,8 @@ class ChannelWalk:
         if size is not None and 4 * math.prod(size) > max(2 * held, _SMALL) and not row.requantizes:
             return None  # what repeats values is better computed than stored
         found = requantize(node, values) if row.requantizes else self.evaluator.run(node, values)
-        if found is not None and not row.requantizes and found.nbytes <= max(2 * held, _SMALL):
+        kept = row.requantizes or name in self.graph.outputs
+        if found is not None and not kept and found.nbytes <= max(2 * held, _SMALL):
             self.found.constants[name] = found
         return found
 

@@ -193,3 +193,35 @@ def test_the_command(dim: tuple[Path, Path], tmp_path: Path, capsys: pytest.Capt
     assert "MODEL and -o FILE.onnx are missing" in capsys.readouterr().err
     assert run(["slim", str(dim[0]), "-o", out, "--certificate", str(dim[0])]) == 2
     assert "model itself" in capsys.readouterr().err
+
+
+def test_inputs_that_were_filled_in_stay_inputs(make_model: MakeModel, tmp_path: Path) -> None:
+    """What is computed from them is no constant: another program may give other values."""
+
+    def build(net: Net, x: str) -> str:
+        factor = net("Mul", net.input("scale_factor", (1, 2)), net.const([2.0, 2.0]))
+        x = net("Relu", conv(net, x, (3, 4, 3), "first", {1: 0.0}))
+        x = net("Flatten", net("GlobalAveragePool", conv(net, x, (4, 2, 3), "second")))
+        return net("Mul", x, factor)
+
+    path = make_model(build, shape=(1, 3, 12, 12), metadata={KEY: UNIT.dumps()})
+    made = slim_model(inspector.open_model(path, inputs={"scale_factor": [0, 0]}), tmp_path / "out.onnx")
+    assert made.total == 1
+    feeds = {"x": np.ones((1, 3, 12, 12), np.float32), "scale_factor": np.array([[1, 3]], np.float32)}
+    before, after = (
+        onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"]).run(None, feeds)[0]
+        for file in (path, tmp_path / "out.onnx")
+    )
+    np.testing.assert_allclose(before, after, rtol=1e-5)
+
+
+def test_half_precision_is_cut_where_nothing_is_rounded(make_model: MakeModel) -> None:
+    def build(net: Net, x: str) -> str:
+        weight, bias = net.rng.standard_normal((4, 3, 1, 1)), np.array([0.1, 0, 0.5, 0.2])
+        weight[1:3] = 0
+        x = net("Relu", net("Conv", x, net.const(weight, dtype=np.float16), net.const(bias, dtype=np.float16)))
+        return net("Conv", x, net.const(net.rng.standard_normal((2, 4, 1, 1)), dtype=np.float16))
+
+    plan = plan_of(make_model(build, dtype=10))
+    assert [each.channels for each in plan.cut] == [(1,)]
+    assert [each.channels for each in plan.kept] == [(2,)]

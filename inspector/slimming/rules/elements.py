@@ -57,7 +57,9 @@ def pass_elements(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     whole = walk.sizes.get(node.output[0])
     rest = [k for k, name in enumerate(data) if not _is_fixed(walk, name)]
     # What is the same for every picture may become a constant, where another operand has the size of the output.
-    replaced = any(walk.sizes.get(data[k]) == whole is not None and walk.of(data[k]) for k in rest)
+    replaced = not walk.graph.half_precision and any(
+        walk.sizes.get(data[k]) == whole is not None and walk.of(data[k]) for k in rest
+    )
     operands = [
         _take_fixed(walk, k, name, axis, rank, len(leading)) if replaced and k not in rest and walk.of(name) else
         _take_operand(walk, k, name, axis, rank, len(leading))

@@ -21,6 +21,8 @@ def pass_maps(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     if inside is None or inside.axis != 1 or row.domain or any(node.output[1:]):
         return False
     settings = attributes(node)
+    if 1 in settings.get("axes", ()):  # a resize whose sizes stand for axes of their own
+        return False
     low, high = inside.low, inside.high
     if not row.between or settings.get("mode") == "cubic" or settings.get("extrapolation_value"):
         low, high = np.full(len(low), row.bounds[0]), np.full(len(high), row.bounds[1])

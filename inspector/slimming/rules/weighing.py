@@ -136,6 +136,8 @@ def _weigh(walk: ChannelWalk, index: int, kernel: WeightFacts, where: tuple[int,
         walk.pin(node.input[0], f"{node.op_type} {node.output[0]!r} reads them along another axis")
         inside = None
     low, high = bound_sums(kernel, inside)
+    if walk.graph.half_precision:  # how much rounding adds there is not reckoned with
+        low, high = np.where(low == high, low, -np.inf), np.where(low == high, high, np.inf)
     number, factor = _number_rows(walk, node, kernel)
     made = walk.give(node.output[0], *where, low, high, number, factor)
     bias = row.bias
@@ -146,7 +148,11 @@ def _weigh(walk: ChannelWalk, index: int, kernel: WeightFacts, where: tuple[int,
             walk.edit(CutConstant(index, bias, value.ndim - 1, made.units))
         elif len(made) > 1:
             walk.found.pins.append((made.units, "its bias is shared"))
-    plain = walk.is_plain(node.input[1]) and (not given or bias is None or walk.is_plain(node.input[bias]))
+    plain = (
+        walk.is_plain(node.input[1])
+        and not walk.graph.half_precision
+        and (not given or bias is None or walk.is_plain(node.input[bias]))
+    )
     step = None if plain or not given or bias is None else _read_step(walk, node.input[bias], len(made))
     shared = kernel.shared and not kernel.pads
     sums, adds = find_additions(kernel, inside, shared and (plain or step is not None), step)
@@ -216,6 +222,8 @@ def _convolve_by_channel(
     source = np.repeat(np.arange(kernel.groups), each)
     rows = kernel.weights[:, 0].astype(np.float64)
     low, high = _bound_rows(rows, inside.low[source], inside.high[source], kernel)
+    if walk.graph.half_precision:
+        low, high = np.where(low == high, low, -np.inf), np.where(low == high, high, np.inf)
     table = np.concatenate([rows * inside.factor[source][:, None], kernel.bias[:, None]], axis=1)
     keys: list[Hashable] = [("depthwise", kernel.about, int(inside.number[k])) for k in source]
     number, factor = walk.numbers.of_rows(keys, table)
