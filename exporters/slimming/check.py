@@ -25,6 +25,8 @@ class CheckedCertificate:
         path: The slimmed file.
         sha256: Its digest.
         source: The file that it was made from.
+        source_sha256: Its digest.
+        source_digest: Its digest together with external data.
         channels: How many channels were cut, each of them proven again.
         differences: How far each output is apart.
         pictures: How many pictures were compared, made-up ones and those of the certificate that are still there.
@@ -34,6 +36,8 @@ class CheckedCertificate:
     path: Path
     sha256: str
     source: Path
+    source_sha256: str
+    source_digest: str
     channels: int
     differences: tuple[Difference, ...]
     pictures: int
@@ -91,7 +95,7 @@ def check_certificate(
     found = measure_differences(given, slimmed, shown, list_kept(plan))
     check_differences(given, found)
     return CheckedCertificate(
-        slimmed.path, slimmed.sha256, given.path, plan.total, found, len(shown),
+        slimmed.path, slimmed.sha256, given.path, given.sha256, given.digest, plan.total, found, len(shown),
         sum(len(each["channels"]) for each in assumed),
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from inspector.cli.console import (
     QuietOption,
     ThreadsOption,
     align_columns,
+    identify,
     relative,
 )
 from inspector.cli.options import read_inputs
@@ -103,9 +104,9 @@ def document_check(found: CheckedCertificate) -> dict[str, Any]:
     from exporters.slimming import document_difference
 
     return {
+        "model": identify(found.source, found.source_sha256, found.source_digest),
         "file": relative(found.path),
         "sha256": found.sha256,
-        "source": relative(found.source),
         "channels": found.channels,
         "without_proof": found.without_proof,
         "pictures": found.pictures,

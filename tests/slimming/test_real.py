@@ -42,7 +42,7 @@ def test_the_text_detector(tmp_path: Path) -> None:
         assert np.abs(wanted - found).max() < 1e-5
 
 
-def measure_time(one: Any, other: Any, tensor: NDArray[Any], rounds: int = 12) -> float:
+def measure_time(one: Any, other: Any, tensor: NDArray[Any], rounds: int = 6) -> float:
     """The least time of the second over that of the first, run in turn."""
     times: dict[int, list[float]] = {0: [], 1: []}
     for _ in range(rounds):
