@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 EngineMaker = Callable[[Model, Graph], Engine]
 
-STAGE_ELEMENTS = 12_000_000
+STAGE_ELEMENTS = 4_000_000
 """Elements of layers that are held at once, of each network: a network with more is run in pieces."""
 _MOST_STAGES = 10
 

@@ -25,8 +25,7 @@ from tests.benchmarks.measure import DEFAULT_MODEL, PHOTO, ROOT, process
 
 THREADS = 2
 
-POLYGRAPHY = (
-    """
+POLYGRAPHY = """
 import sys
 from pathlib import Path
 import onnxruntime
@@ -48,18 +47,13 @@ runners = [OnnxrtRunner(load(a), name="a"), OnnxrtRunner(load(b), name="b")]
 results = Comparator.run(runners, data_loader=feeds)
 print(bool(Comparator.compare_accuracy(results, compare_func=CompareFunc.simple(atol=1e-4, rtol=1e-4))))
 """
-    % THREADS
-)
 
-INSPECTOR = (
-    """
+INSPECTOR = """
 import sys
 import inspector
 found = inspector.compare(sys.argv[1], sys.argv[2], sys.argv[3], threads=int(sys.argv[4]))
 print(found.parted.layer)
 """
-    % THREADS
-)
 
 BARE = "import numpy, onnx, onnxruntime"
 
