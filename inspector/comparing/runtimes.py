@@ -55,6 +55,4 @@ def choose_runtime(name: str) -> EngineMaker:
 
 def use_model(model: Model, graph: Graph) -> Engine:
     """onnxruntime as the model was opened."""
-    if graph is model.graph:
-        return SessionEngine(model.sessions)
-    return SessionEngine(Sessions(graph, model.provider, model.threads, model.warn))
+    return SessionEngine(Sessions(graph, model.provider, model.threads, model.warn, arena=False))

@@ -43,6 +43,8 @@ class Sessions:
         threads: Threads for one operator; None takes all cores that this process may use.
         warn: Gets a line when an accelerator cannot be used after all.
         level: How far onnxruntime may rewrite the graph: all, extended, basic or disabled.
+        arena: Whether a session keeps the memory of its runs for the next one. Where sessions take turns, that of all
+            of them adds up.
     """
 
     graph: Graph
@@ -50,6 +52,7 @@ class Sessions:
     threads: int | None = None
     warn: Callable[[str], None] = field(default=ignore, repr=False)
     level: OptimisationLevel = "all"
+    arena: bool = True
     _kept: OrderedDict[tuple[tuple[str, ...], tuple[str, ...] | None], Session] = field(
         default_factory=OrderedDict, repr=False
     )
@@ -147,6 +150,7 @@ class Sessions:
         options.log_severity_level = 4
         options.intra_op_num_threads = self.threads or count_cores()
         options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = self.arena
         words = {"disabled": "DISABLE_ALL"}
         levels, name = runtime.GraphOptimizationLevel, words.get(self.level, f"ENABLE_{self.level.upper()}")
         options.graph_optimization_level = getattr(levels, f"ORT_{name}")
