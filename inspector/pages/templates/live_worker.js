@@ -19,19 +19,18 @@ const tasks = {
   async start({ parts, document }) {
     const began = performance.now();
     about = document; levels = document.levels;
-    tell("Unpacking what runs the network", 0.1);
-    const [script, wasm] = [await unpack("onnxruntime's script", parts["ort.mjs"]), await unpack("onnxruntime's WebAssembly", parts["ort.wasm"])];
+    tell("Unpacking the network and what runs it", 0.1);
+    const [script, wasm, structure, weights] = await Promise.all([unpack("onnxruntime's script", parts["ort.mjs"]), unpack("onnxruntime's WebAssembly", parts["ort.wasm"]),
+      unpack("the network's structure", parts.structure), unpack("the network's weights", parts.weights)]);
     const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
     const ort = await import(address);
     URL.revokeObjectURL(address);
     Object.assign(ort.env.wasm, { wasmBinary: wasm.buffer, numThreads: 1, proxy: false });
     ort.env.logLevel = "fatal";
-    tell("Unpacking the network", 0.4);
-    const [structure, weights] = [await unpack("the network's structure", parts.structure), await unpack("the network's weights", parts.weights)];
     about.network.head = Uint8Array.from(atob(about.network.head), (c) => c.charCodeAt(0));
     network = new Network(ort, about.network, structure, weights);
-    tell("Starting the network", 0.7);
-    await network.run("all", about.outputs, { [about.input.name]: blankInput() }, about.quick);
+    tell("Starting the network", 0.6);
+    await network.run("all", about.outputs, { [about.input.name]: blankInput() }, about.quick); // the first run is slow
     return { ms: performance.now() - began };
   },
 
