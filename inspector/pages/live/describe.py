@@ -16,7 +16,7 @@ from inspector.layers import Layer
 from inspector.model import Model
 from inspector.receptive import compute_receptive_fields
 from inspector.reverse.head import Head, find_head
-from inspector.tasks.decoder import BoxDecoder
+from inspector.tasks.decoder import BoxDecoder, MapDecoder
 
 MOST_PLACES = 1024
 """Places of a layer at which the part behind it is run once for each."""
@@ -67,8 +67,9 @@ def describe_live(model: Model, layers: Sequence[Layer]) -> Description:
     cuts = _find_cuts(model, shown)
     beside = [name for cut in cuts for name in cut or ()] + list(cam["beside"] if cam else ())
     scores = [model.classifier.scores] if model.classifier is not None and classes else []
-    boxes = _describe_boxes(model, notes)
-    found = [boxes["tensor"]] if boxes else []
+    segments = _describe_segments(model)
+    boxes = None if segments else _describe_boxes(model, notes)
+    found = [one["tensor"] for one in (boxes, segments) if one]
     own = model.input.name
     names = dict.fromkeys([*(layer.tensor for layer in shown), *scores, *found, *beside])
     quick = dict.fromkeys([*scores, *found, *([shown[cam["layer"]].tensor, *cam["beside"]] if cam else ())])
@@ -79,6 +80,7 @@ def describe_live(model: Model, layers: Sequence[Layer]) -> Description:
         "input": {"name": own, "batch": model.input.batch or 1},
         "classifier": _describe_scores(model, classes) if scores else None,
         "boxes": boxes,
+        "segments": segments,
         "outputs": [name for name in names if name != own],
         "quick": [name for name in quick if name != own] or [shown[-1].tensor],
         "layers": [_describe_layer(x, y.size) for x, y in zip(shown, values, strict=True)],
@@ -140,6 +142,22 @@ def _describe_scores(model: Model, classes: int) -> dict[str, Any]:
         "guessed": model.classifier.guessed,
         "classes": classes,
         "fixed": model.input.batch is not None and model.input.batch > 1,
+    }
+
+
+def _describe_segments(model: Model) -> dict[str, Any] | None:
+    """Where a segmenter's classes of pixels come from."""
+    from inspector.render.objects import choose_color
+
+    decoder = model.decoder
+    if not isinstance(decoder, MapDecoder) or decoder.task != "segment":
+        return None
+    return {
+        "tensor": decoder.outputs[0],
+        "activation": decoder.activation,
+        "last": decoder.channels_last,
+        "foreground": decoder.foreground,
+        "colors": [list(choose_color(index)) for index in range(min(max(decoder.classes or 0, 2), 250))],
     }
 
 

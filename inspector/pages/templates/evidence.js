@@ -42,7 +42,7 @@ const nameCam = (cam) => !cam.label || cam.number === null || cam.number === und
 function describeChoices(image) {
   const many = image.boxes ? image.boxes.length : 0;
   if (image.boxes) return many ? `${many} object${many === 1 ? "" : "s"} found${many > image.top.length ? `, the best ${image.top.length} ${data.live ? "listed" : "explained"}` : ""}${data.live ? "" : "; evidence for"}` : "Nothing found on this picture";
-  return image.segments ? "Share of the picture; evidence for" : "Evidence for";
+  return image.segments ? `Share of the picture${data.live ? "" : "; evidence for"}` : "Evidence for";
 }
 
 function nameChoice(image, top, n) {
@@ -82,5 +82,5 @@ function buildPicture(i) {
 
 function showMethods() {
   fill($("method"), methods.map((m) => [m, m]));
-  $("cam-controls").hidden = !methods.length && !images.some((image) => image.segments);
+  $("cam-controls").hidden = !methods.length && !data.live?.segments && !images.some((image) => image.segments);
 }

@@ -16,7 +16,7 @@ const source = {
         layer: layers[data.live.cam.layer].name, backend: "browser", box: image.box, found: null });
     } catch (error) { say(error.message, null, true); }
   },
-  moved: (before) => experiments.follow(before),
+  moved: (before) => { experiments.follow(before); addRelevance(state.image); },
 };
 
 const labelOf = (index) => data.live.labels[index] ?? `class ${index}`;
@@ -29,6 +29,18 @@ function rank(found, count) {
 }
 
 const classEntry = (found, index) => ({ index, label: labelOf(index), probability: found.probabilities[index], score: found.scores[index] });
+
+// What the channels of the maps' layer add to the likeliest classes: asked for when that layer is looked at.
+async function addRelevance(i) {
+  const image = images[i], cam = data.live.cam;
+  if (!cam?.closed || state.layer !== cam.layer || image.relevance || image.asked || camera.stream) return;
+  image.asked = true;
+  try {
+    const values = await ask("relevance", { slot: i, indices: image.top.map((top) => top.index) });
+    image.relevance = { layer: layers[cam.layer].name, values };
+    if (images[i] === image && state.image === i) await go({ image: i });
+  } catch (error) { say(`${error.message}.`, null, true); }
+}
 
 // --- a picture comes in -----------------------------------------------------------------------------------------------
 function freeSlot() {
@@ -66,14 +78,16 @@ async function takeIn(slot, name, found) {
   photo.decode = async () => {};
   const pinned = before?.name === name ? before.pinned : null;
   const boxes = found.boxes && found.boxes.map((one) => ({ ...one, label: labelOf(one.index), corners: null }));
-  const top = boxes ? boxes.slice(0, LISTED).map(({ label, score }, n) => ({ index: n, label, probability: score })) : rank(found, data.top);
+  const segments = found.segments && { classes: found.segments.classes.map((one) => ({ ...one, label: labelOf(one.index), color: data.live.segments.colors[one.index] ?? [128, 128, 128] })) };
+  if (segments) masks[slot] = { ...found.segments, data: Uint8Array.from({ length: 4 * found.segments.mask.length }, (_, n) => found.segments.mask[n >> 2]) };
+  const top = segments ? segments.classes.slice(0, data.top).map(({ index, label, share }) => ({ index, label, probability: share })) : boxes ? boxes.slice(0, LISTED).map(({ label, score }, n) => ({ index: n, label, probability: score })) : rank(found, data.top);
   if (pinned != null) top.push(classEntry(found, pinned));
-  images[slot] = { name, size: found.size, box: found.box, found, boxes, top, pinned, cams: [], relevance: null, layers: before?.name === name ? before.layers : [],
+  images[slot] = { name, size: found.size, box: found.box, found, boxes, segments, top, pinned, cams: [], relevance: null, layers: before?.name === name ? before.layers : [],
     told: `${found.size.join(" × ")} pixels, answered in ${Math.round(found.ms)} ms` };
   photos[slot] = photo;
   if (before?.name !== name) { channelTables[slot] = []; live.sheets[slot] = []; guess[slot] = 0; }
   guess[slot] = Math.min(guess[slot], Math.max(0, top.length - 1));
-  if (before?.name === name && before.top.length === top.length && !boxes) showGuesses(slot);
+  if (before?.name === name && before.top.length === top.length && !boxes && !segments) showGuesses(slot);
   else { buildPicture(slot); addClassChoice(slot); }
   await drawPicture(slot);
 }
@@ -115,6 +129,7 @@ function addClassChoice(slot) {
       image.top = rank(image.found, data.top).concat(classEntry(image.found, index));
       image.pinned = index;
       n = image.top.length - 1;
+      image.relevance = null; image.asked = false;
       buildPicture(slot); addClassChoice(slot);
     }
     guess[slot] = n;
@@ -140,6 +155,7 @@ function listenForPictures() {
 
 async function start() {
   fill($("colormap"), Object.keys(tables).map((name) => [name, name]));
+  if (data.live.segments) state.view = "classes";
   showMethods();
   bar($("cam-bar"), tables[state.colormap]);
   buildLayers();
@@ -147,6 +163,7 @@ async function start() {
   if (data.live.labels.length) $("labels").append(...data.live.labels.map((label) => element("option", { value: label })));
   const obstacle = findObstacle();
   if (obstacle) { say(obstacle, null, true); return; }
+  $("view").addEventListener("change", () => go({ view: $("view").value }));
   listenForPictures();
   listenForCamera();
   experiments.listen();
@@ -159,5 +176,5 @@ async function start() {
   for (const [n, { name }] of data.given.entries()) await addPicture(name, bytes($(`given-${n}`).textContent.trim()));
 }
 
-window.inspector = { ask, images, state }; // for the console, and for tests: inspector.ask("tensor", { slot: 0 })
+window.inspector = { ask, images, layers, state }; // for the console, and for tests: inspector.ask("tensor", { slot: 0 })
 document.addEventListener("DOMContentLoaded", start);

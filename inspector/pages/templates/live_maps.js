@@ -74,17 +74,26 @@ function findFirstDirection(matrix, size) {
 
 // What every place adds to every score: the part of the network behind the layer, run with one place kept at a time.
 // Where that part is affine this is the closed form, sum over channels of gradient times activation; else Recipro-CAM.
-async function placeScores(network, about, layer, tensor, beside) {
-  const dims = [...tensor.dims], channels = layer.channel === "last" ? dims.length - 1 : 1;
-  const values = numbersOf(tensor), size = values.length;
-  const places = size / dims[channels], apart = channels === 1 ? 1 : dims[channels]; // elements between neighbouring places
-  const between = channels === 1 ? places : 1, out = [];
+function placeScores(network, about, layer, tensor, beside) {
+  const places = tensor.dims.slice(2).reduce((a, b) => a * b, 1), channels = tensor.dims[1];
+  return partScores(network, about, layer, tensor, beside, places, (block, from, values, n) => {
+    for (let c = 0, at = n; c < channels; c++, at += places) block[from + at] = values[at];
+  });
+}
+
+function channelScores(network, about, layer, tensor, beside) {
+  const places = tensor.dims.slice(2).reduce((a, b) => a * b, 1);
+  return partScores(network, about, layer, tensor, beside, tensor.dims[1], (block, from, values, c) => block.set(values.subarray(c * places, (c + 1) * places), from + c * places));
+}
+
+// The scores with nothing of a layer, and with each of `parts` parts of it alone, which `keep` copies.
+async function partScores(network, about, layer, tensor, beside, parts, keep) {
+  const dims = [...tensor.dims], values = numbersOf(tensor), size = values.length, out = [];
   let batch = about.fixed ? 1 : Math.max(1, Math.min(64, Math.floor(2 ** 23 / size)));
-  for (let start = -1; start < places;) { // -1: nothing is kept
-    const count = Math.min(batch, places - start), block = new Float32Array(count * size);
+  for (let start = -1; start < parts;) { // -1: nothing is kept
+    const count = Math.min(batch, parts - start), block = new Float32Array(count * size);
     for (let n = 0; n < count; n++) {
-      if (start + n < 0) continue;
-      for (let c = 0, at = (start + n) * apart; c < dims[channels]; c++, at += between) block[n * size + at] = values[at];
+      if (start + n >= 0) keep(block, n * size, values, start + n);
     }
     const feeds = { [layer.tensor]: tensorFrom(network.ort, tensor.type, block, [count, ...dims.slice(1)]) };
     for (const [name, value] of Object.entries(beside)) feeds[name] = repeat(network.ort, value, count);

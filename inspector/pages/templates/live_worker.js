@@ -40,9 +40,10 @@ const tasks = {
     const view = viewOf(about.preprocess, picture);
     pictures.set(slot, { view });
     const shown = await show(picture, 480);
-    const size = [picture.width, picture.height], box = boxOf(view.place, size), { boxes, ...found } = await answer(slot);
+    const size = [picture.width, picture.height], box = boxOf(view.place, size), { boxes, maps, ...found } = await answer(slot);
     return { size, view: { width: view.width, height: view.height }, box, shown, ...found, ms: performance.now() - began,
-      boxes: boxes && boxesInPicture(boxes, [view.width, view.height], box, size) };
+      boxes: boxes && boxesInPicture(boxes, [view.width, view.height], box, size),
+      segments: maps && findSegments(maps, about.segments, box, size, [shown.width, shown.height]) };
   },
 
   // The class activation map of a class (an index; of none for methods that know no class).
@@ -56,6 +57,14 @@ const tasks = {
       raw = known.places.kept.map((scores) => scores[index] - known.places.nothing[index]);
     }
     return { shape: [h, w], raw: Array.from(raw), ...scaleMap(raw) };
+  },
+
+  // What each channel of the layer of the maps adds to classes (indices): the score with that channel alone, less the
+  // score of nothing, which is exact where the scores are affine there.
+  async relevance({ slot, indices }) {
+    const known = pictures.get(slot);
+    known.channels ??= await channelScores(network, about.classifier, about.layers[about.cam.layer], known.cam, known.beside);
+    return indices.map((index) => Float32Array.from(known.channels.kept, (scores) => scores[index] - known.channels.nothing[index]));
   },
 
   // Numbers and sheets of layers (indices).
@@ -131,7 +140,7 @@ async function answer(slot) {
   }
   const scores = about.classifier ? ranked(found) : { scores: null, probabilities: null };
   known.scores = scores.scores;
-  return { ...scores, boxes: about.boxes && findBoxes(found[about.boxes.tensor], about.boxes) };
+  return { ...scores, boxes: about.boxes && findBoxes(found[about.boxes.tensor], about.boxes), maps: about.segments && found[about.segments.tensor] };
 }
 
 function ranked(found) {

@@ -1,4 +1,4 @@
-"""The boxes of the live page are those of our own decoders."""
+"""The boxes and the classes of pixels of the live page are those of our own decoders."""
 
 from __future__ import annotations
 
@@ -76,5 +76,37 @@ def test_a_detector_shows_its_boxes(browser: Any, tmp_path: Path) -> None:
     assert "0: " in tab.text("#pictures")
     assert not tab.page.is_visible("#cover-box")
     assert tab.page.is_visible("#field-box")
+    assert tab.complaints == []
+    tab.page.context.close()
+
+
+def test_a_segmenter_shows_the_class_of_each_pixel(browser: Any, tmp_path: Path) -> None:
+    net = Net(seed=2)
+    x = net.input("images", (1, 3, 24, 24))
+    proto = net.model(net("Conv", net("Relu", net.conv(x, 3, 6, 3)), net.weight((4, 6, 1, 1)), out="logits"))
+    preprocess = Preprocess(size=(24, 24), resize="shortest")
+    known = Metadata(labels=("sky", "road", "tree", "car"), preprocess=preprocess, task="segment")
+    onnx.helper.set_model_props(proto, {KEY: known.dumps()})
+    onnx.save(proto, tmp_path / "segment.onnx")
+    rough = np.random.default_rng(6).integers(0, 256, (5, 7, 3), np.uint8)
+    Image.fromarray(rough).resize((70, 50), Image.Resampling.BICUBIC).save(tmp_path / "street.png")
+    model = open_model(tmp_path / "segment.onnx")
+    page = write_live_page(model, [tmp_path / "street.png"], tmp_path / "live.html")
+    tab = opened(browser, page.path)
+    found = tab.page.evaluate("inspector.images[0].found.segments")
+    expected = model.segment(tmp_path / "street.png")
+    indices = np.array([one["index"] for one in found["classes"]] + [-1])
+    mask = np.array(found["mask"])
+    mine = indices[np.where(mask == 255, len(indices) - 1, mask)].reshape(50, 70)
+    assert (mine == expected.classes).mean() > 0.999  # two classes may be equal but for rounding
+    assert (mine == -1).any()
+    assert [one["share"] for one in found["classes"]] == pytest.approx(
+        [share for _, share in expected.shares], abs=1e-3
+    )
+    assert "Share of the picture" in tab.text("#pictures")
+    assert tab.page.is_visible("#view-label")
+    assert tab.page.get_attribute("#picture-0", "data-drawn") == "classes-55"
+    tab.page.select_option("#view", "evidence")
+    tab.until("document.getElementById('caption-0').textContent.includes('eigencam')")
     assert tab.complaints == []
     tab.page.context.close()

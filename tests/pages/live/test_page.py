@@ -60,6 +60,9 @@ def test_the_same_answer_maps_and_layers_as_our_own_code(tab: Tab, small: Path, 
     [result] = prepare_maps(model, "eigencam").maps(picture, top=1)
     mine = call(tab, "map", slot=0, method="eigencam", index=0)
     np.testing.assert_allclose(np.reshape(mine["map"], mine["shape"]), result.heatmap, atol=1e-4)
+    adds = call(tab, "relevance", slot=0, indices=[1, 4])
+    for mine, expected in zip(adds, prepare_maps(model, "gradcam").relevance(picture, classes=[1, 4]), strict=True):
+        np.testing.assert_allclose(mine, expected, atol=1e-4)
     values = model.activations(picture)
     for layer, one in zip(model.layers, call(tab, "layers", slot=0, which=list(range(len(model.layers)))), strict=True):
         expected = statistics(values[layer.name][0])
@@ -143,6 +146,11 @@ def test_the_panes_the_keys_and_the_channel_that_is_off(tab: Tab, small: Path) -
     assert f"sees {field.size[0]} × {field.size[1]} pixels of 32 × 32" in tab.text("#field-told")
     tab.page.click("#field-after")
     tab.drawn(2, 0)
+    [explained] = prepare_maps(open_model(small), "gradcam").layers
+    number = [layer.name for layer in layers].index(explained.name)
+    tab.page.click(f"#layer-{number}")
+    tab.until("!document.querySelector('#sort [value=relevance]').disabled")
+    assert "adds to" in tab.text("#numbers")
 
 
 def test_another_class_and_another_picture(tab: Tab, picture: Path) -> None:
