@@ -38,7 +38,7 @@ async function addRelevance(i) {
   try {
     const values = await ask("relevance", { slot: i, indices: image.top.map((top) => top.index) });
     image.relevance = { layer: layers[cam.layer].name, values };
-    if (images[i] === image && state.image === i) await go({ image: i });
+    if (images[i] === image && state.image === i) { grid.list = []; await go({ image: i }); } // drawn anew, in case it is what the channels are sorted by
   } catch (error) { say(`${error.message}.`, null, true); }
 }
 

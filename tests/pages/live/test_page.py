@@ -151,6 +151,12 @@ def test_the_panes_the_keys_and_the_channel_that_is_off(tab: Tab, small: Path) -
     tab.page.click(f"#layer-{number}")
     tab.until("!document.querySelector('#sort [value=relevance]').disabled")
     assert "adds to" in tab.text("#numbers")
+    tab.page.select_option("#sort", "relevance")
+    tab.page.focus("#grid")
+    tab.page.keyboard.press("Home")
+    adds = prepare_maps(open_model(small), "gradcam").relevance(small.parent / "rough.png", top=1)[0]
+    tab.drawn(number, int(np.argmax(adds)), int(tab.page.input_value("#image")))
+    tab.page.select_option("#sort", "number")
 
 
 def test_another_class_and_another_picture(tab: Tab, picture: Path) -> None:
