@@ -1,6 +1,6 @@
 """The page of `inspector report --live` in headless Chromium against onnxruntime outside of it, in one run.
 
-    python tests/benchmarks/bench_live.py [--model FILE.onnx]
+    python tests/benchmarks/bench_live_page.py [--model FILE.onnx]
 
 Needs Playwright and a Chromium of the system. WebAssembly has one thread, and so has onnxruntime here.
 """

@@ -233,7 +233,13 @@ def _describe_maps(
     place = [x.name for x in layers].index(layer.name)
     cells = int(np.prod([s if isinstance(s, int) else 1 for s in (layer.shape or (1, 1, 1))[2:]]))
     beside = list(head.siblings) if head is not None else []
-    if head is None or cells > MOST_PLACES or layer.channels_last or layer.arrangement is not None:
+    alone = (model.input.batch or 1) == 1
+    if head is None or cells > MOST_PLACES or layer.channels_last or layer.arrangement is not None or not alone:
+        if head is not None:
+            notes.append(
+                f"No maps for a class: {layer.name} has too many places, channels last, or several pictures at a time. "
+                "Eigen-CAM shows where it is strongest; `inspector cam` explains classes."
+            )
         return {"layer": place, "beside": [], "closed": False}, ("eigencam",)
     if not head.linear:
         notes.append(
