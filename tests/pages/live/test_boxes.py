@@ -54,6 +54,7 @@ def test_each_form_as_its_decoder_has_it(browser: Any, head: str, form: str, sha
     assert [one["index"] for one in found] == expected.classes.tolist()
 
 
+@pytest.mark.slow
 def test_a_detector_shows_its_boxes(browser: Any, tmp_path: Path) -> None:
     net = Net()
     proto = net.model(detector()(net, net.input("images", (1, 3, SIDE, SIDE))))
@@ -80,6 +81,7 @@ def test_a_detector_shows_its_boxes(browser: Any, tmp_path: Path) -> None:
     tab.page.context.close()
 
 
+@pytest.mark.slow
 def test_a_segmenter_shows_the_class_of_each_pixel(browser: Any, tmp_path: Path) -> None:
     net = Net(seed=2)
     x = net.input("images", (1, 3, 24, 24))

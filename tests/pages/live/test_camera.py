@@ -13,7 +13,7 @@ from PIL import Image
 from inspector.pages.report import Report
 from tests.pages.browser import CHROMIUM, needs_chromium, opened
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.slow]
 
 
 def write_video(path: Path) -> Path:

@@ -206,6 +206,17 @@ def test_a_truncated_and_a_damaged_file_say_so(browser: Any, live_page: Report, 
     tab.page.context.close()
 
 
+def test_a_browser_without_webassembly_is_told(browser: Any, live_page: Report) -> None:
+    context = browser.new_context()
+    context.add_init_script("delete window.WebAssembly")
+    page = context.new_page()
+    page.goto(live_page.path.as_uri())
+    page.wait_for_selector("#status.bad")
+    assert page.inner_text("#status").startswith("This browser has no WebAssembly, which runs the network.")
+    assert page.is_disabled("#choose")
+    context.close()
+
+
 def test_the_command(
     small: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
