@@ -84,7 +84,8 @@ def filters(
             of each block.
         out: The folder to write into.
         channels: Their numbers, or a text as "0-63" or "all".
-        classes: Labels or indices of classes instead of layers.
+        classes: Labels or indices of classes instead of layers; of a detector the score at the middle place of its
+            middle scale, of a segmenter its mean over all places.
         recipe: ``lecture`` (as it is taught) or ``clear`` (as it looks best).
         steps: Steps of the ascent; None takes the recipe's.
         size: Side of the pictures in pixels, 16 to 1024; None goes by what a unit of the layer sees.
@@ -127,8 +128,10 @@ def filters(
         prepare_torch(threads)
     opened = to_model(model, "auto" if hasattr(model, "sha256") else provider, _threads(model, threads), warn)
     chosen, numbers = _choose(opened, layers, classes, channels)
+    from inspector.cam.scores import asks_one_place
     from inspector.pages.filters import draw_filters
 
+    neuron = neuron or (classes is not None and asks_one_place(opened))
     found = draw_filters(
         opened, out, chosen, channels=numbers, size=size, seed=seed, batch=batch, precision=precision,
         provider=provider, on_progress=on_progress or _ignore, patterns=not patches_only,

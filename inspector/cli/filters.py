@@ -120,7 +120,9 @@ def filters(
     layers, numbers = choose_layers(console, opened, layer or [], classes or [], channels)
     patterns = wants_patterns(console, patches_only, from_images, threads) and _Patterns(
         choose_recipe(recipe, steps, parametrisation),
-        parse_objective(console, opened, neuron, negative, variants, start, keep),
+        parse_objective(
+            console, opened, neuron or wants_place(console, opened, layers, classes), negative, variants, start, keep
+        ),
     )
     with progress_bar("filters", quiet) as move:
         run = draw_filters(
@@ -215,6 +217,16 @@ def _note_missing(console: Console, layers: Sequence[Layer], numbers: Sequence[i
             over = sum(n >= count for n in numbers)
             if over:
                 console.note(f"{x.name} has {count} channels; {over} of those asked for are beyond them")
+
+
+def wants_place(console: Console, model: Model, layers: Sequence[Layer], classes: Sequence[str] | None) -> bool:
+    """Whether a class is asked at one place, which is then said."""
+    from inspector.cam.scores import asks_one_place
+
+    if not classes or not asks_one_place(model):
+        return False
+    console.note(f"the score of a class at one place: the middle of {layers[0].name}, before the sigmoid")
+    return True
 
 
 def choose_recipe(name: str, steps: int | None, parametrisation: str | None) -> Recipe:
