@@ -118,11 +118,10 @@ def filters(
     console = Console("filters", json, quiet)
     opened = console.open(model, provider, threads, links, inputs)
     layers, numbers = choose_layers(console, opened, layer or [], classes or [], channels)
+    neuron = neuron or wants_place(console, opened, layers, classes)
     patterns = wants_patterns(console, patches_only, from_images, threads) and _Patterns(
         choose_recipe(recipe, steps, parametrisation),
-        parse_objective(
-            console, opened, neuron or wants_place(console, opened, layers, classes), negative, variants, start, keep
-        ),
+        parse_objective(console, opened, neuron, negative, variants, start, keep),
     )
     with progress_bar("filters", quiet) as move:
         run = draw_filters(
@@ -130,8 +129,7 @@ def filters(
             provider=provider, on_progress=move, pictures=find_sources(from_images), top=top,
             on_picture=lambda done, total: move(done, total, "pictures"), **_to_arguments(patterns),
         )  # fmt: skip
-    settings = {"recipe": recipe, "seed": seed, "steps": steps, "size": size}
-    tell(console, opened, layers, run, settings | (patterns.settings() if patterns else {}))
+    tell(console, opened, layers, run, join_settings(patterns, recipe=recipe, seed=seed, steps=steps, size=size))
 
 
 @dataclass(frozen=True)
@@ -154,6 +152,11 @@ class _Patterns:
 def _to_arguments(patterns: _Patterns | Literal[False]) -> dict[str, Any]:
     """The arguments of `draw_filters` that say which patterns are made, if any."""
     return vars(patterns) if patterns else {"patterns": False}
+
+
+def join_settings(patterns: _Patterns | Literal[False], **settings: Any) -> dict[str, Any]:
+    """What the document says of how pictures were made."""
+    return settings | (patterns.settings() if patterns else {})
 
 
 def wants_patterns(console: Console, patches_only: bool, from_images: str | None, threads: int | None) -> bool:
