@@ -8,6 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from inspector.tasks.candidates import enclose, find_corners
 from inspector.tasks.suppress import measure_iou, measure_probabilistic_iou, suppress
 from tests.conftest import require
 
@@ -81,3 +82,29 @@ def test_the_hellinger_distance_is_that_of_the_densities() -> None:
     coefficient = np.sqrt(density(one) * density(other)).sum() * 0.02**2
     expected = 1 - math.sqrt(1 - coefficient)
     assert measure_probabilistic_iou(one, other[None])[0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_an_oriented_box_goes_for_a_box_that_went_itself() -> None:
+    """As Ultralytics has it: of a chain of boxes only the best stays, where upright ones lose every other link."""
+    chain = np.array([[10 * k, 50, 40, 10, 0.2] for k in range(4)], np.float32)
+    scores, classes = np.array([0.9, 0.8, 0.7, 0.6]), np.zeros(4, np.int64)
+    next_ones = [measure_probabilistic_iou(chain[0], chain[k : k + 1])[0] for k in (1, 2)]
+    limit = float(np.mean(next_ones))
+    assert next_ones[0] > limit > next_ones[1]
+    upright = enclose(find_corners(chain))
+    assert suppress(upright, scores, classes, limit, chain).tolist() == [0]
+    assert suppress(upright, scores, np.array([0, 1, 0, 1]), limit, chain).tolist() == [0, 1, 2, 3]
+    assert suppress(upright, scores, classes, limit, chain, most=1).tolist() == [0]
+
+
+def test_oriented_boxes_by_the_definition_in_loops() -> None:
+    rng = np.random.default_rng(0)
+    boxes = np.concatenate([rng.uniform(0, 60, (80, 2)), rng.uniform(8, 40, (80, 2)), rng.uniform(0, 3, (80, 1))], 1)
+    scores, classes = rng.permutation(80) / 80, rng.integers(0, 2, 80)
+    wanted = []
+    for i in sorted(range(80), key=lambda one: -scores[one]):
+        better = [j for j in range(80) if scores[j] > scores[i] and classes[j] == classes[i]]
+        if all(measure_probabilistic_iou(boxes[j], boxes[i : i + 1])[0] <= 0.3 for j in better):
+            wanted.append(i)
+    assert suppress(enclose(find_corners(boxes)), scores, classes, 0.3, boxes).tolist() == wanted
+    assert 5 < len(wanted) < 70
