@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import inspector
 from inspector.cam import prepare_maps
 from tests.conftest import ROOT, require
+from tests.test_cli import call
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +63,36 @@ def test_a_smaller_face_is_explained_at_finer_maps(faces: Path, share: float, la
     lit = float((found.heatmap > 0.2).sum()) / ((x2 - x1) * (y2 - y1) * (640 / 512) ** 2)
     assert lit > 0.15
     assert "the coarsest maps of which 3 cells fit across a box" in engine.reason
+
+
+def test_the_documents_have_the_keys_that_scripts_read(
+    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`predict` and `cam` on a detector, key by key; a picture of one pixel is no trouble."""
+    images = require("PIL.Image")
+    images.fromarray(require("skimage.data").astronaut()).save(tmp_path / "a.png")
+    images.new("RGB", (1, 1)).save(tmp_path / "b.png")
+    given = [str(faces), *(str(tmp_path / name) for name in ("a.png", "b.png"))]
+    code, out, _ = call(capsys, "predict", *given, "--draw", "--json", "-o", str(tmp_path / "out"))
+    document = json.loads(out)
+    assert (code, document["task"], document["schema"]) == (0, "pose", 1)
+    first, *others = document["images"]
+    assert set(first) >= {"path", "top", "boxes", "drawing"}
+    [box] = first["boxes"]
+    assert set(box) >= {"class", "score", "box", "mask", "keypoints"}
+    assert (set(box["class"]), box["mask"], [len(one) for one in box["keypoints"]]) == (
+        {"index", "label"}, None, [3] * 5
+    )  # fmt: skip
+    assert [one["boxes"] for one in others] == [[]]
+    code, out, _ = call(capsys, "cam", *given, "--json", "-o", str(tmp_path / "out"))
+    document = json.loads(out)
+    assert (code, document["task"]) == (0, "pose")
+    [found] = document["images"][0]["maps"]
+    assert set(found) >= {
+        "class", "method", "layer", "backend", "shape", "peak", "empty", "heatmap", "raw", "overlay",
+        "box", "score", "energy_inside",
+    }  # fmt: skip
+    assert set(found["class"]) >= {"index", "label", "probability"}
+    assert found["box"] == pytest.approx(box["box"], abs=1e-2)
+    assert found["energy_inside"] >= 0.8
+    assert [one["maps"] for one in document["images"][1:]] == [[]]
