@@ -42,7 +42,7 @@ def audit(
         model: The path of an .onnx file, or a model that is open.
         policy: What is demanded: a TOML file or a Policy. None takes ``[tool.inspector.audit]`` of the pyproject.toml
             in the current folder, and the built-in policy where there is none.
-        data: A folder of pictures; folders in it that are named after classes make them labelled.
+        data: A folder of pictures, or of a scan; folders in it that are named after classes make them labelled.
         against: What drift and cost are measured from: a model or a snapshot.
         save_snapshot: Write a small file for a later `against`.
         junit: Write the result as JUnit XML.

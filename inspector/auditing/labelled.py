@@ -9,11 +9,13 @@ import numpy as np
 
 from inspector.auditing.pictures import PictureEntry, PictureSet, find_entries
 from inspector.auditing.policy import Images
+from inspector.auditing.scanned import find_scan_entries
 from inspector.datasets import LabelError, LabelledData, read_box_labels, read_mask_labels
 from inspector.errors import ImageError, listing
 from inspector.image import choose_evenly
 from inspector.metrics import TrueBoxes
 from inspector.model import Model, find_folder_class
+from inspector.scanning.kept import is_scan
 from inspector.text import relative
 
 _KINDS = {"detect": "boxes", "pose": "boxes", "segment": "masks"}
@@ -28,13 +30,15 @@ def find_labelled_pictures(model: Model, source: Path, images: Images) -> Pictur
 
     Args:
         model: What is audited: its task says which labels are read.
-        source: A folder; of a detector also a data.yaml (YOLO) or a JSON (COCO).
+        source: A folder, or that of a scan; of a detector also a data.yaml (YOLO) or a JSON (COCO).
         images: What the policy says of pictures.
 
     Raises:
         ImageError: There are no pictures, or no labels where the policy wants some.
         LabelError: A file of labels is malformed, or none of its classes is one of the model.
     """
+    if is_scan(source):
+        return find_scan_entries(model, source, images.max)
     kind = _KINDS.get(model.task or "")
     if kind is None:
         return find_entries(model, source, images.labelled, images.max)

@@ -20,10 +20,12 @@ from inspector.auditing.policy import Policy
 from inspector.auditing.policy_reader import find_policy
 from inspector.auditing.probes.answers import KeptAnswers
 from inspector.auditing.probes.predictions import LabelledPredictions, TopPredictions
+from inspector.auditing.probes.ranges import Ranges
 from inspector.auditing.probes.recorder import Recorder
 from inspector.auditing.regions import check_paths
 from inspector.auditing.registry import Check
 from inspector.auditing.result import Audit, CheckResult, NotChecked, Verdict, conclude
+from inspector.auditing.scanned import add_scan
 from inspector.auditing.snapshot import Snapshot, is_snapshot, load_snapshot, save_snapshot
 from inspector.auditing.subject import Subject
 from inspector.auditing.traits import collect_traits
@@ -32,6 +34,7 @@ from inspector.errors import InspectorError, ModelError, NoPictureError, UsageEr
 from inspector.guard import add_inputs, check_outputs
 from inspector.model import Model, drop_false_classes, open_model
 from inspector.runtime import choose_providers
+from inspector.scanning.kept import is_scan
 
 PathLike = str | os.PathLike[str]
 OPENS = "opens"
@@ -103,8 +106,8 @@ def audit_model(
         model: The model, or the path of an .onnx file.
         policy: The policy, or the path of a TOML file; by default ``[tool.inspector.audit]`` of the current folder's
             pyproject.toml, and where there is none, the built-in policy.
-        data: Folder of pictures, instead of the policy's; folders in it that are named after classes make them
-            labelled. For a detector or segmenter also a data.yaml (YOLO), a JSON (COCO), or a folder with labels.
+        data: Folder of pictures, or of a scan, instead of the policy's; folders in it that are named after classes make
+            them labelled. For a detector or segmenter also a data.yaml (YOLO), a JSON (COCO), or a folder with labels.
         against: A model or a snapshot to compare with, open or as a path, instead of the policy's reference.
         save: Where to write a snapshot.
         seed: Of noise and random masks, instead of the policy's; 0 or more.
@@ -214,6 +217,9 @@ def _run_checks(subject: Subject, request: Request) -> tuple[CheckResult, ...]:
     for probe in probes:
         walk.add(probe)
     walk.pass_pictures(request.advance)
+    ranges = walk.probes.get(Ranges)
+    if isinstance(ranges, Ranges) and request.data is not None and is_scan(request.data):
+        add_scan(ranges, subject.model, request.data)
     results = tuple(judge(check, walk) for check in checks)
     if request.save is not None:
         save_snapshot(_make_snapshot(walk), request.save)
