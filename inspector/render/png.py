@@ -85,6 +85,10 @@ def save_png(
         return write_bytes(path, _encode_sheet(sheet, chunks, isal_zlib))
     if isinstance(image, Indices):
         image = image.to_image()
+    if isal_zlib is not None and level == 1 and image.mode == "RGB" and min(image.size) > 0:
+        rows = np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, 3 * image.width)
+        head = [_chunk(name, value) for name, value, *_ in chunks.chunks]
+        return write_bytes(path, _join(rows, 2, head, lambda: isal_zlib.compressobj(1)))
     plain = image
     if image.info:
         # Pillow would copy the ICC profile and the EXIF data of a photograph into the file.
@@ -142,23 +146,25 @@ def _encode_sheet(sheet: Indices, chunks: PngInfo, deflate: ModuleType) -> bytes
 
 
 def _join(pixels: NDArray[np.uint8], kind: int, head: list[bytes], make_stream: Callable[[], Any]) -> bytes:
-    """A file with one byte a pixel, by a compressor of zlib's interface.
+    """A file of 8 bits a value, by a compressor of zlib's interface.
 
-    kind: the color type of the format, 0 for greys and 3 for a palette. head: the chunks before the pixels.
+    kind: the color type of the format, 0 for greys, 2 for three colors in turn, 3 for a palette.
+    head: the chunks before the pixels.
     """
     height, width = pixels.shape
-    first = _choose_filter(pixels, make_stream)
+    step = 3 if kind == 2 else 1
+    first = _choose_filter(pixels, make_stream, step)
     stream, above, packed, count = make_stream(), None, [], max(1, _BAND // width)
     for top in range(0, height, count):
         rows = pixels[top : top + count]
-        packed.append(stream.compress(_filter_rows(rows, above, first)))
+        packed.append(stream.compress(_filter_rows(rows, above, first, step)))
         above = rows[-1]
-    facts = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0))
+    facts = _chunk(b"IHDR", struct.pack(">IIBBBBB", width // step, height, 8, kind, 0, 0, 0))
     data = _chunk(b"IDAT", b"".join([*packed, stream.flush()]))
     return b"".join([b"\x89PNG\r\n\x1a\n", facts, *head, data, _chunk(b"IEND", b"")])
 
 
-def _choose_filter(pixels: NDArray[np.uint8], make_stream: Callable[[], Any]) -> int:
+def _choose_filter(pixels: NDArray[np.uint8], make_stream: Callable[[], Any], step: int) -> int:
     """The filter by which some rows become smallest."""
     top = max(0, (len(pixels) - _SAMPLE) // 2)
     rows = pixels[top : top + _SAMPLE]
@@ -168,14 +174,15 @@ def _choose_filter(pixels: NDArray[np.uint8], make_stream: Callable[[], Any]) ->
     sizes = {}
     for filter in (_LEFT, _PLAIN, _ABOVE):
         stream = make_stream()
-        sizes[filter] = len(stream.compress(_filter_rows(rows, None, filter)) + stream.flush())
+        sizes[filter] = len(stream.compress(_filter_rows(rows, None, filter, step)) + stream.flush())
     return min(sizes, key=lambda filter: sizes[filter])
 
 
-def _filter_rows(rows: NDArray[np.uint8], above: NDArray[np.uint8] | None, filter: int) -> memoryview:
+def _filter_rows(rows: NDArray[np.uint8], above: NDArray[np.uint8] | None, filter: int, step: int) -> memoryview:
     """Rows (h, w), each behind the number of its filter: `filter`, or _ABOVE where a row is like the one above it.
 
     above: the row (w,) before the first of these; None at the top of the picture, where it counts as zeros.
+    step: bytes of a pixel.
     """
     same = np.zeros(len(rows), np.bool_)
     same[0] = above is not None and np.array_equal(rows[0], above)
@@ -185,7 +192,7 @@ def _filter_rows(rows: NDArray[np.uint8], above: NDArray[np.uint8] | None, filte
     band[:, 1:] = rows
     # Integers of 8 bits wrap around, as the format asks for.
     if filter == _LEFT:
-        band[:, 2:] -= rows[:, :-1]
+        band[:, 1 + step :] -= rows[:, :-step]
     elif filter == _ABOVE:
         band[1:, 1:] -= rows[:-1]
         if above is not None:

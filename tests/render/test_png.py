@@ -107,7 +107,7 @@ def test_every_picture_of_a_palette_comes_back(tmp_path, monkeypatch, name, quic
 @pytest.mark.parametrize("filter", [png._PLAIN, png._LEFT, png._ABOVE])
 @pytest.mark.parametrize("name", PICTURES)
 def test_every_filter_is_undone_by_other_readers(tmp_path, monkeypatch, name, filter):
-    monkeypatch.setattr(png, "_choose_filter", lambda pixels, make: filter)
+    monkeypatch.setattr(png, "_choose_filter", lambda pixels, make, step: filter)
     with Image.open(io.BytesIO(encode_sprite(PICTURES[name]))) as back:
         assert back.mode == "L"
         assert back.tobytes() == PICTURES[name].tobytes()
@@ -121,7 +121,19 @@ def test_a_sheet_is_no_larger_than_pillow_makes_it(tmp_path, monkeypatch, shape)
     assert quick <= 1.02 * save_png(sheet(shape), tmp_path / "b.png").stat().st_size
 
 
-def test_few_colors_and_photographs_are_left_to_pillow(tmp_path):
+@pytest.mark.parametrize("filter", [png._PLAIN, png._LEFT, png._ABOVE, None])
+@pytest.mark.parametrize("size", [(1, 1), (2, 400), (301, 200), (png._BAND // 3 + 1, 2)])
+def test_colors_come_back(tmp_path, monkeypatch, size, filter):
+    if filter is not None:
+        monkeypatch.setattr(png, "_choose_filter", lambda pixels, make, step: filter)
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    pixels[size[1] // 2 :] = pixels[0]
+    with Image.open(save_png(Image.fromarray(pixels), tmp_path / "a.png", {"a": "b"})) as back:
+        assert (back.mode, back.text) == ("RGB", {"a": "b"})
+        assert back.tobytes() == pixels.tobytes()
+
+
+def test_few_colors_are_left_to_pillow(tmp_path):
     few = Image.fromarray(np.uint8([[0, 1], [1, 0]]))
     few.putpalette([0, 0, 0, 255, 0, 0])
     for image in (few, gradient(9, 9)):
