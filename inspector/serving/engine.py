@@ -24,6 +24,7 @@ from inspector.serving.messages import (
     encode_picture,
     encode_plane,
 )
+from inspector.serving.pace import SheetPace
 from inspector.serving.reader import SourceReader
 from inspector.serving.record import FrameRecorder
 from inspector.serving.views import join_views
@@ -112,6 +113,7 @@ class LiveEngine(threading.Thread):
         self.history: deque[dict[str, Any]] = deque(maxlen=_HISTORY)
         self._on_end = on_end
         self._meter = LoadMeter()
+        self._pace = SheetPace()
         self._remembered = 0.0
         self._told = time.monotonic()
 
@@ -156,11 +158,12 @@ class LiveEngine(threading.Thread):
             drift = self.extras.drift.reading if self.extras.drift is not None else None
             told = {"drift": min(drift.ratio, 1e6)} if drift is not None else {}
             self.history.append({"time": now, "confidence": seen.answer.confidence, **told, **_shorten(answers)})
-        turns = self.hub.choose_ready()
+        tick = self._pace.advance(time.monotonic(), seen.processor)
+        turns = self.hub.choose_ready(tick)
         if turns:
             head = {**self.tell(), "time": now, "answer": seen.answer.about, "name": seen.frame.name}
             head |= {"place": seen.frame.place, "network": seen.seconds, "latency": now - seen.frame.taken}
-            self.hub.publish(dict(self._build(seen, head, turns)))
+            self.hub.publish(dict(self._build(seen, head, turns)), tick)
             self._told = time.monotonic()
 
     def _build(
@@ -182,9 +185,15 @@ class LiveEngine(threading.Thread):
                 else:
                     told["no_map"] = result.message if result is not None else "the next frame has it"
             if turn.sheet and view.layer is not None and view.layer in seen.layers:
-                made[view.layer] = made.get(view.layer) or encode_layer(seen.layers[view.layer], view.layer)
+                made[view.layer] = made.get(view.layer) or self._encode_layer(seen, view.layer)
                 parts.append(made[view.layer])
             yield turn, build_message(told, parts)
+
+    def _encode_layer(self, seen: FrameFindings, name: str) -> MessagePart:
+        began = time.thread_time()
+        made = encode_layer(seen.layers[name], name)
+        self._pace.pay(time.thread_time() - began)
+        return made
 
     def _encode_map(self, result: CamResult, seen: FrameFindings) -> MessagePart:
         size = seen.picture.size
@@ -222,7 +231,7 @@ class LiveEngine(threading.Thread):
     def _tell_state(self) -> None:
         self._told = time.monotonic()
         message = build_message({**self.tell(), "time": time.time()})
-        self.hub.publish(dict.fromkeys(self.hub.choose_ready(), message))
+        self.hub.publish(dict.fromkeys(self.hub.choose_ready(self._pace.tick), message), -1)
 
     def _rest(self, began: float) -> None:
         """While nobody watches, two frames a second are enough for the answers over time."""

@@ -18,10 +18,6 @@ ASLEEP = 5.0
 """Seconds after which a page that fetches nothing counts for nothing: what only it wants is not computed."""
 
 
-SHEETS = 10
-"""Times a second that a page gets all channels anew, which are the largest part of a message; all pages together."""
-
-
 @dataclass(frozen=True)
 class WatcherTurn:
     """What one page gets next.
@@ -140,20 +136,23 @@ class Hub:
         """The views of all who fetch what they are given."""
         return frozenset(watcher.view for watcher in self.watchers if watcher.awake)
 
-    def choose_ready(self) -> frozenset[WatcherTurn]:
-        """What those who wait get next. Those who are still busy with the last message miss this one."""
-        tick, watchers = int(time.monotonic() * SHEETS), self.watchers
-        turns = {watcher: watcher.plan(tick) for watcher in watchers}
+    def choose_ready(self, tick: int) -> frozenset[WatcherTurn]:
+        """What those who wait get next. Those who are still busy with the last message miss this one.
+
+        Args:
+            tick: Counts the moments at which channels are due.
+        """
+        turns = {watcher: watcher.plan(tick) for watcher in self.watchers}
         ready = frozenset(turn for watcher, turn in turns.items() if watcher.ready)
         for watcher, turn in turns.items():
             watcher.dropped += turn not in ready
         return ready
 
-    def publish(self, messages: Mapping[WatcherTurn, bytes]) -> None:
+    def publish(self, messages: Mapping[WatcherTurn, bytes], tick: int) -> None:
         """Give everybody the message of his turn, from any thread; returns at once."""
         loop = self._loop
         if messages and loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._hand_out, messages, int(time.monotonic() * SHEETS))
+            loop.call_soon_threadsafe(self._hand_out, messages, tick)
 
     def _hand_out(self, messages: Mapping[WatcherTurn, bytes], tick: int) -> None:
         for watcher in self.watchers:

@@ -33,6 +33,7 @@ class FrameFindings:
         layers: For each layer that was wanted float32 (C, ...), as it is shown.
         values: For each layer that was asked for besides float32 (C, ...), as the network computes it.
         seconds: What the network took, all that is asked about the frame included.
+        processor: The same in seconds of the processor, of this thread.
     """
 
     frame: Frame
@@ -42,6 +43,7 @@ class FrameFindings:
     layers: dict[str, NDArray[np.float32]] = field(repr=False)
     values: dict[str, NDArray[np.float32]] = field(repr=False)
     seconds: float = 0.0
+    processor: float = 0.0
 
 
 class Looker:
@@ -72,7 +74,7 @@ class Looker:
             ImageError: The frame does not fit the preprocess.
         """
         picture = Image.fromarray(frame.pixels)
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), time.thread_time()
         tensor = self.model.preprocess.tensor(picture)
         layers = [self.model.layer(name) for name in dict.fromkeys((*wanted.layers, *more))]
         known = [layer.tensor for layer in layers]
@@ -91,7 +93,9 @@ class Looker:
             layer.name: take_first(layer.to_maps(values[layer.name])) for layer in layers if layer.name in wanted.layers
         }
         rest = {name: take_first(values[name]) for name in more}
-        return FrameFindings(frame, picture, answer, maps, shown, rest, time.perf_counter() - began)
+        return FrameFindings(
+            frame, picture, answer, maps, shown, rest, time.perf_counter() - began, time.thread_time() - spent
+        )
 
     def _make_maps(
         self, tensor: NDArray[Any], answer: FrameAnswer, targets: tuple[int | str, ...]

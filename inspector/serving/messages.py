@@ -7,6 +7,7 @@ The head says under ``parts`` what each is and how many bytes it has.
 from __future__ import annotations
 
 import io
+import json
 import math
 import struct
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,9 @@ _STEPS = 0xFC
 """Colors are told apart in steps of four, which makes sheets a quarter smaller. What is not finite keeps its own."""
 
 
+_PALETTE = make_palette()
+
+
 @dataclass(frozen=True, eq=False)
 class MessagePart:
     """One part of a message.
@@ -58,7 +62,11 @@ def build_message(head: Mapping[str, Any], parts: Sequence[MessagePart] = ()) ->
         parts: In this order.
     """
     listed = [{"kind": part.kind, "bytes": len(part.data), **part.about} for part in parts]
-    text = to_json({**head, "parts": listed}).encode("ascii")
+    whole = {**head, "parts": listed}
+    try:
+        text = json.dumps(whole, allow_nan=False, check_circular=False).encode("ascii")
+    except (TypeError, ValueError):  # numbers that are not finite, or numpy's; seldom, and four times as slow
+        text = to_json(whole).encode("ascii")
     return b"".join([struct.pack("<I", len(text)), text, *(part.data for part in parts)])
 
 
@@ -69,8 +77,6 @@ def read_message(data: bytes) -> tuple[dict[str, Any], list[bytes]]:
         >>> read_message(build_message({"frame": 1}, [MessagePart("map", {}, b"ab")]))[1]
         [b'ab']
     """
-    import json
-
     (length,) = struct.unpack_from("<I", data)
     head = json.loads(data[4 : 4 + length])
     parts, at = [], 4 + length
@@ -142,9 +148,9 @@ def encode_layer(values: NDArray[np.float32], name: str) -> MessagePart:
     _, h, w = indices.shape
     across = max(1, min(channels, round(math.sqrt(channels * h / w))))
     rows = -(-channels // across)
-    sheet = np.zeros((rows * across, h, w), np.uint8)
-    sheet[:channels] = indices
-    pixels = sheet.reshape(rows, across, h, w).swapaxes(1, 2).reshape(rows * h, across * w)
+    if rows * across > channels:
+        indices = np.concatenate([indices, np.zeros((rows * across - channels, h, w), np.uint8)])
+    pixels = indices.reshape(rows, across, h, w).swapaxes(1, 2).reshape(rows * h, across * w)
     about = {
         "name": name,
         "shape": list(maps.shape),
@@ -156,4 +162,4 @@ def encode_layer(values: NDArray[np.float32], name: str) -> MessagePart:
         "blank": np.flatnonzero(found.blank).tolist(),
         "bad": found.nan + found.infinite,
     }
-    return MessagePart("layer", about, encode_quickly(np.ascontiguousarray(pixels), make_palette()))
+    return MessagePart("layer", about, encode_quickly(pixels, _PALETTE))

@@ -142,6 +142,10 @@ def main() -> None:
         plain, none, one, ten, got_one, got_ten = (statistics.median(column) for column in zip(*rows, strict=True))
         print(f"ms a frame: bare {plain:.1f}, nobody {none:.1f}, one {one:.1f}, ten {ten:.1f}")
         print(f"frames that those who watch got: {got_one:.0%} of one, {got_ten:.0%} of ten")
+        least = [min(column) for column in zip(*rows, strict=True)][:4]
+        print(
+            f"the quietest blocks: {least[1] / least[0]:.2f}, {least[2] / least[0]:.2f} and {least[3] / least[2]:.2f} x"
+        )
         good.append(report("nobody watches, against bare", statistics.median(r[1] / r[0] for r in rows), 1.1))
         good.append(
             report("one watches a layer and a map, against bare", statistics.median(r[2] / r[0] for r in rows), 1.3)

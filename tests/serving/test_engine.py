@@ -20,6 +20,7 @@ from inspector.serving.frames import Frame
 from inspector.serving.hub import Hub, Watcher, WatcherTurn
 from inspector.serving.look import Looker
 from inspector.serving.messages import encode_layer, encode_map, encode_picture, fit_side, read_message
+from inspector.serving.pace import SheetPace
 from inspector.serving.reader import SourceReader
 from inspector.serving.sources.folder import FolderSource
 from inspector.serving.views import LiveView, Wanted, join_views, read_view
@@ -105,8 +106,8 @@ def test_a_slow_watcher_misses_frames_and_slows_nobody() -> None:
         hub, view, turn = Hub(), LiveView(), WatcherTurn(LiveView(), sheet=False)
         slow, quick = hub.join(view), hub.join(view)
         for number in range(5):
-            assert hub.choose_ready() == {turn}
-            hub.publish({turn: b"%d" % number})
+            assert hub.choose_ready(0) == {turn}
+            hub.publish({turn: b"%d" % number}, 0)
             await asyncio.sleep(0)
             assert await quick.fetch() == b"%d" % number
         assert slow.dropped == 4
@@ -114,7 +115,7 @@ def test_a_slow_watcher_misses_frames_and_slows_nobody() -> None:
         assert quick.dropped == 0
         slow.give(b"5")
         quick.give(b"5")
-        assert hub.choose_ready() == frozenset(), "nobody waits, so nothing is encoded"
+        assert hub.choose_ready(0) == frozenset(), "nobody waits, so nothing is encoded"
         slow._fetched -= 60
         quick._fetched -= 60
         assert hub.views == frozenset(), "who fetches nothing for long counts for nothing"
@@ -125,25 +126,32 @@ def test_a_slow_watcher_misses_frames_and_slows_nobody() -> None:
     asyncio.run(watch())
 
 
-def test_channels_come_ten_times_a_second_to_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_channels_come_as_often_as_they_may_cost() -> None:
+    def count(frames: int, rate: float, spent: float, cost: float) -> int:
+        pace, before = SheetPace(), 0
+        for number in range(frames):
+            if pace.advance(number / rate, spent) != before:
+                before = pace.tick
+                pace.pay(cost)
+        return before
+
+    assert 95 <= count(300, 30, 0.02, 0.0001) <= 106, "ten times a second"
+    assert 18 <= count(100, 20, 0.01, 0.002) <= 26, "a twenty-fifth of the network's time"
+    assert count(50, 5, 0.2, 0.002) == 50, "a slow network sends them with every frame"
+
+
+def test_channels_come_to_all_at_once_and_to_the_slow_ones_too() -> None:
     async def watch() -> None:
-        now = [100.01]
-        monkeypatch.setattr(time, "monotonic", lambda: now[0])
         hub, view = Hub(), LiveView("c1")
         quick, slow = hub.join(view), hub.join(view)
-        got = []
-        for _ in range(30):  # in one second
-            for turn in hub.choose_ready():
-                hub.publish({turn: b"x"})
-                got.append((now[0], turn.sheet))
+        for number in range(20):
+            tick = number // 5
+            turns = hub.choose_ready(tick)
+            assert len(turns) == 1 or number >= 5
+            hub.publish({turn: b"sheet" if turn.sheet else b"" for turn in turns}, tick)
             await asyncio.sleep(0)
-            await quick.fetch()
-            if int(now[0] * 30) % 15 == 0:
-                await slow.fetch()
-            now[0] += 1 / 30
-        sheets = [when for when, sheet in got if sheet]
-        assert 9 <= len(sheets) <= 12
-        assert slow._tick > 0, "who fetches seldom gets them all the same"
+            assert (await quick.fetch() == b"sheet") == (number % 5 == 0)
+        assert await slow.fetch() == b"sheet", "who fetches seldom gets them all the same"
 
     asyncio.run(watch())
 
@@ -155,7 +163,7 @@ def run_engine(
     got: list = []
     engine = LiveEngine(Looker(net), SourceReader(FolderSource(folder), once=True), Hub())
     engine.hub._watchers = {Watcher(view) for view in views}
-    monkeypatch.setattr(engine.hub, "publish", got.append)
+    monkeypatch.setattr(engine.hub, "publish", lambda messages, tick: got.append(messages))
     engine.reader.start()
     engine.run()
     assert engine.error is None
