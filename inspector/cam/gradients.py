@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 LayerArrays = Mapping[str, Array]
+_KEPT = 8
+"""Gradients that are kept of a head whose gradient is a constant."""
 
 
 class GradientSource(Protocol):
@@ -40,6 +42,7 @@ class NumpyGradient:
         self.head = head
         self.needed = head.needed
         self.constants: dict[str, Array] = {}
+        self._linear: dict[tuple[Any, ...], Array] = {}
 
     def open(self, values: LayerArrays) -> Callable[[Target], Array]:
         """See :class:`GradientSource`."""
@@ -47,7 +50,15 @@ class NumpyGradient:
         shape = values[self.head.output].shape
 
         def gradient(target: Target) -> Array:
-            return self.head.gradient(target.seed(shape), known)
+            if not self.head.linear or self.head.needed or target.weights is not None:
+                return self.head.gradient(target.seed(shape), known)
+            # It is the same for every picture of a size: worth keeping for those who look at a film.
+            key = (target.cells, target.sign, shape, values[self.head.layer].shape)
+            if key not in self._linear:
+                if len(self._linear) >= _KEPT:
+                    self._linear.clear()
+                self._linear[key] = self.head.gradient(target.seed(shape), known)
+            return self._linear[key]
 
         return gradient
 

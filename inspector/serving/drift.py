@@ -181,7 +181,7 @@ class DriftWatch:
         if self._sure is not None and sure:
             mean_sure, limit = self._sure
             # More confidence than there was is no reason to worry.
-            measures.append(DriftMeasure("confidence", max(0.0, mean_sure - float(np.mean(sure))), limit))
+            measures.append(DriftMeasure("loss of confidence", max(0.0, mean_sure - float(np.mean(sure))), limit))
         return DriftReading(tuple(sorted(measures, key=lambda one: -one.ratio)), len(moments))
 
 
