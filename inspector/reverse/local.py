@@ -120,6 +120,35 @@ def _form(*names: str) -> Callable[[Local], Local]:
     return register
 
 
+@_form("ConvTranspose")
+def _spread(step: HeadNode, rule: GradientRule, spot: Spot, values: SpotValues) -> Spots:
+    """A transposed convolution: only the cells that spread into the spot get a gradient."""
+    name = step.node.input[0]
+    shape, kernel = values.shape(name), values.shape(step.node.input[1])[2:]
+    slide = Windows.of(step, spot.shape[2:], shape[2:], kernel)
+    spot = spot.widen([1])
+    cells: list[CellRange] = [spot.ranges[0], (0, shape[1])]
+    wide = list(spot.ranges[:2])
+    for i, (a, b) in enumerate(spot.ranges[2:]):
+        stride, before, reach = slide.stride[i], slide.before[i], (kernel[i] - 1) * slide.dilation[i]
+        first = max(0, -((reach - before - a) // stride))
+        last = min(shape[2 + i], (b - 1 + before) // stride + 1)
+        if first >= last:
+            return [None] * len(step.moving)
+        cells.append((first, last))
+        wide.append((first * stride - before, (last - 1) * stride - before + reach + 1))
+    few = np.broadcast_to(np.float32(0), [b - a for a, b in cells])  # of the input the shape alone counts
+    settings = {**step.settings, "pads": [0] * 2 * len(kernel), "auto_pad": "NOTSET"}
+    part = spot.over(wide)
+    here = replace(
+        step, lookup=lambda wanted: few if wanted == name else values.whole(wanted), settings=settings,
+        outputs=(part.values,),
+    )  # fmt: skip
+    found = rule.derivative(here, part.values)[0]
+    assert found is not None
+    return [Spot(tuple(a for a, _ in cells), found, shape), *[None] * (len(step.moving) - 1)]
+
+
 @_form("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 def _reshape(step: HeadNode, rule: GradientRule, spot: Spot, values: SpotValues) -> Spots | None:
     shape = values.shape(step.node.input[0])

@@ -50,7 +50,14 @@ def attention(net: Net, x: str) -> str:
     return net("Mul", net("Softmax", "q", axis=3), net("ReduceMean", "k", axes=[1], keepdims=1))
 
 
-@pytest.mark.parametrize("build", [branch, forms, scales, attention])
+def spread(net: Net, x: str) -> str:
+    """Enlarged by transposed convolutions: grouped, with padding, dilated, and with gaps."""
+    x = net("ConvTranspose", x, net.weight((6, 2, 4, 4)), strides=[2, 2], pads=[1, 1, 1, 1], group=3)
+    x = net("ConvTranspose", net("Relu", x), net.weight((6, 4, 2, 3)), strides=[3, 1], dilations=[1, 2])
+    return net.conv(x, 4, 5, 3)
+
+
+@pytest.mark.parametrize("build", [branch, forms, scales, spread, attention])
 @pytest.mark.parametrize("place", [0.0, 0.45, 1.0])
 def test_a_spot_is_the_whole_gradient(build: Build, place: float, make_model: MakeModel) -> None:
     path = make_model(lambda net, x: net("Identity", build(net, net.conv(x, 3, 6, 3)), out="y"), shape=(1, 3, 12, 14))
