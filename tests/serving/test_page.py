@@ -24,12 +24,12 @@ from typing import Any
 import pytest
 
 from tests.conftest import DEFAULT_MODEL, ROOT, require
-from tests.pages.test_browser import CHROMIUM, CONTRAST, NAMELESS, Tab
+from tests.pages.browser import CHROMIUM, CONTRAST, NAMELESS, Tab, needs_chromium
 from tests.serving.conftest import write_video
 
 require("av")
 api = pytest.importorskip("playwright.sync_api")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")]
+pytestmark = [pytest.mark.slow, needs_chromium]
 LAYER = "blocks.5.swish"
 
 
