@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from exporters.attaching.agree import check_rows, compare_outputs, make_noise
+from exporters.attaching.boxes import attach_box_map
 from exporters.attaching.calibration import attach_probability
 from exporters.attaching.finish import finish_attached
 from exporters.attaching.maps import attach_maps
@@ -15,6 +16,7 @@ from exporters.attaching.result import AttachedModel
 from exporters.attaching.saliency import attach_saliency
 from exporters.attaching.unknown import attach_unknown
 from exporters.attaching.workbench import open_workbench
+from inspector.cam import finds_boxes
 from inspector.errors import UsageError
 from inspector.files import atomic_path, temporary_folder
 from inspector.guard import check_outputs
@@ -87,7 +89,10 @@ def attach_outputs(
         notes.append(f"{source.path} has attached outputs already ({names}); they are left out")
     bench = open_workbench(source)
     if cam is not None:
-        attach_maps(bench, cam, layer)
+        if finds_boxes(source):
+            attach_box_map(bench, cam)
+        else:
+            attach_maps(bench, cam, layer)
     if calibrate is not None:
         figures["calibration"], more = attach_probability(bench, calibrate)
         notes += more

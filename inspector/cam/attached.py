@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.agreement import Agreement, compare_layer
-from inspector.cam.engines import MapEngine, prepare_once
+from inspector.cam.boxes import BoxChoice
+from inspector.cam.engines import MapEngine, finds_boxes, prepare_once
 from inspector.cam.file_engine import FileEngine
 from inspector.cam.result import CamResult
 from inspector.metadata import AttachedEntry
@@ -62,6 +63,10 @@ def check_claims(model: Model, entry: AttachedEntry, tensor: Array, said: Array)
 
 
 def _check_map(model: Model, settings: Mapping[str, Any], tensor: Array, said: Array) -> list[Claim]:
+    if finds_boxes(model):
+        # The file knows no smallest score: it shows the best place, however unlikely.
+        boxes = prepare_once(model, settings["method"], choice=BoxChoice(boxes=(0,), confidence=0.0))
+        return [_compare_maps(result, said) for result in boxes.maps(tensor)[:1] if result.heatmap.any()]
     results = _engine(model, settings).maps(tensor, top=1)
     return [_compare_maps(result, said) for result in results[:1] if not result.empty]
 
