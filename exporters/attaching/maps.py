@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from exporters.attaching.derivative import check_covered, emit_gradient
 from exporters.attaching.formulas import FORMULAS, emit_map, find_channel_weights, scale_maps
-from exporters.attaching.seeds import emit_top_seed
+from exporters.attaching.seeds import emit_top
 from exporters.attaching.sizes import TensorSizes, make_picture_shape
 from exporters.attaching.workbench import Workbench
 from inspector.cam.choose import choose_cam_layers
@@ -67,14 +67,14 @@ def attach_maps(bench: Workbench, name: str, layer: str | None = None) -> None:
         )
     activation = emit_channels_first(bench, chosen, chosen.tensor, sizes)
     flat = write.reshape(activation, 0, 0, -1)
-    seed = emit_top_seed(bench, explained.tensor, sizes)
+    seed = emit_top(bench, explained.tensor, sizes)
     stored = None
     if weights is not None:
         stored = _find_stored(bench, weights)
-        raw = write.emit("MatMul", write.emit("MatMul", _as_rows(bench, seed, len(weights)), stored), flat)
+        raw = write.emit("MatMul", _pick_row(bench, seed.top, stored), flat)
     else:
         check_covered(write, sizes, head, f"{method.name} at {chosen.name}")
-        found = emit_gradient(write, sizes, {explained.tensor: seed}, head)
+        found = emit_gradient(write, sizes, {seed.tensor: seed.gradient}, head)
         assert found is not None
         gradient = emit_channels_first(bench, chosen, found, sizes, gradient=True)
         raw = emit_map(write, method.name, flat, write.reshape(gradient, 0, 0, -1))
@@ -99,9 +99,9 @@ def attach_maps(bench: Workbench, name: str, layer: str | None = None) -> None:
         )
 
 
-def _as_rows(bench: Workbench, seed: str, classes: int) -> str:
-    """A seed in the shape of the scores as (N, 1, K)."""
-    return bench.write.reshape(seed, bench.model.input.batch or -1, 1, classes)
+def _pick_row(bench: Workbench, top: str, weights: str) -> str:
+    """The weights of the top class of each picture, (N, 1, C), of weights (K, C)."""
+    return bench.write.emit("Gather", weights, top, axis=0)
 
 
 def check_plain(layer: Layer) -> None:

@@ -71,7 +71,7 @@ def attach_saliency(bench: Workbench, text: str) -> None:
     head = find_head(bench.graph, name, scores)
     sizes = bench.measure(head)
     check_covered(write, sizes, head, "the gradient with respect to the picture")
-    seed = emit_top_seed(bench, scores, sizes)
+    seed, _ = emit_top_seed(bench, scores, sizes)
     graph, noise = bench.graph, None
     if kind != "gradient":
         if model.input.batch:

@@ -3,14 +3,60 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from exporters.attaching.sizes import TensorSizes
 from exporters.attaching.workbench import Workbench
+from inspector.graph import operator_of
 
 
-def emit_top_seed(bench: Workbench, scores: str, sizes: TensorSizes) -> str:
+@dataclass(frozen=True)
+class TopSeed:
+    """The derivative of the top score.
+
+    Attributes:
+        tensor: The tensor that it is with respect to: the scores, or what the last weights read.
+        gradient: Its name, in the shape of that tensor.
+        top: The index of the top class, int64 (N, 1); empty where there is one score.
+    """
+
+    tensor: str
+    gradient: str
+    top: str
+
+
+def emit_top(bench: Workbench, scores: str, sizes: TensorSizes) -> TopSeed:
+    """Write the derivative of the top score of each picture, from as far back as one row of the last weights gives it.
+
+    Args:
+        bench: The network that is added to.
+        scores: The tensor with the scores.
+        sizes: The shapes of the tensors before it are among them.
+    """
+    write, graph = bench.write, bench.graph
+    seed, top = emit_top_seed(bench, scores, sizes)
+    at = scores
+    while top and (number := graph.producer_of.get(at)) is not None:
+        node = graph.nodes[number]
+        constant = [name in graph.initializers for name in node.input]
+        if node.op_type == "Add" and constant in ([True, False], [False, True]):
+            at = node.input[constant.index(False)]
+            continue
+        plain = not any(a.name in ("transA", "alpha") for a in node.attribute if a.f != 1.0 or a.i)
+        if operator_of(node).kind != "linear" or len(constant) < 2 or not constant[1] or constant[0] or not plain:
+            break
+        weight, shape = node.input[1], graph.initializers[node.input[1]].dims
+        if len(shape) != 2 or len(sizes.sample(node.input[0])) != 2 or sizes.is_half(weight):
+            break
+        axis = operator_of(node).rows_axis(node)
+        row = write.emit("Gather", weight, write.reshape(top, -1), axis=0 if axis == 0 else 1)
+        return TopSeed(node.input[0], row if axis == 0 else write.emit("Transpose", row, perm=[1, 0]), top)
+    return TopSeed(scores, seed, top)
+
+
+def emit_top_seed(bench: Workbench, scores: str, sizes: TensorSizes) -> tuple[str, str]:
     """Write 1 at the top class of each picture and 0 elsewhere, in the shape of the scores.
 
     Of one score that stands for two classes it is 1 or -1: the sign of the likelier one.
@@ -21,11 +67,12 @@ def emit_top_seed(bench: Workbench, scores: str, sizes: TensorSizes) -> str:
         sizes: Its shape is among them.
 
     Returns:
-        The name of the seed, float32.
+        The name of the seed, float32; and that of the index of the top class, int64 (N, 1), empty for one score.
     """
     write, model = bench.write, bench.model
     name = write.to_float(scores) if sizes.is_half(scores) else scores
     shape = sizes.sample(scores)
+    top = ""
     count = math.prod(shape) // (model.input.batch or 1)
     rows = write.reshape(name, model.input.batch or -1, count)
     if count == 1:
@@ -41,4 +88,4 @@ def emit_top_seed(bench: Workbench, scores: str, sizes: TensorSizes) -> str:
         top = write.emit("ArgMax", rows, axis=1, keepdims=1)
         places = write.constant(np.arange(count)[None])
         seed = write.to_float(write.emit("Equal", top, places))
-    return write.reshape_like(seed, scores) if len(shape) != 2 else seed
+    return (write.reshape_like(seed, scores) if len(shape) != 2 else seed), top
