@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from inspector.auditing import CheckResult, audit_model
@@ -158,3 +159,27 @@ def test_noise_is_that_of_the_seed(make_model: MakeModel) -> None:
     assert (one != two).any()
     assert one.shape == (8, 8, 3)
     assert one.dtype == np.uint8
+
+
+def test_attached_outputs_that_no_longer_say_what_they_claim(make_model: MakeModel, tmp_path: Path) -> None:
+    from exporters.attaching import attach_outputs
+    from inspector.metadata import KEY
+
+    def net(net: Net, x: str) -> str:
+        y = net("Flatten", net("GlobalAveragePool", net("Relu", net.conv(x, 3, 8, 3))))
+        return net("Gemm", net("Sigmoid", y), net.weight((5, 8)), transB=1)
+
+    made = attach_outputs(make_model(net, shape=("N", 3, 8, 8)), tmp_path / "made.onnx", cam="gradcam").path
+    pictures = pngs(tmp_path / "p", 3, ())
+
+    def judge(path: Path) -> CheckResult:
+        return audit_model(path, policy("attached-outputs"), data=pictures).check("attached-outputs")
+
+    assert judge(made).status == "pass"
+    proto = onnx.load(made)
+    for entry in proto.metadata_props:
+        entry.value = entry.value.replace('"method":"gradcam"', '"method":"layercam"') if entry.key == KEY else ""
+    onnx.save(proto, tmp_path / "changed.onnx")
+    found = judge(tmp_path / "changed.onnx")
+    assert found.status == "fail"
+    assert "the output 'cam' differs" in found.message
