@@ -29,9 +29,12 @@ class MapPatch:
     start: tuple[int, int]
     shape: tuple[int, int]
 
-    def spread(self, size: tuple[int, int], positive: bool) -> Map:
-        """The whole map at `size` (H, W), bilinear; its positive part alone where that is asked for."""
-        out = np.zeros(size, np.float32)
+    def spread(self, size: tuple[int, int], positive: bool) -> tuple[slice, slice, Map]:
+        """The map at `size` (H, W), bilinear; its positive part alone where that is asked for.
+
+        Returns:
+            The rows and columns that it lights, and what stands there; it is zero elsewhere.
+        """
         values = np.maximum(self.values, 0) if positive else self.values
         sides = []
         for axis in (0, 1):
@@ -40,8 +43,7 @@ class MapPatch:
             lit = np.flatnonzero(mine.any(axis=1))
             sides.append((slice(int(lit[0]), int(lit[-1]) + 1), mine[lit[0] : lit[-1] + 1]))
         (rows, down), (columns, across) = sides
-        out[rows, columns] = down @ values @ across.T
-        return out
+        return rows, columns, np.asarray(down @ values @ across.T, np.float32)
 
 
 def join_scales(patches: Sequence[MapPatch], size: tuple[int, int]) -> tuple[Map, Map, bool]:
@@ -50,13 +52,19 @@ def join_scales(patches: Sequence[MapPatch], size: tuple[int, int]) -> tuple[Map
     Each is enlarged and divided by its maximum, and the largest at every place is taken. The raw map is that of the one
     layer, as it is; of several each is divided by its largest magnitude before.
     """
-    raws = [patch.spread(size, positive=False) for patch in patches]
+    raws = []
     heat = np.zeros(size, np.float32)
-    for patch, raw in zip(patches, raws, strict=True):
+    for patch in patches:
+        rows, columns, part = patch.spread(size, positive=False)
+        raw = np.zeros(size, np.float32)
+        raw[rows, columns] = part
+        raws.append(raw)
         high, reach = float(patch.values.max(initial=0)), float(np.abs(patch.values).max(initial=0))
         if np.isfinite(reach) and high > NOISE * reach:
-            one = raw if (patch.values >= 0).all() else patch.spread(size, positive=True)
-            np.maximum(heat, one / one.max(), out=heat)
+            if not (patch.values >= 0).all():
+                rows, columns, part = patch.spread(size, positive=True)
+            # Most of a map of one box is zero, and is left alone.
+            np.maximum(heat[rows, columns], part / part.max(), out=heat[rows, columns])
     if len(raws) > 1:
         units = [float(np.abs(raw).max()) or 1.0 for raw in raws]
         raws = [np.max([raw / unit for raw, unit in zip(raws, units, strict=True)], axis=0)]
