@@ -165,7 +165,6 @@ def measure_memory(model: Model, video: Path, frames: int) -> bool:
         while not stop.wait(1.0):
             held.append((measure_resident() or 0) / 1e6)
 
-    times = -(-frames // 120)
     long = Path(video).with_name("long.mp4")
     write_video(long, frames)
     watching = threading.Thread(target=look)
@@ -174,7 +173,7 @@ def measure_memory(model: Model, video: Path, frames: int) -> bool:
     stop.set()
     watching.join()
     early, late = np.median(held[len(held) // 10 : len(held) // 5]), np.median(held[-len(held) // 10 :])
-    print(f"memory over {frames} frames ({times} times the short video): {early:.0f} MB, then {late:.0f} MB")
+    print(f"memory over {frames} frames: {early:.1f} MB after a tenth, {late:.1f} MB at the end")
     return report("memory at the end, against that after a tenth", late / early, 1.05)
 
 
