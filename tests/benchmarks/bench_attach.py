@@ -2,8 +2,7 @@
 
     python tests/benchmarks/bench_attach.py [--threads N] [--rounds N] [lite0 resnet50 mobilenet_v3_large vgg16]
 
-Weights of torchvision's networks are random; that changes no time. Needs the extras torch and zoo; with onnxsim 0.8 its
-reverse mode is measured in the same run.
+Weights of torchvision's networks are random; that changes no time. Needs the extras torch and zoo.
 """
 
 from __future__ import annotations
