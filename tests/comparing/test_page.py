@@ -10,9 +10,9 @@ import pytest
 import inspector
 from tests.comparing.test_compare import build, change
 from tests.conftest import MakeModel
-from tests.pages.test_browser import CHROMIUM, CONTRAST, NAMELESS, Tab, api
+from tests.pages.browser import CHROMIUM, CONTRAST, NAMELESS, Tab, needs_chromium
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+pytestmark = needs_chromium
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def written(make_model: MakeModel, tmp_path: Path, photo: Path) -> Path:
 
 @pytest.fixture
 def tab(written: Path) -> Iterator[Tab]:
-    with api.sync_playwright() as playwright:
+    with pytest.importorskip("playwright.sync_api").sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         found = Tab(browser.new_context(viewport={"width": 1280, "height": 900}).new_page())
         found.page.on("console", lambda m: found.complaints.append(m.text) if "willRead" not in m.text else 0)
