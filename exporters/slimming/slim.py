@@ -60,9 +60,7 @@ def slim_model(
         OutputError: A file cannot be written.
     """
     say = note or (lambda line: None)
-    pictures = _choose_pictures(data, say)
-    if also_unseen and not pictures:
-        raise UsageError("--also-unseen cuts what never changes on pictures", "give them with --data DIR")
+    pictures = _choose_pictures(data, also_unseen, say)
     check_outputs(
         {"-o": path, "--certificate": certificate}, {"the model itself": source.graph.files, "a picture": pictures}
     )
@@ -103,8 +101,10 @@ def _measure_effect(
     return measure_differences(source, _open_like(source, path), iterate_shown(source, ()), list_kept(plan))
 
 
-def _choose_pictures(data: Any, say: Note) -> list[Path]:
-    """The pictures of --data that can be opened."""
+def _choose_pictures(data: Any, also_unseen: bool, say: Note) -> list[Path]:
+    """The pictures of --data that can be opened; --also-unseen needs some."""
+    if also_unseen and (data is None or (not isinstance(data, str | os.PathLike) and not len(data))):
+        raise UsageError("--also-unseen cuts what never changes on pictures", "give them with --data DIR")
     if data is None:
         return []
     if isinstance(data, str | os.PathLike):

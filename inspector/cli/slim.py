@@ -62,8 +62,7 @@ def slim(
             *check, model=model, provider=provider, threads=threads, allow_links=links or (),
             inputs=read_inputs(inputs), warn=console.note,
         )  # fmt: skip
-        console.document(console.head(None, **document_check(found)))
-        return console.say(show_check(found))
+        return print_check(console, found)
     if model is None or out is None:
         raise UsageError("MODEL and -o FILE.onnx are missing", "or give --check FILE CERTIFICATE")
     opened = console.open(model, provider, threads, links, inputs)
@@ -72,6 +71,12 @@ def slim(
     )
     console.document(console.head(opened, **document(made)))
     return console.say(show(made))
+
+
+def print_check(console: Console, found: CheckedCertificate) -> None:
+    """Print what --check found."""
+    console.document(console.head(None, **document_check(found)))
+    console.say(show_check(found))
 
 
 def document(made: SlimmedModel) -> dict[str, Any]:
