@@ -1,6 +1,6 @@
 """`inspector compare` against Polygraphy with all tensors marked: time and peak memory of whole processes, on one pair.
 
-    python tests/benchmarks/bench_compare.py [--pictures 24] [--peers FOLDER]
+    python -m tests.benchmarks.bench_compare [--pictures 24] [--peers FOLDER]
 
 The pair is the default model and a copy with one changed weight. Polygraphy (PyPI) is imported from the environment, or
 from FOLDER (`pip install --target FOLDER --no-deps polygraphy`). Both read the same pictures, run both files on
