@@ -46,7 +46,7 @@ def live(
         token: What those who watch must know; None makes one where others than this machine reach the server.
         names: Further names that the page may be asked for by.
         method: The class activation maps; None takes gradcam, or layercam for boxes.
-        against: A snapshot of ``inspector audit --save-snapshot``, which frames are held against.
+        against: What frames are held against: a snapshot of ``inspector audit``, or the folder of a scan of this model.
         record: A folder in which frames are kept that are uncertain, or unlike the snapshot; None keeps none.
         record_limit: Megabytes that they may have together; the oldest go first.
         uncertain: Confidence below which a frame is kept, in [0, 1].

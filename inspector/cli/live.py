@@ -48,7 +48,12 @@ def live(
     ] = None,
     against: Annotated[
         str | None,
-        option("--against", _KEPT, "Show drift from this file of `inspector audit --save-snapshot`.", "SNAPSHOT"),
+        option(
+            "--against",
+            _KEPT,
+            "Show drift from a file of `inspector audit --save-snapshot`, or the folder of an `inspector scan`.",
+            "SNAPSHOT|SCAN",
+        ),
     ] = None,
     record: Annotated[
         str | None,

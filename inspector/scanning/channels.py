@@ -29,6 +29,7 @@ class ChannelTable:
         channel: Its number in the layer, int64 (C,).
         mean: Mean over pictures of its mean on a picture, float64 (C,).
         std: Standard deviation over all places of all pictures, each picture counting alike.
+        spread: Standard deviation over pictures of its mean on a picture.
         peak: Mean over pictures of its largest value.
         low: Smallest value of all.
         high: Largest value of all.
@@ -51,6 +52,7 @@ class ChannelTable:
     channel: NDArray[np.int64]
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
+    spread: NDArray[np.float64]
     peak: NDArray[np.float64]
     low: NDArray[np.float32]
     high: NDArray[np.float32]
@@ -85,6 +87,7 @@ def describe_channels(plan: ScanPlan, sums: ChannelSums) -> ChannelTable:
         channel=channel,
         mean=mean,
         std=std,
+        spread=np.sqrt(np.maximum(read_means(sums.mean_square, sums.pictures) - np.square(mean), 0)),
         peak=read_means(sums.peak, sums.pictures),
         low=sums.low,
         high=sums.high,
@@ -100,6 +103,14 @@ def describe_channels(plan: ScanPlan, sums: ChannelSums) -> ChannelTable:
         class_means=class_means,
         similar=find_similar_channels(sums),
     )
+
+
+def measure_zero_spread(plan: ScanPlan, sums: ChannelSums) -> NDArray[np.float64]:
+    """Standard deviation over pictures of each layer's share of zeros, float64 (L,)."""
+    ends = np.cumsum([x.channels for x in plan.layers])
+    zeros = np.diff(np.append(0, np.cumsum(sums.zeros))[np.append(0, ends)])
+    mean = zeros / np.maximum(sums.elements, 1)
+    return np.asarray(np.sqrt(np.maximum(read_means(sums.zero_square, sums.pictures) - np.square(mean), 0)), np.float64)
 
 
 def compute_class_means(sums: ChannelSums) -> NDArray[np.float64]:
@@ -157,6 +168,7 @@ CHANNEL_COLUMNS = {
     "pictures": "pictures that were looked at",
     "mean": "mean over the pictures of the channel's mean on a picture",
     "std": "standard deviation over all places, each picture counting alike",
+    "mean_spread": "standard deviation over the pictures of the channel's mean on a picture",
     "peak": "mean over the pictures of the channel's largest value on a picture",
     "minimum": "smallest value of all",
     "maximum": "largest value of all",
@@ -207,6 +219,7 @@ def make_channel_columns(
         "pictures": np.full(len(table.layer), sums.pictures, np.int64),
         "mean": table.mean,
         "std": table.std,
+        "mean_spread": table.spread,
         "peak": table.peak,
         "minimum": table.low,
         "maximum": table.high,

@@ -12,7 +12,13 @@ from inspector.errors import ImageError
 from inspector.files import write_text
 from inspector.provenance import Provenance
 from inspector.scanning.analysis.analyse import Analysis, analyse_pictures, make_analysis_columns
-from inspector.scanning.channels import CHANNEL_COLUMNS, ChannelTable, describe_channels, make_channel_columns
+from inspector.scanning.channels import (
+    CHANNEL_COLUMNS,
+    ChannelTable,
+    describe_channels,
+    make_channel_columns,
+    measure_zero_spread,
+)
 from inspector.scanning.columns import gather_columns
 from inspector.scanning.folder import make_empty_sums, read_states
 from inspector.scanning.listing import read_shard
@@ -96,6 +102,7 @@ def describe_scan(
     ends = [0]
     for layer in plan.layers:
         ends.append(ends[-1] + layer.channels)
+    zero_spread = measure_zero_spread(plan, sums)
     layers = [
         {
             "name": layer.name,
@@ -104,6 +111,7 @@ def describe_scan(
             "dead": int(table.dead[a:b].sum()),
             "always_on": int(table.always_on[a:b].sum()),
             "zero_fraction": float(table.zero_fraction[a:b].mean()) if b > a else None,
+            "zero_spread": float(zero_spread[k]),
             "sparsity": float(table.sparsity[a:b].mean()) if b > a else None,
             "non_finite": int(sums.non_finite[k]),
         }

@@ -46,6 +46,7 @@ class _Seen:
     blank: NDArray[np.bool_]
     places: NDArray[np.int32]
     zeros: NDArray[np.int64]
+    zero_share: NDArray[np.float32]
     elements: NDArray[np.int64]
     non_finite: NDArray[np.int64]
 
@@ -61,6 +62,7 @@ class _Seen:
             np.zeros(shape, np.bool_),
             np.zeros((*shape, 2), np.int32),
             np.zeros(channels, np.int64),
+            np.zeros((pictures, layers), np.float32),
             np.zeros(layers, np.int64),
             np.zeros(layers, np.int64),
         )
@@ -158,7 +160,9 @@ class ShardLooker:
         if maps.shape[1] > 1:
             seen.blank[row, own] = found.channel_minimum == found.channel_maximum
         seen.places[row, own] = np.stack(np.divmod(at, value.shape[-1] if value.ndim >= 3 else 1), axis=1)
-        seen.zeros[own] += np.rint(found.channel_zero_fraction.astype(np.float64) * maps.shape[1]).astype(np.int64)
+        zeros = np.rint(found.channel_zero_fraction.astype(np.float64) * maps.shape[1]).astype(np.int64)
+        seen.zeros[own] += zeros
+        seen.zero_share[row, place] = zeros.sum() / maps.size
         seen.elements[place] += maps.size
         seen.non_finite[place] += found.non_finite
 
@@ -225,6 +229,8 @@ def sum_up(seen: _Seen, numbers: NDArray[np.int64], classes: NDArray[np.int64], 
         histogram[np.arange(channels) * BINS + find_bins(row)] += 1
     rows = np.unique(classes[classes >= 0])
     fixed = to_fixed(mean)
+    with np.errstate(over="ignore"):
+        mean_square = np.fmin(np.square(mean), np.float32(3e38))
     values, pictures, places = _find_top(np.where(blank, np.float32(-np.inf), peak), numbers, seen.places[:count], top)
     empty = np.full(channels, np.inf, np.float32)
     return ChannelSums(
@@ -238,7 +244,9 @@ def sum_up(seen: _Seen, numbers: NDArray[np.int64], classes: NDArray[np.int64], 
         high=np.maximum(-empty, peak.max(axis=0, initial=-np.inf)) + np.float32(0),
         mean=sum_exactly(mean),
         square=sum_exactly(seen.square[:count]),
+        mean_square=sum_exactly(mean_square),
         peak=sum_exactly(peak),
+        zero_square=sum_exactly(np.square(seen.zero_share[:count])),
         histogram=histogram.reshape(channels, BINS).astype(np.uint32),
         class_rows=rows,
         class_counts=np.array([(classes == k).sum() for k in rows], np.int64),

@@ -31,7 +31,9 @@ class ChannelSums:
         high: Largest value, float32 (C,).
         mean: Exact sum of the channel's mean on each picture, int64 (C, CELLS).
         square: The same of its mean square.
+        mean_square: The same of the square of its mean.
         peak: The same of its largest value.
+        zero_square: Exact sum of the square of each layer's share of zeros on each picture, int64 (L, CELLS).
         histogram: Pictures by their largest value, uint32 (C, BINS).
         class_rows: The classes that occur, ascending, int64 (R,).
         class_counts: Pictures of each, int64 (R,).
@@ -51,7 +53,9 @@ class ChannelSums:
     high: NDArray[np.float32]
     mean: NDArray[np.int64]
     square: NDArray[np.int64]
+    mean_square: NDArray[np.int64]
     peak: NDArray[np.int64]
+    zero_square: NDArray[np.int64]
     histogram: NDArray[np.uint32]
     class_rows: NDArray[np.int64]
     class_counts: NDArray[np.int64]
@@ -83,7 +87,10 @@ class ChannelSums:
         )
 
 
-ADDED = ("pictures", "elements", "non_finite", "zeros", "blank", "active", "mean", "square", "peak", "histogram")
+ADDED = (
+    "pictures", "elements", "non_finite", "zeros", "blank", "active", "mean", "square", "mean_square", "peak",
+    "zero_square", "histogram",
+)  # fmt: skip
 """What of :class:`ChannelSums` is merged by adding."""
 
 

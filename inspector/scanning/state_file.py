@@ -23,7 +23,7 @@ from inspector.scanning.exact import BINS
 from inspector.scanning.listing import ScanError
 from inspector.scanning.state import ChannelSums, PictureRows, ScanState, list_arrays
 
-MAGIC = b"inspector-scan\x00\x01"
+MAGIC = b"inspector-scan\x00\x02"
 """What the file begins with; the last byte is the version of the form."""
 MAX_BYTES = 4 * 1024**3
 """What a state may unpack to; one of 256 pictures and 10,000 channels has some 20 MB."""

@@ -1,4 +1,4 @@
-"""Whether what the camera shows is still what the network was judged on: against a snapshot of an audit."""
+"""Whether what the camera shows is still what the network was judged on: against a snapshot of an audit, or a scan."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from inspector.auditing.snapshot import PLACES, LayerRecord, Snapshot, load_snap
 from inspector.errors import UsageError
 from inspector.image import choose_evenly
 from inspector.model import Model
+from inspector.scanning.reference import LayerReference, read_scan_reference
 
 MOST_LAYERS = 6
 """Layers that are held against the snapshot, evenly spread from the first to the last."""
@@ -29,17 +31,20 @@ LIMIT = 0.5
 """Smallest limit of a layer, in deviations of the snapshot: that of the check `drift-statistics`."""
 
 _MARGIN = 1.5
+_SPREADS = 2
+"""Of the means over the pictures of a scan: the picture of 46 that lay farthest from EfficientNet-Lite0's means lay at
+0.7 to 1.9 of them, by layer."""
 _LEAST_SPREAD = 0.05
 """Of shares and probabilities: what is nearer to the snapshot is never drift."""
 
 
 @dataclass(frozen=True)
 class DriftMeasure:
-    """One number that is held against the snapshot.
+    """One number that is held against the snapshot, or the scan.
 
     Attributes:
         name: What it is, with the layer where it is of one.
-        value: How far it is from the snapshot.
+        value: How far it is from there.
         limit: How far it may be.
     """
 
@@ -55,7 +60,7 @@ class DriftMeasure:
 
 @dataclass(frozen=True)
 class DriftReading:
-    """What one frame, or several together, are against the snapshot.
+    """What one frame, or several together, are against the snapshot or scan.
 
     Attributes:
         measures: The numbers, the one that is nearest to its limit, or farthest beyond, first.
@@ -86,7 +91,7 @@ class DriftReading:
 
 @dataclass(frozen=True, eq=False)
 class _Range:
-    """What the snapshot has of a layer: means and deviations (C,), and how far its own pictures are from them."""
+    """What the snapshot or scan has of a layer: means and deviations (C,), and how far its pictures are from them."""
 
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
@@ -96,8 +101,7 @@ class _Range:
 
     @staticmethod
     def of(record: LayerRecord) -> _Range:
-        # As the check drift-statistics has it.
-        scale = np.maximum(record.std, 1e-6 + 1e-3 * float(record.std.mean()))
+        scale = _find_scale(record.std)
         # A scene that does not change is one picture, however many frames: it may be as far away as the farthest
         # picture of the snapshot, as its samples tell, and half as far again, since these are only a few.
         pictures = record.samples.reshape(-1, PLACES, len(record.mean))
@@ -110,6 +114,18 @@ class _Range:
             float(zeros.mean()) if len(zeros) else 0.0,
             max(_LEAST_SPREAD, 3 * float(zeros.std()) if len(zeros) else 0.0),
         )
+
+    @staticmethod
+    def of_scan(known: LayerReference) -> _Range:
+        mean, scale = known.mean.astype(np.float32), _find_scale(known.std.astype(np.float32))
+        # What a scan has of single pictures is how far their means spread.
+        own = _SPREADS * float(np.median(known.spread / scale))
+        return _Range(mean, scale, max(LIMIT, own), known.zeros, max(_LEAST_SPREAD, 3 * known.zero_spread))
+
+
+def _find_scale(std: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Deviations to measure in, float32 (C,), as the check drift-statistics has them."""
+    return np.maximum(std, 1e-6 + 1e-3 * float(std.mean()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +140,7 @@ class _Moment:
 
 @dataclass
 class DriftWatch:
-    """Holds frames against a snapshot, one by one and over the last seconds.
+    """Holds frames against a snapshot or scan, one by one and over the last seconds.
 
     Attributes:
         layers: Names of the layers whose values it needs.
@@ -186,16 +202,19 @@ class DriftWatch:
 
 
 def open_drift(model: Model, path: str | os.PathLike[str]) -> DriftWatch:
-    """Make ready what holds frames against a snapshot.
+    """Make ready what holds frames against a snapshot, or a scan.
 
     Args:
         model: The network.
-        path: A file of ``inspector audit --save-snapshot``.
+        path: A file of ``inspector audit --save-snapshot``, or the folder of a scan of this network.
 
     Raises:
         SnapshotError: The file is no snapshot, or damaged.
+        ScanError: The folder is no scan, or of another network.
         UsageError: It has no layer in common with the model.
     """
+    if Path(path).is_dir():
+        return _open_scan(model, Path(path))
     snapshot = load_snapshot(path)
     names = [layer.name for layer in model.layers if _fits(layer.shape, snapshot.layers.get(layer.name))]
     if not names:
@@ -205,6 +224,16 @@ def open_drift(model: Model, path: str | os.PathLike[str]) -> DriftWatch:
         )
     chosen = tuple(names[k] for k in choose_evenly(len(names), MOST_LAYERS))
     return DriftWatch(chosen, {name: _Range.of(snapshot.layers[name]) for name in chosen}, _find_confidence(snapshot))
+
+
+def _open_scan(model: Model, folder: Path) -> DriftWatch:
+    reference = read_scan_reference(folder, model)
+    # What was not finite says nothing of what is usual.
+    names = [name for name, known in reference.layers.items() if np.isfinite(known.mean).all() and not known.non_finite]
+    chosen = tuple(names[k] for k in choose_evenly(len(names), MOST_LAYERS))
+    answers = reference.read_answers()
+    sure = _spread_confidence(answers.confidence[np.isfinite(answers.confidence)]) if answers is not None else None
+    return DriftWatch(chosen, {name: _Range.of_scan(reference.layers[name]) for name in chosen}, sure)
 
 
 def _fits(shape: tuple[Any, ...] | None, record: LayerRecord | None) -> bool:
@@ -218,6 +247,8 @@ def _find_confidence(snapshot: Snapshot) -> tuple[float, float] | None:
     """(how sure the network was on average, how much less sure it may be), of its classes or its best boxes."""
     sure = [probability for _, probability in snapshot.predictions.values()]
     sure = sure or [float(one.scores[0]) for one in snapshot.objects.values() if len(one.scores)]
-    if not sure:
-        return None
-    return float(np.mean(sure)), max(_LEAST_SPREAD, 2 * float(np.std(sure)))
+    return _spread_confidence(np.array(sure))
+
+
+def _spread_confidence(sure: NDArray[np.float64]) -> tuple[float, float] | None:
+    return (float(sure.mean()), max(_LEAST_SPREAD, 2 * float(sure.std()))) if sure.size else None

@@ -45,7 +45,7 @@ class LiveOptions:
         token: What those who watch must know; None makes one where others than this machine reach the server.
         names: Further names that the page may be asked for by.
         method: Of the maps; None takes the usual one.
-        against: A snapshot of an audit, which frames are held against.
+        against: A snapshot of an audit, or the folder of a scan, which frames are held against.
         record: A folder that some frames are kept in; None keeps none.
         record_limit: Megabytes that they may have together.
         uncertain: Confidence below which a frame is kept, in [0, 1].
@@ -162,6 +162,7 @@ def _open_extras(model: Model, options: LiveOptions, source: str) -> FrameExtras
     Raises:
         UsageError: Frames are to be kept in the folder that they come from, or the snapshot is of another model.
         SnapshotError: The snapshot cannot be read.
+        ScanError: The scan cannot be read, or is of another model.
         OutputError: The folder cannot be made.
     """
     drift = open_drift(model, options.against) if options.against is not None else None

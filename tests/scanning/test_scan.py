@@ -68,6 +68,7 @@ def test_channels_against_single_pictures(network: Path, pictures: Path, scanned
         assert row["mean"] == pytest.approx(np.mean([m.mean(dtype=np.float64) for m in own.values()]), rel=1e-5)
         every = np.concatenate([m.reshape(-1).astype(np.float64) for m in own.values()])
         assert row["std"] == pytest.approx(every.std(), rel=1e-4, abs=1e-6)
+        assert row["mean_spread"] == pytest.approx(np.std([m.mean() for m in own.values()]), rel=1e-3, abs=1e-6)
         assert (row["minimum"], row["maximum"]) == (every.min(), every.max())
         assert row["zero_fraction"] == (every == 0).mean()
         assert row["dead"] == all(m.min() == m.max() for m in own.values())

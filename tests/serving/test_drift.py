@@ -12,13 +12,15 @@ from PIL import Image
 
 from inspector.auditing.snapshot import LayerRecord, Snapshot, SnapshotError, save_snapshot
 from inspector.errors import UsageError
-from inspector.model import Model
+from inspector.model import Model, open_model
+from inspector.scanning import ScanError, ScanOptions, scan_pictures
 from inspector.serving import record as recording
 from inspector.serving.drift import DriftMeasure, DriftReading, DriftWatch, open_drift
 from inspector.serving.frames import Frame
 from inspector.serving.look import FrameFindings, Looker
 from inspector.serving.record import FrameRecorder
 from inspector.serving.views import Wanted
+from tests.conftest import require
 
 RNG = np.random.default_rng(0)
 
@@ -111,6 +113,36 @@ def test_what_is_no_snapshot_of_the_model_is_told(net: Model, tmp_path: Path) ->
     )
     with pytest.raises(UsageError, match="no layer in common"):
         open_drift(net, other)
+
+
+def test_a_scan_is_a_reference_as_a_snapshot_is(net: Model, tmp_path: Path) -> None:
+    require("pyarrow")
+    for number, pixels in enumerate(make_pictures(0, 30)):
+        (tmp_path / "set").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "set" / f"{number:02d}.png")
+    scan_pictures(net, [tmp_path / "set"], tmp_path / "scan", ScanOptions(engine="plain", layers=["r1", "r2"]))
+    drift = open_drift(net, tmp_path / "scan")
+    assert drift.layers == ("c1.relu", "c2.relu")
+    for reading in watch(net, drift, make_pictures(0)):
+        assert reading.ratio < 1, reading
+        assert sum("confidence" in one.name for one in reading.measures) == 1
+    values = [
+        net.activations(tmp_path / "set" / f"{n:02d}.png", ["c2.relu"])["c2.relu"][0].reshape(5, -1) for n in range(30)
+    ]
+    known, joined = drift._ranges["c2.relu"], np.concatenate(values, axis=1)
+    np.testing.assert_allclose(known.mean, joined.mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(known.scale, joined.std(axis=1), rtol=1e-3)
+    assert known.zeros == pytest.approx((joined == 0).mean())
+    spread = np.std([one.mean(axis=1) for one in values], axis=0)
+    assert known.limit == pytest.approx(max(0.5, 2 * np.median(spread / joined.std(axis=1))), rel=1e-3)
+    zeros = 3 * np.std([(one == 0).mean() for one in values])
+    assert known.zero_limit == pytest.approx(max(0.05, zeros), rel=1e-3)
+    assert all(reading.beyond for reading in watch(net, open_drift(net, tmp_path / "scan"), make_pictures(-100)))
+    with pytest.raises(ScanError, match=r"set holds no finished scan; give a folder that `inspector scan` wrote"):
+        open_drift(net, tmp_path / "set")
+    (tmp_path / "other.onnx").write_bytes(net.path.read_bytes().replace(b"scores", b"SCORES"))
+    with pytest.raises(ScanError, match=r"is a scan of another model than .*other.onnx: their digests are "):
+        open_drift(open_model(tmp_path / "other.onnx"), tmp_path / "scan")
 
 
 def find(net: Model, taken: float = 1_700_000_000.0) -> FrameFindings:
