@@ -15,7 +15,9 @@ from tests.attaching.test_attach import run_file
 from tests.cam.detectors import Detector, export, torch
 
 
-@pytest.mark.parametrize(("style", "method"), [("v8", "layercam"), ("v11", "hirescam")])
+@pytest.mark.parametrize(
+    ("style", "method"), [("v8", "layercam"), pytest.param("v11", "hirescam", marks=pytest.mark.slow)]
+)
 def test_the_best_box_of_three_scales(style: str, method: str, tmp_path: Path) -> None:
     torch.manual_seed(3)
     source = open_model(export(Detector(style).eval(), tmp_path / "net.onnx"))

@@ -90,7 +90,7 @@ def open_sizes(proto: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
-@pytest.mark.parametrize("sizes", ["fixed", "open"])
+@pytest.mark.parametrize("sizes", ["fixed", pytest.param("open", marks=pytest.mark.slow)])
 def test_rules_against_numpy_and_differences(sizes: str, tmp_path: Path) -> None:
     refused, path, counts = set(), tmp_path / "m.onnx", Counter[str]()
     for op, others, attributes, opset, shape in CASES + POSITIVE:

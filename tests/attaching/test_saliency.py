@@ -34,7 +34,9 @@ def differences(path: Path, tensor: Any, step: float = 1e-3) -> Any:
     return (up - down) / (2 * step), way
 
 
-@pytest.mark.parametrize("build", [pooled, flattened, gated, strided])
+@pytest.mark.parametrize(
+    "build", [gated, strided, *(pytest.param(build, marks=pytest.mark.slow) for build in (pooled, flattened))]
+)
 def test_gradients(build: Any, make_model: Any, tmp_path: Path) -> None:
     source = make_model(build, shape=("N", 3, 8, 8))
     made = attach_outputs(source, tmp_path / "made.onnx", saliency="gradient")
@@ -51,17 +53,16 @@ def test_gradients(build: Any, make_model: Any, tmp_path: Path) -> None:
 
 
 def test_integrated_gradients_add_up_and_noise_is_the_same_every_time(make_model: Any, tmp_path: Path) -> None:
-    path = make_model(strided, shape=("N", 3, 8, 8))
-    source = open_model(path)
+    source = open_model(make_model(strided, shape=("N", 3, 8, 8)))
     tensor = np.random.default_rng(4).random((3, 3, 8, 8), np.float32)
-    made = attach_outputs(path, tmp_path / "made.onnx", saliency="integrated:64", cam="gradcam")
+    made = attach_outputs(source, tmp_path / "made.onnx", saliency="integrated:64", cam="gradcam")
     assert [o.name for o in made.outputs] == ["cam", "cam_classes", "saliency"]
     values = run_file(made.path, tensor)["saliency"]
     scores, blank = source.scores(tensor), source.scores(np.zeros_like(tensor[:1]))
     for number, row in enumerate(scores):
         wanted = row.max() - blank[0, row.argmax()]
         assert values[number].sum() == pytest.approx(wanted, abs=0.02 * float(np.abs(scores).max()))
-    again = attach_outputs(path, tmp_path / "again.onnx", saliency="smoothgrad:4")
+    again = attach_outputs(source, tmp_path / "again.onnx", saliency="smoothgrad:4")
     assert np.array_equal(*(run_file(again.path, tensor)["saliency"] for _ in range(2)))
     assert open_model(again.path).layers == source.layers
 
