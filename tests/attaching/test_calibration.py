@@ -86,10 +86,16 @@ def test_the_same_as_pytorch_ood(drawn: Any) -> None:
     torch, ood = require("torch"), require("pytorch_ood")
     rng = np.random.default_rng(1)
     features = rng.standard_normal((500, 6)) + np.eye(5, 6)[labels[:500]] * 4
-    probe = torch.tensor(rng.standard_normal((50, 6)) * 2)
-    theirs = ood.detector.Mahalanobis(None).fit_features(torch.tensor(features), torch.tensor(labels[:500]))
-    ours = fit_centers(features, labels[:500], True).measure(probe.numpy())
-    assert np.allclose(theirs.predict_features(probe.float()).numpy() * 2 * 500, ours, rtol=1e-4)
+    probe = rng.standard_normal((50, 6)) * 2
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # which it makes its means and covariance in
+    try:
+        theirs = ood.detector.Mahalanobis(None).fit_features(torch.tensor(features), torch.tensor(labels[:500]))
+        found = theirs.predict_features(torch.tensor(probe)).numpy()
+    finally:
+        torch.set_default_dtype(before)
+    # It is half the squared distance, and its covariance the sum over the pictures, not their mean.
+    assert np.allclose(found * 2 * 500, fit_centers(features, labels[:500], True).measure(probe), rtol=1e-5)
     energy = ood.detector.EnergyBased.score(torch.tensor(scores)).numpy()
     assert np.allclose(energy, measure_energy(scores), rtol=1e-5)
 
@@ -99,9 +105,11 @@ def test_the_same_as_pytorch_ood(drawn: Any) -> None:
 def test_the_same_as_netcal(drawn: Any) -> None:
     scores, labels = drawn
     scaling = require("netcal.scaling").TemperatureScaling()
+    require("torch").manual_seed(0)  # it starts anywhere
     p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     scaling.fit(p, labels)
-    assert scaling.temperature[0] == pytest.approx(fit_temperature(scores, labels), rel=1e-4)
+    # What it calls the temperature is what the scores are multiplied by.
+    assert 1 / scaling.temperature[0] == pytest.approx(fit_temperature(scores, labels), rel=1e-5)
 
 
 def write_pictures(source: Model, root: Path) -> Path:
