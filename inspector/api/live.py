@@ -45,7 +45,7 @@ def live(
         port: The port; 0 takes a free one.
         token: What those who watch must know; None makes one where others than this machine reach the server.
         names: Further names that the page may be asked for by.
-        method: The class activation maps; None takes gradcam, or layercam for boxes.
+        method: The class activation maps; None takes the file's own, else gradcam, or layercam.
         against: What frames are held against: a snapshot of ``inspector audit``, or the folder of a scan of this model.
         record: A folder in which frames are kept that are uncertain, or unlike the snapshot; None keeps none.
         record_limit: Megabytes that they may have together; the oldest go first.

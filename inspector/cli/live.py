@@ -128,7 +128,12 @@ def one_document(console: Console) -> Iterator[Callable[[Model, LiveAddress], No
 
 def tell(console: Console, model: Model, address: LiveAddress) -> None:
     """Say where the page is. A token that was made is said once, on stderr, whoever wants it quiet."""
-    console.document(console.head(model, address=address.url, token=address.token is not None, source=address.source))
+    used = {"attached": dict(address.attached)} if address.attached else {}
+    console.document(
+        console.head(model, address=address.url, token=address.token is not None, source=address.source, **used)
+    )
+    if used:
+        console.note(f"by the file's own attached outputs: {', '.join(map(repr, address.attached.values()))}")
     sys.stdout.flush()
     if address.made:
         console.warn(f"open {address.first_visit}")

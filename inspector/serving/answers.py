@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from inspector.errors import NotComputable
 from inspector.model import Model
+from inspector.model.attached import predict_attached
 from inspector.tasks.answers import Detections
 from inspector.tasks.back import segment_picture, take_back
 from inspector.tasks.decoder import BoxDecoder, MapDecoder, PictureDecoder
@@ -34,12 +35,14 @@ class FrameAnswer:
             the mean probability of the pixels' classes; None where the task has no such number, or nothing was found.
         plane: uint8 (h, w) over the whole picture: the class of each pixel of a segmenter, 255 where none is known, or
             the picture that a network makes, in greys; None for other tasks.
+        unscaled: The confidence by the scores as they are, where the file's own calibrated probabilities are told.
     """
 
     about: Mapping[str, Any]
     best: int | None = None
     confidence: float | None = None
     plane: NDArray[np.uint8] | None = field(default=None, repr=False)
+    unscaled: float | None = None
 
 
 def answer_frame(
@@ -62,9 +65,7 @@ def answer_frame(
         The answer; an empty one where the task is not known, or is none that can be watched.
     """
     if scores is not None:
-        top = model.top(scores[0], TOP)
-        told = [{"index": p.index, "label": p.label, "probability": p.probability} for p in top]
-        return FrameAnswer({"top": told}, top[0].index, float(top[0].probability)) if top else FrameAnswer({"top": []})
+        return _tell_classes(model, tensor, scores)
     decoder = model.decoder
     if isinstance(decoder, BoxDecoder):
         sides = tensor.shape[1:3] if model.preprocess.layout == "NHWC" else tensor.shape[2:4]
@@ -80,6 +81,18 @@ def answer_frame(
         grey = np.nan_to_num((plane - low) * (255 / (high - low) if high > low else 0.0))
         return FrameAnswer({"picture": {"low": low, "high": high}}, plane=np.rint(grey).astype(np.uint8))
     return FrameAnswer({})
+
+
+def _tell_classes(model: Model, tensor: NDArray[Any], scores: NDArray[np.float32]) -> FrameAnswer:
+    top, unscaled = model.top(scores[0], TOP), None
+    said: dict[str, Any] = {}
+    if top and model.attached is not None:
+        own = float(top[0].probability)
+        top, said = predict_attached(model, tensor, TOP)
+        unscaled = own if "probability" in said else None
+    told = [{"index": p.index, "label": p.label, "probability": p.probability} for p in top]
+    about = {"top": told, **({"attached": said} if said else {})}
+    return FrameAnswer(about, top[0].index, float(top[0].probability), unscaled=unscaled) if top else FrameAnswer(about)
 
 
 def _tell_boxes(model: Model, found: Detections) -> FrameAnswer:

@@ -100,6 +100,7 @@ def describe(engine: LiveEngine) -> dict[str, Any]:
         "assumed": list(model.assumed),
         "source": {"name": engine.reader.source.name, "once": engine.reader.once, "ends": engine.reader.source.ends},
         "drift": engine.extras.drift is not None,
+        "attached": {meaning: entry.name for meaning, entry in engine.looker.attached.items()},
         "layers": [
             {"name": layer.name, "kind": layer.kind, "shape": [*(layer.shape or ())][1:]} for layer in model.layers
         ],

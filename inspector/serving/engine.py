@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from inspector.cam import CamResult
 from inspector.errors import InspectorError
 from inspector.serving.drift import DriftWatch
 from inspector.serving.frames import Frame
 from inspector.serving.hub import Hub, WatcherTurn
 from inspector.serving.load import LoadMeter
-from inspector.serving.look import FrameFindings, Looker
+from inspector.serving.look import FrameFindings, FrameMap, Looker
 from inspector.serving.messages import (
     MessagePart,
     build_message,
@@ -143,7 +142,10 @@ class LiveEngine(threading.Thread):
         when = frame.place if self.reader.once else time.monotonic()
         due = drift is not None and drift.is_due(when)
         seen = self.looker.look(frame, wanted, drift.layers if drift is not None and due else ())
-        reading = drift.measure(when, seen.values, seen.answer.confidence) if drift is not None and due else None
+        answer = seen.answer
+        # The snapshot's probabilities are those of the scores as they are.
+        sure = answer.confidence if answer.unscaled is None else answer.unscaled
+        reading = drift.measure(when, seen.values, sure) if drift is not None and due else None
         if self.extras.recorder is not None:
             self.extras.recorder.consider(seen, reading)
         return seen
@@ -178,7 +180,7 @@ class LiveEngine(threading.Thread):
             view, parts, told = turn.view, list(common), dict(head)
             if view.target is not None:
                 result = seen.maps.get(view.target)
-                if isinstance(result, CamResult):
+                if result is not None and not isinstance(result, InspectorError):
                     key = ("map", view.target)
                     made[key] = made.get(key) or self._encode_map(result, seen)
                     parts.append(made[key])
@@ -195,13 +197,14 @@ class LiveEngine(threading.Thread):
         self._pace.pay(time.thread_time() - began)
         return made
 
-    def _encode_map(self, result: CamResult, seen: FrameFindings) -> MessagePart:
+    def _encode_map(self, result: FrameMap, seen: FrameFindings) -> MessagePart:
         size = seen.picture.size
         about = {
             "class": {"index": result.target.index, "label": result.target.label},
             "method": result.method,
             "layer": result.layer,
             "empty": result.empty,
+            "attached": result.attached,
         }
         return encode_map(result.heatmap, self.looker.model.preprocess.box(size), size, about)
 

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,12 +79,14 @@ class LiveAddress:
         token: What has to be known besides; None where nothing has.
         made: The token was made, and is known to nobody yet.
         source: What is watched, without a password.
+        attached: The attached outputs of the file that are used: what each says -> its name.
     """
 
     url: str
     token: str | None = field(repr=False)
     made: bool
     source: str
+    attached: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def first_visit(self) -> str:
@@ -139,7 +141,8 @@ def run_live(model: Model, options: LiveOptions, on_ready: Callable[[LiveAddress
         )
         gate = Gate(list_names(options.host, options.names), token, f"inspector-live-{port}", local)
         server = make_server(uvicorn, engine, gate, model.warn)
-        address = LiveAddress(_write_url(options.host, port), token, made, reader.source.name)
+        used = {meaning: entry.name for meaning, entry in engine.looker.attached.items()}
+        address = LiveAddress(_write_url(options.host, port), token, made, reader.source.name, used)
         try:
             reader.start()
             engine.start()

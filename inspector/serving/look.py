@@ -11,14 +11,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inspector.cam import CamResult, MapEngine, finds_boxes, labels_pixels, prepare_maps
+from inspector.cam.target import CamClass
 from inspector.errors import InspectorError, NotComputable
 from inspector.layers.statistics import take_first
 from inspector.model import Model
 from inspector.serving.answers import FrameAnswer, answer_frame, choose_best
+from inspector.serving.attached import FileMap, choose_entries, read_map
 from inspector.serving.frames import Frame
 from inspector.serving.messages import fit_side
 from inspector.serving.one_run import SharedSessions
 from inspector.serving.views import BEST, Wanted
+
+FrameMap = CamResult | FileMap
+"""A map that was computed here, or that the file gives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +44,7 @@ class FrameFindings:
     frame: Frame
     picture: Image.Image = field(repr=False)
     answer: FrameAnswer
-    maps: dict[int | str, CamResult | InspectorError]
+    maps: dict[int | str, FrameMap | InspectorError]
     layers: dict[str, NDArray[np.float32]] = field(repr=False)
     values: dict[str, NDArray[np.float32]] = field(repr=False)
     seconds: float = 0.0
@@ -51,12 +56,20 @@ class Looker:
 
     Args:
         model: The network. It is opened once more with sessions of its own.
-        method: Of the maps; None takes gradcam, or layercam for boxes, and eigencam where no gradient is known.
+        method: Of the maps; None takes the file's own where it has some, else gradcam, or layercam for boxes, and
+            eigencam where no gradient is known.
+
+    Attributes:
+        attached: The attached outputs that are used, by what they say.
     """
 
     def __init__(self, model: Model, method: str | None = None) -> None:
-        self.sessions = SharedSessions(model.graph, model.provider, model.threads, model.warn)
-        self.model = replace(model, sessions=self.sessions)
+        # The whole file has every tensor of the network, and the attached ones: one run serves both.
+        whole = model.attached.graph if model.attached is not None else model.graph
+        self.sessions = SharedSessions(whole, model.provider, model.threads, model.warn)
+        own = replace(model.attached, sessions=self.sessions) if model.attached is not None else None
+        self.model = replace(model, sessions=self.sessions, attached=own)
+        self.attached = choose_entries(model, method)
         self._method = method
         self._engine: MapEngine | InspectorError | None = None
         self.maps_made = 0
@@ -99,18 +112,28 @@ class Looker:
 
     def _make_maps(
         self, tensor: NDArray[Any], answer: FrameAnswer, targets: tuple[int | str, ...]
-    ) -> dict[int | str, CamResult | InspectorError]:
-        made: dict[int, CamResult | InspectorError] = {}
-        found: dict[int | str, CamResult | InspectorError] = {}
+    ) -> dict[int | str, FrameMap | InspectorError]:
+        made: dict[int, FrameMap] = {}
+        found: dict[int | str, FrameMap | InspectorError] = {}
         for target in targets:
             try:
                 index = choose_best(self.model, answer) if target == BEST else int(target)
                 if index not in made:
-                    made[index] = self._make_map(tensor, index)
+                    made[index] = self._read_map(tensor, answer, index) or self._make_map(tensor, index)
                 found[target] = made[index]
             except InspectorError as error:
                 found[target] = error
         return found
+
+    def _read_map(self, tensor: NDArray[Any], answer: FrameAnswer, index: int) -> FileMap | None:
+        """As the file gives it: a detector's is that of its best box."""
+        if not self.attached:
+            return None
+        probability = next(
+            (one.get("probability") for one in answer.about.get("top", ()) if one["index"] == index), None
+        )
+        target = CamClass(index, self.model.label(index), probability, float("nan"))
+        return read_map(self.model, self.attached, tensor, target, index == answer.best)
 
     def _make_map(self, tensor: NDArray[Any], index: int) -> CamResult:
         engine = self._prepare()

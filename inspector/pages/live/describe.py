@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.errors import NotComputable, UsageError
+from inspector.errors import NotComputable, UsageError, listing
 from inspector.image import Preprocess
 from inspector.layers import Layer
 from inspector.model import Model
+from inspector.model.attached import Attached
 from inspector.receptive import compute_receptive_fields
 from inspector.reverse.head import Head, find_head
 from inspector.tasks.decoder import BoxDecoder, MapDecoder
@@ -41,18 +42,22 @@ class Description:
     document: Mapping[str, Any]
 
 
-def describe_live(model: Model, layers: Sequence[Layer]) -> Description:
+def describe_live(model: Model, layers: Sequence[Layer], attached: Attached | None = None) -> Description:
     """Describe a model for the page; it is run once, on a picture of zeros, for the shapes.
 
     Args:
         model: The model.
         layers: Those that are to be shown.
+        attached: Outputs that the file has besides, which the page says.
 
     Raises:
         UsageError: None of them can be shown.
         ModelError: The model cannot be run.
     """
     notes: list[str] = []
+    if attached is not None:
+        told = listing([entry.name for entry in attached.entries], 6)
+        notes.append(f"The file has attached outputs ({told}). This page leaves them out, and computes its own.")
     shown = tuple(layer for layer in layers if _is_plain(layer) and layer.tensor in model.graph.producer_of)
     if len(shown) < len(layers):
         count = len(layers) - len(shown)

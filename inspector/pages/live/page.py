@@ -112,7 +112,7 @@ def write_live_page(
         {"-o": path},
         {"the model itself": (original or model).graph.files, "one of the pictures": sources, "read": side},
     )
-    about = describe_live(model, model.choose_layers(layers))
+    about = describe_live(model, model.choose_layers(layers), (original or model).attached)
     chosen = _choose_methods(about, methods)
     pieces = take_apart(model.graph)
     given: list[_Given] = []

@@ -111,7 +111,8 @@ async function meet(signal) {
   document.title = `${found.model.path} live`;
   $("title").textContent = found.model.path;
   $("lead").textContent = `Watching ${found.source.name} with ${found.layers.length} layers. ` +
-    "What a page shows is computed for it, once for all pages that show it. The address holds what is chosen.";
+    "What a page shows is computed for it, once for all pages that show it. The address holds what is chosen." +
+    (Object.keys(found.attached).length ? ` The file's own attached outputs are used: ${Object.values(found.attached).join(", ")}.` : "");
   $("made").textContent = `Served by inspector ${found.version}: ${found.model.path}, SHA-256 ${found.model.sha256.slice(0, 16)}…. Nothing is loaded from elsewhere, and nothing is kept but what --record says. Charts are drawn by uPlot (MIT).`;
   $("labels").replaceChildren(...found.labels.map((label, n) => element("option", { value: label }, String(n))));
   $("map-controls").hidden = !found.model.classes;
@@ -161,7 +162,7 @@ function drawPicture() {
   canvas.dataset.frame = head.frame;
   canvas.dataset.map = parts.map ? parts.map.class.index : "";
   $("map-words").textContent = head.no_map ? `no map: ${head.no_map}` : parts.map ? parts.map.empty ? `nothing here speaks for ${parts.map.class.label}` :
-    `no evidence to most, of ${parts.map.class.label} (${parts.map.method} at ${parts.map.layer})` : "no map is computed";
+    `no evidence to most, of ${parts.map.class.label} (${parts.map.method}${parts.map.layer ? ` at ${parts.map.layer}` : ""}${parts.map.attached ? `, the file's output ${parts.map.attached}` : ""})` : "no map is computed";
 }
 
 function drawMap(context, map, width, height, opacity) {
@@ -271,6 +272,8 @@ function tell(head) {
     ["memory", load.memory === null ? "not known" : `${(load.memory / 1e6).toFixed(0)} MB${load.total ? ` of ${(load.total / 1e9).toFixed(1)} GB` : ""}`],
     ["pages", String(head.watchers)]];
   if (head.name) rows.unshift(["picture", head.name]);
+  const unknown = head.answer?.attached?.unknown;
+  if (unknown) rows.unshift([unknown.output, `${unknown.value.toFixed(2)}, ${unknown.alarm ? "above" : "below"} the threshold ${unknown.threshold.toFixed(2)}${unknown.alarm ? ": not like what the network knows" : ""}`]);
   if (head.record) rows.push(["recorded", head.record.trouble || `${head.record.kept} frames`]);
   if (head.drift) {
     const beyond = head.drift.measures.filter((one) => one.value > one.limit), n = beyond.length;

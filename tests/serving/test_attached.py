@@ -1,0 +1,72 @@
+"""Attached outputs while frames are watched: taken from the file, in the one run, and said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from exporters.attaching import attach_outputs
+from inspector.cam import CamResult
+from inspector.model import open_model
+from inspector.pages.live import write_live_page
+from inspector.serving.attached import FileMap
+from inspector.serving.frames import Frame
+from inspector.serving.look import Looker
+from inspector.serving.views import Wanted
+from tests.attaching.test_attach import pooled, run_file
+from tests.attaching.test_calibration import write_pictures
+from tests.conftest import MakeModel, require
+from tests.test_cli import call
+
+
+def test_answers_and_maps_are_those_of_the_file(
+    make_model: MakeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = open_model(make_model(pooled, shape=("N", 3, 8, 8)))
+    known = write_pictures(source, tmp_path / "pictures") / "known"
+    made = attach_outputs(source, tmp_path / "made.onnx", cam="hirescam", calibrate=known, unknown=known).path
+    picture = np.random.default_rng(5).integers(60, 200, (8, 8, 3), np.uint8)
+    values = run_file(made, source.tensor(picture))
+    best = int(values["probability"].argmax())
+    other = (best + 1) % 7
+    looker, wanted = Looker(open_model(made, threads=1)), Wanted(("relu4",), (other, "best"))
+    for _ in range(2):
+        before = looker.sessions.runs
+        seen = looker.look(Frame(picture, 0.0), wanted)
+    assert looker.sessions.runs == before + 1
+    answer = seen.answer
+    assert answer.confidence == float(values["probability"].max())
+    assert answer.unscaled == pytest.approx(source.predict(picture)[0].probability, abs=1e-6)
+    assert answer.about["attached"]["probability"] == "probability"
+    assert answer.about["attached"]["unknown"]["value"] == float(values["unknown"][0])
+    for target, index, wanted_map in (
+        ("best", best, values["cam"][0]),
+        (other, other, values["cam_classes"][0, other]),
+    ):
+        found: Any = seen.maps[target]
+        assert isinstance(found, FileMap)
+        assert (found.target.index, found.method, found.layer) == (index, "hirescam", "relu4")
+        assert np.abs(found.heatmap - wanted_map).max() < 1e-6
+    # Another method is computed here.
+    seen = Looker(open_model(made, threads=1), "gradcam").look(Frame(picture, 0.0), wanted)
+    assert all(isinstance(found, CamResult) and found.attached is None for found in seen.maps.values())
+
+    require("uvicorn")
+    (tmp_path / "one").mkdir()
+    Image.fromarray(picture).save(tmp_path / "one" / "a.png")
+    code, out, err = call(capsys, "live", made, "--source", tmp_path / "one", "--once", "--port", "0", "--json")
+    assert code == 0, err
+    used = {name: name for name in ("cam", "cam_classes", "probability", "unknown")}
+    assert json.loads(out)["attached"] == used
+    assert "by the file's own attached outputs: 'cam', 'cam_classes', 'probability', 'unknown'" in err
+
+
+def test_a_page_that_holds_the_network_says_that_there_are_some(make_model: MakeModel, tmp_path: Path) -> None:
+    made = attach_outputs(make_model(pooled, shape=("N", 3, 8, 8)), tmp_path / "made.onnx", cam="gradcam").path
+    page = write_live_page(open_model(made), [], tmp_path / "page.html").path.read_text()
+    assert "The file has attached outputs (cam, cam_classes)." in page
