@@ -12,6 +12,7 @@ from inspector.image import choose_evenly, find_images
 from inspector.metrics import TrueBoxes
 from inspector.model import Model, find_folder_class
 from inspector.model.classes import squeeze_name
+from inspector.scanning.reference import ScanReference
 from inspector.text import relative
 
 
@@ -45,12 +46,14 @@ class PictureSet:
         folder: Where they were found; None when none were given.
         unlabelled: Why there are no labels, as a clause; empty when there are.
         notes: What was assumed of the labels, a clause each.
+        scan: What a scan of the model knows of all of its pictures, of which these are some; None without one.
     """
 
     entries: tuple[PictureEntry, ...] = ()
     folder: Path | None = None
     unlabelled: str = "no pictures were given (--data, or images.data in the policy)"
     notes: tuple[str, ...] = ()
+    scan: ScanReference | None = None
 
     def __len__(self) -> int:
         return len(self.entries)

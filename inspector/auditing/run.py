@@ -25,7 +25,6 @@ from inspector.auditing.probes.recorder import Recorder
 from inspector.auditing.regions import check_paths
 from inspector.auditing.registry import Check
 from inspector.auditing.result import Audit, CheckResult, NotChecked, Verdict, conclude
-from inspector.auditing.scanned import add_scan
 from inspector.auditing.snapshot import Snapshot, is_snapshot, load_snapshot, save_snapshot
 from inspector.auditing.subject import Subject
 from inspector.auditing.traits import collect_traits
@@ -34,7 +33,6 @@ from inspector.errors import InspectorError, ModelError, NoPictureError, UsageEr
 from inspector.guard import add_inputs, check_outputs
 from inspector.model import Model, drop_false_classes, open_model
 from inspector.runtime import choose_providers
-from inspector.scanning.kept import is_scan
 
 PathLike = str | os.PathLike[str]
 OPENS = "opens"
@@ -218,8 +216,8 @@ def _run_checks(subject: Subject, request: Request) -> tuple[CheckResult, ...]:
         walk.add(probe)
     walk.pass_pictures(request.advance)
     ranges = walk.probes.get(Ranges)
-    if isinstance(ranges, Ranges) and request.data is not None and is_scan(request.data):
-        add_scan(ranges, subject.model, request.data)
+    if isinstance(ranges, Ranges) and subject.pictures.scan is not None:
+        ranges.add_scan(subject.pictures.scan)
     results = tuple(judge(check, walk) for check in checks)
     if request.save is not None:
         save_snapshot(_make_snapshot(walk), request.save)
@@ -231,8 +229,11 @@ def _make_snapshot(walk: AuditWalk) -> Snapshot:
     assert isinstance(recorder, Recorder)
     if not recorder.digests:
         raise UsageError("no snapshot can be saved: none of the pictures could be run", "see the audit's findings")
-    predictions = walk.probes.get(LabelledPredictions) or walk.probes.get(TopPredictions)
-    snapshot = recorder.snapshot(predictions if isinstance(predictions, TopPredictions) else None)
+    top, labelled = walk.probes.get(TopPredictions), walk.probes.get(LabelledPredictions)
+    snapshot = recorder.snapshot(
+        top if isinstance(top, TopPredictions) else None,
+        labelled if isinstance(labelled, LabelledPredictions) else None,
+    )
     if isinstance(answers := walk.probes.get(KeptAnswers), KeptAnswers):
         snapshot = replace(snapshot, objects=answers.objects, masks=answers.masks)
     return replace(snapshot, **collect_traits(walk.subject))

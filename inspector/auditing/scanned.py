@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from inspector.auditing.pictures import PictureEntry, PictureSet
-from inspector.auditing.probes.ranges import Ranges
 from inspector.errors import ImageError
-from inspector.extras import need
 from inspector.image import choose_evenly
 from inspector.model import Model
 from inspector.scanning.listing import read_shard
-from inspector.scanning.plan import ScanPlan, load_plan
+from inspector.scanning.plan import load_plan
+from inspector.scanning.reference import read_scan_reference
 from inspector.scanning.sources.opening import is_address
 from inspector.text import relative
 
@@ -22,7 +19,7 @@ MOST_RUN = 500
 
 
 def find_scan_entries(model: Model, folder: Path, limit: int = 0) -> PictureSet:
-    """Pictures of a scan, evenly spread.
+    """Pictures of a scan, evenly spread, and what the scan knows of all of them, where it is of this model.
 
     Args:
         model: What is audited.
@@ -52,33 +49,10 @@ def find_scan_entries(model: Model, folder: Path, limit: int = 0) -> PictureSet:
             entries.append(PictureEntry(path, relative(path), picture.name, known))
     unknown = [entry for entry in entries if entry.label is None]
     reason = f"{len(unknown)} of its pictures have no label that the model knows" if unknown else ""
-    told = f"{len(entries)} of the {plan.total:,} pictures of the scan {relative(folder)} were run"
-    same = "" if plan.model.digest == model.digest else ", which was made with another model"
-    more = "; dead channels of its layers are judged by all of them" if not same else ""
-    return PictureSet(tuple(entries), folder, reason, (f"{told}{same}{more}",))
-
-
-def add_scan(ranges: Ranges, model: Model, folder: Path) -> None:
-    """Take in what a scan of this model knows of the channels of its layers: nothing where it is of another model.
-
-    Args:
-        ranges: What the audit found on the pictures that it ran.
-        model: What is audited.
-        folder: The folder of the scan.
-    """
-    plan: ScanPlan = load_plan(folder)
+    told = f"{len(entries)} of the {plan.total:,} pictures of the scan {relative(folder)}"
     if plan.model.digest != model.digest:
-        return
-    parquet = need("pyarrow.parquet", "scan", "the tables of a scan need pyarrow")
-    names = ["layer", "minimum", "maximum", "dead"]
-    table = parquet.read_table(folder / "channels.parquet", columns=names).to_pydict()
-    layers = np.array(table["layer"], object)
-    for name in ranges.awake:
-        own = layers == name
-        if own.sum() != len(ranges.awake[name]):
-            continue
-        low, high = (np.array(table[key], np.float32)[own] for key in ("minimum", "maximum"))
-        ranges.lowest[name] = np.minimum(ranges.lowest[name], low)
-        ranges.highest[name] = np.maximum(ranges.highest[name], high)
-        if name not in ranges.single:
-            ranges.awake[name] = ranges.awake[name] | ~np.array(table["dead"], np.bool_)[own]
+        note = f"{told} are run; what it knows is of another model, and left out"
+        return PictureSet(tuple(entries), folder, reason, (note,))
+    reference = read_scan_reference(folder, model)
+    note = f"{told} are run for what the scan does not hold; the rest is judged by all {reference.pictures:,} of them"
+    return PictureSet(tuple(entries), folder, reason, (note,), reference)

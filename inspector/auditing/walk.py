@@ -55,11 +55,13 @@ class AuditWalk:
     def pass_pictures(self, advance: Advance | None = None) -> None:
         """Open and run every picture once and show it to the probes."""
         entries = self.subject.pictures.entries
-        if not self.probes or not entries:
+        if not entries or all(probe.settled for probe in self.probes.values()):
             return
         pictures = open_pictures(entries, ahead=self.subject.model.threads != 1, warn=self.subject.model.warn)
         for done, (index, entry, picture) in enumerate(pictures):
-            active = [(kind, probe) for kind, probe in self.probes.items() if kind not in self.broken]
+            active = [
+                (kind, probe) for kind, probe in self.probes.items() if kind not in self.broken and not probe.settled
+            ]
             if not active:
                 return
             layers = any(probe.needs_layers(index) for _, probe in active)

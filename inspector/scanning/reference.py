@@ -53,13 +53,11 @@ class AnswerReference:
         predicted: The most likely class, int64 (n,).
         confidence: Its probability, float64 (n,).
         label: Class of the label, int64 (n,); -1 without one that the network knows.
-        path: What the picture is called, n.
     """
 
     predicted: NDArray[np.int64]
     confidence: NDArray[np.float64]
     label: NDArray[np.int64]
-    path: tuple[str, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +69,14 @@ class ScanReference:
         plan: What it did.
         pictures: How many pictures it used.
         layers: Its layers by name, in the order of the network.
+        skipped: The pictures that it could not use: name -> reason.
     """
 
     folder: Path
     plan: ScanPlan
     pictures: int
     layers: Mapping[str, LayerReference]
+    skipped: Mapping[str, str] = field(repr=False)
 
     def read_answers(self) -> AnswerReference | None:
         """The answers on all of its pictures; None for a network without classes.
@@ -86,15 +86,28 @@ class ScanReference:
         """
         if not self.plan.classifies:
             return None
-        table = _read_table(self.folder, "pictures.parquet", ["predicted_index", "confidence", "label", "path"])
+        table = _read_table(self.folder, "pictures.parquet", ["predicted_index", "confidence", "label"])
+        label = table.column("label").combine_chunks().dictionary_encode()
         # A label is told as the data has it, and the plan says which class that is.
         known = {label: k if k < self.plan.known else -1 for label, k in self.plan.labels.items()}
         return AnswerReference(
-            np.array(table["predicted_index"], np.int64),
-            np.array(table["confidence"], np.float64),
-            np.array([-1 if label is None else known.get(label, -1) for label in table["label"]], np.int64),
-            tuple(table["path"]),
+            table.column("predicted_index").to_numpy().astype(np.int64),
+            table.column("confidence").to_numpy().astype(np.float64),
+            # Behind the classes of all labels that of a picture without one.
+            np.array([*(known.get(name, -1) for name in label.dictionary.to_pylist()), -1], np.int64)[
+                label.indices.fill_null(-1).to_numpy()
+            ],
         )
+
+    def name_pictures(self, rows: NDArray[np.int64]) -> list[str]:
+        """What some pictures are called.
+
+        Args:
+            rows: Their rows in the answers, int64 (n,).
+        """
+        path = _read_table(self.folder, "pictures.parquet", ["path"]).column("path")
+        names: list[str] = path.take(rows).to_pylist()
+        return names
 
 
 def read_scan_reference(folder: Path, model: Model) -> ScanReference:
@@ -120,13 +133,14 @@ def read_scan_reference(folder: Path, model: Model) -> ScanReference:
     try:
         document = json.loads((folder / "scan.json").read_text("utf-8"))
         names = ["layer", "mean", "std", "mean_spread", "minimum", "maximum", "dead"]
-        table = _read_table(folder, "channels.parquet", names)
+        table = _read_table(folder, "channels.parquet", names).to_pydict()
         layers, start = {}, 0
         for told in document["layers"]:
             own = slice(start, start + told["channels"])
             layers[str(told["name"])] = _build(told, {name: table[name][own] for name in names})
             start = own.stop
-        return ScanReference(folder, plan, int(document["pictures"]), layers)
+        skipped = {str(one["path"]): str(one["reason"]) for one in document["skipped"]}
+        return ScanReference(folder, plan, int(document["pictures"]), layers, skipped)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ScanError(f"the scan {folder} cannot be read: {error}", "scan with --resume") from None
 
@@ -148,7 +162,6 @@ def _build(told: Mapping[str, Any], rows: Mapping[str, Any]) -> LayerReference:
     )
 
 
-def _read_table(folder: Path, name: str, columns: list[str]) -> dict[str, list[Any]]:
+def _read_table(folder: Path, name: str, columns: list[str]) -> Any:
     parquet = need("pyarrow.parquet", "scan", "the tables of a scan need pyarrow")
-    table: dict[str, list[Any]] = parquet.read_table(folder / name, columns=columns).to_pydict()
-    return table
+    return parquet.read_table(folder / name, columns=columns)

@@ -130,13 +130,13 @@ def test_a_model_that_cannot_run_is_an_error_of_each_check(make_model: MakeModel
 
 def test_each_picture_is_run_once_for_all_checks(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[int] = []
-    real = Model.layer_values
+    real = Model.run_layers
 
     def counting(self: Model, *arguments: Any, **options: Any) -> Any:
         runs.append(1)
         return real(self, *arguments, **options)
 
-    monkeypatch.setattr(Model, "layer_values", counting)
+    monkeypatch.setattr(Model, "run_layers", counting)
     chosen = policy("representation", "finite-on-images", "accuracy", "confusion", "class-recall")
     audit_model(model, chosen, data=pngs(tmp_path, 12, ("cat", "dog")))
     assert len(runs) == 12

@@ -18,11 +18,13 @@ class Probe:
         layers: Whether it needs the layers' values; without a probe that does, only the scores are computed.
         needs: What it cannot work without, in the order in which it is told.
         needs_readable: Whether checks that read it mean nothing where no picture could be opened.
+        settled: Whether a scan told all that it is for, so that it need not look at pictures.
     """
 
     layers: ClassVar[bool] = False
     needs: ClassVar[tuple[Need, ...]] = ()
     needs_readable: ClassVar[bool] = True
+    settled: bool = False
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject

@@ -13,6 +13,7 @@ from inspector.auditing.forward_pass import ForwardPass
 from inspector.auditing.needs import Need
 from inspector.auditing.probes import Probe
 from inspector.auditing.subject import Subject
+from inspector.scanning.reference import AnswerReference, ScanReference
 
 
 @dataclass(frozen=True)
@@ -69,23 +70,67 @@ class TopPredictions(Probe):
 
 
 class LabelledPredictions(TopPredictions):
-    """The same for pictures whose own class is known."""
+    """The same for pictures whose own class is known: all of a scan, where there is one, and then `top` is empty.
+
+    Attributes:
+        source: Where the answers are from, as a clause behind a message; empty where the pictures were run.
+    """
 
     needs = ("classification", "pictures", "labels")
+    source = ""
+    _scan: ScanReference | None = None
+    _answers: AnswerReference | None = None
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
+        self._scan = subject.pictures.scan
+        answers = self._scan.read_answers() if self._scan is not None else None
+        self._answers = answers if answers is not None and (answers.label >= 0).any() else None
+        self.settled = self._answers is not None
+        if self.settled:
+            self.source = f", by {self.count:,} pictures of the scan"
+
+    @property
+    def count(self) -> int:
+        """How many pictures."""
+        return len(self.top) if self._answers is None else len(self.true)
+
+    def list_wrong(self, most: int) -> list[TopPrediction]:
+        """The pictures that are taken for another class, those of which the model is surest first."""
+        if self._answers is None or self._scan is None:
+            return sorted((s for s in self.top if s.index != s.label), key=lambda s: -s.probability)[:most]
+        wrong = np.flatnonzero(self.given != self.true)
+        wrong = wrong[np.argsort(-self.confidence[wrong], kind="stable")[:most]]
+        names = self._scan.name_pictures(self._judged[wrong])
+        return [
+            TopPrediction(name, "", int(self.given[k]), float(self.confidence[k]), int(self.true[k]))
+            for name, k in zip(names, wrong, strict=True)
+        ]
+
+    @cached_property
+    def _judged(self) -> NDArray[np.int64]:
+        assert self._answers is not None
+        return np.flatnonzero(self._answers.label >= 0)
 
     @cached_property
     def true(self) -> NDArray[np.int64]:
         """The pictures' own classes (N,)."""
+        if self._answers is not None:
+            return self._answers.label[self._judged]
         return np.array([s.label for s in self.top], np.int64)
 
     @cached_property
     def given(self) -> NDArray[np.int64]:
         """The classes that the model gives (N,)."""
+        if self._answers is not None:
+            return self._answers.predicted[self._judged]
         return np.array([s.index for s in self.top], np.int64)
 
     @cached_property
     def confidence(self) -> NDArray[np.float64]:
         """Probability of the class given (N,)."""
+        if self._answers is not None:
+            return self._answers.confidence[self._judged]
         return np.array([s.probability for s in self.top], np.float64)
 
     @cached_property

@@ -9,6 +9,7 @@ from inspector.auditing.forward_pass import ForwardPass, LayerOutput
 from inspector.auditing.probes import Probe
 from inspector.auditing.result import MAX_FINDINGS, Where
 from inspector.auditing.subject import Subject
+from inspector.scanning.reference import ScanReference
 
 
 class Ranges(Probe):
@@ -21,6 +22,8 @@ class Ranges(Probe):
         single: Layers whose maps are one number.
         bad: Where values were not finite, one place for each layer and picture, or else in the scores.
         blank: Layers that were constant on a picture.
+        scanned: Layers of which all pictures of a scan are taken in.
+        source: Which these are, as a clause behind a message; empty without a scan.
     """
 
     layers = True
@@ -34,6 +37,8 @@ class Ranges(Probe):
         self.single: set[str] = set()
         self.bad: list[Where] = []
         self.blank: list[Where] = []
+        self.scanned: list[str] = []
+        self.source = ""
         self.bad_count = self.blank_count = self.pictures = 0
 
     def look(self, forward: ForwardPass) -> None:
@@ -68,6 +73,23 @@ class Ranges(Probe):
         self.bad_count += 1
         if len(self.bad) < MAX_FINDINGS:
             self.bad.append(where)
+
+    def add_scan(self, scan: ScanReference) -> None:
+        """Take in what a scan knows of the layers that it holds, behind the last picture."""
+        for name in self.awake:
+            known = scan.layers.get(name)
+            if known is None or len(known.dead) != len(self.awake[name]):
+                continue
+            self.scanned.append(name)
+            self.lowest[name] = np.minimum(self.lowest[name], known.low)
+            self.highest[name] = np.maximum(self.highest[name], known.high)
+            if name not in self.single:
+                self.awake[name] = self.awake[name] | ~known.dead
+            if known.non_finite and all(where.layer != name for where in self.bad):
+                self._not_finite(Where(name))
+        if self.scanned:
+            layers = "1 layer" if len(self.scanned) == 1 else f"{len(self.scanned)} layers"
+            self.source = f"; {layers} by {scan.pictures:,} pictures of the scan"
 
     def dead(self, layer: str) -> NDArray[np.bool_]:
         """Which channels (C,) never varied: constant on each picture, or over all of them where a map is one number."""

@@ -8,7 +8,7 @@ from inspector.auditing.subject import Subject
 
 
 class Reader(Probe):
-    """Counts the pictures. Those that could not be opened are in `subject.unreadable`.
+    """Counts the pictures. Those that could not be opened are in `subject.unreadable`; a scan has told its own.
 
     Attributes:
         seen: Pictures that could be opened.
@@ -20,6 +20,7 @@ class Reader(Probe):
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
         self.seen = 0
+        self.settled = subject.pictures.scan is not None
 
     def look(self, forward: ForwardPass) -> None:
         """Take in one picture."""

@@ -65,12 +65,12 @@ class Recorder(Probe):
             self.moments.setdefault(name, Moments(len(layer.maps))).add(layer.maps)
             self.samples.setdefault(name, []).append(sample_places(layer, forward.digest))
 
-    def snapshot(self, predictions: TopPredictions | None) -> Snapshot:
+    def snapshot(self, predictions: TopPredictions | None, labelled: LabelledPredictions | None) -> Snapshot:
         """What was gathered."""
         model = self.subject.model
         metrics = {}
-        if isinstance(predictions, LabelledPredictions):
-            metrics = {"accuracy": predictions.accuracy, "balanced_accuracy": predictions.balanced_accuracy}
+        if labelled is not None:
+            metrics = {"accuracy": labelled.accuracy, "balanced_accuracy": labelled.balanced_accuracy}
         return Snapshot(
             model={"name": model.path.name, "sha256": model.sha256, "digest": model.digest},
             labels=model.labels,

@@ -21,6 +21,8 @@ class Zeros(Probe):
         names: The activation layers.
         zeros: Elements that are 0, by layer.
         sizes: All elements, by layer.
+        known: Share of zeros on all pictures of a scan, by layer, for those that it holds.
+        source: Which they are, as a clause behind a message; empty without a scan.
     """
 
     layers = True
@@ -31,12 +33,18 @@ class Zeros(Probe):
         self.names = [layer.name for layer in subject.model.layers if layer.kind == "activation"]
         if not self.names:
             raise NotChecked("the model has no activation layers", applies=False)
+        scan = subject.pictures.scan
+        held = scan.layers if scan is not None else {}
+        self.known = {name: held[name].zeros for name in self.names if name in held}
+        self.settled = len(self.known) == len(self.names)
+        which = "" if self.settled else f"{len(self.known)} of the layers "
+        self.source = f", {which}by {scan.pictures:,} pictures of the scan" if scan is not None and self.known else ""
         self.zeros = dict.fromkeys(self.names, 0)
         self.sizes = dict.fromkeys(self.names, 0)
 
     def look(self, forward: ForwardPass) -> None:
         """Take in one picture."""
-        names = [name for name in self.names if name in forward.layers]
+        names = [name for name in self.names if name in forward.layers and name not in self.known]
         seen = [forward.layers[name] for name in names]
         counts = self.subject.spread(_zeros, seen, [layer.values.size for layer in seen])
         for name, layer, count in zip(names, seen, counts, strict=True):
@@ -45,7 +53,7 @@ class Zeros(Probe):
 
     def fractions(self) -> dict[str, float]:
         """Share of zeros by layer, in the order of the network."""
-        return {name: self.zeros[name] / max(1, self.sizes[name]) for name in self.names}
+        return {name: self.known.get(name, self.zeros[name] / max(1, self.sizes[name])) for name in self.names}
 
 
 class Saturation(Probe):

@@ -10,7 +10,13 @@ from inspector.auditing.subject import Subject
 
 
 def judge_recalls(
-    subject: Subject, recalls: Mapping[int, float], limit: float | None, whose: str, verb: str, **details: Any
+    subject: Subject,
+    recalls: Mapping[int, float],
+    limit: float | None,
+    whose: str,
+    verb: str,
+    source: str = "",
+    **details: Any,
 ) -> Verdict:
     """Judge the class of which least is found, and list those below the limit.
 
@@ -20,6 +26,7 @@ def judge_recalls(
         limit: Smallest share; None for no limit.
         whose: What is counted: "the objects of", "the class".
         verb: What was done with it: "found", "recognised".
+        source: What the shares are from, as a clause behind the message.
         details: What the document holds besides the shares.
     """
     label = subject.model.label
@@ -28,6 +35,6 @@ def judge_recalls(
         Finding(f"of {whose} {label(k)} only {share:.1%} are {verb}", share, limit, key=label(k))
         for k, share in sorted(recalls.items(), key=lambda item: item[1]) if limit is not None and share < limit
     ]  # fmt: skip
-    message = f"least {verb} of {len(recalls)} classes is {label(worst)}, {recalls[worst]:.1%}"
+    message = f"least {verb} of {len(recalls)} classes is {label(worst)}, {recalls[worst]:.1%}{source}"
     shares = {label(k): share for k, share in recalls.items()}
     return at_least(recalls[worst], limit, message, findings=findings, details={"recall": shares, **details})

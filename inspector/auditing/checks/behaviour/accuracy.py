@@ -5,7 +5,7 @@ from __future__ import annotations
 from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.probes.predictions import LabelledPredictions
 from inspector.auditing.registry import check
-from inspector.auditing.result import Finding, Verdict, Where, at_least
+from inspector.auditing.result import MAX_FINDINGS, Finding, Verdict, Where, at_least
 from inspector.auditing.subject import Subject
 
 
@@ -19,11 +19,11 @@ def accuracy(subject: Subject, limits: Limits, predictions: LabelledPredictions)
     """Share of the labelled pictures whose most likely class is their own."""
     found = predictions.accuracy
     label = subject.model.label
-    wrong = [s for s in predictions.top if s.index != s.label]
     limit = limits["min"]
-    message = f"{found:.1%} of {len(predictions.top)} pictures are recognised"
+    scan = " of the scan" if predictions.source else ""
+    message = f"{found:.1%} of {predictions.count} pictures{scan} are recognised"
     findings = [Finding(f"{message}, where {limit or 0:.1%} are asked", found, limit)] + [
         Finding(f"{s.shown} is taken for {label(s.index)} ({s.probability:.0%})", where=Where(image=s.shown))
-        for s in sorted(wrong, key=lambda s: -s.probability)
+        for s in predictions.list_wrong(MAX_FINDINGS)
     ]
     return at_least(found, limit, message, findings=findings)

@@ -18,5 +18,5 @@ from inspector.auditing.subject import Subject
 def balanced_accuracy(subject: Subject, limits: Limits, predictions: LabelledPredictions) -> Verdict:
     """Mean over the classes of the share of their pictures that is recognised: a rare class counts as much."""
     found = predictions.balanced_accuracy
-    message = f"{found:.1%} are recognised on average over {len(predictions.classes)} classes"
+    message = f"{found:.1%} are recognised on average over {len(predictions.classes)} classes{predictions.source}"
     return at_least(found, limits["min"], message)

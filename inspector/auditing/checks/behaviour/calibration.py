@@ -24,12 +24,12 @@ from inspector.metrics import measure_calibration_error
 def calibration(subject: Subject, limits: Limits, predictions: LabelledPredictions) -> Verdict:
     """Expected calibration error (Naeini 2015, Guo 2017): of pictures called 80 % sure, 80 % should be right."""
     fewest = int(limits["min_pictures"] or 1)
-    if len(predictions.top) < fewest:
-        raise NotChecked(f"{len(predictions.top)} labelled pictures are too few; the policy asks for {fewest}")
+    if predictions.count < fewest:
+        raise NotChecked(f"{predictions.count} labelled pictures are too few; the policy asks for {fewest}")
     found, bins = measure_calibration_error(
         predictions.confidence, predictions.given == predictions.true, int(limits["bins"] or 15)
     )
     gap = float(predictions.confidence.mean() - (predictions.given == predictions.true).mean())
     word = "too sure" if gap > 0 else "not sure enough"
-    message = f"probabilities are off by {found:.3f} on average ({word})"
+    message = f"probabilities are off by {found:.3f} on average ({word}){predictions.source}"
     return at_most(found, limits["max"], message, details={"bins": bins})

@@ -18,4 +18,4 @@ from inspector.auditing.subject import Subject
 )
 def class_recall(subject: Subject, limits: Limits, predictions: LabelledPredictions) -> Verdict:
     """Share of each class's pictures that is recognised; swapped labels show as two classes at zero."""
-    return judge_recalls(subject, predictions.recalls(), limits["min"], "the class", "recognised")
+    return judge_recalls(subject, predictions.recalls(), limits["min"], "the class", "recognised", predictions.source)

@@ -21,23 +21,21 @@ from inspector.auditing.subject import Subject
 def confusion(subject: Subject, limits: Limits, predictions: LabelledPredictions) -> Verdict:
     """The pairs of classes that are confused most, and the whole table in the JSON document."""
     label = subject.model.label
-    sizes = Counter(s.label for s in predictions.top)
-    pairs = Counter((s.label, s.index) for s in predictions.top)
+    sizes = Counter(predictions.true.tolist())
+    pairs = Counter(zip(predictions.true.tolist(), predictions.given.tolist(), strict=True))
     wrong = {pair: count / sizes[pair[0]] for pair, count in pairs.items() if pair[0] != pair[1]}
     limit = limits["max"]
     rows = [
-        {"class": label(int(true or 0)), "taken_for": label(given), "pictures": count}
+        {"class": label(true), "taken_for": label(given), "pictures": count}
         for (true, given), count in sorted(pairs.items(), key=lambda item: -item[1])
     ]
     if not wrong:
-        return at_most(0.0, limit, "no class is taken for another", details={"confusion": rows})
+        return at_most(0.0, limit, f"no class is taken for another{predictions.source}", details={"confusion": rows})
     worst = max(wrong, key=lambda pair: wrong[pair])
     findings = [
-        Finding(
-            f"{share:.1%} of {label(int(true or 0))} are taken for {label(given)}", share, limit, key=f"{true}>{given}"
-        )
+        Finding(f"{share:.1%} of {label(true)} are taken for {label(given)}", share, limit, key=f"{true}>{given}")
         for (true, given), share in sorted(wrong.items(), key=lambda item: -item[1])
         if limit is not None and share > limit
     ]
-    message = f"{label(int(worst[0] or 0))} is taken for {label(worst[1])} most often, {wrong[worst]:.1%}"
+    message = f"{label(worst[0])} is taken for {label(worst[1])} most often, {wrong[worst]:.1%}{predictions.source}"
     return at_most(wrong[worst], limit, message, findings=findings, details={"confusion": rows[:1000]})

@@ -17,13 +17,17 @@ from inspector.auditing.subject import Subject
 def finite_on_images(subject: Subject, limits: Limits, ranges: Ranges) -> Verdict:
     """Neither a layer nor the scores have a value that is NaN or infinite on any picture."""
     findings = tuple(
-        Finding(f"{_name(w)}, channel {w.channel}, is not finite on {w.image}", where=w) for w in ranges.bad
+        Finding(f"{_name(w)}, channel {w.channel}, is not finite on {w.image}", where=w)
+        if w.image is not None
+        else Finding(f"{_name(w)} is not finite on pictures of the scan", where=w)
+        for w in ranges.bad
     )
     if findings:
         first = ranges.bad[0]
-        message = f"NaN or infinity in {ranges.bad_count} places, first in {_name(first)} on {first.image}"
+        image = first.image or "pictures of the scan"
+        message = f"NaN or infinity in {ranges.bad_count} places, first in {_name(first)} on {image}"
         return Verdict(message, ranges.bad_count, 0, first, findings)
-    return Verdict(f"all {len(ranges.awake)} layers are finite on {ranges.pictures} pictures", 0, 0)
+    return Verdict(f"all {len(ranges.awake)} layers are finite on {ranges.pictures} pictures{ranges.source}", 0, 0)
 
 
 def _name(where: Where) -> str:

@@ -17,8 +17,10 @@ from inspector.auditing.subject import Subject
 )
 def pictures_readable(subject: Subject, limits: Limits, reader: Reader) -> Verdict:
     """A picture that cannot be read is one that nothing was checked on."""
-    bad = subject.unreadable
-    share = len(bad) / len(subject.pictures)
+    scan = subject.pictures.scan
+    bad = subject.unreadable if scan is None else scan.skipped
+    count = len(subject.pictures) if scan is None else scan.plan.total
+    share = len(bad) / count
     findings = [Finding(f"{path}: {why}", where=Where(image=path)) for path, why in bad.items()]
-    message = f"{len(bad)} of {len(subject.pictures)} pictures cannot be read"
+    message = f"{len(bad)} of {count} pictures{' of the scan' if scan is not None else ''} cannot be read"
     return at_most(share, limits["max"], message, findings=findings, where=findings[0].where if findings else Where())

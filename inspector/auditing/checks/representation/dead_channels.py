@@ -47,6 +47,7 @@ def dead_channels(subject: Subject, limits: Limits, ranges: Ranges) -> Verdict:
     channels = sum(len(awake) for awake in ranges.awake.values())
     message = f"{total:,} of {channels:,} channels are constant on all {ranges.pictures} pictures"
     message += f"; nearest to its limit is {where.layer}, {worst:.0%}" if total else ""
+    message += ranges.source
     details = {"dead_share": {name: share for name, share in shares.items() if share}}
     judged = limits["max"] is not None or limits["max_silent"] is not None
     return Verdict(message, worst, bound, where, tuple(findings[:100]), details=details, judged=judged)

@@ -25,7 +25,8 @@ def zero_fraction(subject: Subject, limits: Limits, zeros: Zeros) -> Verdict:
         for name, share in found.items() if limit is not None and share > limit
     ]  # fmt: skip
     mean = sum(found.values()) / len(found)
-    message = f"{mean:.0%} zeros on average over {len(found)} activation layers, most in {layer} ({found[layer]:.1%})"
+    most = f"most in {layer} ({found[layer]:.1%}){zeros.source}"
+    message = f"{mean:.0%} zeros on average over {len(found)} activation layers, {most}"
     return at_most(
         found[layer], limit, message, where=Where(layer), findings=findings, details={"zero_fraction": found}
     )
