@@ -11,6 +11,7 @@ from exporters.attaching.derivative import check_covered, emit_gradient
 from exporters.attaching.formulas import FORMULAS, emit_map, find_channel_weights, scale_maps
 from exporters.attaching.seeds import emit_top
 from exporters.attaching.sizes import TensorSizes, make_picture_shape
+from exporters.attaching.sums import emit_channel_sums
 from exporters.attaching.workbench import Workbench
 from inspector.cam.choose import choose_cam_layers
 from inspector.cam.method import Method
@@ -74,10 +75,14 @@ def attach_maps(bench: Workbench, name: str, layer: str | None = None) -> None:
         raw = write.emit("MatMul", _pick_row(bench, seed.top, stored), flat)
     else:
         check_covered(write, sizes, head, f"{method.name} at {chosen.name}")
-        found = emit_gradient(write, sizes, {seed.tensor: seed.gradient}, head)
-        assert found is not None
-        gradient = emit_channels_first(bench, chosen, found, sizes, gradient=True)
-        raw = emit_map(write, method.name, flat, write.reshape(gradient, 0, 0, -1))
+        sums = emit_channel_sums(bench, chosen, head, seed, sizes) if method.name == "gradcam" else None
+        if sums is None:
+            found = emit_gradient(write, sizes, {seed.tensor: seed.gradient}, head)
+            assert found is not None
+            gradient = emit_channels_first(bench, chosen, found, sizes, gradient=True)
+            raw = emit_map(write, method.name, flat, write.reshape(gradient, 0, 0, -1))
+        else:
+            raw = write.emit("MatMul", sums, flat)
     shape = _map_shape(bench, chosen, sizes)
     heat = scale_maps(write, raw, [-1])
     settings = {"method": method.name, "layer": chosen.name}

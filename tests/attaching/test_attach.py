@@ -176,3 +176,34 @@ def test_the_public_call(make_model: Any, tmp_path: Path) -> None:
     meaning = "Grad-CAM of the top class at layer relu4: 0 no evidence, 1 the most"
     assert made.to_json()["outputs"][0] == {"name": "cam", "shape": [1, 8, 8], "meaning": meaning}
     assert all(row.ok for row in made.parity)
+
+
+def read_by_layers(net: Net, x: str, last: bool = False, shared: bool = False) -> str:
+    """A head as VGG has it: pools that overlap, a linear layer for each place, channels first or last."""
+    y = net("Relu", net.conv(x, 3, 6, 3, pads=1))
+    beside = y
+    y = net("MaxPool", y, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    y = net("AveragePool", net("Dropout", y), kernel_shape=[1, 1])
+    if last:
+        y = net("Transpose", y, perm=[0, 2, 3, 1])
+    y = net("Reshape", y, net.const(np.array([0, -1], np.int64)))
+    y = net("MatMul", y, net.weight((96, 10))) if last else net("Gemm", y, net.weight((10, 96)), transB=1)
+    y = net("Relu", y)
+    if shared:
+        y = net("Concat", y, net("Flatten", net("GlobalAveragePool", beside)), axis=1)
+    return net("Gemm", y, net.weight((7, 16 if shared else 10)), transB=1)
+
+
+@pytest.mark.parametrize(("last", "shared"), [(False, False), (True, False), (False, True)])
+def test_large_linear_layers_are_not_read_twice(
+    last: bool, shared: bool, make_model: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("exporters.attaching.sums.LARGE", 500)
+    source = open_model(make_model(lambda n, x: read_by_layers(n, x, last, shared), shape=("N", 3, 8, 8)))
+    made = attach_outputs(source, tmp_path / "made.onnx", cam="gradcam", layer="relu4")
+    check_maps(source, made.path, np.random.default_rng(3).random((3, 3, 8, 8), np.float32), "gradcam")
+    graph = onnx.load(made.path).graph
+    sums = [t for t in graph.initializer if t.name.startswith("attached/") and tuple(t.dims) == (10, 6)]
+    big = next(t.name for t in graph.initializer if t.dims and int(np.prod(t.dims)) == 960)
+    assert len(sums) == (0 if shared else 1)
+    assert sum(big in node.input for node in graph.node) == (2 if shared else 1)
