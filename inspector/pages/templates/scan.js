@@ -1,11 +1,11 @@
-// The channels of a network with their best patches, and sheets of pictures. Cards are made as they come into view.
+// The channels of a network with their best patches, and sheets of pictures. Only what is near the window is in the page.
 const $ = (id) => document.getElementById(id);
 const data = JSON.parse($("data").textContent);
 const FIELDS = ["layer", "channel", "sprite", "row", "mean", "std", "peak", "low", "high", "zeros", "sparsity", "selectivity",
   "active", "flags", "classes", "similar", "values", "pictures", "histogram"];
 const channels = data.channels.map((row, k) => ({ ...Object.fromEntries(FIELDS.map((f, i) => [f, row[i]])), k }));
-const sheets = data.sheets, BATCH = 60;
-let chosen = [], made = 0, only = null;
+const sheets = data.sheets, BATCH = 8, MARGIN = 400, NAMED = 20;
+let chosen = [], only = null;
 
 function make(tag, more = {}, ...inside) {
   const node = document.createElement(tag);
@@ -38,7 +38,7 @@ function stripOf(c) {
 }
 const nameOf = (c) => `${data.layers[c.layer].name} : ${c.channel}`;
 
-function cardOf(c) {
+function cardOf(c, at) {
   const name = make("button", { class: "name", type: "button" }, nameOf(c));
   name.onclick = () => open(c);
   const facts = make("span", { class: "facts" }, `peak ${number(c.peak)} · zeros ${share(c.zeros)}`, make("br"),
@@ -46,7 +46,7 @@ function cardOf(c) {
   const chips = make("div", { class: "chips" }, ...c.classes.slice(0, 4).map((k) => chipOf(data.classes[k], () => seek(data.classes[k]))));
   if (c.similar.length) chips.append(chipOf("similar channels", () => similar(c)));
   const mark = c.flags & 1 ? make("span", { class: "mark" }, "dead") : c.flags & 2 ? make("span", { class: "mark" }, "always on") : null;
-  return make("li", { "data-channel": c.k }, make("div", {}, name, " ", mark, facts), stripOf(c), chips);
+  return make("li", { "data-channel": c.k, "aria-setsize": chosen.length, "aria-posinset": at + 1 }, make("div", {}, name, " ", mark, facts), stripOf(c), chips);
 }
 function chipOf(text, act) {
   const chip = make("button", { type: "button" }, text);
@@ -66,17 +66,63 @@ function choose() {
     if (order !== "number") chosen.sort((a, b) => (b[order] ?? -Infinity) - (a[order] ?? -Infinity) || a.k - b.k);
     else if (classes.size) chosen.sort((a, b) => rank(a, classes) - rank(b, classes) || (b.selectivity ?? -1) - (a.selectivity ?? -1) || a.k - b.k);
   }
-  $("cards").replaceChildren();
-  made = 0;
+  clear();
   $("count").textContent = only ? `${chosen.length} channels: ${nameOf(chosen[0])} and those whose means by class are most like its own` : `${chosen.length.toLocaleString("en")} of ${channels.length.toLocaleString("en")} channels`;
-  grow();
+  show();
 }
 const rank = (c, classes) => c.classes.findIndex((k) => classes.has(k));
-function grow() {
-  $("cards").append(...chosen.slice(made, made + BATCH).map(cardOf));
-  made = Math.min(made + BATCH, chosen.length);
+
+// Cards come in batches. A batch that is far from the window is only its height, measured when it was last shown, or else
+// the mean of those that were; so ten thousand channels have a scroll bar of the right length, and the page stays small.
+let heights = [], shown = new Map(), usual = 900, waiting = false;
+function clear() {
+  for (const cards of shown.values()) drop(cards);
+  shown = new Map();
+  heights = Array(Math.ceil(chosen.length / BATCH)).fill(null);
 }
-new IntersectionObserver((entries) => { if (entries.some((e) => e.isIntersecting) && made < chosen.length) grow(); }, { rootMargin: "800px" }).observe($("more"));
+function drop(cards) {
+  for (const card of cards) { watcher.unobserve(card.querySelector(".strip")); card.remove(); }
+}
+const heightOf = (k) => heights[k] ?? usual * (Math.min(BATCH, chosen.length - k * BATCH) / BATCH);
+function show() {
+  const list = $("cards"), top = -list.getBoundingClientRect().top;
+  let first = 0, last = -1, above = 0, below = 0, y = 0;
+  for (let k = 0; k < heights.length; k++) {
+    const height = heightOf(k);
+    if (y + height < top - MARGIN && k < heights.length - 1) { first = k + 1; above += height; }
+    else if (y <= top + innerHeight + MARGIN || last < first) last = k;
+    else below += height;
+    y += height;
+  }
+  for (const [k, cards] of shown) if (k < first || k > last) { drop(cards); shown.delete(k); }
+  let fresh = false;
+  const after = (k) => { for (let other = k + 1; other <= last; other++) if (shown.has(other)) return shown.get(other)[0]; return null; };
+  for (let k = first; k <= last; k++) if (!shown.has(k)) {
+    const cards = chosen.slice(k * BATCH, (k + 1) * BATCH).map((c, i) => cardOf(c, k * BATCH + i)), next = after(k);
+    for (const card of cards) list.insertBefore(card, next);
+    shown.set(k, cards);
+    fresh = true;
+  }
+  list.style.paddingTop = `${above}px`;
+  list.style.paddingBottom = `${below}px`;
+  if (fresh) { measure(first, last); show(); }  // What was measured may leave room for more.
+}
+function measure(first, last) {
+  const gap = parseFloat(getComputedStyle($("cards")).rowGap) || 0;
+  for (let k = first; k <= last; k++) {
+    const cards = shown.get(k);
+    if (cards) heights[k] = cards.at(-1).getBoundingClientRect().bottom - cards[0].getBoundingClientRect().top + gap;
+  }
+  const known = heights.slice(0, -1).filter((h) => h !== null);
+  if (known.length) usual = known.reduce((sum, h) => sum + h, 0) / known.length;
+}
+function showSoon() {
+  if (waiting || $("channels").hidden) return;
+  waiting = true;
+  requestAnimationFrame(() => { waiting = false; show(); });
+}
+addEventListener("scroll", showSoon, { passive: true });
+addEventListener("resize", () => { heights.fill(null); showSoon(); });
 function seek(text) { only = null; $("layer").value = "all"; $("state").value = "all"; $("search").value = text; select("channels"); choose(); }
 function similar(c) { only = [c.k, ...c.similar]; $("search").value = ""; select("channels"); choose(); scrollTo(0, 0); }
 
@@ -180,6 +226,7 @@ function select(name) {
     $(tab.getAttribute("aria-controls")).hidden = !own;
   }
   if (!filled.has(name)) { filled.add(name); fills[name](); }
+  if (name === "channels") showSoon();
 }
 for (const [i, tab] of tabs.entries()) {
   tab.onclick = () => select(tab.getAttribute("aria-controls"));
@@ -190,9 +237,14 @@ for (const [i, tab] of tabs.entries()) {
 }
 $("layer").append(make("option", { value: "all" }, "all layers"), ...data.layers.map((x, k) => make("option", { value: k }, `${x.name} (${x.channels})`)));
 $("layer").value = String(data.layers.length - 1);
-$("names").append(...data.classes.slice(0, 2000).map((name) => make("option", { value: name })));
 for (const id of ["layer", "order", "state"]) $(id).onchange = () => { only = null; choose(); };
-$("search").oninput = () => { only = null; if ($("search").value) $("layer").value = "all"; choose(); };
+function suggest() {
+  const text = $("search").value.trim().toLowerCase();
+  const names = text ? data.classes.filter((name) => name.toLowerCase().includes(text)) : data.classes;
+  $("names").replaceChildren(...names.slice(0, NAMED).map((name) => make("option", { value: name })));
+}
+suggest();
+$("search").oninput = () => { only = null; suggest(); if ($("search").value) $("layer").value = "all"; choose(); };
 $("color").onchange = drawMap;
 select("channels");
 choose();
