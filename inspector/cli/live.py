@@ -132,10 +132,10 @@ def tell(console: Console, model: Model, address: LiveAddress) -> None:
     console.document(
         console.head(model, address=address.url, token=address.token is not None, source=address.source, **used)
     )
-    if used:
-        console.note(f"by the file's own attached outputs: {', '.join(map(repr, address.attached.values()))}")
     sys.stdout.flush()
     if address.made:
         console.warn(f"open {address.first_visit}")
     elif not console.json:
         console.note(f"open {address.url}{' with ?token=...' if address.token is not None else ''}; Ctrl-C ends it")
+    if used:
+        console.note(f"by the file's own attached outputs: {', '.join(map(repr, address.attached.values()))}")

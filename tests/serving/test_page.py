@@ -23,6 +23,8 @@ from typing import Any
 
 import pytest
 
+from exporters.attaching import attach_outputs
+from tests.attaching.test_attach import pooled
 from tests.conftest import DEFAULT_MODEL, ROOT, require
 from tests.pages.browser import CHROMIUM, CONTRAST, NAMELESS, Tab, needs_chromium
 from tests.serving.conftest import write_video
@@ -130,6 +132,18 @@ TRIES = """async (address) => {
     one.onload = () => done('shown'); one.onerror = () => done('refused'); one.src = address + 'watch'; });
   return [await read({ credentials: 'include' }), await read({ mode: 'no-cors', credentials: 'include' }), image]; }"""
 """What a page of another origin could do."""
+
+
+def test_it_says_what_the_file_gives_itself(browser: Any, clip: Path, make_model: Any, tmp_path: Path) -> None:
+    made = attach_outputs(make_model(pooled, shape=("N", 3, 8, 8)), tmp_path / "made.onnx", cam="gradcam").path
+    device = Device(made, "--source", clip)
+    try:
+        with visit(browser, device) as tab:
+            assert "The file's own attached outputs are used: cam, cam_classes." in tab.page.inner_text("#lead")
+            tab.until("document.getElementById('map-words').textContent.includes(\"the file's output cam\")")
+    finally:
+        device.process.kill()
+        device.process.communicate()
 
 
 def test_it_shows_what_the_network_sees(browser: Any, device: Device) -> None:
