@@ -110,7 +110,7 @@ class _Cutter:
         """Numbers of channels, as they are behind the cut."""
         node = self.nodes[index]
         counts = [int(self._keep(edit.units).sum()) // edit.each for edit in edits]
-        if all(count == len(edit.units) // edit.each for count, edit in zip(counts, edits, strict=True)):
+        if all(self._keep(edit.units if edit.among is None else edit.among).all() for edit in edits):
             return
         if isinstance(where, str):
             self._set_attribute(node, where, edits, counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ class CutWeights:
         self.made: dict[str, Array] = {}
         self.nodes: list[NodeProto] = []
         self._known: dict[Hashable, str] = {}
-        self._read = {name: len(readers) for name, readers in graph.consumers_of.items()}
+        self._uses = Counter(name for node in graph.nodes for name in node_inputs(node))
         self._taken = {n for node in graph.nodes for n in (*node_inputs(node), *node.output)}
         self._taken |= graph.initializers.keys()
 
@@ -57,12 +58,12 @@ class CutWeights:
             value: Its value.
 
         Returns:
-            Its name: that of what it is made from, where nothing else reads that.
+            Its name: that of what it is made from, where one input of one node is all that reads that.
         """
         value = np.ascontiguousarray(value).reshape(value.shape)
         key = (name, value.dtype.str, value.shape, hashlib.sha256(value.tobytes()).digest())
         if key not in self._known:
-            single = self._read.get(name, 0) == 1 and name not in self.made and name not in self.graph.outputs
+            single = self._uses[name] == 1 and name not in self.made and name not in self.graph.outputs
             self._known[key] = name if single and self.holds(name) else self.free_name(name)
             self.made[self._known[key]] = value
         return self._known[key]
@@ -102,10 +103,16 @@ class CutWeights:
                 continue
             value = self.value(given)
             for cut, places in cuts:
-                if value.ndim == 1 and value.size > 1 and cut == axis % 8:
+                if value.ndim == 1 and value.size > 1 and cut == axis % self._rank(node.input[0]):
                     copy.input[position] = self.put(given, value[places])
         self.nodes.append(copy)
         return str(copy.output[0])
+
+    def _rank(self, name: str) -> int:
+        """How many axes a constant has, or what is quantized or dequantized from one."""
+        while not self.holds(name):
+            name = self.graph.nodes[self.graph.producer_of[name]].input[0]
+        return self.value(name).ndim
 
     def finish(self, name: str) -> TensorProto:
         """A constant as the file will hold it."""

@@ -80,6 +80,8 @@ class CutNumber:
         index: Which of the numbers there; None for an attribute of one number.
         units: The units that it counts.
         each: How many units it counts as one.
+        among: The units of the axis that it counts along, where it may count from the end and so is written anew as
+            soon as any of them goes; None where it counts from the start.
     """
 
     node: int
@@ -87,6 +89,7 @@ class CutNumber:
     index: int | None
     units: Units
     each: int = 1
+    among: Units | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,24 @@ if TYPE_CHECKING:
     from onnx import NodeProto
 
 
+_INTEGERS = {onnx.TensorProto.UINT8, onnx.TensorProto.INT8, onnx.TensorProto.UINT16, onnx.TensorProto.INT16}
+
+
+def choose_integers(node: NodeProto) -> np.dtype[Any] | None:
+    """The type of the integers of a node that has no zero point: that of `output_dtype`, and uint8 where none is said.
+
+    Args:
+        node: The node; one that makes floats of integers has a zero point of 0 whatever their type.
+
+    Returns:
+        The type; None for one whose ends numpy does not know: 4 bits, and 8 bits in floating point.
+    """
+    said = int(attributes(node).get("output_dtype", 0)) if node.op_type == "QuantizeLinear" else 0
+    if said and said not in _INTEGERS:
+        return None
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(said or onnx.TensorProto.UINT8))
+
+
 def requantize(node: NodeProto, values: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
     """What a node makes of a constant that turns floats into integers, or back; the reference knows late ones only.
 
@@ -30,7 +48,13 @@ def requantize(node: NodeProto, values: Sequence[NDArray[Any] | None]) -> NDArra
     value, scale = values[0], values[1]
     if value is None or scale is None or given.get("block_size", 0):
         return None
-    zero = values[2] if len(values) > 2 and values[2] is not None else np.zeros((), np.uint8)
+    kind = choose_integers(node)
+    if len(values) > 2 and values[2] is not None:
+        zero = values[2]
+    elif kind is not None:
+        zero = np.zeros((), kind)
+    else:
+        return None
     shape = [1] * value.ndim
     if scale.size > 1:
         shape[int(given.get("axis", 1))] = scale.size

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from inspector.slimming.channels import Doubles, Units
 
 _ALIKE = 2.0**-21
-"""How far two rows may be apart, relative to their largest weight: multiples of float32 weights are rounded."""
+"""How far two weights may be apart, relative to them: multiples of float32 weights are rounded, each by itself. One
+that is small beside others counts no less for that, as what it weighs may be large."""
 
 _BIN = 1e-4
 
@@ -53,24 +54,29 @@ class ValueNumbers:
             found[at] = number
         return found
 
-    def of_rows(self, keys: Sequence[Hashable], rows: NDArray[Any]) -> tuple[Units, Doubles]:
+    def of_rows(self, keys: Sequence[Hashable], rows: NDArray[Any], bias: Doubles) -> tuple[Units, Doubles]:
         """Numbers for rows that are alike up to a factor, among those with one key.
 
         Args:
             keys: One for each row.
-            rows: (C, n), what each channel is computed with.
+            rows: (C, n), the weights that each channel is computed with.
+            bias: (C,), what is added to it.
 
         Returns:
             The numbers and the factors, (C,) each.
         """
         leading = find_leading(rows)
+        leading = np.where(leading == 0, bias, leading)
         factor = np.where(leading == 0, 1.0, leading)
         chooser = np.random.default_rng(rows.shape[1]).uniform(0.5, 1.5, rows.shape[1])
         chooser /= max(float(np.sqrt(rows.shape[1])), 1.0)
-        marks = (rows @ chooser) / factor
+        # The bias may be far larger than the weights, which have to be told apart all the same: its size counts here.
+        part = np.abs(np.where(bias == 0, 1.0, bias) / factor)
+        marks = (rows @ chooser) / factor + np.log(part)
+        whole = np.concatenate([np.asarray(rows, np.float64), bias[:, None]], axis=1)
         found = np.empty(len(rows), np.int64)
         for at, (key, mark) in enumerate(zip(keys, marks, strict=True)):
-            found[at] = self._of_row(key, mark, rows[at], factor[at])
+            found[at] = self._of_row(key, mark, whole[at], factor[at])
         return found, factor
 
     def _of_row(self, key: Hashable, mark: float, row: NDArray[Any], factor: float) -> int:
@@ -79,7 +85,7 @@ class ValueNumbers:
         for near in (place - 1, place, place + 1):
             for other, number in self._by_row.get((key, near), ()):
                 plain = np.asarray(row, np.float64) / factor if plain is None else plain
-                if other.shape == plain.shape and np.allclose(other, plain, rtol=0, atol=_ALIKE):
+                if other.shape == plain.shape and np.allclose(other, plain, rtol=_ALIKE, atol=0):
                     return number
         number = int(self.fresh(1)[0])
         self._by_row.setdefault((key, place), []).append((np.asarray(row, np.float64) / factor, number))

@@ -147,8 +147,8 @@ def _slice(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
             made.axis, made.rank, made.first, made.low, made.high, walk.numbers.fresh(len(made)), np.ones(len(made))
         )
     old = walk.graph.opset < 10
-    walk.edit(CutNumber(index, "starts" if old else 1, place, inside.units[:first]))
-    walk.edit(CutNumber(index, "ends" if old else 2, place, inside.units[:last]))
+    walk.edit(CutNumber(index, "starts" if old else 1, place, inside.units[:first], among=inside.units))
+    walk.edit(CutNumber(index, "ends" if old else 2, place, inside.units[:last], among=inside.units))
     return True
 
 

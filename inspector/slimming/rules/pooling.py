@@ -21,14 +21,19 @@ def pass_maps(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     if inside is None or inside.axis != 1 or row.domain or any(node.output[1:]):
         return False
     settings = attributes(node)
-    if 1 in settings.get("axes", ()):  # a resize whose sizes stand for axes of their own
-        return False
+    if any(int(axis) % inside.rank == 1 for axis in settings.get("axes", ())):
+        return False  # a resize whose sizes stand for axes of their own
+    filled = None
+    if settings.get("coordinate_transformation_mode") == "tf_crop_and_resize":
+        filled = float(settings.get("extrapolation_value", 0.0))
     low, high = inside.low, inside.high
-    if not row.between or settings.get("mode") == "cubic" or settings.get("extrapolation_value"):
+    if not row.between or settings.get("mode") == "cubic":
         low, high = np.full(len(low), row.bounds[0]), np.full(len(high), row.bounds[1])
-    elif settings.get("count_include_pad") or settings.get("ceil_mode") or "extrapolation_value" in settings:
+    elif settings.get("count_include_pad") or settings.get("ceil_mode"):
         low, high = np.minimum(low, 0), np.maximum(high, 0)
-    made = _give_alike(walk, node, inside, 1, inside.rank, (low, high))
+    if filled is not None:
+        low, high = np.fmin(low, filled), np.fmax(high, filled)
+    made = _give_alike(walk, node, inside, 1, inside.rank, (low, high), filled or 0.0)
     for position, name in enumerate(node.input[1:], 1):
         if name and not _cut_sizes(walk, index, position, made):
             return False
@@ -52,17 +57,23 @@ def _cut_sizes(walk: ChannelWalk, index: int, position: int, made: ChannelFacts)
 
 
 def _give_alike(
-    walk: ChannelWalk, node: NodeProto, inside: ChannelFacts, axis: int, rank: int, ends: tuple[np.ndarray, np.ndarray]
+    walk: ChannelWalk,
+    node: NodeProto,
+    inside: ChannelFacts,
+    axis: int,
+    rank: int,
+    ends: tuple[np.ndarray, np.ndarray],
+    filled: float = 0.0,
 ) -> ChannelFacts:
-    """The output of a node that treats all channels alike and each by itself."""
-    row = operator_of(node)
+    """The output of a node that treats all channels alike and each by itself, and writes `filled` beside the maps."""
+    homogeneous = operator_of(node).homogeneous and filled == 0
     about = b"".join(sorted(a.SerializeToString() for a in node.attribute))
-    signs = np.sign(inside.factor) if row.homogeneous else inside.factor
+    signs = np.sign(inside.factor) if homogeneous else inside.factor
     keys: list[Hashable] = [
         (node.op_type, about, tuple(node.input[1:]), int(n), float(f"{s:.6e}"))
         for n, s in zip(inside.number, signs, strict=True)
     ]
-    factor = np.abs(inside.factor) if row.homogeneous else None
+    factor = np.abs(inside.factor) if homogeneous else None
     made = walk.give(node.output[0], axis, rank, *ends, walk.numbers.of_keys(keys), factor)
     walk.tie(inside.units, made.units)
     return made

@@ -9,6 +9,7 @@ import numpy as np
 
 from inspector.graph import attributes
 from inspector.slimming.channels import ChannelFacts, CutConstant, Doubles
+from inspector.slimming.evaluate import choose_integers
 from inspector.slimming.walk import ChannelWalk, slim_rule
 
 if TYPE_CHECKING:
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 def _read_grid(walk: ChannelWalk, node: NodeProto, inside: ChannelFacts) -> tuple[Doubles, Doubles, np.dtype] | None:
     """Scale and zero point, (1,) or (C,) each, and the type of the integers; None where they are computed."""
     scale = walk.constant(node.input[1])
-    zero = walk.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros((), np.uint8)
+    if len(node.input) > 2 and node.input[2]:
+        zero = walk.constant(node.input[2])
+    else:
+        kind = choose_integers(node)
+        zero = None if kind is None else np.zeros((), kind)
     if scale is None or zero is None or attributes(node).get("block_size", 0) or zero.dtype.kind not in "iu":
         return None
     if scale.size not in (1, len(inside)) or zero.size not in (1, len(inside)):

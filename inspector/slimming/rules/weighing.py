@@ -224,9 +224,9 @@ def _convolve_by_channel(
     low, high = _bound_rows(rows, inside.low[source], inside.high[source], kernel)
     if walk.graph.half_precision:
         low, high = np.where(low == high, low, -np.inf), np.where(low == high, high, np.inf)
-    table = np.concatenate([rows * inside.factor[source][:, None], kernel.bias[:, None]], axis=1)
+    table = rows * inside.factor[source][:, None]
     keys: list[Hashable] = [("depthwise", kernel.about, int(inside.number[k])) for k in source]
-    number, factor = walk.numbers.of_rows(keys, table)
+    number, factor = walk.numbers.of_rows(keys, table, kernel.bias)
     made = walk.give(node.output[0], 1, rank, low, high, number, factor)
     walk.tie(inside.units[source], made.units)
     walk.edit(CutConstant(index, 1, 0, made.units))
@@ -308,13 +308,12 @@ def _number_rows(walk: ChannelWalk, node: NodeProto, kernel: WeightFacts) -> tup
     if outputs * inputs * taps > _MOST:
         return None, None
     table = np.asarray(kernel.weights, np.float64).reshape(outputs, -1)
-    table = np.concatenate([table, kernel.bias[:, None]], axis=1)
     each = outputs // kernel.groups
     keys: list[Hashable] = [
         ("sum", node.op_type, kernel.about, node.input[0], k // each if kernel.groups > 1 else 0)
         for k in range(outputs)
     ]
-    return walk.numbers.of_rows(keys, table)
+    return walk.numbers.of_rows(keys, table, kernel.bias)
 
 
 def find_touches(kernel: WeightFacts) -> NDArray[np.bool_]:

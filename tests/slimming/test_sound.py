@@ -1,0 +1,122 @@
+"""Networks in which a cut is easily wrong: each is cut, and answers as before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from exporters.slimming.rewrite import cut_graph
+from inspector.graph import read_graph
+from inspector.slimming import SlimPlan, find_slim_plan
+from tests.conftest import MakeModel
+from tests.foreign import Net
+from tests.slimming.test_cases import conv, outputs_of
+
+PICTURE = np.random.default_rng(0).random((1, 3, 8, 8), np.float32)
+
+
+def cut_alike(make_model: MakeModel, build: Any, **options: Any) -> SlimPlan:
+    """Cut a network, and see that it answers as before."""
+    path = make_model(build, **options)
+    plan = find_slim_plan(read_graph(path))
+    [before], [after] = outputs_of(onnx.load(path), PICTURE), outputs_of(cut_graph(plan), PICTURE)
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-6)
+    return plan
+
+
+@pytest.mark.parametrize("opset", [9, 17])
+@pytest.mark.parametrize(
+    ("start", "end", "dead"),
+    [(-8, 99, (14, 15)), (0, -8, (14, 15)), (-8, -1, (0, 15)), (2, 10, (14, 15)), (-99, 8, (3, 12))],
+)
+def test_a_slice_counts_from_either_end(
+    make_model: MakeModel, start: int, end: int, dead: tuple[int, ...], opset: int
+) -> None:
+    def build(net: Net, x: str) -> str:
+        x = net("Relu", conv(net, x, (3, 16, 1), "first", dict.fromkeys(dead, 0.0)))
+        if opset < 10:
+            part = net("Slice", x, axes=[1], starts=[start], ends=[end])
+        else:
+            part = net("Slice", x, *(net.const(np.array([k], np.int64)) for k in (start, end, 1)))
+        count = len(range(16)[start:end])
+        return net("Concat", conv(net, part, (count, 2, 1), "part"), conv(net, x, (16, 2, 1), "all"), axis=1)
+
+    assert cut_alike(make_model, build, opset=opset).total == 2
+
+
+def test_one_constant_for_several_inputs_of_a_node(make_model: MakeModel) -> None:
+    def build(net: Net, x: str) -> str:
+        x = net("Relu", conv(net, x, (3, 4, 1), "first", {0: 0.0}))
+        one, end = net.const(np.array([1], np.int64)), net.const(np.array([4], np.int64))
+        return conv(net, net("Slice", x, one, end, one, one), (3, 2, 1), "second")
+
+    assert cut_alike(make_model, build).total == 1
+
+
+@pytest.mark.parametrize("axis", [0, -4])
+def test_the_axis_of_a_grid_counts_from_either_end(make_model: MakeModel, axis: int) -> None:
+    def build(net: Net, x: str) -> str:
+        whole = net.rng.integers(-90, 90, (4, 3, 1, 1)).astype(np.int8)
+        whole[2] = 0
+        grid = net.const(np.array([0.1, 0.2, 0.3, 0.4], np.float32)), net.const(np.zeros(4, np.int8))
+        weight = net("DequantizeLinear", net.const(whole), *grid, axis=axis)
+        return conv(net, net("Relu", net("Conv", x, weight, out="first")), (4, 2, 1), "second")
+
+    assert cut_alike(make_model, build).total == 1
+
+
+@pytest.mark.parametrize(("kind", "low"), [(0, 0), (2, 0), (3, -10), (4, 0), (5, -10), (17, -np.inf), (22, -np.inf)])
+def test_integers_without_a_zero_point_are_of_the_type_that_is_said(
+    make_model: MakeModel, kind: int, low: float
+) -> None:
+    """Types: none, uint8, int8, uint16, int16, and those of which nothing is proven: float8, int4."""
+
+    def build(net: Net, x: str) -> str:
+        x = net("Clip", net("Relu", x), net.const(np.float32(0)), net.const(np.float32(1)))
+        x = net("Neg", x)
+        said: dict[str, Any] = {"output_dtype": kind} if kind else {}
+        return net("DequantizeLinear", net("QuantizeLinear", x, net.const(np.float32(0.1)), out="q", **said),
+                   net.const(np.float32(0.1)), out="y")  # fmt: skip
+
+    channels = find_slim_plan(read_graph(make_model(build, opset=21, ir=10))).found.channels
+    assert ("q" in channels) == np.isfinite(low)
+    if "q" in channels:
+        assert channels["q"].low.tolist() == [low] * 3
+
+
+def test_small_weights_beside_a_large_bias_are_told_apart(make_model: MakeModel) -> None:
+    """Channel 3 repeats channel 2 three times as large; channels 0 and 1 differ only below their bias."""
+
+    def build(net: Net, x: str) -> str:
+        weight = net.rng.standard_normal((4, 3, 1, 1)).astype(np.float32) * 1e-4
+        bias = np.full(4, 1000, np.float32)
+        weight[3], bias[3] = 3 * weight[2], 3 * bias[2]
+        x = net("Conv", x, net.const(weight), net.const(bias), out="first")
+        return net("Conv", net("Sub", x, net.const(bias.reshape(1, 4, 1, 1))), net.weight((2, 4, 1, 1)))
+
+    channels = find_slim_plan(read_graph(make_model(build))).found.channels["first"]
+    assert len(set(channels.number[:3])) == 3
+    assert channels.number[2] == channels.number[3]
+    assert channels.factor[3] / channels.factor[2] == pytest.approx(3)
+
+
+@pytest.mark.parametrize("filled", [None, 0.0, 2.0, -2.0])
+def test_a_resize_fills_what_lies_outside(make_model: MakeModel, filled: float | None) -> None:
+    """Channel 1 is constant inside alone; channel 3 repeats channel 2 twice as large, but not what is filled in."""
+
+    def build(net: Net, x: str) -> str:
+        weight, bias = net.rng.standard_normal((4, 3, 1, 1)), np.array([0.1, 0.5, 0.2, 0.4])
+        weight[1], weight[3] = 0, 2 * weight[2]
+        x = net("Conv", x, net.const(weight), net.const(bias), out="first")
+        roi = net.const(np.array([0, 0, -0.5, -0.5, 1, 1, 1.5, 1.5], np.float32))
+        said: dict[str, Any] = {} if filled is None else {"extrapolation_value": filled}
+        x = net("Resize", x, roi, "", net.const(np.array([1, 4, 8, 8], np.int64)), mode="linear",
+                coordinate_transformation_mode="tf_crop_and_resize", out="resized", **said)  # fmt: skip
+        return net("GlobalAveragePool", net("Conv", x, net.weight((2, 4, 1, 1))))
+
+    resized = cut_alike(make_model, build).found.channels["resized"]
+    assert (resized.low[1], resized.high[1]) == (min(0.5, filled or 0), max(0.5, filled or 0))
+    assert (resized.number[2] == resized.number[3]) == (not filled)
