@@ -43,6 +43,14 @@ GIVEN: dict[str, dict[str, tuple[str, ...]]] = {
         "model": ("m.onnx",), "policy": ("--policy", "p.toml"), "data": ("--data", "pics"),
         "against": ("--against", "other.onnx"),
     },
+    "slim": {
+        "model": ("m.onnx",), "data": ("--data", "pics"), "check": ("--check", "other.onnx", "a.json"),
+    },
+    "attach": {
+        "model": ("m.onnx",), "calibrate": ("--calibrate", "pics"), "unknown": ("--unknown", "pics"),
+        "outliers": ("--outliers", "pics"),
+    },
+    "compare": {"model": ("m.onnx",), "images": ("other.onnx", "p.jpg"), "run": ("--run", "run")},
     "report": {
         "model": ("m.onnx",), "images": ("p.jpg", "pics"), "audit": ("--audit", "a.json"),
         "filters": ("--filters", "f.json"), "run": ("--run", "run"),

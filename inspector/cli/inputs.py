@@ -42,13 +42,15 @@ INPUTS = {
     "filters": "the file of --filters",
     "run": "a file of the run",
     "check": "a file of --check",
+    "unknown": "one of the pictures",
+    "outliers": "one of the pictures",
 }
 """Files and folders that commands read, and what an error calls them."""
 
 PICTURES = frozenset({"images", "image", "mask", "start"})
 """Inputs that may be pipes: whoever opens pictures does not wait for ever."""
 
-FOLDERS = frozenset({"cache", "links", "sources"})
+FOLDERS = frozenset({"cache", "links", "record", "sources"})
 """Folders that commands keep files of their own in, under names that nobody gives, folders that are only named, and
 those of a scan: too many pictures to compare each with what is written, which goes into a folder apart from them."""
 
@@ -105,6 +107,8 @@ def find_inputs(given: Mapping[str, Any]) -> dict[str, list[FileOrDescriptor]]:
         for text in [value] if isinstance(value, str) else value or ():
             if text == "-":
                 inputs.setdefault(role, []).append(0)
+            elif name == "images" and text.endswith(".onnx"):  # the second one of `compare`
+                inputs.setdefault("a model that is compared", []).append(text)
             elif name in _RUNS and os.path.isdir(text):  # noqa: PTH112
                 inputs.setdefault(role, []).extend(p for p in Path(text).rglob("*") if p.suffix not in _PAGES)
             elif os.path.exists(text):  # noqa: PTH110  names such as imagenet are no files
