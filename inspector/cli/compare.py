@@ -18,6 +18,7 @@ from inspector.cli.console import (
     format_shape,
     identify,
     progress_bar,
+    read_stdin,
 )
 from inspector.cli.options import option
 from inspector.errors import one_line
@@ -76,7 +77,7 @@ def compare(
     first = console.open(model, provider, threads, links, inputs)
     second = console.open(other, provider, threads, links, inputs) if other else None
     with progress_bar("compare", quiet) as move:
-        found = find(first, second, pictures, runtimes=runtime, run=run, out=out, on_progress=move)
+        found = find(first, second, read_stdin(pictures), runtimes=runtime, run=run, out=out, on_progress=move)
     tell(console, first, second, found, everything)
     return int(fail_below is not None and found.is_below(fail_below))
 

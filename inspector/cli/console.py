@@ -296,6 +296,19 @@ def find_given_pictures(images: Sequence[str]) -> Iterator[Picture | ImageError]
             yield ImageError(f"stdin cannot be read: {error.strerror or error}", "give a picture to it, or a path")
 
 
+def read_stdin(images: Sequence[str]) -> list[str | Picture]:
+    """The same arguments, with the picture on stdin where `-` stands for it."""
+    from inspector.api.pictures import Picture
+    from inspector.image import read_limited
+
+    try:
+        return [Picture("-", read_limited(sys.stdin.buffer)) if given == "-" else given for given in images]
+    except OSError as error:
+        raise ImageError(
+            f"stdin cannot be read: {error.strerror or error}", "give a picture to it, or a path"
+        ) from None
+
+
 def align_columns(headers: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "") -> str:
     """Columns lined up for people.
 

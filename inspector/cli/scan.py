@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -144,13 +145,23 @@ def tell_drift(console: Console, sources: Sequence[str], out: str) -> None:
     """Compare two scans, write the document and say it."""
     from inspector import compare_scans
     from inspector.files import write_text
+    from inspector.guard import check_outputs
 
     if len(sources) != 2:
         raise UsageError(
             f"compare takes two scans, and {len(sources)} were given", "inspector scan compare A B -o FILE.json"
         )
+    held = [path for one in sources for path in Path(one).rglob("*") if path.is_file()]
+    check_outputs({"-o": out}, {"a file of a scan that is compared": held})
     found = compare_scans(sources[0], sources[1])
-    document = {**console.head(None), "file": relative(out), "a": sources[0], "b": sources[1], **found.to_json()}
+    document = {
+        **console.head(None),
+        "command": "scan compare",
+        "file": relative(out),
+        "a": sources[0],
+        "b": sources[1],
+        **found.to_json(),
+    }
     write_text(out, to_json(document, indent=1) + "\n")
     console.document(document)
     moved = sorted((x for x in found.channels if x.moved), key=lambda x: -x.stability)

@@ -134,9 +134,11 @@ def measure_drift(a: Path, b: Path, level: float = 0.01) -> ScanDrift:
 def _read(folder: Path) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads((folder / "scan.json").read_text("utf-8"))
-        return document
     except (OSError, ValueError):
         raise ScanError(f"{folder} holds no finished scan", "give the folders that `inspector scan` wrote") from None
+    if not (isinstance(document, dict) and isinstance(document.get("layers"), list) and "pictures" in document):
+        raise ScanError(f"{folder / 'scan.json'} is no document of a scan, or damaged", "scan again")
+    return document
 
 
 def _compare_channels(a: Path, b: Path, parquet: Any, level: float) -> tuple[ChannelDrift, ...]:

@@ -20,7 +20,7 @@ import numpy as np
 from inspector.files import output_folder, write_text
 from inspector.scanning.exact import BINS, CELLS
 from inspector.scanning.listing import ScanError
-from inspector.scanning.plan import ScanPlan
+from inspector.scanning.plan import PLAN_NAME, ScanPlan
 from inspector.scanning.state import ChannelSums, ScanState
 from inspector.scanning.state_file import load_scan_state
 from inspector.text import to_json
@@ -37,6 +37,7 @@ def lock_scan(folder: Path) -> Iterator[None]:
         ScanError: Another one does.
         OutputError: The folder cannot be made.
     """
+    _refuse_strangers(folder)
     output_folder(folder)
     path = folder / _LOCK
     try:
@@ -52,12 +53,27 @@ def lock_scan(folder: Path) -> Iterator[None]:
             )
         os.ftruncate(number, 0)
         os.pwrite(number, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-        yield
-        # Unlocked only when it is closed, so that nobody can lock the file that is being removed.
-        with suppress(OSError):
-            path.unlink()
+        try:
+            yield
+        finally:
+            # Unlocked only when it is closed, so that nobody can lock the file that is being removed. The folder goes
+            # too where nothing was done.
+            with suppress(OSError):
+                path.unlink()
+                folder.rmdir()
     finally:
         os.close(number)
+
+
+def _refuse_strangers(folder: Path) -> None:
+    """Raise ScanError where a folder holds files and no scan: the tables and pages would take the place of theirs."""
+    if not folder.is_dir() or (folder / PLAN_NAME).exists():
+        return
+    held = sorted(
+        x.name for x in folder.iterdir() if x.name not in (_LOCK, STATES) and not x.name.startswith("pictures")
+    )
+    if held:
+        raise ScanError(f"{folder} holds files that are of no scan, such as {held[0]}", "give -o a new folder")
 
 
 def _take(number: int) -> bool:

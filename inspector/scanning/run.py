@@ -14,7 +14,7 @@ from inspector.extras import need
 from inspector.files import atomic_path, output_folder
 from inspector.layers import Layer
 from inspector.model import Model, drop_false_classes
-from inspector.scanning.engines import run_shards
+from inspector.scanning.engines import check_engine, run_shards
 from inspector.scanning.folder import STATES, find_missing, lock_scan, read_aside, state_path
 from inspector.scanning.listing import SHARD_SIZE, Listed, ScanError, sort_list, write_list
 from inspector.scanning.plan import PLAN_NAME, ScanPlan, load_plan, plan_scan, save_plan
@@ -98,6 +98,7 @@ def scan_pictures(
     """
     began = time.monotonic()
     _check_shard(options.shard)
+    check_engine(options.engine)
     need("pyarrow.parquet", "scan", "the tables of a scan need pyarrow")
     _check_apart(folder, data)
     with lock_scan(folder):

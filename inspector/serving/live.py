@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from inspector.cam.methods import find_method
 from inspector.errors import UsageError, one_line
 from inspector.extras import need
 from inspector.files import explain_os_error
@@ -128,6 +129,8 @@ def run_live(model: Model, options: LiveOptions, on_ready: Callable[[LiveAddress
     """
     uvicorn = need("uvicorn", "live", "`inspector live` needs uvicorn")
     need("starlette", "live", "`inspector live` needs starlette")
+    if options.method is not None:
+        find_method(options.method)  # an unknown name is told before anything is served
     local = is_loopback(options.host)
     made = options.token is None and not local
     token = make_token() if made else check_token(options.token) if options.token is not None else None

@@ -120,11 +120,13 @@ def write_live_page(
         try:
             given.append(_take_picture(model, name, read_if_open(source), top))
         except ImageError as error:
-            if on_unreadable is None:
+            if on_unreadable is None or len(named) == 1:
                 raise
             on_unreadable(place, error)
             continue
         on_picture()
+    if named and not given:
+        raise ImageError(f"none of {len(named)} pictures can be read", "give other ones, or none")
     _write(Path(path), model, about, pieces, given, {"methods": chosen, "top": top, "parts": parts}, variant)
     shown = tuple(PicturePart(x.name, x.top, {}, (), "") for x in given)
     return Report(Path(path), Path(path).stat().st_size, shown)

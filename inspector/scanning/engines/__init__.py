@@ -15,6 +15,12 @@ TRIES = 3
 OnShard = Callable[[int], None]
 
 
+def check_engine(engine: str) -> None:
+    """Raise UsageError for an engine that there is not."""
+    if engine not in ENGINES:
+        raise UsageError(f"there is no engine {engine!r}", f"known: {', '.join(ENGINES)}")
+
+
 def run_shards(
     engine: str, folder: Path, plan: ScanPlan, shards: Sequence[int], workers: int | None, on_shard: OnShard
 ) -> None:
@@ -32,8 +38,7 @@ def run_shards(
         UsageError: There is no such engine.
         InspectorError: What every picture would meet: no model, no place to write to.
     """
-    if engine not in ENGINES:
-        raise UsageError(f"there is no engine {engine!r}", f"known: {', '.join(ENGINES)}")
+    check_engine(engine)
     if not shards:
         return
     if engine == "plain":
