@@ -243,7 +243,7 @@ def _build_snapshot(document: Mapping[str, Any], arrays: Mapping[str, NDArray[An
     if len(ends) != len(document["layers"]) or len(arrays["mean"]) != (ends[-1] if len(ends) else 0):
         raise ValueError("the arrays do not fit the document")
     layers = {}
-    for name, start, end, scale in zip(document["layers"], [0, *ends[:-1]], ends, arrays["scales"], strict=True):
+    for name, start, end, scale in zip(document["layers"], [0, *ends][:-1], ends, arrays["scales"], strict=True):
         layers[str(name)] = LayerRecord(
             mean=arrays["mean"][start:end],
             std=arrays["std"][start:end],

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from inspector.errors import InspectorError
+from inspector.errors import InspectorError, one_line
 from inspector.serving.drift import DriftWatch
 from inspector.serving.frames import Frame
 from inspector.serving.hub import Hub, WatcherTurn
@@ -131,9 +131,16 @@ class LiveEngine(threading.Thread):
                     self._tell_state()
         except InspectorError as error:
             self.error = error
+        except Exception as error:
+            # In a thread nobody else would see it, and the end would look like the end of the source.
+            self.error = InspectorError(
+                f"a frame cannot be dealt with: {type(error).__name__}: {one_line(str(error), 120)}"
+            )
         finally:
-            self._tell_state()
-            self._on_end()
+            try:
+                self._tell_state()
+            finally:
+                self._on_end()
 
     def _look(self, frame: Frame) -> FrameFindings:
         """Look at a frame for those who watch, and measure its drift where it is due."""

@@ -158,6 +158,8 @@ def run_live(model: Model, options: LiveOptions, on_ready: Callable[[LiveAddress
             reader.join(_PATIENCE)
     if (error := engine.error or reader.error) is not None:
         raise error
+    if extras.recorder is not None and extras.recorder.trouble:
+        model.warn(extras.recorder.trouble)
     kept = extras.recorder.kept if extras.recorder is not None else 0
     return LiveSummary(engine.counts.frames, reader.slot.dropped, time.monotonic() - engine.counts.began, kept)
 
@@ -237,7 +239,9 @@ def _listen(host: str, port: int) -> socket.socket:
         UsageError: The port is in use or not allowed, or the address is none of this machine.
     """
     try:
-        family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        # An IPv6 address stands in brackets where a port follows.
+        name = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        family, kind, _, _, place = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (OSError, UnicodeError):
         raise UsageError(
             f"{host!r} is no address of this machine", "127.0.0.1 for this machine alone, 0.0.0.0 for all"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from inspector.serving.frames import Frame, Slot
 from inspector.serving.sources import FrameSource, SourceLost
+from inspector.serving.sources.decoding import explain
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds between a loss and the next try: twice as many after each try that failed."""
@@ -96,6 +97,10 @@ class SourceReader(threading.Thread):
                     break
                 tries = 1 if self.state.tries == 0 else tries + 1
                 self._wait_after(error, tries)
+            except Exception as error:
+                # In a thread nobody else would see it, and those who wait for frames would wait for ever.
+                self.error = SourceLost(f"{self.source.name} cannot be read: {explain(error)}")
+                break
         self._change(ended=True)
         self.slot.close()
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from inspector.errors import OutputError
+from inspector.errors import OutputError, one_line
 from inspector.files import output_folder, write_bytes, write_text
 from inspector.serving.drift import DriftReading
 from inspector.serving.look import FrameFindings
@@ -40,6 +40,7 @@ class FrameRecorder:
 
     Attributes:
         kept: Frames that were kept in this run.
+        trouble: Why a frame was not kept that should have been; empty where none was.
 
     Raises:
         OutputError: The folder cannot be made.
@@ -50,6 +51,7 @@ class FrameRecorder:
         self.limit, self.uncertain, self.about = limit, uncertain, about
         self.kept = 0
         self.trouble = ""
+        self._ended = False
         self._last = float("-inf")
         found = sorted(path for path in self.folder.iterdir() if _OURS.fullmatch(path.name))
         self._files = deque((path, path.stat().st_size) for path in found)
@@ -63,18 +65,21 @@ class FrameRecorder:
             drift: What it is against the snapshot, where that was measured.
 
         Returns:
-            The picture that was written; None where none was. Once the disk is full, or the folder gone, no more are
-            written, and `trouble` says why.
+            The picture that was written; None where none was, and `trouble` says why where there was a reason to. Once
+            the disk is full, or the folder gone, no more are written.
         """
         why = self.find_reasons(found, drift)
-        if not why or self.trouble or time.monotonic() - self._last < PAUSE:
+        if not why or self._ended or time.monotonic() - self._last < PAUSE:
             return None
         self._last = time.monotonic()
         try:
             return self._write(found, why, drift)
         except OutputError as error:
-            self.trouble = str(error)
-            return None
+            self.trouble, self._ended = str(error), True
+        except (OSError, ValueError) as error:  # this frame alone: it is too large for JPEG, or for the limit
+            width, height = found.picture.size
+            self.trouble = f"a frame of {width} x {height} pixels cannot be kept: {one_line(str(error), 120)}"
+        return None
 
     def find_reasons(self, found: FrameFindings, drift: DriftReading | None) -> list[str]:
         """Say why a frame is worth keeping; nothing where it is not."""
@@ -106,7 +111,10 @@ class FrameRecorder:
             **self.about,
         }
         text = to_json(document, indent=1) + "\n"
-        self._make_room(stream.tell() + len(text))
+        wanted = stream.tell() + len(text)
+        if wanted > self.limit:
+            raise ValueError(f"it takes {wanted / 1e6:.2f} MB, and the limit of all is {self.limit / 1e6:.2f} MB")
+        self._make_room(wanted)
         picture = write_bytes(self.folder / f"{stem}.jpg", stream.getvalue())
         self._add(picture, stream.tell())
         # Last, so that a picture with its document is whole.

@@ -14,7 +14,14 @@ from PIL import Image
 
 from inspector.auditing import Subject, audit_model, load_snapshot
 from inspector.auditing.checks.drift.drift_layers import uses_integers
-from inspector.auditing.snapshot import PLACES, SnapshotError, choose_places, is_snapshot
+from inspector.auditing.snapshot import (
+    PLACES,
+    Snapshot,
+    SnapshotError,
+    choose_places,
+    is_snapshot,
+    save_snapshot,
+)
 from inspector.errors import UsageError
 from inspector.metadata import KEY, Metadata
 from inspector.model import Model, open_model
@@ -68,6 +75,12 @@ def test_no_picture_is_in_it(saved: Path) -> None:
     with zipfile.ZipFile(saved) as archive:
         everything = b"".join(archive.read(name) for name in archive.namelist())
     assert b".jpg" not in everything
+
+
+def test_one_that_holds_nothing_can_be_read(tmp_path: Path) -> None:
+    empty = Snapshot({"name": "net"}, None, {}, False, {}, (), {}, {})
+    found = load_snapshot(save_snapshot(empty, tmp_path / "empty.npz"))
+    assert (found.layers, found.predictions, found.sampled) == ({}, {}, ())
 
 
 def test_the_same_model_does_not_drift(saved: Path, default_model: Path, cats: Path) -> None:

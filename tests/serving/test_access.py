@@ -65,6 +65,7 @@ def test_a_foreign_name_is_refused(client: Any, path: str) -> None:
 def test_a_foreign_page_is_refused(client: Any, path: str) -> None:
     for origin in ("http://evil.example", "null", "http://localhost:9999", "https://localhost.evil.example"):
         assert client.get(path, headers={"origin": origin}).status_code == 403
+    assert client.get(path, headers={"origin": "http://["}).status_code == 403
     assert client.get(path, headers={"sec-fetch-site": "cross-site"}).status_code == 403
     assert client.get(path, headers={"sec-fetch-site": "same-site"}).status_code == 403
     assert client.get("/", headers={"sec-fetch-site": "cross-site"}).status_code == 200, "a link may lead to the page"
@@ -91,6 +92,10 @@ def test_without_the_token_nobody_sees_anything(net: Model) -> None:
     assert client.get("/about").status_code == 200, "the cookie is enough from now on"
     assert "set-cookie" not in client.get("/").headers
     assert TOKEN not in repr(gate)
+    client.cookies.clear()
+    for others in ('prefs={"theme":"dark"}; ', "a=b=c;", "=;; cookie-8570x=1; "):
+        assert client.get("/about", headers={"cookie": f"{others}cookie-8570={TOKEN}"}).status_code == 200
+    assert client.get("/about", headers={"cookie": f"xcookie-8570={TOKEN}"}).status_code == 401
 
 
 def test_names_and_tokens() -> None:

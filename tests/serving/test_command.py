@@ -21,6 +21,7 @@ import pytest
 import inspector
 from inspector.errors import MissingExtra, UsageError
 from inspector.model import Model
+from inspector.serving.live import _listen
 from inspector.serving.messages import read_message
 from tests.conftest import ROOT, require
 from tests.test_cli import call
@@ -119,6 +120,11 @@ def test_what_is_wrong_is_one_line(
     monkeypatch.setitem(sys.modules, "av", None)
     assert "PyAV, which is not installed; pip install" in told("--source", video)
     assert "[live]" in told("--source", video)
+
+
+def test_an_address_may_stand_in_brackets() -> None:
+    with _listen("[127.0.0.1]", 0) as listening:
+        assert listening.getsockname()[0] == "127.0.0.1"
 
 
 def test_the_call_says_what_it_did(net: Model, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -175,9 +176,27 @@ def test_frames_are_kept_with_the_reason_and_the_oldest_go(
     assert len(names) % 2 == 0
     assert sum(path.stat().st_size for path in tmp_path.glob("frame-*")) <= 9_000
     assert (tmp_path / "mine.jpg").exists()
-    later = FrameRecorder(tmp_path, 1_000, 1.0, {})
-    later.consider(seen, None)
+    size = sum(path.stat().st_size for path in tmp_path.glob(f"{Path(names[-1]).stem}.*"))
+    later = FrameRecorder(tmp_path, size + 100, 1.0, {})
+    assert later.consider(seen, None) is not None
     assert len(list(tmp_path.glob("frame-*"))) == 2, "those of an earlier run count"
+
+
+def test_a_frame_that_cannot_be_kept_is_said_and_costs_no_other(
+    net: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "PAUSE", 0.0)
+    recorder, seen = FrameRecorder(tmp_path, 9_000, 1.0, {}), find(net)
+    recorder.consider(seen, None)
+    before = sorted(tmp_path.iterdir())
+    small = FrameRecorder(tmp_path, 1_000, 1.0, {})
+    assert small.consider(seen, None) is None
+    assert "a frame of 24 x 24 pixels cannot be kept: it takes 0.00" in small.trouble
+    assert sorted(tmp_path.iterdir()) == before
+    wide = replace(seen, picture=Image.new("RGB", (70_000, 10)))
+    assert recorder.consider(wide, None) is None
+    assert "a frame of 70000 x 10 pixels cannot be kept" in recorder.trouble
+    assert recorder.consider(seen, None) is not None, "the next one may be"
 
 
 def test_what_is_certain_and_in_its_range_is_not_kept(net: Model, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import time
+from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +193,34 @@ def test_an_engine_from_the_first_frame_to_the_last(
     assert picture == parts[0]
     assert read_message(got[3][WatcherTurn(LiveView(), False)])[0]["source"]["ended"]
     assert len(engine.history) == 1, "two moments a second are remembered"
+
+
+@dataclass
+class Strange:
+    """One picture, and then an error that nobody foresaw."""
+
+    name: str = "strange"
+    ends: bool = True
+
+    def check(self) -> None:
+        """It is there."""
+
+    def frames(self) -> Generator[Frame, None, None]:
+        """Fail after the first."""
+        yield make_frame()
+        raise ZeroDivisionError("of rtsp://anna:secret@door")
+
+
+def test_an_error_that_nobody_foresaw_is_told(net: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[bool] = []
+    engine = LiveEngine(Looker(net), SourceReader(Strange()), Hub(), on_end=lambda: ended.append(True))
+    engine.reader.run()
+    assert engine.reader.state.ended
+    assert str(engine.reader.error) == "strange cannot be read: ZeroDivisionError"
+    monkeypatch.setattr(engine.looker, "look", lambda *_: {}["picture"])
+    engine.run()
+    assert str(engine.error) == "a frame cannot be dealt with: KeyError: 'picture'"
+    assert ended == [True]
 
 
 def test_what_has_no_map_says_why(make_model: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

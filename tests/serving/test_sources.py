@@ -39,6 +39,19 @@ def test_a_video_gives_every_frame_as_it_is(video: Path) -> None:
         assert frame.place == pytest.approx(number / 25, abs=0.002)
 
 
+def test_without_times_frames_are_counted(tmp_path: Path) -> None:
+    """A bare stream of MPEG-4 frames says how many there are a second, and of no frame when it is."""
+    av = require("av")
+    with av.open(str(tmp_path / "bare.h264"), "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(6):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(paint(number), format="rgb24")))
+        container.mux(stream.encode(None))
+    places = [frame.place for frame in open_source(str(tmp_path / "bare.h264")).frames()]
+    assert places == pytest.approx([n / 25 for n in range(6)])
+
+
 def test_a_folder_gives_what_can_be_opened_by_name(tmp_path: Path) -> None:
     for name in ("b.png", "a.png"):
         Image.fromarray(paint(ord(name[0]))).save(tmp_path / name)
@@ -74,6 +87,12 @@ def test_a_file_that_names_other_files_is_no_video(video: Path, tmp_path: Path) 
 def test_nobody_sees_the_password_of_a_stream() -> None:
     source = StreamSource("rtsp://anna:se/cret@127.0.0.1:9/door?key=1")
     assert "cret" not in repr(source)
+    assert source.name == "rtsp://***@127.0.0.1:9/door?***"
+    for hidden in ("anna:s@e/cret@door/1", "anna:s?e/cret@door/1", "door/1?key=se@cret", "door/1?cret"):
+        assert "cret" not in StreamSource(f"rtsp://{hidden}").name
+        with pytest.raises(UsageError, match="is no source") as refused:
+            open_source(f"rtmp://{hidden}")
+        assert "cret" not in str(refused.value)
     source = StreamSource("rtsp://anna:secret@127.0.0.1:9/door?key=1")
     source.check()
     with pytest.raises(SourceLost) as caught:

@@ -158,7 +158,7 @@ async function drawSides(turn) {
   const { layer: l, channel: c } = state, box = $("sides");
   const made = [];
   for (let i = 0; i < images.length; i++) {
-    const entry = images[i].layers[l], table = channelTables[i][l];
+    const entry = images[i]?.layers[l], table = channelTables[i]?.[l]; // of a live page a picture may be on its way
     if (!entry || !entry.places || c >= table.count || entry.shape.length !== 3 || entry.tile[0] * entry.tile[1] < 2) continue;
     const sheet = await source.sprite(i, l);
     await photos[i].decode();

@@ -1,7 +1,7 @@
 // The live page: pictures come from the reader, and the network in the worker makes what the panes show.
 const LISTED = 12; // boxes that are listed beside a picture; all are drawn
 const SLOTS = 8; // pictures side by side; the next one takes the place of the oldest
-const live = { sheets: [], next: 0, busy: 0, camera: -1, ready: false };
+const live = { sheets: [], next: 0, busy: 0, camera: -1, reserved: new Set(), ready: false };
 
 const source = {
   sprite: async (i, l) => live.sheets[i][l],
@@ -43,21 +43,31 @@ async function addRelevance(i) {
 }
 
 // --- a picture comes in -----------------------------------------------------------------------------------------------
-function freeSlot() {
-  const free = images.length < SLOTS ? images.length : live.next++ % SLOTS;
-  return free === live.camera ? freeSlot() : free;
+// A slot for the next picture, which is its own until it is released: neither the camera's nor that of another one on its way.
+function reserveSlot() {
+  const free = (slot) => slot !== live.camera && !live.reserved.has(slot);
+  let slot = Array.from({ length: SLOTS }, (_, n) => n).find((n) => !images[n] && free(n));
+  for (let tries = 0; slot === undefined && tries < SLOTS; tries++) {
+    const next = live.next++ % SLOTS;
+    if (free(next)) slot = next;
+  }
+  if (slot === undefined) throw new Error("too many pictures came at once, give it again");
+  live.reserved.add(slot);
+  return slot;
 }
 
 // Shows what the network says of a picture at once, and measures its layers after that.
 async function addPicture(name, file) {
-  const slot = freeSlot();
+  let slot;
   say(`Looking at ${name} …`, null);
   try {
+    slot = reserveSlot();
     await takeIn(slot, name, await ask("picture", { slot, file }, [file.buffer]));
     await measure(slot, layers.map((_, l) => l));
     await settle(slot);
     say(`Ready. ${name}: ${images[slot].told}.`);
   } catch (error) { say(`${name}: ${error.message}.`, null, true); }
+  finally { live.reserved.delete(slot); }
 }
 
 // The classes of a picture and how likely they are, into the rows that are there for them.

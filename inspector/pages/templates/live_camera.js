@@ -9,15 +9,18 @@ function listenForCamera() {
 }
 
 async function startCamera() {
-  try { camera.stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } }); }
-  catch (error) { say(`The camera cannot be used: ${error.message}.`, null, true); return; }
-  camera.video = element("video", { muted: true, playsinline: true });
-  camera.video.srcObject = camera.stream;
-  await camera.video.play();
-  $("camera").textContent = "Stop the camera";
-  if (live.camera < 0) live.camera = freeSlot();
-  camera.stream.getTracks()[0].addEventListener("ended", stopCamera);
-  watch(camera.stream);
+  $("camera").disabled = true; // a second click would open a second stream
+  try {
+    camera.stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    camera.stream.getTracks()[0].addEventListener("ended", stopCamera);
+    camera.video = element("video", { muted: true, playsinline: true });
+    camera.video.srcObject = camera.stream;
+    await camera.video.play();
+    if (live.camera < 0) { live.camera = reserveSlot(); live.reserved.delete(live.camera); }
+    $("camera").textContent = "Stop the camera";
+  } catch (error) { stopCamera(); say(`The camera cannot be used: ${error.message}.`, null, true); }
+  finally { $("camera").disabled = false; }
+  if (camera.stream) watch(camera.stream);
 }
 
 async function watch(stream) {
@@ -38,7 +41,11 @@ async function watch(stream) {
     await measure(slot, layers.map((_, l) => l));
     await settle(slot);
     say(`Ready. The last picture of the camera is kept.`);
-  } catch (error) { stopCamera(); say(`${error.message}.`, null, true); }
+  } catch (error) {
+    if (camera.stream === stream) stopCamera();
+    say(`${error.message}.`, null, true);
+  }
+  if (!camera.stream && images[slot]?.name !== camera.name) live.camera = -1; // no frame came: the slot is free again
 }
 
 function stopCamera() {

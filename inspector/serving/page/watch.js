@@ -255,6 +255,9 @@ function choose() { // the classes that have a color: those that count most, eac
   for (const index of best) if (!slots.includes(index)) slots[slots.indexOf(null)] = index;
 }
 
+// What is not finite comes as null, which is less than any limit by the rules of the language.
+const isBeyond = ({ value, limit }) => value === null || limit === null || value > limit;
+
 function tell(head) {
   const now = performance.now();
   if (now - (tell.then || 0) < 250 && !head.source.lost) return;
@@ -274,9 +277,9 @@ function tell(head) {
   if (head.name) rows.unshift(["picture", head.name]);
   const unknown = head.answer?.attached?.unknown;
   if (unknown) rows.unshift([unknown.output, `${unknown.value.toFixed(2)}, ${unknown.alarm ? "above" : "below"} the threshold ${unknown.threshold.toFixed(2)}${unknown.alarm ? ": not like what the network knows" : ""}`]);
-  if (head.record) rows.push(["recorded", head.record.trouble || `${head.record.kept} frames`]);
+  if (head.record) rows.push(["recorded", `${head.record.kept} frames${head.record.trouble ? `; ${head.record.trouble}` : ""}`]);
   if (head.drift) {
-    const beyond = head.drift.measures.filter((one) => one.value > one.limit), n = beyond.length;
+    const beyond = head.drift.measures.filter(isBeyond), n = beyond.length;
     $("drift-words").textContent = n ? `${n} of ${head.drift.measures.length} measures beyond the limit: ${beyond[0].name} ${number(beyond[0].value)}, limit ${number(beyond[0].limit)}` :
       `All ${head.drift.measures.length} measures are within their limits`;
     if ($("drift-details").open) $("drift").replaceChildren(...head.drift.measures.flatMap((one) => [element("dt", {}, one.name), element("dd", {}, `${number(one.value)}, limit ${number(one.limit)}`)]));

@@ -9,7 +9,7 @@ from inspector.errors import UsageError
 from inspector.serving.sources.camera import CameraSource
 from inspector.serving.sources.folder import FolderSource
 from inspector.serving.sources.source import FrameSource, SourceLost
-from inspector.serving.sources.stream import SCHEMES, StreamSource
+from inspector.serving.sources.stream import SCHEMES, StreamSource, hide_secrets
 from inspector.serving.sources.video import VideoSource
 
 FORMS = "camera:N, a video file, a folder of pictures, rtsp://..."
@@ -40,7 +40,8 @@ def open_source(given: str) -> FrameSource:
     elif Path(given).is_dir():
         source = FolderSource(Path(given))
     elif "://" in given or given.startswith("camera:"):
-        raise UsageError(f"{given!r} is no source", f"known: {FORMS}")
+        shown = hide_secrets(given) if "://" in given else given
+        raise UsageError(f"{shown!r} is no source", f"known: {FORMS}")
     else:
         source = VideoSource(Path(given))
     source.check()

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _MOST_DAMAGED = 100
 """Packets in a row that cannot be decoded, after which there is nothing to hope for."""
 
+_USUAL_RATE = 25
+"""Frames a second of a file that does not say it."""
+
 
 def need_ffmpeg() -> Any:
     """The module `av`.
@@ -72,6 +75,9 @@ def decode_frames(container: InputContainer, name: str) -> Iterator[Frame]:
         raise SourceLost(f"there is no video in {name}", "give a video file, or a folder for pictures")
     stream = container.streams.video[0]
     first: float | None = None
+    # Where there are no times, as in a bare .h264, frames are counted.
+    step = 1 / float(stream.average_rate or stream.guessed_rate or _USUAL_RATE)
+    place = -step
     damaged = 0
     for packet in container.demux(stream):
         try:
@@ -85,7 +91,7 @@ def decode_frames(container: InputContainer, name: str) -> Iterator[Frame]:
             damaged = 0
             if picture.width * picture.height > MAX_PIXELS:
                 raise SourceLost(f"{name} has pictures of {picture.width} x {picture.height} pixels, which is too many")
-            place = float(picture.time or 0.0)
+            place = float(picture.time) if picture.time is not None else place + step
             first = place if first is None else first
             pixels = turn_upright(np.asarray(picture.to_ndarray(format="rgb24"), np.uint8), int(picture.rotation or 0))
             yield Frame(pixels, time.time(), max(0.0, place - first))

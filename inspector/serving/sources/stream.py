@@ -16,6 +16,23 @@ _OPEN, _READ = 10.0, 10.0
 """Seconds until a stream that does not answer, or gives nothing more, counts as lost."""
 
 
+def hide_secrets(address: str) -> str:
+    """An address without name, password and what follows a question mark.
+
+    A password may hold any sign, as may what follows a question mark: where it is unclear, more is hidden.
+
+    Example:
+        >>> hide_secrets("rtsp://anna:se/cret@door.local/1?key=2")
+        'rtsp://***@door.local/1?***'
+    """
+    scheme, _, rest = address.partition("://")
+    before, asks, after = rest.partition("?")
+    if "@" in after:
+        return f"{scheme}://***"
+    _, at, place = before.rpartition("@")
+    return f"{scheme}://{'***@' if at else ''}{place}{'?***' if asks else ''}"
+
+
 @dataclass(frozen=True)
 class StreamSource:
     """A stream, opened over TCP.
@@ -30,8 +47,7 @@ class StreamSource:
     @property
     def name(self) -> str:
         """The address without name, password and what follows a question mark."""
-        hidden = re.sub(r"//[^/]*@", "//***@", self.address)
-        return re.sub(r"\?.*", "?***", hidden)
+        return hide_secrets(self.address)
 
     def check(self) -> None:
         """Look whether it is an address. Whether somebody answers there, the first try shows.
