@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from exporters.slimming.measure import LIMIT, Difference
 from exporters.slimming.result import LayerChannels, SlimError, SlimmedModel
 from inspector.errors import ModelError, UsageError
-from inspector.files import write_text
 from inspector.text import to_json
 from inspector.version import __version__
 
@@ -22,12 +21,12 @@ SCHEMA = 1
 KIND = "inspector slim certificate"
 
 
-def write_certificate(source: Model, made: SlimmedModel, pictures: Sequence[str]) -> None:
-    """Write the certificate of a file that was made.
+def make_certificate(source: Model, made: SlimmedModel, pictures: Sequence[str]) -> str:
+    """Make the text of the certificate of a file that was made.
 
     Args:
         source: What it was made from.
-        made: What was cut; `certificate` is where it is written to.
+        made: What was cut; `certificate` is where it will be written to.
         pictures: The names of the pictures that both were compared on.
     """
     assert made.certificate is not None
@@ -52,7 +51,7 @@ def write_certificate(source: Model, made: SlimmedModel, pictures: Sequence[str]
         "differences": [document_difference(each) for each in made.differences],
         "pictures": list(pictures),
     }  # fmt: skip
-    write_text(made.certificate, to_json(document) + "\n")
+    return to_json(document) + "\n"
 
 
 def _describe(path: Path, folder: Path) -> dict[str, str]:

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from exporters.slimming.certificate import check_digest, find_source, read_certificate
+from exporters.slimming.finish import trace_channels
 from exporters.slimming.measure import Difference, iterate_shown, measure_differences
 from exporters.slimming.result import SlimError
 from exporters.slimming.slim import check_differences, list_kept
 from inspector.model import Model, open_model
-from inspector.slimming import SlimPlan, find_model_plan
+from inspector.slimming import SlimPlan, find_model_plan, read_channel_map
+from inspector.slimming.mapping import write_numbers
+from inspector.slimming.sizes import choose_sizes
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class CheckedCertificate:
         source: The file that it was made from.
         source_sha256: Its digest.
         source_digest: Its digest together with external data.
-        channels: How many channels were cut, each of them proven again.
+        channels: How many channels the certificate cuts, each of them proven again.
         differences: How far each output is apart.
         pictures: How many pictures were compared, made-up ones and those of the certificate that are still there.
         without_proof: How many channels were cut without proof, because they never changed on some pictures.
@@ -69,7 +72,8 @@ def check_certificate(
     Raises:
         UsageError: It is no certificate.
         ModelError: A file is missing or cannot be opened.
-        SlimError: A file is another one, a cut cannot be proven, or an output is further apart than is allowed.
+        SlimError: A file is another one, a cut cannot be proven or was not made, or an output is further apart than
+            is allowed.
     """
     document = read_certificate(certificate)
     slimmed = open_model(path, **options)
@@ -84,7 +88,8 @@ def check_certificate(
     plan = find_model_plan(given, smallest=smallest)
     if assumed:
         plan = find_model_plan(given, _read_values(assumed, plan), smallest)
-    _check_cuts(given, document, plan)
+    count = _check_cuts(given, document, plan)
+    _check_channels(given, slimmed, plan)
     here = [Path(name) for name in document["pictures"] if isinstance(name, str) and Path(name).is_file()]
     shown = list(iterate_shown(given, here, made=not assumed))
     if not shown:
@@ -95,7 +100,7 @@ def check_certificate(
     found = measure_differences(given, slimmed, shown, list_kept(plan))
     check_differences(given, found)
     return CheckedCertificate(
-        slimmed.path, slimmed.sha256, given.path, given.sha256, given.digest, plan.total, found, len(shown),
+        slimmed.path, slimmed.sha256, given.path, given.sha256, given.digest, count, found, len(shown),
         sum(len(each["channels"]) for each in assumed),
     )  # fmt: skip
 
@@ -111,14 +116,30 @@ def _read_values(assumed: Any, plan: SlimPlan) -> dict[str, Any]:
     return values
 
 
-def _check_cuts(source: Model, document: Any, plan: SlimPlan) -> None:
-    """Raise SlimError for a cut that is not proven here."""
+def _check_cuts(source: Model, document: Any, plan: SlimPlan) -> int:
+    """Raise SlimError for a cut that is not proven here, and for one that is missing; the number of cuts."""
     names = {layer.tensor: layer.name for layer in source.layers}
     proven = {(names.get(each.tensor, each.tensor), k) for each in plan.cut for k in each.channels}
-    for each in document["cut"]:
-        for channel in each["channels"]:
-            if (each["layer"], channel) not in proven:
-                raise SlimError(
-                    f"that channel {channel} of {each['layer']} can be cut is not proven here",
-                    "the certificate was written by another version, or by hand",
-                )
+    said = {(str(each["layer"]), int(channel)) for each in document["cut"] for channel in each["channels"]}
+    hint = "the certificate was written by another version, or by hand"
+    for layer, channel in sorted(said - proven):
+        raise SlimError(f"that channel {channel} of {layer} can be cut is not proven here", hint)
+    for layer, channel in sorted(proven - said):
+        raise SlimError(f"the certificate does not cut channel {channel} of {layer}, as `inspector slim` does", hint)
+    return len(said)
+
+
+def _check_channels(source: Model, slimmed: Model, plan: SlimPlan) -> None:
+    """Raise SlimError where the channels of the slimmed file are not those that the plan leaves."""
+    made = {name for node in slimmed.graph.nodes for name in node.output}
+    said = {name: write_numbers(kept) for name, kept in read_channel_map(slimmed.metadata).items()}
+    wanted = trace_channels(source, plan, made)
+    for name in [name for name in {**wanted, **said} if wanted.get(name) != said.get(name)]:
+        raise SlimError(f"the channels of {name} that {slimmed.path} says it keeps are not those of the certificate")
+    sizes = choose_sizes(slimmed.graph, slimmed.preprocess.size)
+    for name, channels in plan.found.channels.items():
+        size = sizes.get(name) if name in made else None
+        keep = plan.keep_of(name)
+        count = len(channels) if keep is None else len(keep)
+        if size is not None and len(size) == channels.rank and size[channels.axis] != count:
+            raise SlimError(f"{name} has {size[channels.axis]} channels in {slimmed.path}, where {count} are left")

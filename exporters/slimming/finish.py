@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,20 +32,13 @@ def finish_slim(
     restore_interface(proto, source.graph)
     made = {name for node in proto.graph.node for name in node.output}
     layers = [layer for layer in source.layers if layer.tensor in made]
-    known = read_channel_map(source.metadata)
-    channels: dict[str, str] = {}
-    for layer in source.layers:
-        keep = plan.keep_of(layer.tensor)
-        if layer.tensor not in made:
-            channels[layer.name] = ""
-        elif keep is not None or layer.name in known:
-            channels[layer.name] = write_numbers(_trace(plan, layer.tensor, known.get(layer.name)))
+    channels = trace_channels(source, plan, made)
     before_us: Any = source.metadata.source.get(ENTRY, {})
     entry: dict[str, Any] = {
         "from": before_us.get("from", source.digest) if isinstance(before_us, dict) else source.digest,
         "channels": write_channel_map(channels),
     }
-    changed = bool(channels) or bool(known)
+    changed = bool(channels) or bool(read_channel_map(source.metadata))
     if unseen:
         entry["without_proof"] = {each.layer: write_numbers(each.channels) for each in unseen}
     entries = tuple(LayerEntry(x.name, x.tensor, x.kind, x.aliases) for x in layers)
@@ -62,6 +55,25 @@ def finish_slim(
     for key, value in {**source.graph.metadata, **ours}.items():
         proto.metadata_props.add(key=key, value=value)
     return proto
+
+
+def trace_channels(source: Model, plan: SlimPlan, made: Collection[str]) -> dict[str, str]:
+    """The channels that layers still have, for :func:`inspector.slimming.mapping.write_channel_map`.
+
+    Args:
+        source: The model that is slimmed.
+        plan: What is cut.
+        made: The tensors that the slimmed graph still makes.
+    """
+    known = read_channel_map(source.metadata)
+    channels: dict[str, str] = {}
+    for layer in source.layers:
+        keep = plan.keep_of(layer.tensor)
+        if layer.tensor not in made:
+            channels[layer.name] = ""
+        elif keep is not None or layer.name in known:
+            channels[layer.name] = write_numbers(_trace(plan, layer.tensor, known.get(layer.name)))
+    return channels
 
 
 def _trace(plan: SlimPlan, tensor: str, known: Sequence[int] | None) -> Any:

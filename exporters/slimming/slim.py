@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from exporters.slimming.certificate import write_certificate
+from exporters.slimming.certificate import make_certificate
 from exporters.slimming.finish import finish_slim
 from exporters.slimming.measure import Difference, iterate_shown, measure_differences
 from exporters.slimming.result import LayerChannels, SlimError, SlimmedModel
@@ -84,11 +85,20 @@ def slim_model(
             unseen_effect=_measure_effect(source, more, folder / "more.onnx", unseen),
             certificate=None if certificate is None else Path(certificate),
         )  # fmt: skip
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(trial.read_bytes())
-    if certificate is not None:
-        write_certificate(source, result, [name for name, _ in shown])
+        text = "" if certificate is None else make_certificate(source, result, [name for name, _ in shown])
+        _write_both(path, trial.read_bytes(), certificate, text)
     return result
+
+
+def _write_both(
+    path: str | os.PathLike[str], model: bytes, certificate: str | os.PathLike[str] | None, text: str
+) -> None:
+    """Write a model and its certificate; neither is there before both are complete."""
+    with ExitStack() as both:
+        if certificate is not None:
+            # File names from the shell may hold lone surrogates, which UTF-8 has no bytes for.
+            both.enter_context(atomic_path(certificate)).write_bytes(text.encode("utf-8", "replace"))
+        both.enter_context(atomic_path(path)).write_bytes(model)
 
 
 def _measure_effect(

@@ -53,9 +53,17 @@ def slim(
             written.
 
     Example:
+        >>> import onnx
         >>> import inspector
-        >>> made = inspector.slim(model, folder / "slim.onnx", certificate=folder / "slim.json")
-        >>> made.max_abs < 1e-4
+        >>> text = '''<ir_version: 8, opset_import: ["" : 17]>
+        ... tiny (float[1,3,8,8] x) => (float[1,2,8,8] y)
+        ... <float[3,3,1,1] first = {1,2,3, 0,0,0, 3,2,1}, float[2,3,1,1] second = {1,2,3, 3,2,1}>
+        ... { a = Conv(x, first)  b = Relu(a)  y = Conv(b, second) }'''
+        >>> onnx.save(onnx.parser.parse_model(text), folder / "tiny.onnx")
+        >>> made = inspector.slim(folder / "tiny.onnx", folder / "slim.onnx", certificate=folder / "slim.json")
+        >>> [(each.layer, each.channels, each.why) for each in made.cut]
+        [('first', (1,), 'its filter is zero, so that it is constant')]
+        >>> made.max_abs < 1e-5
         True
     """
     from exporters.slimming import slim_model
@@ -99,8 +107,14 @@ def check_slim(
         InspectorError: A file is missing, or another one; a cut is not proven; or an output is too far apart.
 
     Example:
+        >>> import onnx
         >>> import inspector
-        >>> made = inspector.slim(model, folder / "slim.onnx", certificate=folder / "slim.json")
+        >>> text = '''<ir_version: 8, opset_import: ["" : 17]>
+        ... tiny (float[1,3,8,8] x) => (float[1,2,8,8] y)
+        ... <float[3,3,1,1] first = {1,2,3, 0,0,0, 3,2,1}, float[2,3,1,1] second = {1,2,3, 3,2,1}>
+        ... { a = Conv(x, first)  b = Relu(a)  y = Conv(b, second) }'''
+        >>> onnx.save(onnx.parser.parse_model(text), folder / "tiny.onnx")
+        >>> made = inspector.slim(folder / "tiny.onnx", folder / "slim.onnx", certificate=folder / "slim.json")
         >>> inspector.check_slim(folder / "slim.onnx", folder / "slim.json").sha256 == made.sha256
         True
     """

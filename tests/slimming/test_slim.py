@@ -12,7 +12,7 @@ import pytest
 
 import inspector
 from exporters.slimming import SlimError
-from inspector.errors import UsageError
+from inspector.errors import OutputError, UsageError
 from inspector.graph import read_graph
 from inspector.image import Preprocess
 from inspector.metadata import KEY, Metadata
@@ -80,6 +80,31 @@ def test_a_certificate_of_something_else_is_refused(model: Path, tmp_path: Path)
         inspector.check_slim(out, forged)
     with pytest.raises(SlimError, match="is not the slimmed file of the certificate"):
         inspector.check_slim(model, certificate)
+    document["cut"] = []
+    document["file"]["sha256"] = document["source"]["sha256"]
+    forged.write_text(json.dumps(document))
+    with pytest.raises(SlimError, match="the certificate does not cut channel 1 of first"):
+        inspector.check_slim(model, forged)
+    document["cut"] = json.loads(certificate.read_text())["cut"]
+    forged.write_text(json.dumps(document))
+    with pytest.raises(SlimError, match=r"the channels of .* are not those of the certificate"):
+        inspector.check_slim(model, forged)
+    proto = onnx.load(model)
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {x.key: x.value for x in onnx.load(out).metadata_props})
+    onnx.save(proto, tmp_path / "uncut.onnx")
+    document["file"]["sha256"] = inspector.open_model(tmp_path / "uncut.onnx").sha256
+    forged.write_text(json.dumps(document))
+    with pytest.raises(SlimError, match=r"first has 6 channels in .*, where 4 are left"):
+        inspector.check_slim(tmp_path / "uncut.onnx", forged)
     forged.write_text("{}")
     with pytest.raises(UsageError, match="is not a certificate of `inspector slim`"):
         inspector.check_slim(out, forged)
+
+
+@pytest.mark.parametrize(("out", "certificate"), [("slim.onnx", "none/slim.json"), ("none/slim.onnx", "slim.json")])
+def test_both_files_are_written_or_none(model: Path, tmp_path: Path, out: str, certificate: str) -> None:
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(OutputError, match="its folder does not exist"):
+        inspector.slim(model, tmp_path / out, certificate=tmp_path / certificate)
+    assert sorted(tmp_path.iterdir()) == before
