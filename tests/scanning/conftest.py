@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from inspector.model import Model, open_model
+from inspector.scanning import ScanOptions, scan_pictures
 from tests.conftest import require
 from tests.foreign import Net
 
@@ -51,6 +52,15 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(pixels).save(root / kind / f"{number:02d}.png")
     (root / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
     return root
+
+
+@pytest.fixture(scope="session")
+def scanned(model: Model, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scan of these pictures in six shards, which no test may change."""
+    folder = tmp_path_factory.mktemp("scan") / "scan"
+    made = scan_pictures(model, [pictures], folder, ScanOptions(engine="plain", shard_size=7, top=4))
+    assert (made.pictures, made.shards, len(made.skipped)) == (40, 6, 1)
+    return folder
 
 
 def read_results(folder: Path) -> dict[str, bytes]:

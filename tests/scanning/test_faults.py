@@ -70,6 +70,7 @@ def test_a_file_that_vanishes_is_skipped(
     assert reason == f"there is no file {name}"
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_error_and_resume_goes_on(
     model: Model, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +172,7 @@ def test_killed_five_times_and_resumed_it_gives_the_same_bytes(
 
 
 @linux
+@pytest.mark.slow
 def test_a_worker_ends_with_its_driver(model: Model, pictures: Path, tmp_path: Path) -> None:
     part = ScanOptions(engine="plain", shard=(1, 2), shard_size=21, top=4)
     scan_pictures(model, [pictures], tmp_path / "out", part)

@@ -11,16 +11,21 @@ from inspector.cli.app import run
 from inspector.image import find_images
 from inspector.model import Model, open_model
 from inspector.receptive import find_patches
-from inspector.scanning import ScanError, ScanOptions, scan_pictures
+from inspector.scanning import ScanError
 from inspector.scanning.kept import is_scan, read_scan_patches
+from tests.conftest import MakeModel
 
 
 def test_the_patches_of_a_scan_are_those_of_a_pass(
-    model: Model, network: Path, pictures: Path, default_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Model,
+    network: Path,
+    pictures: Path,
+    scanned: Path,
+    make_model: MakeModel,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = scan_pictures(
-        model, [pictures], tmp_path / "scan", ScanOptions(engine="plain", shard_size=9, top=4)
-    ).folder
+    folder = scanned
     assert is_scan(folder)
     assert not is_scan(pictures)
     layers = [x for x in model.layers if x.kind == "activation"]
@@ -40,8 +45,9 @@ def test_the_patches_of_a_scan_are_those_of_a_pass(
     assert [p["image"] for p in document["channels"][0]["patches"][:3]] == [
         p.image for p in passed[layers[0].name].patches[0]
     ]
+    other = make_model(lambda n, x: n.conv(x, 3, 2, 3))
     with pytest.raises(ScanError, match="is a scan of another model than"):
-        read_scan_patches(folder, open_model(default_model), layers, 3, None)
+        read_scan_patches(folder, open_model(other), layers, 3, None)
     fc = model.layers[-1]
     if fc.name not in {x["name"] for x in json.loads((folder / "plan.json").read_text())["layers"]}:
         with pytest.raises(ScanError, match=f"holds no patches of {fc.name}, but of .*; scan with --layer {fc.name}"):

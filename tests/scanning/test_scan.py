@@ -22,14 +22,6 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     return require("pyarrow.parquet").read_table(path).to_pylist()
 
 
-@pytest.fixture(scope="module")
-def scanned(model: Model, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scan") / "scan"
-    made = scan_pictures(model, [pictures], folder, ScanOptions(engine="plain", shard_size=7, top=4))
-    assert (made.pictures, made.shards, len(made.skipped)) == (40, 6, 1)
-    return folder
-
-
 def test_seven_parts_in_any_order_and_another_size_of_shards(
     model: Model, pictures: Path, scanned: Path, tmp_path: Path
 ) -> None:

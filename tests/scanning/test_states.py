@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inspector.model import Model
-from inspector.scanning import ScanError, ScanOptions, load_scan_state, save_scan_state, scan_pictures
+from inspector.scanning import ScanError, load_scan_state, save_scan_state
 from inspector.scanning.exact import BINS, find_bins, list_edges, read_means, read_sums, sum_exactly, to_fixed
 from inspector.scanning.folder import state_path
 from inspector.scanning.state_file import pack_state
@@ -46,13 +45,6 @@ def test_bins_lie_between_their_edges(values: list[float]) -> None:
     magnitude = np.searchsorted(edges, np.abs(numbers), side="right")
     expected = np.where(numbers < 0, BINS - 1 - magnitude, magnitude)
     assert find_bins(numbers).tolist() == expected.tolist()
-
-
-@pytest.fixture(scope="module")
-def scanned(model: Model, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scan") / "scan"
-    scan_pictures(model, [pictures], folder, ScanOptions(engine="plain", shard_size=7))
-    return folder
 
 
 def test_states_merge_in_any_order_to_the_same_bytes(scanned: Path) -> None:
