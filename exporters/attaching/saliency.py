@@ -18,7 +18,7 @@ import onnx
 from numpy.typing import NDArray
 
 from exporters.attaching.derivative import check_covered, emit_gradient
-from exporters.attaching.seeds import emit_top_seed
+from exporters.attaching.seeds import emit_top_seed, find_half
 from exporters.attaching.workbench import Workbench
 from inspector.cam.attached import Claim
 from inspector.cam.target import find_output
@@ -207,6 +207,8 @@ def _by_numpy(model: Model, scores: str, kind: str, steps: int, noise: Array | N
         many = x + noise[0].astype(np.float32) * np.float32(_NOISE) * (x.max() - x.min())
     head = find_head(model.graph, model.input.name, scores)
     top = model.run(x, [scores])[scores]
+    half = find_half(model) if top.size == 1 else None
+    sign = -1 if half is not None and float(top.reshape(())) < half else 1
     total = np.zeros(x.shape, np.float64)
     for row in many:
         values: Mapping[str, Array] = model.run(row[None], [*head.needed, scores])
@@ -215,7 +217,7 @@ def _by_numpy(model: Model, scores: str, kind: str, steps: int, noise: Array | N
         missing = [name for name in head.weights if name not in known]
         known.update(model.run(row[None], missing))
         flat = np.zeros(top.size, np.float32)
-        flat[int(np.argmax(top))] = 1
+        flat[int(np.argmax(top))] = sign
         total += head.gradient(flat.reshape(top.shape), known)
     mean = total / len(many)
     return np.asarray(mean * x if kind == "integrated" else mean, np.float32)

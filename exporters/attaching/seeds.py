@@ -10,6 +10,7 @@ import numpy as np
 from exporters.attaching.sizes import TensorSizes
 from exporters.attaching.workbench import Workbench
 from inspector.graph import operator_of
+from inspector.model import Model
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,10 @@ def emit_top_seed(bench: Workbench, scores: str, sizes: TensorSizes) -> tuple[st
     rows = write.reshape(name, model.input.batch or -1, count)
     if count == 1:
         ones = write.emit("Add", write.emit("Mul", rows, write.number(0)), write.number(1))
-        if model.labels and len(model.labels) == 1:
+        half = find_half(model)
+        if half is None:
             seed = ones
         else:
-            classifier = model.classifier
-            half = 0.5 if classifier is not None and classifier.activation == "none" else 0.0
             likely = write.emit("Less", rows, write.number(half))
             seed = write.emit("Where", likely, write.emit("Neg", ones), ones)
     else:
@@ -89,3 +89,10 @@ def emit_top_seed(bench: Workbench, scores: str, sizes: TensorSizes) -> tuple[st
         places = write.constant(np.arange(count)[None])
         seed = write.to_float(write.emit("Equal", top, places))
     return (write.reshape_like(seed, scores) if len(shape) != 2 else seed), top
+
+
+def find_half(model: Model) -> float | None:
+    """The score at which both classes of a network with one score are as likely; None where it has one class."""
+    if model.labels and len(model.labels) == 1:
+        return None
+    return 0.5 if model.classifier is not None and model.classifier.activation == "none" else 0.0

@@ -145,7 +145,7 @@ def compare(
     read = [x for _, x in sources if isinstance(x, str | os.PathLike)]
     check_outputs({"-o": out}, {"a model that is compared": files, "one of the pictures": read})
     done, total, runs, widest = 0, len(sources) * len(pairs), [], None
-    broken: list[Skipped] = []
+    broken: dict[str, Skipped] = {}
     for first, second in pairs:
 
         def advance() -> None:
@@ -158,20 +158,20 @@ def compare(
             Side(opened, first[1], _name(opened, first[0])), Side(other, second[1], _name(other, second[0]))
         )
         found = compare_sides(
-            both, sources, on_picture=advance, on_unreadable=lambda n, e: broken.append(Skipped(n, e))
+            both, sources, on_picture=advance, on_unreadable=lambda n, e: broken.setdefault(n, Skipped(n, e))
         )
         if widest is None or _rank(found) < _rank(widest[1]):
             widest = both, found
         runs.append(found)
     assert widest is not None
-    kept = [x for x in sources if x[0] not in {one.path for one in broken}]
+    kept = [x for x in sources if x[0] not in broken]
     changes = None if run is None else measure_change(*widest, kept, folder)
     path = None
     if out is not None:
         from inspector.pages.comparison import write_comparison
 
         path = write_comparison(*widest, kept, Path(out), changes)
-    return ComparedModels(tuple(runs), (*skipped, *broken), path, changes)
+    return ComparedModels(tuple(runs), (*skipped, *broken.values()), path, changes)
 
 
 def _rank(run: ModelDifference) -> float:

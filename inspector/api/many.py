@@ -69,7 +69,8 @@ def scan(
 
     Example:
         >>> import inspector
-        >>> done = inspector.scan(model, "docs/chelsea.jpg", folder / "scan", engine="plain")
+        >>> first = {"layers": ["conv_stem"], "embed": "conv_stem", "engine": "plain"}
+        >>> done = inspector.scan(model, "docs/chelsea.jpg", folder / "scan", **first)
         >>> done.pictures, done.skipped
         (1, ())
     """
@@ -99,8 +100,9 @@ def merge_scans(scans: Paths, out: str | os.PathLike[str], *, on_progress: Calla
 
     Example:
         >>> import inspector
+        >>> first = {"layers": ["conv_stem"], "embed": "conv_stem", "engine": "plain"}
         >>> parts = [
-        ...     inspector.scan(model, "docs/chelsea.jpg", folder / f"part-{k}", shard=(k, 2), engine="plain").folder
+        ...     inspector.scan(model, "docs/chelsea.jpg", folder / f"part-{k}", shard=(k, 2), **first).folder
         ...     for k in (1, 2)
         ... ]
         >>> inspector.merge_scans(parts, folder / "whole").pictures
@@ -127,7 +129,8 @@ def compare_scans(a: str | os.PathLike[str], b: str | os.PathLike[str], *, level
 
     Example:
         >>> import inspector
-        >>> made = inspector.scan(model, "docs/chelsea.jpg", folder / "first", engine="plain").folder
+        >>> first = {"layers": ["conv_stem"], "embed": "conv_stem", "engine": "plain"}
+        >>> made = inspector.scan(model, "docs/chelsea.jpg", folder / "first", **first).folder
         >>> inspector.compare_scans(made, made).moved
         False
     """

@@ -22,10 +22,11 @@ class AnswerSums:
 
     Attributes:
         tensors: The tensors that a run has to give for it, of A and of B.
+        foreign: Whether no answers are compared since the models' own sessions, which decode, are not what is compared.
         others: Whether they know other classes, none of which is of both: no answers are compared then.
     """
 
-    def __init__(self, a: Model, b: Model) -> None:
+    def __init__(self, a: Model, b: Model, own: bool = True) -> None:
         self.a, self.b = a, b
         self.others = bool(a.labels and b.labels and not set(a.labels) & set(b.labels))
         self.classifies = a.classifier is not None and b.classifier is not None and not self.others
@@ -34,6 +35,9 @@ class AnswerSums:
             self.tensors = [a.classifier.scores], [b.classifier.scores]
         alike = not self.classifies and not self.others
         self.answerers = (None, None) if not alike else (find_answerer(a), find_answerer(b))
+        self.foreign = not own and None not in self.answerers
+        if self.foreign:
+            self.answerers = (None, None)
         self.compared = 0
         self.flipped: list[FlippedPicture] = []
         self.shares: list[float] = []

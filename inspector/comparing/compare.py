@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.comparing.answers import AnswerSums
-from inspector.comparing.cutting import OWN, Engine, make_stages, measure_tensors, open_graph
+from inspector.comparing.cutting import OWN, Engine, SessionEngine, make_stages, measure_tensors, open_graph
 from inspector.comparing.matching import find_nodes, match_nodes
 from inspector.comparing.result import LayerDifference, ModelDifference, find_parted
 from inspector.comparing.rounding import RoundingBound, shake
-from inspector.comparing.sums import LayerValues, PairSums
+from inspector.comparing.sums import LayerValues, PairSums, measure_power
 from inspector.comparing.values import RunPair, judge_pairs
 from inspector.errors import ImageError, ModelError
 from inspector.graph import Graph
@@ -54,6 +54,14 @@ class Side:
         self.layers = [*self.model.layers, *find_plain_outputs(self.model)]
         self.engine = self.make(self.model, self.model.graph)
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is run as the model itself runs."""
+        if not isinstance(self.engine, SessionEngine):
+            return False
+        sessions, model = self.engine.sessions, self.model
+        return (sessions.provider, sessions.threads, sessions.level) == (model.provider, model.threads, "all")
+
     def tensor(self, picture: Image) -> NDArray[Any]:
         """The input for one picture, as often as the graph fixes."""
         made = self.model.preprocess.tensor(picture)
@@ -91,7 +99,7 @@ class ComparedSides:
         self.pairs: list[RunPair] = []
         self.sums: list[PairSums] = []
         self.bounds: list[RoundingBound] = []
-        self.answers = AnswerSums(a.model, b.model)
+        self.answers = AnswerSums(a.model, b.model, a.is_own and b.is_own)
         self.notes: list[str] = []
         self.pool = ThreadPoolExecutor(a.model.threads or count_cores())
         self._own: Engine | None = None
@@ -259,16 +267,14 @@ class ComparedSides:
             a = firsts[self.pairs[i].match.a.name][0]
             response = None
             if i in shaken:
-                with np.errstate(over="ignore", invalid="ignore"):
-                    moved = (shaken[i] - own).reshape(len(own), -1).astype(np.float64)
-                response = np.nan_to_num(np.einsum("ij,ij->i", moved, moved))
-            self.sums[i].add_own(a, own, self.bounds[i].allow(_power(a), a[0].size if a.ndim > 1 else 1, response))
+                response = measure_power(shaken[i], own)
+            allowed = self.bounds[i].allow(measure_power(a), a[0].size if a.ndim > 1 else 1, response)
+            self.sums[i].add_own(a, own, allowed)
 
     def _is_suspicious(self, i: int, firsts: dict[str, LayerValues], own: LayerValues) -> bool:
         a = firsts[self.pairs[i].match.a.name][0]
-        with np.errstate(over="ignore", invalid="ignore"):
-            noise = _power(a - own)
-        return bool((noise > self.bounds[i].allow(_power(a), a[0].size if a.ndim > 1 else 1, None)).any())
+        allowed = self.bounds[i].allow(measure_power(a), a[0].size if a.ndim > 1 else 1, None)
+        return bool((measure_power(a, own) > allowed).any())
 
     def _lay_out(
         self, group: Sequence[int], firsts: dict[str, LayerValues], made: dict[str, Any]
@@ -293,6 +299,8 @@ class ComparedSides:
         self.pool.shutdown()
         if self.answers.others:
             self.notes.append("the two know other classes, so that their answers are not compared")
+        if self.answers.foreign:
+            self.notes.append("boxes and classes of pixels are not compared on another runtime than the model's own")
         layers = tuple(_conclude_pair(pair, sums) for pair, sums in zip(self.pairs, self.sums, strict=True))
         return ModelDifference(
             self.a.name, self.b.name, find_parted(layers), layers, tuple(x.name for x in self.matching.only_a),
@@ -315,13 +323,6 @@ def _conclude_pair(pair: RunPair, sums: PairSums) -> LayerDifference:
         excess=excess, parted=broken or (excess is not None and excess > 1), channels_db=sums.drift.channels_db(),
         note=sums.broken,
     )  # fmt: skip
-
-
-def _power(values: NDArray[Any]) -> NDArray[np.float64]:
-    rows = values.reshape(len(values), -1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        found: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows).astype(np.float64)
-    return found
 
 
 def _repeat(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
@@ -356,7 +357,7 @@ def compare_sides(
     pictures: Iterable[tuple[str, ImageSource]],
     *,
     on_picture: Callable[[], None] = lambda: None,
-    on_unreadable: Callable[[str, ImageError], None] | None = None,
+    on_unreadable: Callable[[str, ImageError], object] | None = None,
 ) -> ModelDifference:
     """Compare two networks on pictures.
 

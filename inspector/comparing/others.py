@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ from inspector.graph import Cut, Graph
 Feeds = Mapping[str, NDArray[Any]]
 Compute = Callable[[Feeds], list[Any]]
 Builder = Callable[[Graph, Cut, Feeds], Compute]
+_KEPT_SHAPES = 2
+"""Networks that are kept of each part, one for each of the last shapes of its inputs."""
 
 
 def embed_weights(graph: Graph, cut: Cut) -> onnx.ModelProto:
@@ -44,7 +47,7 @@ def type_inputs(proto: onnx.ModelProto, feeds: Feeds) -> onnx.ModelProto:
 
 @dataclass
 class PartEngine:
-    """An engine that builds something for each part of a graph, and keeps it.
+    """An engine that builds something for each part of a graph, and keeps it for the last shapes of what goes in.
 
     Attributes:
         graph: The graph.
@@ -55,16 +58,22 @@ class PartEngine:
     graph: Graph
     build: Builder
     name: str
-    _kept: dict[Hashable, Compute] = field(default_factory=dict, repr=False)
+    _kept: dict[Hashable, OrderedDict[Hashable, Compute]] = field(default_factory=dict, repr=False)
 
     def run(self, feeds: Mapping[str, NDArray[Any]], tensors: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Compute `tensors` from the tensors that are given, which cut the graph."""
         names = tuple(dict.fromkeys(tensors))
-        key = (names, tuple(feeds), tuple(x.shape for x in feeds.values()))
+        kept = self._kept.setdefault((names, tuple(feeds)), OrderedDict())
+        shapes = tuple(x.shape for x in feeds.values())
         try:
-            if key not in self._kept:
-                self._kept[key] = self.build(self.graph, self.graph.cut(names, tuple(feeds)), feeds)
-            arrays = self._kept[key](feeds)
+            if shapes not in kept:
+                kept[shapes] = self.build(self.graph, self.graph.cut(names, tuple(feeds)), feeds)
+            kept.move_to_end(shapes)
+            while len(kept) > _KEPT_SHAPES:
+                kept.popitem(last=False)
+            # The logarithm of a negative number is for the network's author to judge, not for numpy.
+            with np.errstate(all="ignore"):
+                arrays = kept[shapes](feeds)
         except (MissingExtra, ModelError, MemoryError):
             raise
         except Exception as error:  # each runtime has error types of its own

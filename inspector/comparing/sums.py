@@ -75,6 +75,31 @@ class PairSums:
         return min(1.0, own / total) if total > 0 and np.isfinite(total) else 1.0
 
 
+def measure_power(values: LayerValues, others: LayerValues | None = None) -> NDArray[np.float64]:
+    """Sum the squares of each channel.
+
+    Args:
+        values: float32 (C, ...).
+        others: Laid out alike; with it, the squares of the differences are summed.
+
+    Returns:
+        float64 (C,). What is no number, or infinite, counts as 0: else one pixel would hide the others.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = values if others is None else np.subtract(values, others).astype(np.float64)
+        rows = rows.reshape(len(values), -1)
+        found: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows).astype(np.float64)
+    if not np.isfinite(found).all():
+        rows = _zero_broken(values) if others is None else _zero_broken(values) - _zero_broken(others)
+        rows = rows.reshape(len(values), -1)
+        found = np.einsum("ij,ij->i", rows, rows)
+    return found
+
+
+def _zero_broken(values: LayerValues) -> NDArray[np.float64]:
+    return np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+
+
 def _find_largest(difference: LayerValues, rows: LayerValues, others: LayerValues) -> float:
     largest = float(difference.max(initial=0.0))
     if np.isfinite(largest):

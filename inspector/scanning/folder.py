@@ -130,7 +130,8 @@ def find_missing(folder: Path, plan: ScanPlan, shards: Iterable[int]) -> list[in
         _aside_path(folder, shard).unlink(missing_ok=True)
         if path.exists():
             try:
-                if load_scan_state(path, rows=False).scan == plan.digest:
+                state = load_scan_state(path, rows=False)
+                if state.scan == plan.digest and state.ranges == (plan.find_range(shard),):
                     continue
             except ScanError:
                 pass

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class ListSummary:
 
 
 def sort_list(pictures: Iterable[Listed]) -> tuple[list[Listed], ListSummary]:
-    """Sort the list of a scan by name; a picture that is there twice is taken once.
+    """Sort the list of a scan by name; a picture that is there twice is taken once, two of one name are numbered.
 
     Args:
         pictures: In any order.
@@ -87,7 +87,7 @@ def sort_list(pictures: Iterable[Listed]) -> tuple[list[Listed], ListSummary]:
     Raises:
         ScanError: There are none.
     """
-    found = {picture.name: picture for picture in pictures}
+    found = _name_apart(pictures)
     if not found:
         raise ScanError(
             "no pictures were found", "known: JPEG, PNG, WebP, BMP, TIFF; folders, lists, tar and zip files"
@@ -99,6 +99,41 @@ def sort_list(pictures: Iterable[Listed]) -> tuple[list[Listed], ListSummary]:
         if picture.label is not None:
             labels[picture.label] = labels.get(picture.label, 0) + 1
     return ordered, ListSummary(len(ordered), digest.hexdigest(), dict(sorted(labels.items())))
+
+
+def _name_apart(pictures: Iterable[Listed]) -> dict[str, Listed]:
+    """The pictures by name; where others have a name already, they get numbers, in the order of where they lie."""
+    found: dict[str, Listed] = {}
+    twins: dict[str, dict[tuple[str, str, int], Listed]] = {}
+    for picture in pictures:
+        name = picture.name
+        first = found.setdefault(name, picture)
+        if first is picture:
+            continue
+        if name not in twins and _locate(first) == _locate(picture):
+            found[name] = picture
+        else:
+            twins.setdefault(name, {_locate(first): first})[_locate(picture)] = picture
+    for name in sorted(twins):
+        number = 1
+        for place in sorted(twins[name]):
+            shown = name
+            while number > 1 and shown in found:
+                stem, dot, suffix = name.rpartition(".")
+                plain = not dot or "/" in suffix
+                shown = f"{name} ({number})" if plain else f"{stem} ({number}).{suffix}"
+                number += shown in found
+            found[shown] = replace(twins[name][place], name=shown)
+            number += 1
+    return found
+
+
+def _locate(picture: Listed) -> tuple[str, str, int]:
+    """What tells a picture from another one. In a tar file a member that comes again under its name replaces the first.
+
+    A question mark may stand for a byte that is no text: then two names may be equal that were not.
+    """
+    return picture.file, picture.member, picture.start if "?" in picture.name else -1
 
 
 def write_list(folder: Path, pictures: Sequence[Listed], shard_size: int) -> None:

@@ -120,6 +120,7 @@ class ScanPlan:
         for name in ("shard_size", "data"):
             del document[name]
         document["model"] = self.model.digest
+        document["opened"] = {name: self.model.options.get(name) for name in ("inputs", "provider")}
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
     def find_range(self, shard: int) -> tuple[int, int]:

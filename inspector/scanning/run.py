@@ -150,7 +150,8 @@ def _settle(
     plan = plan_scan(model, listed, options.layers, options.embed, options.top, shown, size)
     if there and load_plan(folder).digest != plan.digest:
         raise ScanError(
-            f"the scan in {folder} is another one: the model, the layers, the pictures or --top differ",
+            f"the scan in {folder} is another one: the model, the layers, the pictures or --top differ, or --input or "
+            "--provider",
             "choose another folder, or give what it was begun with",
         )
     if not there:
@@ -220,8 +221,14 @@ def merge_parts(
             raise ScanError(f"{one} and {folders[0]} were cut into shards of different sizes", "use one --shard-size")
     plan = plans[0]
     with lock_scan(folder):
-        if (folder / PLAN_NAME).exists() and load_plan(folder).digest != plan.digest:
+        there = load_plan(folder) if (folder / PLAN_NAME).exists() else plan
+        if there.digest != plan.digest:
             raise ScanError(f"{folder} holds another scan", "choose another folder")
+        if there.shard_size != plan.shard_size:
+            raise ScanError(
+                f"{folder} holds a scan with {there.shard_size} pictures in a shard, and the parts have "
+                f"{plan.shard_size}", "choose another folder",
+            )  # fmt: skip
         output_folder(folder / STATES)
         for one in folders:
             _take_states(one, folder, plan)

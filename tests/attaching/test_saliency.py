@@ -114,3 +114,12 @@ def test_the_default_model_equals_the_twin(
         beside = np.abs(found - wanted) > 1e-4 * np.abs(wanted).max()
         assert beside.mean() <= (0 if smooth else 0.05)
         assert (found * wanted).sum() > (1 - 1e-4) * np.linalg.norm(found) * np.linalg.norm(wanted)
+
+
+def test_one_score_that_says_no(make_model: Any, tmp_path: Path) -> None:
+    def binary(net: Net, x: str) -> str:
+        y = net("Flatten", net("GlobalAveragePool", net("Relu", net.conv(x, 3, 6))))
+        return net("Sigmoid", net("Gemm", y, net.const(-np.ones((1, 6), np.float32)), transB=1))
+
+    made = attach_outputs(make_model(binary, shape=("N", 3, 8, 8)), tmp_path / "made.onnx", saliency="gradient")
+    assert made.parity[-1].ok

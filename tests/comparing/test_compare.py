@@ -17,6 +17,8 @@ from inspector.cli.app import run
 from inspector.comparing.axes import find_turn
 from inspector.comparing.likeness import LinearCka
 from inspector.comparing.matching import find_common_order
+from inspector.model import open_model
+from inspector.model.annotate import annotate_model
 from tests.conftest import MakeModel
 from tests.foreign import Net
 
@@ -147,3 +149,38 @@ def test_runtimes_of_one_file(make_model: MakeModel, photo: Path) -> None:
         inspector.compare(path, images=photo, runtimes="abacus")
     with pytest.raises(inspector.UsageError, match="nothing to compare with"):
         inspector.compare(path, images=photo)
+
+
+def test_values_that_are_not_finite_hide_nothing(make_model: MakeModel, photo: Path) -> None:
+    def logs(more: float, positive: bool = True) -> Any:
+        def make(net: Net, x: str) -> str:
+            y = net.conv(x, 3, 6, w="c1.weight")
+            y = net("Log", net("Relu", y) if positive else y, name="/log/Log")
+            return net("Add", y, net.const(np.float32(more), "more"), name="/add/Add")
+
+        return make
+
+    files = [make_model(logs(k), shape=(1, 3, 16, 16), name=f"{k}.onnx") for k in (1, 3)]
+    found = inspector.compare(*files, photo)
+    assert found.parted is not None
+    assert found.parted.max_abs == pytest.approx(2, abs=1e-4)
+    path = make_model(logs(1, positive=False), shape=(1, 3, 16, 16), name="negative.onnx")
+    assert inspector.compare(path, images=photo, runtimes=["basic", "reference"]).parted is None
+
+
+def test_a_broken_picture_is_told_once(make_model: MakeModel, photo: Path, tmp_path: Path) -> None:
+    path = make_model(build, shape=(1, 3, 16, 16))
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    found = inspector.compare(path, images=[photo, broken], runtimes=["cpu", "basic", "disabled"])
+    assert len(found.skipped) == 1
+
+
+def test_pixels_of_another_runtime_are_not_said_to_agree(make_model: MakeModel, tmp_path: Path, photo: Path) -> None:
+    plain = make_model(lambda net, x: net.conv(x, 3, 4, w="c.weight"), shape=(1, 3, 16, 16))
+    path = tmp_path / "segmenter.onnx"
+    annotate_model(open_model(plain), path, labels=list("abcd"), task="segment")
+    found = inspector.compare(path, images=photo, runtimes="basic")
+    assert found.answers.agreement is None
+    assert any("not compared on another runtime" in note for note in found.runs[0].notes)
+    assert inspector.compare(path, path, photo).answers.agreement == 1

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,7 @@ class WorkerProcess:
         self.folder = folder
         self._process: subprocess.Popen[str] | None = None
         self._stopped = False
+        self._lock = threading.Lock()
 
     def run(self, shard: int) -> None:
         """Make the state of a shard; after TRIES workers that it ended, it is set aside.
@@ -51,8 +53,10 @@ class WorkerProcess:
 
     def stop(self) -> None:
         """End the process at once."""
-        self._stopped = True
-        process = self._process
+        # Not while one is being started, which would be missed.
+        with self._lock:
+            self._stopped = True
+            process = self._process
         if process is not None:
             with suppress(OSError):
                 process.kill()
@@ -73,6 +77,8 @@ class WorkerProcess:
     def _try(self, shard: int) -> str | None:
         """None where the state is made; how the worker ended where it did."""
         process = self._start()
+        if process is None:
+            return "it was stopped"
         assert process.stdin is not None
         assert process.stdout is not None
         at = ""
@@ -92,18 +98,23 @@ class WorkerProcess:
         how = f"the last one by {signal.Signals(-code).name}" if code < 0 else f"the last one with exit code {code}"
         return f"{how} at picture number {at}" if at else how
 
-    def _start(self) -> subprocess.Popen[str]:
-        if self._process is None:
-            own = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-            path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH", "")])])
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "inspector.scanning.worker", str(self.folder)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                env={**os.environ, **own, "PYTHONPATH": path},
-                # Ctrl-C goes to the whole group of a terminal; the driver ends its workers itself.
-                start_new_session=True,
-            )  # fmt: skip
-        return self._process
+    def _start(self) -> subprocess.Popen[str] | None:
+        """The process; None where it was stopped before."""
+        with self._lock:
+            if self._process is None and not self._stopped:
+                self._process = self._open()
+            return None if self._stopped else self._process
+
+    def _open(self) -> subprocess.Popen[str]:
+        own = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH", "")])])
+        return subprocess.Popen(
+            [sys.executable, "-m", "inspector.scanning.worker", str(self.folder)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env={**os.environ, **own, "PYTHONPATH": path},
+            # Ctrl-C goes to the whole group of a terminal; the driver ends its workers itself.
+            start_new_session=True,
+        )  # fmt: skip
 
 
 def rebuild_error(told: Mapping[str, str]) -> InspectorError:
