@@ -16,6 +16,8 @@ from tests.conftest import DEFAULT_MODEL, ROOT, require
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 TORCH = ("inspector.twin", "inspector.ascent", "exporters.sources", "exporters.exporting", "exporters.finetuning")
+NEEDS = {"inspector.api.many": "pyarrow", "inspector.serving.sources": "av"}
+"""Packages of extras that the examples of other modules need."""
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for package in ("inspector", "exporters")
@@ -48,6 +50,8 @@ def run(examples: list[doctest.DocTest]) -> int:
 def test_the_examples_of_a_module_run(module: str, names: dict[str, Any]) -> None:
     if module.startswith(TORCH) or module in ("inspector.api.ascend", "inspector.api.make"):
         require("torch")
+    if module in NEEDS:
+        require(NEEDS[module])
     found = doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(module), extraglobs=names)
     examples = [example for example in found if example.examples]
     assert examples, f"{module} has >>> outside of a docstring"
