@@ -83,7 +83,7 @@ def test_numbers_for_the_unknown_by_hand() -> None:
 @pytest.mark.slow
 def test_the_same_as_pytorch_ood(drawn: Any) -> None:
     scores, labels = drawn
-    torch, ood = require("torch"), require("pytorch_ood")
+    torch, ood = require("torch"), pytest.importorskip("pytorch_ood")
     rng = np.random.default_rng(1)
     features = rng.standard_normal((500, 6)) + np.eye(5, 6)[labels[:500]] * 4
     probe = rng.standard_normal((50, 6)) * 2
@@ -104,7 +104,7 @@ def test_the_same_as_pytorch_ood(drawn: Any) -> None:
 @pytest.mark.filterwarnings("ignore")  # of what netcal is made of
 def test_the_same_as_netcal(drawn: Any) -> None:
     scores, labels = drawn
-    scaling = require("netcal.scaling").TemperatureScaling()
+    scaling = pytest.importorskip("netcal.scaling").TemperatureScaling()
     require("torch").manual_seed(0)  # it starts anywhere
     p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     scaling.fit(p, labels)
