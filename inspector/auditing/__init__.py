@@ -1,10 +1,5 @@
 """Is the model fit to ship? Checks by name, demands by policy, one result, five reports.
 
->>> from inspector.auditing import audit_model
->>> audit = audit_model("models/efficientnet-lite0.onnx")
->>> audit.passed, audit.check("weights-finite").message
-(True, 'all 4,631,002 weights are finite')
-
 A check is a function in a file of its own (:mod:`inspector.auditing.checks`), registered by its id. What has to see
 pictures is a probe (:mod:`inspector.auditing.probes`): every picture is run once, all probes watch it go by, and only
 sums are kept.

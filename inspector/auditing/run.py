@@ -130,8 +130,8 @@ def audit_model(
     Example:
         >>> from inspector.auditing import audit_model
         >>> audit = audit_model("models/efficientnet-lite0.onnx")
-        >>> audit.check("weights-finite").message
-        'all 4,631,002 weights are finite'
+        >>> audit.passed, audit.check("weights-finite").message
+        (True, 'all 4,631,002 weights are finite')
     """
     begin = time.perf_counter()
     _check_arguments(model, policy, data, against, save, seed)

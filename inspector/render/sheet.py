@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -102,6 +103,8 @@ def _place_tiles(
     return canvas
 
 
+# One tile stands for all that are missing: a sheet of 400 would else draw it 400 times.
+@lru_cache(maxsize=1)
 def _missing(width: int, height: int, word: str) -> Image.Image:
     """A hatched tile with `word` on a pale strip."""
     pixels = np.array(to_rgb(draw_hatch(height, width)))

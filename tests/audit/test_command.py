@@ -79,6 +79,7 @@ def test_a_broken_model(app: typer.Typer, capsys: Any, fast: Path, tmp_path: Pat
     assert code == 1
     assert "FAIL   weights-finite" in out
     assert "not fit to ship" in out.splitlines()[-1]
+    fast.write_text("[checks]\n" + "\n".join(f"{id}.on = false" for id in find_checks() if id != "weights-finite"))
     code, out, _ = call(app, capsys, sick, "--policy", fast, "--json")
     assert code == 1
     assert json.loads(out)["passed"] is False
