@@ -23,7 +23,7 @@ from inspector.serving.messages import (
     encode_picture,
     encode_plane,
 )
-from inspector.serving.pace import SheetPace
+from inspector.serving.pace import PicturePace, SheetPace
 from inspector.serving.reader import SourceReader
 from inspector.serving.record import FrameRecorder
 from inspector.serving.views import join_views
@@ -95,6 +95,7 @@ class LiveEngine(threading.Thread):
 
     Attributes:
         error: What ended it; None where nothing did.
+        pictures: Chooses the frames that pages are shown.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class LiveEngine(threading.Thread):
         self.history: deque[dict[str, Any]] = deque(maxlen=_HISTORY)
         self._on_end = on_end
         self._meter = LoadMeter()
+        self.pictures = PicturePace()
         self._pace = SheetPace()
         self._remembered = 0.0
         self._told = time.monotonic()
@@ -123,7 +125,8 @@ class LiveEngine(threading.Thread):
                 frame = self.reader.slot.take(0.2)
                 if frame is not None:
                     began = time.monotonic()
-                    self.take(self._look(frame))
+                    shown = self.pictures.is_due(began)
+                    self.take(self._look(frame, shown), shown)
                     self._rest(began)
                 elif self.reader.state.ended or self.reader.stopped:
                     break
@@ -142,13 +145,13 @@ class LiveEngine(threading.Thread):
             finally:
                 self._on_end()
 
-    def _look(self, frame: Frame) -> FrameFindings:
-        """Look at a frame for those who watch, and measure its drift where it is due."""
+    def _look(self, frame: Frame, shown: bool) -> FrameFindings:
+        """Look at a frame, for those who watch where it is shown, and measure its drift where it is due."""
         drift, wanted = self.extras.drift, join_views(self.hub.views)
         # A file that is gone through as quickly as it goes has a clock of its own.
         when = frame.place if self.reader.once else time.monotonic()
         due = drift is not None and drift.is_due(when)
-        seen = self.looker.look(frame, wanted, drift.layers if drift is not None and due else ())
+        seen = self.looker.look(frame, wanted, drift.layers if drift is not None and due else (), shown)
         answer = seen.answer
         # The snapshot's probabilities are those of the scores as they are.
         sure = answer.confidence if answer.unscaled is None else answer.unscaled
@@ -157,8 +160,8 @@ class LiveEngine(threading.Thread):
             self.extras.recorder.consider(seen, reading)
         return seen
 
-    def take(self, seen: FrameFindings) -> None:
-        """Count what was found on a frame, remember it, and give it to those who watch."""
+    def take(self, seen: FrameFindings, shown: bool = True) -> None:
+        """Count what was found on a frame, remember it, and give it to those who watch where it is shown."""
         self.counts.count()
         now = time.time()
         answers = {key: seen.answer.about[key] for key in ("top", "boxes", "segments") if key in seen.answer.about}
@@ -168,7 +171,7 @@ class LiveEngine(threading.Thread):
             told = {"drift": min(drift.ratio, 1e6)} if drift is not None else {}
             self.history.append({"time": now, "confidence": seen.answer.confidence, **told, **_shorten(answers)})
         tick = self._pace.advance(time.monotonic(), seen.processor)
-        turns = self.hub.choose_ready(tick)
+        turns = self.hub.choose_ready(tick) if shown else ()
         if turns:
             head = {**self.tell(), "time": now, "answer": seen.answer.about, "name": seen.frame.name}
             head |= {"place": seen.frame.place, "network": seen.seconds, "latency": now - seen.frame.taken}

@@ -74,13 +74,15 @@ class Looker:
         self._engine: MapEngine | InspectorError | None = None
         self.maps_made = 0
 
-    def look(self, frame: Frame, wanted: Wanted, more: tuple[str, ...] = ()) -> FrameFindings:
+    def look(self, frame: Frame, wanted: Wanted, more: tuple[str, ...] = (), shown: bool = True) -> FrameFindings:
         """Look at one frame.
 
         Args:
             frame: The frame.
             wanted: What those who watch want of it.
             more: Names of further layers whose values are wanted.
+            shown: Those who watch are shown this frame: else no map and no layer is made ready for them. The network
+                is run as for the others, since another cut of it would be another session.
 
         Raises:
             ModelError: The network cannot be run on it.
@@ -99,15 +101,14 @@ class Looker:
         try:
             values, scores = self.model.layer_values(tensor, layers, scores=True)
             answer = answer_frame(self.model, tensor, scores, picture.size, fit_side(picture.size))
-            maps = self._make_maps(tensor, answer, wanted.targets)
+            maps = self._make_maps(tensor, answer, wanted.targets if shown else ())
         finally:
             self.sessions.end()
-        shown = {
-            layer.name: take_first(layer.to_maps(values[layer.name])) for layer in layers if layer.name in wanted.layers
-        }
+        chosen = [layer for layer in layers if shown and layer.name in wanted.layers]
+        watched = {layer.name: take_first(layer.to_maps(values[layer.name])) for layer in chosen}
         rest = {name: take_first(values[name]) for name in more}
         return FrameFindings(
-            frame, picture, answer, maps, shown, rest, time.perf_counter() - began, time.thread_time() - spent
+            frame, picture, answer, maps, watched, rest, time.perf_counter() - began, time.thread_time() - spent
         )
 
     def _make_maps(

@@ -1,12 +1,39 @@
-"""How often channels are sent, which are the largest part of a message."""
+"""How often pictures are sent, and channels, which are the largest part of a message."""
 
 from __future__ import annotations
 
+PICTURES = 20.0
+"""A second at most: a moving picture. A network may be quicker, and each costs a JPEG, a map and a message."""
+
 MOST = 10
-"""Times a second, whatever it costs."""
+"""Channels a second, whatever they cost."""
 
 SHARE = 0.04
 """Of the time that looking at frames takes, for the encoding of channels; all that are watched together."""
+
+
+class PicturePace:
+    """Chooses the frames that pages are shown.
+
+    Args:
+        most: Frames a second, on average.
+    """
+
+    def __init__(self, most: float = PICTURES) -> None:
+        self._pause = 1 / most
+        self._next = float("-inf")
+
+    def is_due(self, now: float) -> bool:
+        """Whether a frame of this moment is shown; asked once for each frame.
+
+        Args:
+            now: In seconds of a clock that does not go back.
+        """
+        if now < self._next - 0.1 * self._pause:  # frames do not come to the millisecond
+            return False
+        # A frame that came late does not delay the next one, or 25 frames a second would be halved.
+        self._next = (self._next if now - self._next < self._pause else now) + self._pause
+        return True
 
 
 class SheetPace:

@@ -22,7 +22,7 @@ from inspector.serving.frames import Frame
 from inspector.serving.hub import Hub, Watcher, WatcherTurn
 from inspector.serving.look import Looker
 from inspector.serving.messages import encode_layer, encode_map, encode_picture, fit_side, read_message
-from inspector.serving.pace import SheetPace
+from inspector.serving.pace import PicturePace, SheetPace
 from inspector.serving.reader import SourceReader
 from inspector.serving.sources.folder import FolderSource
 from inspector.serving.views import LiveView, Wanted, join_views, read_view
@@ -142,6 +142,15 @@ def test_channels_come_as_often_as_they_may_cost() -> None:
     assert count(50, 5, 0.2, 0.002) == 50, "a slow network sends them with every frame"
 
 
+@pytest.mark.parametrize(("rate", "shown"), [(5, 5), (20, 20), (25, 20), (30, 20), (50, 20), (1000, 20)])
+def test_a_moving_picture_has_at_most_twenty_frames_a_second(rate: int, shown: int) -> None:
+    pace = PicturePace()
+    due = [pace.is_due(number / rate) for number in range(10 * rate)]
+    assert sum(due) == pytest.approx(10 * shown, abs=2)
+    assert pace.is_due(1000)
+    assert [pace.is_due(1000 + n / 100) for n in range(1, 12)].count(True) == 2, "what is long past is not made up for"
+
+
 def test_channels_come_to_all_at_once_and_to_the_slow_ones_too() -> None:
     async def watch() -> None:
         hub, view = Hub(), LiveView("c1")
@@ -159,11 +168,12 @@ def test_channels_come_to_all_at_once_and_to_the_slow_ones_too() -> None:
 
 
 def run_engine(
-    net: Model, folder: Path, views: list[LiveView], monkeypatch: pytest.MonkeyPatch
+    net: Model, folder: Path, views: list[LiveView], monkeypatch: pytest.MonkeyPatch, pictures: float = float("inf")
 ) -> tuple[LiveEngine, list]:
     """An engine over a folder until its end, with somebody who watches each view; what each got."""
     got: list = []
     engine = LiveEngine(Looker(net), SourceReader(FolderSource(folder), once=True), Hub())
+    engine.pictures = PicturePace(pictures)
     engine.hub._watchers = {Watcher(view) for view in views}
     monkeypatch.setattr(engine.hub, "publish", lambda messages, tick: got.append(messages))
     engine.reader.start()
@@ -193,6 +203,12 @@ def test_an_engine_from_the_first_frame_to_the_last(
     assert picture == parts[0]
     assert read_message(got[3][WatcherTurn(LiveView(), False)])[0]["source"]["ended"]
     assert len(engine.history) == 1, "two moments a second are remembered"
+    assert engine.looker.maps_made >= 3
+
+    engine, got = run_engine(net, tmp_path, views, monkeypatch, 0.001)
+    assert (engine.counts.frames, len(got)) == (3, 2), "of frames that come too soon the next ones are shown"
+    assert engine.looker.maps_made <= 2, "and what is not shown has no map: one of the likeliest, one of class 2"
+    assert engine.looker.sessions.runs <= 3 + 2, "the network is run on every frame"
 
 
 @dataclass

@@ -35,7 +35,7 @@ def hide_secrets(address: str) -> str:
 
 @dataclass(frozen=True)
 class StreamSource:
-    """A stream, opened over TCP.
+    """A stream, opened over TCP, or UDP where the camera knows nothing else.
 
     Attributes:
         address: ``rtsp://...``; it may hold a name and a password, which are shown to nobody.
@@ -66,7 +66,7 @@ class StreamSource:
         Raises:
             SourceLost: Nobody answers, or nothing comes for ten seconds.
         """
-        options = {"rtsp_transport": "tcp", "fflags": "nobuffer", "protocol_whitelist": "rtsp,rtsps,rtp,tcp,tls,udp"}
+        options = {"rtsp_flags": "prefer_tcp", "fflags": "nobuffer", "protocol_whitelist": "rtsp,rtsps,rtp,tcp,tls,udp"}
         with open_container(self.name, self.address, options=options, timeout=(_OPEN, _READ)) as container:
             yield from decode_frames(container, self.name)
         raise SourceLost(f"{self.name} ended")
