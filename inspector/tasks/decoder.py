@@ -15,6 +15,7 @@ from inspector.errors import NotComputable
 from inspector.image import Preprocess
 from inspector.tasks.answers import Detection, Task
 from inspector.tasks.candidates import MOST, Candidates
+from inspector.tasks.layout import Layout
 from inspector.tasks.seen import Seen
 from inspector.tasks.suppress import suppress
 
@@ -130,6 +131,11 @@ class BoxDecoder(Decoder):
     def habit(self) -> Habit | None:
         """A letterbox of RGB in [0, 1]."""
         return Habit(LETTERBOX, "as detectors take it: RGB / 255 in a frame of grey")
+
+    @property
+    def layout(self) -> Layout | None:
+        """How the outputs lie, for a page that decodes them itself; None where that takes more than reading them."""
+        return None
 
     @abstractmethod
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -74,7 +74,7 @@ def describe_live(model: Model, layers: Sequence[Layer], attached: Attached | No
     scores = [model.classifier.scores] if model.classifier is not None and classes else []
     segments = _describe_segments(model)
     boxes = None if segments else _describe_boxes(model, notes)
-    found = [one["tensor"] for one in (boxes, segments) if one]
+    found = [*(boxes["outputs"] if boxes else ()), *([segments["tensor"]] if segments else ())]
     own = model.input.name
     names = dict.fromkeys([*(layer.tensor for layer in shown), *scores, *found, *beside])
     quick = dict.fromkeys([*scores, *found, *([shown[cam["layer"]].tensor, *cam["beside"]] if cam else ())])
@@ -166,33 +166,26 @@ def _describe_segments(model: Model) -> dict[str, Any] | None:
     }
 
 
-_FORMS = {
-    "yolov8": "columns",
-    "yolov8_masks": "columns",
-    "yolov8_pose": "columns",
-    "yolov5": "rows",
-    "yolo_end_to_end": "final",
-}
-"""How the outputs of the heads that the page decodes lie; see `templates/live_boxes.js`."""
-
-
 def _describe_boxes(model: Model, notes: list[str]) -> dict[str, Any] | None:
-    """Where the boxes of a detector come from; None for other networks, and for heads that the page does not know."""
+    """Where the objects of a detector are found; None for other networks, and for heads that say no layout."""
+    from inspector.render.objects import choose_color
+
     decoder = model.decoder
     if decoder is None:
         return None
-    plain = getattr(decoder, "more", "") not in ("numbered", "angle")
-    if not isinstance(decoder, BoxDecoder) or decoder.head not in _FORMS or not plain:
+    layout = decoder.layout if isinstance(decoder, BoxDecoder) else None
+    if not isinstance(decoder, BoxDecoder) or layout is None:
         notes.append(f"What the head {decoder.head} says is not decoded in this page; `inspector predict` does that.")
         return None
-    if len(decoder.outputs) > 1 or decoder.task == "pose":
-        notes.append("Only the boxes are shown; `inspector predict` has the masks and keypoints.")
     return {
-        "tensor": decoder.outputs[0],
-        "form": _FORMS[decoder.head],
-        "classes": decoder.classes,
+        "outputs": list(decoder.outputs),
+        "layout": asdict(layout),
         "iou": decoder.iou,
         "confidence": decoder.confidence,
+        "colors": [
+            list(choose_color(index))
+            for index in range(min((decoder.classes or len(model.labels or ()) or 90) + 1, 250))
+        ],
     }
 
 

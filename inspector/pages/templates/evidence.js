@@ -12,7 +12,7 @@ async function drawPicture(i) {
   if (source.prepareMap) await source.prepareMap(i);
   canvas.width = photo.width; canvas.height = photo.height;
   const context = canvas.getContext("2d", { willReadFrequently: true }), caption = $(`caption-${i}`);
-  const pixelwise = state.view === "classes" && images[i].segments, cam = pixelwise ? null : camOf(i);
+  const pixelwise = state.view === "classes" && images[i].segments, plain = pixelwise || showsObjects(), cam = plain ? null : camOf(i);
   context.drawImage(photo, 0, 0);
   canvas.valueAt = () => null;
   let told = `${images[i].name}, ${images[i].size.join(" × ")} pixels`;
@@ -30,11 +30,14 @@ async function drawPicture(i) {
       canvas.valueAt = (x, y) => x < x0 || y < y0 || x >= x1 || y >= y1 ? null : valueOn(cam, (x - x0) / (x1 - x0), (y - y0) / (y1 - y0));
     }
   }
-  if (images[i].boxes) drawBoxes(i, context, cam);
+  if (images[i].boxes) drawBoxes(i, context, cam, showsObjects());
   canvas.told = caption.textContent = told;
   canvas.setAttribute("aria-label", told);
-  canvas.dataset.drawn = pixelwise ? `classes-${state.opacity}` : `${guess[i]}-${state.method}-${state.opacity}`;
+  canvas.dataset.drawn = plain ? `classes-${state.opacity}` : `${guess[i]}-${state.method}-${state.opacity}`;
 }
+
+// Whether the objects themselves are to be seen, and no map over them.
+const showsObjects = () => state.view === "classes" && Boolean(data.live?.boxes);
 
 const nameCam = (cam) => !cam.label || cam.number === null || cam.number === undefined ? cam.label : `box ${cam.number}, ${cam.label}`;
 
@@ -82,5 +85,5 @@ function buildPicture(i) {
 
 function showMethods() {
   fill($("method"), methods.map((m) => [m, m]));
-  $("cam-controls").hidden = !methods.length && !data.live?.segments && !images.some((image) => image.segments);
+  $("cam-controls").hidden = !methods.length && !data.live?.segments && !data.live?.boxes && !images.some((image) => image.segments);
 }

@@ -1,6 +1,7 @@
 // What a detector or a segmenter finds on the pictures: every box, and the class of each pixel.
 // Every box that was found: white inside black can be seen on every picture; the one that is explained is thicker.
-function drawBoxes(i, context, cam) {
+function drawBoxes(i, context, cam, filled) {
+  if (filled) [...images[i].boxes].reverse().forEach((box) => box.mask && tint(context, box.mask, box.color));
   const k = photos[i].width / images[i].size[0], chosen = cam ? cam.number : -1;
   images[i].boxes.map((box, n) => ({ ...box, n })).reverse().sort((a, b) => (a.n === chosen) - (b.n === chosen)).forEach((box) => {
     const [x0, y0, x1, y1] = box.box, thick = box.n === chosen;
@@ -11,6 +12,7 @@ function drawBoxes(i, context, cam) {
       around.forEach(([x, y], n) => n ? context.lineTo(x * k, y * k) : context.moveTo(x * k, y * k));
       context.closePath(); context.stroke();
     }
+    for (const [x, y, seen] of box.points ?? []) if (seen > 0) drawPoint(context, x * k, y * k, seen >= 0.5 ? `rgb(${box.color.join()})` : "#000");
     if (!thick && images[i].boxes.length > 30) return; // a crowd: numbers would hide it
     const text = thick ? `${box.n} ${box.label} ${box.score.toFixed(2)}` : String(box.n);
     context.font = `${thick ? "bold " : ""}13px system-ui, sans-serif`;
@@ -19,6 +21,20 @@ function drawBoxes(i, context, cam) {
     context.fillStyle = "#000"; context.fillRect(left, top, width, 18);
     context.fillStyle = "#fff"; context.textAlign = "left"; context.fillText(text, left + 4, top + 13);
   });
+}
+
+// The mask of an object, in pixels of the canvas, in its color.
+function tint(context, { x, y, width, height, on }, color) {
+  const pixels = context.getImageData(x, y, width, height), alpha = state.opacity / 100;
+  for (let n = 0; n < on.length; n++) if (on[n]) for (let q = 0; q < 3; q++) pixels.data[4 * n + q] += alpha * (color[q] - pixels.data[4 * n + q]);
+  context.putImageData(pixels, x, y);
+}
+
+// A keypoint: filled where it is likely to be seen.
+function drawPoint(context, x, y, color) {
+  context.beginPath(); context.arc(x, y, Math.max(2, context.canvas.width / 130), 0, 2 * Math.PI);
+  context.fillStyle = color; context.fill();
+  context.lineWidth = 1.5; context.strokeStyle = "#fff"; context.stroke();
 }
 
 const masks = images.map(() => null);
@@ -51,7 +67,7 @@ function chooseBox(i, canvas, event) {
     return x >= a && x <= c && y >= b && y <= d ? (c - a) * (d - b) : Infinity;
   };
   const [best] = image.top.map((_, n) => n).filter((n) => area(n) < Infinity).sort((m, n) => area(m) - area(n));
-  if (best !== undefined) go({ guess: guess.map((old, j) => j === i ? best : old) });
+  if (best !== undefined) go({ guess: guess.map((old, j) => j === i ? best : old), view: "evidence" });
 }
 
 function swatch(color) {
@@ -70,6 +86,6 @@ function listOthers(image, set) {
 
 function showView() {
   $("view").value = state.view;
-  $("view-label").hidden = !images.some((image) => image.segments);
+  $("view-label").hidden = !data.live?.boxes && !images.some((image) => image.segments);
   for (const id of ["method-label", "cam-legend"]) $(id).hidden = !methods.length || state.view === "classes";
 }

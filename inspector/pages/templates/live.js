@@ -8,7 +8,7 @@ const source = {
   // The map that a picture is to show, unless it is there already.
   async prepareMap(i) {
     const image = images[i], top = image.top[guess[i]], method = state.method;
-    if (!method || camOf(i) || (!top && method !== "eigencam")) return;
+    if (!method || state.view === "classes" || camOf(i) || (!top && method !== "eigencam")) return;
     try {
       const found = await ask("map", { slot: i, method, index: top ? top.index : null });
       if (images[i] !== image) return; // another picture has taken its place
@@ -19,6 +19,7 @@ const source = {
   moved: (before) => { experiments.follow(before); addRelevance(state.image); },
 };
 
+const colorOf = (colors, index) => colors[index] ?? [128, 128, 128];
 const labelOf = (index) => data.live.labels[index] ?? `class ${index}`;
 
 // The most likely classes, as `inspector predict` lists them.
@@ -87,8 +88,8 @@ async function takeIn(slot, name, found) {
   found.shown.close();
   photo.decode = async () => {};
   const pinned = before?.name === name ? before.pinned : null;
-  const boxes = found.boxes && found.boxes.map((one) => ({ ...one, label: labelOf(one.index), corners: null }));
-  const segments = found.segments && { classes: found.segments.classes.map((one) => ({ ...one, label: labelOf(one.index), color: data.live.segments.colors[one.index] ?? [128, 128, 128] })) };
+  const boxes = found.boxes && found.boxes.map((one) => ({ ...one, label: labelOf(one.index), color: colorOf(data.live.boxes.colors, one.index) }));
+  const segments = found.segments && { classes: found.segments.classes.map((one) => ({ ...one, label: labelOf(one.index), color: colorOf(data.live.segments.colors, one.index) })) };
   if (segments) masks[slot] = { ...found.segments, data: Uint8Array.from({ length: 4 * found.segments.mask.length }, (_, n) => found.segments.mask[n >> 2]) };
   const top = segments ? segments.classes.slice(0, data.top).map(({ index, label, share }) => ({ index, label, probability: share })) : boxes ? boxes.slice(0, LISTED).map(({ label, score }, n) => ({ index: n, label, probability: score })) : rank(found, data.top);
   if (pinned != null) top.push(classEntry(found, pinned));
@@ -165,7 +166,8 @@ function listenForPictures() {
 
 async function start() {
   fill($("colormap"), Object.keys(tables).map((name) => [name, name]));
-  if (data.live.segments) state.view = "classes";
+  if (data.live.segments || data.live.boxes) state.view = "classes";
+  if (data.live.boxes) $("view").options[1].textContent = "objects";
   showMethods();
   bar($("cam-bar"), tables[state.colormap]);
   buildLayers();

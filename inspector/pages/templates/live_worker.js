@@ -40,10 +40,11 @@ const tasks = {
     const view = viewOf(about.preprocess, picture);
     pictures.set(slot, { view });
     const shown = await show(picture, 480);
-    const size = [picture.width, picture.height], box = boxOf(view.place, size), { boxes, maps, ...found } = await answer(slot);
-    return { size, view: { width: view.width, height: view.height }, box, shown, ...found, ms: performance.now() - began,
-      boxes: boxes && boxesInPicture(boxes, [view.width, view.height], box, size),
-      segments: maps && findSegments(maps, about.segments, box, size, [shown.width, shown.height]) };
+    const size = [picture.width, picture.height], box = boxOf(view.place, size), { boxes, values, ...found } = await answer(slot), sides = [shown.width, shown.height];
+    const objects = boxes && boxesInPicture(boxes, [view.width, view.height], box, size);
+    if (boxes && about.boxes.layout.masks) masksInPicture(objects, values, about.boxes.layout, box, size, sides).forEach((mask, n) => { objects[n].mask = mask; });
+    return { size, view: { width: view.width, height: view.height }, box, shown, ...found, ms: performance.now() - began, boxes: objects,
+      segments: about.segments && findSegments(values[about.segments.tensor], about.segments, box, size, sides) };
   },
 
   // The class activation map of a class (an index; of none for methods that know no class).
@@ -140,7 +141,7 @@ async function answer(slot) {
   }
   const scores = about.classifier ? ranked(found) : { scores: null, probabilities: null };
   known.scores = scores.scores;
-  return { ...scores, boxes: about.boxes && findBoxes(found[about.boxes.tensor], about.boxes), maps: about.segments && found[about.segments.tensor] };
+  return { ...scores, boxes: about.boxes && findBoxes(found, about.boxes, [known.view.height, known.view.width]), values: found };
 }
 
 function ranked(found) {

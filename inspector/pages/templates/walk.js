@@ -89,7 +89,7 @@ function fromAddress() {
   for (const key of ["low", "high"]) if (parts.get(key) && isFinite(parts.get(key))) to[key] = Number(parts.get(key));
   if (whole(parts.get("class"), images[to.image].top.length)) to.cls = Number(parts.get("class"));
   if (methods.includes(parts.get("method"))) to.method = parts.get("method");
-  if (parts.get("view") === "classes" && images.some((image) => image.segments)) to.view = "classes";
+  if (parts.get("view") === "classes" && (data.live?.boxes || images.some((image) => image.segments))) to.view = "classes";
   const asked = (parts.get("evidence") || "").split(",");
   to.guess = images.map((image, i) => whole(asked[i], image.top.length) ? Number(asked[i]) : 0);
   return to;

@@ -11,6 +11,7 @@ from inspector.image import Preprocess
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
 from inspector.tasks.decoders._peaks import find_maps
+from inspector.tasks.layout import Grid, Layout, Points, Table
 from inspector.tasks.seen import Seen
 
 _STRIDE = 4
@@ -47,6 +48,17 @@ class CenterFace(BoxDecoder):
             return None
         why = f"{', '.join(map(str, maps))}: a heatmap, sizes, offsets and landmarks"
         return cls(tuple(one.name for one in maps), "pose", 1, why)
+
+    @property
+    def layout(self) -> Layout:
+        """See :class:`Layout`."""
+        return Layout(
+            tables=tuple(Table((name,), first=True) for name in self.outputs),
+            box=((2, 1), (2, 0), (1, 1), (1, 0)),
+            grid=Grid(((_STRIDE,),), (0.5,)),
+            scores=(0, 0, 1),
+            points=Points((3, 0, None), 2, "box", swapped=True),
+        )
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """A box at every place of the heatmap; suppression finds the best."""

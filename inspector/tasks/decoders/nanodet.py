@@ -10,7 +10,8 @@ import numpy as np
 from inspector.image import Preprocess
 from inspector.tasks.candidates import Candidates, choose_classes
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
-from inspector.tasks.decoders._yolo import find_places_first, find_pyramid, fit_grid, place_anchors
+from inspector.tasks.decoders._yolo import PYRAMIDS, find_places_first, find_pyramid, fit_grid, place_anchors
+from inspector.tasks.layout import Grid, Layout, Table
 from inspector.tasks.seen import Seen
 
 _BINS = 8
@@ -47,6 +48,18 @@ class NanoDet(BoxDecoder):
             return None
         why = f"{output}: {channels - 32} classes and 4 x 8 numbers of a box at every place"
         return cls((output.name,), "detect", channels - 32, why)
+
+    @property
+    def layout(self) -> Layout:
+        """See :class:`Layout`."""
+        many = self.classes or 0
+        shifts = tuple(0.0 if len(strides) == 4 else 0.5 for strides in PYRAMIDS)
+        return Layout(
+            tables=(Table(self.outputs),),
+            box=((0, many), (0, many + _BINS), (0, many + 2 * _BINS), (0, many + 3 * _BINS)),
+            grid=Grid(PYRAMIDS, shifts, "bins", _BINS),
+            scores=(0, 0, many),
+        )
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """Take the mean of each distribution, and measure from the places of the grids."""

@@ -10,6 +10,7 @@ import numpy as np
 from inspector.image import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
+from inspector.tasks.layout import Layout, Table, number_box
 from inspector.tasks.seen import Output, Seen
 
 
@@ -36,6 +37,18 @@ class Paddle(BoxDecoder):
             if output.size(1) == 6 and output.is_float and (seen.said or is_of_paddle(seen, output)):
                 return cls((output.name,), "detect", seen.labels, f"{output}: class, score and box")
         return None
+
+    @property
+    def layout(self) -> Layout:
+        """See :class:`Layout`."""
+        return Layout(
+            tables=(Table(self.outputs),),
+            box=number_box(0, 2),
+            corners=True,
+            scores=(0, 1, 1),
+            label=(0, 0),
+            within=((0, 0), 0.0, None),
+        )
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """Put the class behind the box."""

@@ -11,6 +11,7 @@ from inspector.image import Preprocess
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
 from inspector.tasks.decoders.detr import scale_boxes
+from inspector.tasks.layout import Layout, Table
 from inspector.tasks.seen import Output, Seen
 
 _LITE = "tflite_detection_postprocess"
@@ -54,6 +55,19 @@ class TensorFlow(BoxDecoder):
             if whole in names or (whole.removesuffix(":0") in names):
                 return output
         return None
+
+    @property
+    def layout(self) -> Layout:
+        """See :class:`Layout`."""
+        boxes, classes, scores = self.outputs
+        return Layout(
+            tables=(Table((boxes,)), Table((classes,), inner=0), Table((scores,), inner=0)),
+            box=((0, 1), (0, 0), (0, 3), (0, 2)),
+            corners=True,
+            shares=True,
+            scores=(2, 0, 1),
+            label=(1, 0),
+        )
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """Turn the sides round, scale the boxes to the input."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from inspector.image import Preprocess
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
+from inspector.tasks.layout import Layout, Masks, Points, Table, number_box
 from inspector.tasks.seen import Output, Seen
 
 
@@ -71,6 +72,21 @@ class Torchvision(BoxDecoder):
             masks.name if masks is not None else "",
             points.name if points is not None else "",
             batched,
+        )
+
+    @property
+    def layout(self) -> Layout:
+        """See :class:`Layout`."""
+        boxes, labels, scores = self.outputs[:3]
+        tables = (Table((boxes,)), Table((labels,), inner=0), Table((scores,), inner=0))
+        return Layout(
+            tables=(*tables, Table((self.keypoints,), inner=2)) if self.keypoints else tables,
+            box=number_box(0),
+            corners=True,
+            scores=(2, 0, 1),
+            label=(1, 0),
+            points=Points((3, 0, None)) if self.keypoints else None,
+            masks=Masks(self.masks) if self.masks else None,
         )
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:

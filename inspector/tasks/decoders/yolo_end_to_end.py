@@ -13,6 +13,7 @@ from inspector.tasks.candidates import Candidates, enclose, find_corners
 from inspector.tasks.decoder import Arrays, BoxDecoder
 from inspector.tasks.decoders._yolo import find_prototypes, find_pyramid, prepare_masks, to_keypoints
 from inspector.tasks.decoders.paddle import is_of_paddle
+from inspector.tasks.layout import Layout, Masks, Points, Table, number_box
 from inspector.tasks.seen import Output, Seen
 
 _MOST_ROWS = 1000
@@ -70,6 +71,26 @@ class YoloEndToEnd(BoxDecoder):
         if width != 6:
             return None
         return cls((output.name,), "detect", classes, f"{output}: box, score and class")
+
+    @property
+    def layout(self) -> Layout:
+        """See :class:`Layout`."""
+        tables = (Table(self.outputs[:1]),)
+        if self.more == "numbered":
+            only = ((0, 0), 0.0, 0.0)
+            return Layout(
+                tables=tables, box=number_box(0, 1), corners=True, scores=(0, 6, 1), label=(0, 5), within=only
+            )
+        return Layout(
+            tables=tables,
+            box=number_box(0),
+            corners=self.more != "angle",
+            scores=(0, 4, 1),
+            label=(0, 5),
+            angle=(0, 6) if self.more == "angle" else None,
+            points=Points((0, 6, None), self.numbers) if self.more == "keypoints" else None,
+            masks=Masks(self.outputs[1], (0, 6, None)) if self.more == "masks" else None,
+        )
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """Leave out what is padding."""

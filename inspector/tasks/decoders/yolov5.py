@@ -17,6 +17,7 @@ from inspector.tasks.decoders._yolo import (
     place_anchors,
     prepare_masks,
 )
+from inspector.tasks.layout import Layout, Masks, Table, number_box
 from inspector.tasks.seen import Seen
 
 
@@ -52,6 +53,18 @@ class YoloV5(BoxDecoder):
             return cls((output.name,), "detect", channels - 5, f"{output}: 5 + {channels - 5} numbers at every place")
         why = f"{output} and {prototypes}: boxes, objectness, classes and {many} prototypes of masks"
         return cls((output.name, prototypes.name), "detect", channels - 5 - many, why, many)
+
+    @property
+    def layout(self) -> Layout:
+        """See :class:`Layout`."""
+        end = 5 + (self.classes or 0)
+        return Layout(
+            tables=(Table(self.outputs[:1]),),
+            box=number_box(0),
+            scores=(0, 5, self.classes),
+            sure=(0, 4),
+            masks=Masks(self.outputs[1], (0, end, self.many)) if self.many else None,
+        )
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """Multiply objectness and classes, and take the best class of each place."""

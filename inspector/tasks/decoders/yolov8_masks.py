@@ -16,6 +16,7 @@ from inspector.tasks.decoders._yolo import (
     place_anchors,
     prepare_masks,
 )
+from inspector.tasks.layout import Layout, Masks, Table, number_box
 from inspector.tasks.seen import Seen
 
 
@@ -45,6 +46,17 @@ class YoloV8Masks(BoxDecoder):
             return None
         why = f"{output} and {prototypes}: boxes, classes and {many} prototypes of masks"
         return cls((output.name, prototypes.name), "detect", channels - 4 - many, why, many)
+
+    @property
+    def layout(self) -> Layout:
+        """See :class:`Layout`."""
+        end = 4 + (self.classes or 0)
+        return Layout(
+            tables=(Table(self.outputs[:1], first=True),),
+            box=number_box(0),
+            scores=(0, 4, self.classes),
+            masks=Masks(self.outputs[1], (0, end, self.many)),
+        )
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """As yolov8; masks are made for those that stay."""

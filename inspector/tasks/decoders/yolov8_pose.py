@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder
 from inspector.tasks.decoders._yolo import decode_classes, find_channels_first, place_anchors, to_keypoints
+from inspector.tasks.layout import Layout, Points, Table, number_box
 from inspector.tasks.seen import Seen
 
 _PEOPLE = 17
@@ -46,6 +47,13 @@ class YoloV8Pose(BoxDecoder):
         numbers = width // points if points and width in (2 * points, 3 * points) else 3 if width % 3 == 0 else 2
         why = f"{output}: a box, {count} classes and {width // numbers} keypoints at every place"
         return cls((output.name,), "pose", count, why, width, numbers)
+
+    @property
+    def layout(self) -> Layout:
+        """See :class:`Layout`."""
+        points = Points((0, 4 + (self.classes or 0), self.width), self.numbers)
+        tables = (Table(self.outputs, first=True),)
+        return Layout(tables=tables, box=number_box(0), scores=(0, 4, self.classes), points=points)
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """As yolov8, with keypoints."""

@@ -10,7 +10,15 @@ import numpy as np
 from inspector.image import Preprocess
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
-from inspector.tasks.decoders._yolo import decode_classes, find_places_first, find_pyramid, fit_grid, place_anchors
+from inspector.tasks.decoders._yolo import (
+    PYRAMIDS,
+    decode_classes,
+    find_places_first,
+    find_pyramid,
+    fit_grid,
+    place_anchors,
+)
+from inspector.tasks.layout import Grid, Layout, Table, number_box
 from inspector.tasks.seen import Seen
 
 
@@ -43,6 +51,13 @@ class YoloX(BoxDecoder):
             return None
         why = f"{output}: 5 + {channels - 5} numbers at every place, the box straight from a convolution"
         return cls((output.name,), "detect", channels - 5, why)
+
+    @property
+    def layout(self) -> Layout:
+        """See :class:`Layout`."""
+        grid = Grid(PYRAMIDS, (0.0,) * len(PYRAMIDS))
+        tables = (Table(self.outputs),)
+        return Layout(tables=tables, box=number_box(0), grid=grid, scores=(0, 5, self.classes), sure=(0, 4))
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """Add the places of the grid."""

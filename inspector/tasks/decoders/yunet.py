@@ -12,6 +12,7 @@ from inspector.image import Preprocess
 from inspector.tasks.candidates import Candidates, to_corners
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
 from inspector.tasks.decoders._yolo import make_grid
+from inspector.tasks.layout import Grid, Layout, Points, Table, number_box
 from inspector.tasks.seen import Seen
 
 _STRIDES = (8, 16, 32)
@@ -48,6 +49,19 @@ class YuNet(BoxDecoder):
         if len(found) != len(names):
             return None
         return cls(tuple(found), "pose", 1, f"{names[0]} to {names[-1]}: their names")
+
+    @property
+    def layout(self) -> Layout:
+        """See :class:`Layout`."""
+        return Layout(
+            tables=tuple(Table(self.outputs[i : i + 3]) for i in range(0, 12, 3)),
+            box=number_box(2),
+            grid=Grid((_STRIDES,), (0.0,)),
+            scores=(0, 0, 1),
+            sure=(1, 0),
+            root=True,
+            points=Points((3, 0, None), 2, "cells"),
+        )
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """Put the grids together. The tensor of a class score is that of its grid."""

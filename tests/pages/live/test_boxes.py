@@ -12,49 +12,15 @@ from PIL import Image
 
 from inspector import Preprocess, open_model
 from inspector.metadata import KEY, Metadata
-from inspector.pages.html import read_asset
 from inspector.pages.live import write_live_page
 from inspector.pages.live.describe import describe_live
-from inspector.tasks.decoders import DECODERS
 from tests.audit.detectors import LABELS, SIDE, detector, paint
 from tests.foreign import Net
 from tests.pages.browser import needs_chromium, opened
 
-pytestmark = needs_chromium
-
-FIND = """([data, dims, about]) => findBoxes({ data: Float32Array.from(data), dims, type: "float32" }, about)"""
+pytestmark = [needs_chromium, pytest.mark.slow]
 
 
-@pytest.mark.parametrize(("head", "form", "shape"), [
-    ("yolov8", "columns", (1, 7, 60)), ("yolov5", "rows", (1, 60, 8)), ("yolo_end_to_end", "final", (1, 40, 6)),
-])  # fmt: skip
-def test_each_form_as_its_decoder_has_it(browser: Any, head: str, form: str, shape: tuple[int, ...]) -> None:
-    rng = np.random.default_rng(4)
-    values = rng.uniform(0, 1, shape).astype(np.float32)
-    numbers = values.transpose(0, 2, 1) if form == "columns" else values
-    numbers[..., :2] *= 40
-    numbers[..., 2:4] = numbers[..., 2:4] * 30 + (40 if form == "final" else 0)
-    if form == "final":
-        numbers[..., 5] = rng.integers(0, 3, numbers.shape[:2])
-        numbers[0, 30:] = 0
-    values[0, 0, 0] = np.nan
-    decoder = DECODERS[head](("o",), "detect", 3, "")
-    expected = decoder.find({"o": values}, (64, 64), 0.3)
-    about = {"form": form, "classes": 3, "iou": decoder.iou, "confidence": 0.3}
-    page = browser.new_page()
-    for name in ("live_preprocess", "live_network", "live_boxes"):
-        page.add_script_tag(content=read_asset(f"{name}.js"))
-    # NaN is no JSON: it goes as a text, and Float32Array.from makes it NaN again.
-    flat = ["NaN" if np.isnan(v) else float(v) for v in values.ravel()]
-    found = page.evaluate(FIND, [flat, list(shape), about])
-    page.close()
-    assert len(found) == len(expected) > 5
-    np.testing.assert_allclose([one["box"] for one in found], expected.boxes, rtol=1e-6)
-    np.testing.assert_allclose([one["score"] for one in found], expected.scores, rtol=1e-6)
-    assert [one["index"] for one in found] == expected.classes.tolist()
-
-
-@pytest.mark.slow
 def test_a_detector_shows_its_boxes(browser: Any, tmp_path: Path) -> None:
     net = Net()
     proto = net.model(detector()(net, net.input("images", (1, 3, SIDE, SIDE))))
@@ -81,7 +47,6 @@ def test_a_detector_shows_its_boxes(browser: Any, tmp_path: Path) -> None:
     tab.page.context.close()
 
 
-@pytest.mark.slow
 def test_a_segmenter_shows_the_class_of_each_pixel(browser: Any, tmp_path: Path) -> None:
     net = Net(seed=2)
     x = net.input("images", (1, 3, 24, 24))
