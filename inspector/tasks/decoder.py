@@ -15,7 +15,7 @@ from inspector.errors import NotComputable
 from inspector.image import Preprocess
 from inspector.tasks.answers import Detection, Task
 from inspector.tasks.candidates import MOST, Candidates
-from inspector.tasks.layout import Layout
+from inspector.tasks.layout import HeadLayout
 from inspector.tasks.seen import Seen
 from inspector.tasks.suppress import suppress
 
@@ -133,7 +133,7 @@ class BoxDecoder(Decoder):
         return Habit(LETTERBOX, "as detectors take it: RGB / 255 in a frame of grey")
 
     @property
-    def layout(self) -> Layout | None:
+    def layout(self) -> HeadLayout | None:
         """How the outputs lie, for a page that decodes them itself; None where that takes more than reading them."""
         return None
 

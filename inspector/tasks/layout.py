@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Number = tuple[int, int]
+NumberPlace = tuple[int, int]
 """(table, column): one number of every place."""
-Numbers = tuple[int, int, int | None]
+NumberRange = tuple[int, int, int | None]
 """(table, first column, how many): some numbers of every place; None for how many takes all that follow."""
 
 
 @dataclass(frozen=True)
-class Table:
+class OutputTable:
     """Numbers of every place that a head looks at, or of every object.
 
     Attributes:
@@ -28,14 +28,14 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Grid:
+class PlaceGrid:
     """Boxes that are told from the place of a grid.
 
     Attributes:
         pyramids: Strides of the grids; those count that have as many places as the outputs, of several the first.
         shifts: For each of them what is added to rows and columns.
         sides: Width and height in strides are ``exp`` of what the outputs hold, are it (``linear``), or the four
-            distances from the place are means of `bins` numbers (``bins``), whose first columns `Layout.box` has.
+            distances from the place are means of `bins` numbers (``bins``), whose first columns `HeadLayout.box` has.
         bins: Numbers of one distance.
     """
 
@@ -56,7 +56,7 @@ class Points:
         swapped: y stands before x.
     """
 
-    at: Numbers
+    at: NumberRange
     numbers: int = 3
     unit: Literal["pixels", "cells", "box"] = "pixels"
     swapped: bool = False
@@ -72,11 +72,11 @@ class Masks:
     """
 
     tensor: str
-    coefficients: Numbers | None = None
+    coefficients: NumberRange | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class HeadLayout:
     """How the outputs of a head lie.
 
     Attributes:
@@ -98,24 +98,24 @@ class Layout:
         masks: Masks.
     """
 
-    tables: tuple[Table, ...]
-    box: tuple[Number, Number, Number, Number]
+    tables: tuple[OutputTable, ...]
+    box: tuple[NumberPlace, NumberPlace, NumberPlace, NumberPlace]
     corners: bool = False
     shares: bool = False
-    grid: Grid | None = None
-    scores: Numbers
+    grid: PlaceGrid | None = None
+    scores: NumberRange
     activation: Literal["none", "sigmoid", "softmax"] = "none"
-    sure: Number | None = None
+    sure: NumberPlace | None = None
     root: bool = False
-    label: Number | None = None
+    label: NumberPlace | None = None
     first_class: int = 0
-    within: tuple[Number, float, float | None] | None = None
+    within: tuple[NumberPlace, float, float | None] | None = None
     peaks: bool = False
-    angle: Number | None = None
+    angle: NumberPlace | None = None
     points: Points | None = None
     masks: Masks | None = None
 
 
-def number_box(table: int, first: int = 0) -> tuple[Number, Number, Number, Number]:
+def number_box(table: int, first: int = 0) -> tuple[NumberPlace, NumberPlace, NumberPlace, NumberPlace]:
     """Four numbers that stand side by side."""
     return (table, first), (table, first + 1), (table, first + 2), (table, first + 3)

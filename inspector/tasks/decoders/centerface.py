@@ -11,7 +11,7 @@ from inspector.image import Preprocess
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
 from inspector.tasks.decoders._peaks import find_maps
-from inspector.tasks.layout import Grid, Layout, Points, Table
+from inspector.tasks.layout import HeadLayout, OutputTable, PlaceGrid, Points
 from inspector.tasks.seen import Seen
 
 _STRIDE = 4
@@ -50,12 +50,12 @@ class CenterFace(BoxDecoder):
         return cls(tuple(one.name for one in maps), "pose", 1, why)
 
     @property
-    def layout(self) -> Layout:
-        """See :class:`Layout`."""
-        return Layout(
-            tables=tuple(Table((name,), first=True) for name in self.outputs),
+    def layout(self) -> HeadLayout:
+        """The same as data."""
+        return HeadLayout(
+            tables=tuple(OutputTable((name,), first=True) for name in self.outputs),
             box=((2, 1), (2, 0), (1, 1), (1, 0)),
-            grid=Grid(((_STRIDE,),), (0.5,)),
+            grid=PlaceGrid(((_STRIDE,),), (0.5,)),
             scores=(0, 0, 1),
             points=Points((3, 0, None), 2, "box", swapped=True),
         )

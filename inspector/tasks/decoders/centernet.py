@@ -11,7 +11,7 @@ from inspector.image import Preprocess
 from inspector.tasks.candidates import Candidates, to_shares
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
 from inspector.tasks.decoders._peaks import find_maps, find_peaks
-from inspector.tasks.layout import Grid, Layout, Table
+from inspector.tasks.layout import HeadLayout, OutputTable, PlaceGrid
 from inspector.tasks.seen import Seen
 
 _STRIDE = 4
@@ -51,12 +51,12 @@ class CenterNet(BoxDecoder):
         return cls(tuple(one.name for one in maps), "detect", heat.size(1), why, shares)
 
     @property
-    def layout(self) -> Layout:
-        """See :class:`Layout`."""
-        return Layout(
-            tables=tuple(Table((name,), first=True) for name in self.outputs),
+    def layout(self) -> HeadLayout:
+        """The same as data."""
+        return HeadLayout(
+            tables=tuple(OutputTable((name,), first=True) for name in self.outputs),
             box=((2, 0), (2, 1), (1, 0), (1, 1)),
-            grid=Grid(((_STRIDE,),), (0.0,), "linear"),
+            grid=PlaceGrid(((_STRIDE,),), (0.0,), "linear"),
             scores=(0, 0, None),
             activation="none" if self.shares else "sigmoid",
             peaks=True,

@@ -13,7 +13,7 @@ from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
 from inspector.tasks.decoders._pairs import find_pair
 from inspector.tasks.decoders._yolo import decode_classes, place_anchors
-from inspector.tasks.layout import Layout, Table, number_box
+from inspector.tasks.layout import HeadLayout, OutputTable, number_box
 from inspector.tasks.seen import Output, Seen
 
 BOXES = ("pred_boxes", "dets", "boxes_pred")
@@ -49,10 +49,10 @@ class Detr(BoxDecoder):
         return cls((boxes.name, logits.name), "detect", width - 1 if width else None, why)
 
     @property
-    def layout(self) -> Layout:
-        """See :class:`Layout`."""
-        tables = tuple(Table((name,)) for name in self.outputs)
-        return Layout(tables=tables, box=number_box(0), shares=True, scores=(1, 0, None), activation="softmax")
+    def layout(self) -> HeadLayout:
+        """The same as data."""
+        tables = tuple(OutputTable((name,)) for name in self.outputs)
+        return HeadLayout(tables=tables, box=number_box(0), shares=True, scores=(1, 0, None), activation="softmax")
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """Softmax, leave out the last class, scale the boxes to the input."""

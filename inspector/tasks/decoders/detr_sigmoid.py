@@ -11,7 +11,7 @@ from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
 from inspector.tasks.decoders._pairs import find_pair
 from inspector.tasks.decoders._yolo import decode_classes, place_anchors
 from inspector.tasks.decoders.detr import BOXES, SCORES, scale_boxes
-from inspector.tasks.layout import Layout, Table, number_box
+from inspector.tasks.layout import HeadLayout, OutputTable, number_box
 from inspector.tasks.seen import Seen
 
 
@@ -42,10 +42,10 @@ class DetrSigmoid(BoxDecoder):
         return cls((boxes.name, logits.name), "detect", logits.size(2), why)
 
     @property
-    def layout(self) -> Layout:
-        """See :class:`Layout`."""
-        tables = tuple(Table((name,)) for name in self.outputs)
-        return Layout(tables=tables, box=number_box(0), shares=True, scores=(1, 0, None), activation="sigmoid")
+    def layout(self) -> HeadLayout:
+        """The same as data."""
+        tables = tuple(OutputTable((name,)) for name in self.outputs)
+        return HeadLayout(tables=tables, box=number_box(0), shares=True, scores=(1, 0, None), activation="sigmoid")
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """Sigmoid, scale the boxes to the input."""

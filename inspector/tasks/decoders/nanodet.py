@@ -11,7 +11,7 @@ from inspector.image import Preprocess
 from inspector.tasks.candidates import Candidates, choose_classes
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
 from inspector.tasks.decoders._yolo import PYRAMIDS, find_places_first, find_pyramid, fit_grid, place_anchors
-from inspector.tasks.layout import Grid, Layout, Table
+from inspector.tasks.layout import HeadLayout, OutputTable, PlaceGrid
 from inspector.tasks.seen import Seen
 
 _BINS = 8
@@ -50,14 +50,14 @@ class NanoDet(BoxDecoder):
         return cls((output.name,), "detect", channels - 32, why)
 
     @property
-    def layout(self) -> Layout:
-        """See :class:`Layout`."""
+    def layout(self) -> HeadLayout:
+        """The same as data."""
         many = self.classes or 0
         shifts = tuple(0.0 if len(strides) == 4 else 0.5 for strides in PYRAMIDS)
-        return Layout(
-            tables=(Table(self.outputs),),
+        return HeadLayout(
+            tables=(OutputTable(self.outputs),),
             box=((0, many), (0, many + _BINS), (0, many + 2 * _BINS), (0, many + 3 * _BINS)),
-            grid=Grid(PYRAMIDS, shifts, "bins", _BINS),
+            grid=PlaceGrid(PYRAMIDS, shifts, "bins", _BINS),
             scores=(0, 0, many),
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 from inspector.image import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
-from inspector.tasks.layout import Layout, Table, number_box
+from inspector.tasks.layout import HeadLayout, OutputTable, number_box
 from inspector.tasks.seen import Output, Seen
 
 
@@ -39,10 +39,10 @@ class Paddle(BoxDecoder):
         return None
 
     @property
-    def layout(self) -> Layout:
-        """See :class:`Layout`."""
-        return Layout(
-            tables=(Table(self.outputs),),
+    def layout(self) -> HeadLayout:
+        """The same as data."""
+        return HeadLayout(
+            tables=(OutputTable(self.outputs),),
             box=number_box(0, 2),
             corners=True,
             scores=(0, 1, 1),

@@ -11,7 +11,7 @@ from inspector.image import Preprocess
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
 from inspector.tasks.decoders._yolo import decode_classes, find_places_first, find_pyramid, place_anchors
-from inspector.tasks.layout import Layout, Table, number_box
+from inspector.tasks.layout import HeadLayout, OutputTable, number_box
 from inspector.tasks.seen import Seen
 
 _QUERIES = 300
@@ -44,10 +44,10 @@ class RtDetr(BoxDecoder):
         return cls((output.name,), "detect", channels - 4, f"{output}: 4 + {channels - 4} numbers of each query")
 
     @property
-    def layout(self) -> Layout:
-        """See :class:`Layout`."""
-        tables = (Table(self.outputs),)
-        return Layout(tables=tables, box=number_box(0), shares=True, scores=(0, 4, self.classes))
+    def layout(self) -> HeadLayout:
+        """The same as data."""
+        tables = (OutputTable(self.outputs),)
+        return HeadLayout(tables=tables, box=number_box(0), shares=True, scores=(0, 4, self.classes))
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """Scale the boxes to the input."""

@@ -11,7 +11,7 @@ from inspector.image import Preprocess
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
 from inspector.tasks.decoders.detr import scale_boxes
-from inspector.tasks.layout import Layout, Table
+from inspector.tasks.layout import HeadLayout, OutputTable
 from inspector.tasks.seen import Output, Seen
 
 _LITE = "tflite_detection_postprocess"
@@ -57,11 +57,11 @@ class TensorFlow(BoxDecoder):
         return None
 
     @property
-    def layout(self) -> Layout:
-        """See :class:`Layout`."""
+    def layout(self) -> HeadLayout:
+        """The same as data."""
         boxes, classes, scores = self.outputs
-        return Layout(
-            tables=(Table((boxes,)), Table((classes,), inner=0), Table((scores,), inner=0)),
+        return HeadLayout(
+            tables=(OutputTable((boxes,)), OutputTable((classes,), inner=0), OutputTable((scores,), inner=0)),
             box=((0, 1), (0, 0), (0, 3), (0, 2)),
             corners=True,
             shares=True,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from inspector.image import Preprocess
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
-from inspector.tasks.layout import Layout, Masks, Points, Table, number_box
+from inspector.tasks.layout import HeadLayout, Masks, OutputTable, Points, number_box
 from inspector.tasks.seen import Output, Seen
 
 
@@ -75,12 +75,12 @@ class Torchvision(BoxDecoder):
         )
 
     @property
-    def layout(self) -> Layout:
-        """See :class:`Layout`."""
+    def layout(self) -> HeadLayout:
+        """The same as data."""
         boxes, labels, scores = self.outputs[:3]
-        tables = (Table((boxes,)), Table((labels,), inner=0), Table((scores,), inner=0))
-        return Layout(
-            tables=(*tables, Table((self.keypoints,), inner=2)) if self.keypoints else tables,
+        tables = (OutputTable((boxes,)), OutputTable((labels,), inner=0), OutputTable((scores,), inner=0))
+        return HeadLayout(
+            tables=(*tables, OutputTable((self.keypoints,), inner=2)) if self.keypoints else tables,
             box=number_box(0),
             corners=True,
             scores=(2, 0, 1),

@@ -13,7 +13,7 @@ from inspector.tasks.candidates import Candidates, enclose, find_corners
 from inspector.tasks.decoder import Arrays, BoxDecoder
 from inspector.tasks.decoders._yolo import find_prototypes, find_pyramid, prepare_masks, to_keypoints
 from inspector.tasks.decoders.paddle import is_of_paddle
-from inspector.tasks.layout import Layout, Masks, Points, Table, number_box
+from inspector.tasks.layout import HeadLayout, Masks, OutputTable, Points, number_box
 from inspector.tasks.seen import Output, Seen
 
 _MOST_ROWS = 1000
@@ -73,15 +73,15 @@ class YoloEndToEnd(BoxDecoder):
         return cls((output.name,), "detect", classes, f"{output}: box, score and class")
 
     @property
-    def layout(self) -> Layout:
-        """See :class:`Layout`."""
-        tables = (Table(self.outputs[:1]),)
+    def layout(self) -> HeadLayout:
+        """The same as data."""
+        tables = (OutputTable(self.outputs[:1]),)
         if self.more == "numbered":
             only = ((0, 0), 0.0, 0.0)
-            return Layout(
+            return HeadLayout(
                 tables=tables, box=number_box(0, 1), corners=True, scores=(0, 6, 1), label=(0, 5), within=only
             )
-        return Layout(
+        return HeadLayout(
             tables=tables,
             box=number_box(0),
             corners=self.more != "angle",

@@ -9,7 +9,7 @@ from inspector.tasks.candidates import Candidates, choose_classes
 from inspector.tasks.decoder import Arrays, BoxDecoder
 from inspector.tasks.decoders._pairs import find_pair
 from inspector.tasks.decoders._yolo import find_pyramid, place_anchors
-from inspector.tasks.layout import Layout, Table, number_box
+from inspector.tasks.layout import HeadLayout, OutputTable, number_box
 from inspector.tasks.seen import Seen
 
 
@@ -33,10 +33,10 @@ class YoloNas(BoxDecoder):
         return cls((boxes.name, scores.name), "detect", scores.size(2), why)
 
     @property
-    def layout(self) -> Layout:
-        """See :class:`Layout`."""
-        tables = tuple(Table((name,)) for name in self.outputs)
-        return Layout(tables=tables, box=number_box(0), corners=True, scores=(1, 0, None))
+    def layout(self) -> HeadLayout:
+        """The same as data."""
+        tables = tuple(OutputTable((name,)) for name in self.outputs)
+        return HeadLayout(tables=tables, box=number_box(0), corners=True, scores=(1, 0, None))
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """Take the best class of each place."""

@@ -17,7 +17,7 @@ from inspector.tasks.decoders._yolo import (
     place_anchors,
     prepare_masks,
 )
-from inspector.tasks.layout import Layout, Masks, Table, number_box
+from inspector.tasks.layout import HeadLayout, Masks, OutputTable, number_box
 from inspector.tasks.seen import Seen
 
 
@@ -55,11 +55,11 @@ class YoloV5(BoxDecoder):
         return cls((output.name, prototypes.name), "detect", channels - 5 - many, why, many)
 
     @property
-    def layout(self) -> Layout:
-        """See :class:`Layout`."""
+    def layout(self) -> HeadLayout:
+        """The same as data."""
         end = 5 + (self.classes or 0)
-        return Layout(
-            tables=(Table(self.outputs[:1]),),
+        return HeadLayout(
+            tables=(OutputTable(self.outputs[:1]),),
             box=number_box(0),
             scores=(0, 5, self.classes),
             sure=(0, 4),

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder
 from inspector.tasks.decoders._yolo import decode_classes, find_channels_first, place_anchors
-from inspector.tasks.layout import Layout, Table, number_box
+from inspector.tasks.layout import HeadLayout, OutputTable, number_box
 from inspector.tasks.seen import Seen
 
 
@@ -30,10 +30,10 @@ class YoloV8(BoxDecoder):
         return cls((output.name,), "detect", channels - 4, f"{output}: 4 + {channels - 4} numbers at every place")
 
     @property
-    def layout(self) -> Layout:
-        """See :class:`Layout`."""
-        tables = (Table(self.outputs, first=True),)
-        return Layout(tables=tables, box=number_box(0), scores=(0, 4, self.classes))
+    def layout(self) -> HeadLayout:
+        """The same as data."""
+        tables = (OutputTable(self.outputs, first=True),)
+        return HeadLayout(tables=tables, box=number_box(0), scores=(0, 4, self.classes))
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """Transpose, and take the best class of each place."""

@@ -16,7 +16,7 @@ from inspector.tasks.decoders._yolo import (
     place_anchors,
     prepare_masks,
 )
-from inspector.tasks.layout import Layout, Masks, Table, number_box
+from inspector.tasks.layout import HeadLayout, Masks, OutputTable, number_box
 from inspector.tasks.seen import Seen
 
 
@@ -48,11 +48,11 @@ class YoloV8Masks(BoxDecoder):
         return cls((output.name, prototypes.name), "detect", channels - 4 - many, why, many)
 
     @property
-    def layout(self) -> Layout:
-        """See :class:`Layout`."""
+    def layout(self) -> HeadLayout:
+        """The same as data."""
         end = 4 + (self.classes or 0)
-        return Layout(
-            tables=(Table(self.outputs[:1], first=True),),
+        return HeadLayout(
+            tables=(OutputTable(self.outputs[:1], first=True),),
             box=number_box(0),
             scores=(0, 4, self.classes),
             masks=Masks(self.outputs[1], (0, end, self.many)),

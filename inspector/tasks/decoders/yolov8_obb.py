@@ -10,7 +10,7 @@ import numpy as np
 from inspector.tasks.candidates import Candidates, enclose, find_corners
 from inspector.tasks.decoder import Arrays, BoxDecoder
 from inspector.tasks.decoders._yolo import decode_classes, find_channels_first, place_anchors
-from inspector.tasks.layout import Layout, Table, number_box
+from inspector.tasks.layout import HeadLayout, OutputTable, number_box
 from inspector.tasks.seen import Seen
 
 
@@ -36,10 +36,10 @@ class YoloV8Obb(BoxDecoder):
         return cls((output.name,), "detect", channels - 5, why)
 
     @property
-    def layout(self) -> Layout:
-        """See :class:`Layout`."""
-        tables, angle = (Table(self.outputs, first=True),), (0, 4 + (self.classes or 0))
-        return Layout(tables=tables, box=number_box(0), scores=(0, 4, self.classes), angle=angle)
+    def layout(self) -> HeadLayout:
+        """The same as data."""
+        tables, angle = (OutputTable(self.outputs, first=True),), (0, 4 + (self.classes or 0))
+        return HeadLayout(tables=tables, box=number_box(0), scores=(0, 4, self.classes), angle=angle)
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """As yolov8; `boxes` are the upright ones around the oriented ones."""

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 from inspector.tasks.candidates import Candidates
 from inspector.tasks.decoder import Arrays, BoxDecoder
 from inspector.tasks.decoders._yolo import decode_classes, find_channels_first, place_anchors, to_keypoints
-from inspector.tasks.layout import Layout, Points, Table, number_box
+from inspector.tasks.layout import HeadLayout, OutputTable, Points, number_box
 from inspector.tasks.seen import Seen
 
 _PEOPLE = 17
@@ -49,11 +49,11 @@ class YoloV8Pose(BoxDecoder):
         return cls((output.name,), "pose", count, why, width, numbers)
 
     @property
-    def layout(self) -> Layout:
-        """See :class:`Layout`."""
+    def layout(self) -> HeadLayout:
+        """The same as data."""
         points = Points((0, 4 + (self.classes or 0), self.width), self.numbers)
-        tables = (Table(self.outputs, first=True),)
-        return Layout(tables=tables, box=number_box(0), scores=(0, 4, self.classes), points=points)
+        tables = (OutputTable(self.outputs, first=True),)
+        return HeadLayout(tables=tables, box=number_box(0), scores=(0, 4, self.classes), points=points)
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """As yolov8, with keypoints."""

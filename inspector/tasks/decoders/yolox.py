@@ -18,7 +18,7 @@ from inspector.tasks.decoders._yolo import (
     fit_grid,
     place_anchors,
 )
-from inspector.tasks.layout import Grid, Layout, Table, number_box
+from inspector.tasks.layout import HeadLayout, OutputTable, PlaceGrid, number_box
 from inspector.tasks.seen import Seen
 
 
@@ -53,11 +53,11 @@ class YoloX(BoxDecoder):
         return cls((output.name,), "detect", channels - 5, why)
 
     @property
-    def layout(self) -> Layout:
-        """See :class:`Layout`."""
-        grid = Grid(PYRAMIDS, (0.0,) * len(PYRAMIDS))
-        tables = (Table(self.outputs),)
-        return Layout(tables=tables, box=number_box(0), grid=grid, scores=(0, 5, self.classes), sure=(0, 4))
+    def layout(self) -> HeadLayout:
+        """The same as data."""
+        grid = PlaceGrid(PYRAMIDS, (0.0,) * len(PYRAMIDS))
+        tables = (OutputTable(self.outputs),)
+        return HeadLayout(tables=tables, box=number_box(0), grid=grid, scores=(0, 5, self.classes), sure=(0, 4))
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """Add the places of the grid."""

@@ -12,7 +12,7 @@ from inspector.image import Preprocess
 from inspector.tasks.candidates import Candidates, to_corners
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
 from inspector.tasks.decoders._yolo import make_grid
-from inspector.tasks.layout import Grid, Layout, Points, Table, number_box
+from inspector.tasks.layout import HeadLayout, OutputTable, PlaceGrid, Points, number_box
 from inspector.tasks.seen import Seen
 
 _STRIDES = (8, 16, 32)
@@ -51,12 +51,12 @@ class YuNet(BoxDecoder):
         return cls(tuple(found), "pose", 1, f"{names[0]} to {names[-1]}: their names")
 
     @property
-    def layout(self) -> Layout:
-        """See :class:`Layout`."""
-        return Layout(
-            tables=tuple(Table(self.outputs[i : i + 3]) for i in range(0, 12, 3)),
+    def layout(self) -> HeadLayout:
+        """The same as data."""
+        return HeadLayout(
+            tables=tuple(OutputTable(self.outputs[i : i + 3]) for i in range(0, 12, 3)),
             box=number_box(2),
-            grid=Grid((_STRIDES,), (0.0,)),
+            grid=PlaceGrid((_STRIDES,), (0.0,)),
             scores=(0, 0, 1),
             sure=(1, 0),
             root=True,
