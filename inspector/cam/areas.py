@@ -100,7 +100,11 @@ def choose_areas(
         box[1] + (np.arange(height) + 0.5) / height * (box[3] - box[1]),
     )
     seen = (explained.region or Region()).holds(x, y, size)
-    best = (scores[0] > _middle(model)).astype(np.int64) if count == 1 else np.nan_to_num(scores, nan=-np.inf).argmax(0)
+    best = (
+        (scores[0] > find_middle(model)).astype(np.int64)
+        if count == 1
+        else np.nan_to_num(scores, nan=-np.inf).argmax(0)
+    )
     many = np.bincount(best[seen], minlength=max(count, 2))
     named = [model.find_class(name) for name in classes]
     order = np.argsort(-many, kind="stable")
@@ -119,7 +123,7 @@ def choose_areas(
     return targets
 
 
-def _middle(model: Model) -> float:
+def find_middle(model: Model) -> float:
     """The score of a foreground from which on it is one: of a probability or of what a sigmoid makes one."""
     decoder = model.decoder
     assert isinstance(decoder, MapDecoder)

@@ -57,6 +57,31 @@ def say_nothing(done: int, total: int) -> None:
     """Takes how much is done; where nobody wants to hear it."""
 
 
+def choose_cell(size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a cell of the masks over an input of size (H, W)."""
+    return (-(-size[0] // GRID), -(-size[1] // GRID))
+
+
+def draw_grids(size: tuple[int, int], count: int, seed: int) -> Iterator[tuple[FloatArray, int, int]]:
+    """What the masks of D-RISE are made of, the same ones every time.
+
+    Args:
+        size: (H, W) of the network's input.
+        count: Number of masks.
+        seed: Of the masks.
+
+    Yields:
+        float32 (GRID + 1, GRID + 1), 1 for a cell that is seen and 0 for one that is not; how many pixels it is
+        shifted up, and how many to the left.
+    """
+    rng = np.random.default_rng(seed)
+    cell = choose_cell(size)
+    for _ in range(count):
+        grid = (rng.random((GRID + 1, GRID + 1)) < SHARE).astype(np.float32)
+        y, x = (int(rng.integers(0, side)) for side in cell)
+        yield grid, y, x
+
+
 @dataclass(frozen=True)
 class CoverContext:
     """What D-RISE may ask about the boxes of one picture.
@@ -79,12 +104,9 @@ class CoverContext:
 
     def masks(self) -> Iterator[FloatArray]:
         """The masks, float32 (H, W) in [0, 1], the same ones every time: coarse grids, enlarged and shifted."""
-        rng = np.random.default_rng(self.seed)
-        cell = [-(-side // GRID) for side in self.size]
-        for _ in range(self.count):
-            grid = (rng.random((GRID + 1, GRID + 1)) < SHARE).astype(np.float32)
+        cell = choose_cell(self.size)
+        for grid, y, x in draw_grids(self.size, self.count, self.seed):
             wide = enlarge(grid, ((GRID + 1) * cell[0], (GRID + 1) * cell[1]))
-            y, x = (int(rng.integers(0, side)) for side in cell)
             yield np.clip(wide[y : y + self.size[0], x : x + self.size[1]], 0, 1)
 
     def weigh_masks(self) -> list[FloatArray]:

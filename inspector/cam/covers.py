@@ -21,7 +21,7 @@ from inspector.model import Model
 from inspector.tasks.answers import Detection, Detections
 from inspector.tasks.suppress import measure_iou
 
-_LEAST = 0.01
+LEAST_UNDER_MASK = 0.01
 """Score from which on a box under a mask counts."""
 
 
@@ -58,7 +58,7 @@ class CoverEngine:
         if not chosen:
             return []
         wanted = [one for _, one in chosen]
-        near = BoxChoice(confidence=_LEAST, iou=self.choice.iou)
+        near = BoxChoice(confidence=LEAST_UNDER_MASK, iou=self.choice.iou)
         last = model.input.layout == "NHWC"
 
         def likeness(mask: FloatArray) -> NDArray[np.float64]:

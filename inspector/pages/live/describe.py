@@ -10,17 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.errors import NotComputable, UsageError, listing
+from inspector.errors import UsageError, listing
 from inspector.image import Preprocess
 from inspector.layers import Layer
 from inspector.model import Model
 from inspector.model.attached import Attached
+from inspector.pages.live.maps import choose_usual_size, describe_covers, describe_maps
 from inspector.receptive import compute_receptive_fields
-from inspector.reverse.head import Head, find_head
+from inspector.reverse.head import find_head
 from inspector.tasks.decoder import BoxDecoder, MapDecoder
-
-MOST_PLACES = 1024
-"""Places of a layer at which the part behind it is run once for each."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +66,22 @@ def describe_live(model: Model, layers: Sequence[Layer], attached: Attached | No
     if not shown:
         raise UsageError(f"{model.path.name} has no layers that the page can show")
     values, classes = _run_once(model, shown)
-    cam, methods = _describe_maps(model, shown, notes)
+    segments = _describe_segments(model)
+    boxes = None if segments else _describe_boxes(model, notes)
+    cam, methods = describe_maps(model, shown, notes)
+    covers = None
+    if boxes is not None:
+        covers, methods = describe_covers(model.preprocess.frame(choose_usual_size(model))), ("drise", *methods)
     cuts = _find_cuts(model, shown)
     beside = [name for cut in cuts for name in cut or ()] + list(cam["beside"] if cam else ())
     scores = [model.classifier.scores] if model.classifier is not None and classes else []
-    segments = _describe_segments(model)
-    boxes = None if segments else _describe_boxes(model, notes)
     found = [*(boxes["outputs"] if boxes else ()), *([segments["tensor"]] if segments else ())]
     own = model.input.name
-    names = dict.fromkeys([*(layer.tensor for layer in shown), *scores, *found, *beside])
-    quick = dict.fromkeys([*scores, *found, *([shown[cam["layer"]].tensor, *cam["beside"]] if cam else ())])
-    height, width = model.preprocess.frame(_usual(model))
+    explained = [cam["target"]["tensor"]] if cam and cam["target"] else []
+    names = dict.fromkeys([*(layer.tensor for layer in shown), *scores, *found, *explained, *beside])
+    looked = [shown[cam["layer"]].tensor, *cam["beside"]] if cam else []
+    quick = dict.fromkeys([*scores, *found, *explained, *looked])
+    height, width = model.preprocess.frame(choose_usual_size(model))
     document = {
         "preprocess": describe_preprocess(model.preprocess),
         "size": [height, width],
@@ -90,6 +93,7 @@ def describe_live(model: Model, layers: Sequence[Layer], attached: Attached | No
         "quick": [name for name in quick if name != own] or [shown[-1].tensor],
         "layers": [_describe_layer(x, y.size) for x, y in zip(shown, values, strict=True)],
         "cam": cam,
+        "covers": covers,
         "cuts": cuts,
         "fields": _describe_fields(model, shown),
     }
@@ -121,17 +125,11 @@ def _is_plain(layer: Layer) -> bool:
     return lies is None or (lies.batch == 0 and lies.parts == 1 and lies.block == 1)
 
 
-def _usual(model: Model) -> tuple[int, int]:
-    """(width, height) of a picture like those that the model is for."""
-    height, width = model.preprocess.size or model.input.size or (224, 224)
-    return (width, height)
-
-
 def _run_once(model: Model, layers: Sequence[Layer]) -> tuple[list[NDArray[np.float32]], int]:
     """The values of the layers on a picture of zeros, (C, ...) each, and the number of classes; 0 for none."""
     from PIL import Image
 
-    tensor = model.preprocess.tensor(Image.new("RGB", _usual(model)))
+    tensor = model.preprocess.tensor(Image.new("RGB", choose_usual_size(model)))
     values, scores = model.layer_values(tensor, layers, scores=True)
     maps = [layer.to_maps(values[layer.name]) for layer in layers]
     return [one[0] if one.size else np.zeros((*one.shape[1:2], 0), np.float32) for one in maps], (
@@ -202,62 +200,6 @@ def _describe_layer(layer: Layer, elements: int) -> dict[str, Any]:
         "grid": grid
         and {"height": grid.height, "width": grid.width, "extra": grid.extra, "order": list(grid.order or ()) or None},
     }
-
-
-def _describe_maps(
-    model: Model, layers: Sequence[Layer], notes: list[str]
-) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """(layer, what is read beside it), and the methods; None where there is no layer with maps."""
-    from inspector.cam.choose import choose_cam_layers, choose_last_maps
-
-    output = model.classifier.scores if model.classifier is not None else model.graph.outputs[0]
-    layer: Layer | None
-    head: Head | None = None
-    try:
-        if model.classifier is not None:
-            (layer, *_), (head, *_), _ = choose_cam_layers(model, output, None)
-        else:
-            found = choose_last_maps(model.graph, model.layers, output)
-            layer = found[0] if found is not None else None
-            notes.append(
-                "No maps for a class or a box: this network has no single row of scores for a picture. Eigen-CAM shows "
-                "where its last maps are strongest; `inspector cam` explains boxes and segments."
-            )
-    except NotComputable as error:
-        notes.append(f"No class activation maps: {error.message}.")
-        return None, ()
-    if layer is None or layer.name not in [x.name for x in layers]:
-        return None, ()
-    place = [x.name for x in layers].index(layer.name)
-    cells = int(np.prod([s if isinstance(s, int) else 1 for s in (layer.shape or (1, 1, 1))[2:]]))
-    beside = list(head.siblings) if head is not None else []
-    alone = (model.input.batch or 1) == 1
-    if head is None or cells > MOST_PLACES or layer.channels_last or layer.arrangement is not None or not alone:
-        if head is not None:
-            notes.append(
-                f"No maps for a class: {layer.name} has too many places, channels last, or several pictures at a time. "
-                "Eigen-CAM shows where it is strongest; `inspector cam` explains classes."
-            )
-        return {"layer": place, "beside": [], "closed": False}, ("eigencam",)
-    if not head.linear:
-        notes.append(
-            f"Behind {layer.name} the scores are no linear function: the page has no gradients, so it shows "
-            "Recipro-CAM and Eigen-CAM; `inspector cam` has Grad-CAM."
-        )
-    usual = ("gradcam" if _is_even(model) else "hirescam") if head.linear else "reciprocam"
-    return {"layer": place, "beside": beside, "closed": head.linear}, (usual, "eigencam")
-
-
-def _is_even(model: Model) -> bool:
-    """Whether the gradient of a score is the same at all places, so that Grad-CAM and HiResCAM are one."""
-    from inspector.cam import prepare_maps
-
-    rng = np.random.default_rng(0)
-    height, width = model.preprocess.frame(_usual(model))
-    pixels = rng.integers(0, 256, (height, width, model.preprocess.channels), np.uint8)
-    tensor = model.preprocess.normalise(pixels)
-    one, other = (prepare_maps(model, name).maps(tensor, top=1)[0] for name in ("gradcam", "hirescam"))
-    return bool(np.abs(one.heatmap - other.heatmap).max() < 1e-5)
 
 
 def _find_cuts(model: Model, layers: Sequence[Layer]) -> list[list[str] | None]:

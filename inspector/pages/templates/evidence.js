@@ -23,7 +23,7 @@ async function drawPicture(i) {
   if (cam) {
     const k = photo.width / images[i].size[0], [x0, y0, x1, y1] = cam.box.map((v) => v * k);
     const boxed = cam.inside !== null && cam.inside !== undefined ? `; ${percent(cam.inside)} of the map lies inside the box` : "", what = nameCam(cam);
-    told += `; ${cam.method} at ${cam.layer}${what ? ` for ${what}` : ""}, ${BACKENDS[cam.backend]}${boxed}`;
+    told += `; ${cam.method}${cam.layer ? ` at ${cam.layer}` : ""}${cam.by ?? ""}${what ? ` for ${what}` : ""}, ${BACKENDS[cam.backend]}${boxed}`;
     if (cam.empty) told += ": no positive evidence";
     else {
       layOver(context, cam, [x0, y0, x1, y1], tables[state.colormap], state.opacity / 100);

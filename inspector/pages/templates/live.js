@@ -1,5 +1,6 @@
 // The live page: pictures come from the reader, and the network in the worker makes what the panes show.
 const LISTED = 12; // boxes that are listed beside a picture; all are drawn
+const ROUND = 1000; // milliseconds of D-RISE before its map is drawn anew
 const SLOTS = 8; // pictures side by side; the next one takes the place of the oldest
 const live = { sheets: [], next: 0, busy: 0, camera: -1, reserved: new Set(), ready: false };
 
@@ -9,15 +10,44 @@ const source = {
   async prepareMap(i) {
     const image = images[i], top = image.top[guess[i]], method = state.method;
     if (!method || state.view === "classes" || camOf(i) || (!top && method !== "eigencam")) return;
+    if (method === "drise") { explainBoxes(i); return; } // the map comes when there is one
     try {
       const found = await ask("map", { slot: i, method, index: top ? top.index : null });
       if (images[i] !== image) return; // another picture has taken its place
-      image.cams.push({ ...found, method, class: top?.index, label: method === "eigencam" ? "" : top.label, number: image.boxes && top ? top.index : null,
-        layer: layers[data.live.cam.layer].name, backend: "browser", box: image.box, found: null });
+      keepMap(image, found, method, top, layers[data.live.cam.layer].name);
+      if (!$("progress").hidden && live.ready) say(`Ready. ${image.name}: ${image.told}.`);
     } catch (error) { say(error.message, null, true); }
   },
   moved: (before) => { experiments.follow(before); addRelevance(state.image); },
 };
+
+function keepMap(image, found, method, top, layer, by = "") {
+  image.cams.push({ ...found, method, class: top?.index, label: method === "eigencam" ? "" : top.label, number: image.boxes && top ? top.index : null,
+    layer, by, backend: "browser", box: image.box, found: null });
+}
+
+// D-RISE, round by round: the map of the chosen box gets better with each, until it is left or all masks were laid over.
+async function explainBoxes(i) {
+  const image = images[i], wanted = () => images[i] === image && state.method === "drise" && state.view !== "classes" && image.top.length;
+  if (image.covering) return;
+  if (camera.stream && i === live.camera) { say("D-RISE runs the network many times on one picture: stop the camera first."); return; }
+  image.covering = true;
+  try {
+    for (let ended = false; !ended && wanted();) {
+      const { done, total } = await ask("masks", { slot: i, ms: ROUND });
+      if (!wanted()) break;
+      const top = image.top[guess[i]], found = await ask("map", { slot: i, method: "drise", index: top.index });
+      if (!wanted()) break;
+      image.cams = image.cams.filter((cam) => cam.method !== "drise");
+      keepMap(image, found, "drise", top, "", ` from ${done} masks`);
+      await drawPicture(i);
+      ended = done >= total && guess[i] === top.index;
+      say(ended ? `Ready. ${image.name}: ${image.told}.` : `${image.name} under ${done} of ${total} masks …`, ended ? null : done / total);
+    }
+    if (!wanted() && live.ready) say("Ready.");
+  } catch (error) { say(`${error.message}.`, null, true); }
+  finally { image.covering = false; }
+}
 
 const colorOf = (colors, index) => colors[index] ?? [128, 128, 128];
 const labelOf = (index) => data.live.labels[index] ?? `class ${index}`;
@@ -34,7 +64,7 @@ const classEntry = (found, index) => ({ index, label: labelOf(index), probabilit
 // What the channels of the maps' layer add to the likeliest classes: asked for when that layer is looked at.
 async function addRelevance(i) {
   const image = images[i], cam = data.live.cam;
-  if (!cam?.closed || state.layer !== cam.layer || image.relevance || image.asked || camera.stream) return;
+  if (!cam?.closed || !data.live.classifier || state.layer !== cam.layer || image.relevance || image.asked || camera.stream) return;
   image.asked = true;
   try {
     const values = await ask("relevance", { slot: i, indices: image.top.map((top) => top.index) });

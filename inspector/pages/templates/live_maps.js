@@ -72,41 +72,83 @@ function findFirstDirection(matrix, size) {
   return { vector, value };
 }
 
-// What every place adds to every score: the part of the network behind the layer, run with one place kept at a time.
-// Where that part is affine this is the closed form, sum over channels of gradient times activation; else Recipro-CAM.
-function placeScores(network, about, layer, tensor, beside) {
-  const places = tensor.dims.slice(2).reduce((a, b) => a * b, 1), channels = tensor.dims[1];
-  return partScores(network, about, layer, tensor, beside, places, (block, from, values, n) => {
-    for (let c = 0, at = n; c < channels; c++, at += places) block[from + at] = values[at];
+// The scores of classes that a run gives for each picture of a batch. Those of a segmenter are summed up over the area of
+// each class, `best` (the class of each place, -1 beyond the picture), as in inspector/cam/areas.py.
+function readScores(tensor, areas, best) {
+  const values = numbersOf(tensor), [count, ...rest] = tensor.dims.length > 1 ? tensor.dims : [1, ...tensor.dims], size = product(rest);
+  const rows = Array.from({ length: count }, (_, n) => values.subarray(n * size, (n + 1) * size));
+  if (!areas) return rows;
+  const classes = areas.last ? rest.at(-1) : rest[0], places = size / classes;
+  return rows.map((row) => {
+    const out = new Float64Array(Math.max(classes, 2));
+    for (let n = 0; n < places; n++) if (best[n] >= 0) out[best[n]] += classes === 1 ? (best[n] ? 1 : -1) * row[n] : row[areas.last ? n * classes + best[n] : best[n] * places + n];
+    return out;
   });
 }
 
-function channelScores(network, about, layer, tensor, beside) {
-  const places = tensor.dims.slice(2).reduce((a, b) => a * b, 1);
-  return partScores(network, about, layer, tensor, beside, tensor.dims[1], (block, from, values, c) => block.set(values.subarray(c * places, (c + 1) * places), from + c * places));
+// The likeliest class of each place of a segmenter's scores; -1 where the picture does not reach.
+function findAreas(tensor, areas, [x0, y0, x1, y1], [wide, high]) {
+  const values = numbersOf(tensor), [classes, h, w] = areas.last ? [tensor.dims[3], tensor.dims[1], tensor.dims[2]] : tensor.dims.slice(1), places = h * w;
+  return Int16Array.from({ length: places }, (_, n) => {
+    const x = x0 + (n % w + 0.5) / w * (x1 - x0), y = y0 + (Math.floor(n / w) + 0.5) / h * (y1 - y0);
+    if (x < 0 || y < 0 || x >= wide || y >= high) return -1;
+    if (classes === 1) return values[n] > areas.middle ? 1 : 0;
+    let best = 0, most = -Infinity;
+    for (let k = 0; k < classes; k++) { const v = values[areas.last ? n * classes + k : k * places + n]; if (v > most) { most = v; best = k; } }
+    return best;
+  });
 }
 
-// The scores with nothing of a layer, and with each of `parts` parts of it alone, which `keep` copies.
-async function partScores(network, about, layer, tensor, beside, parts, keep) {
-  const dims = [...tensor.dims], values = numbersOf(tensor), size = values.length, out = [];
-  let batch = about.fixed ? 1 : Math.max(1, Math.min(64, Math.floor(2 ** 23 / size)));
-  for (let start = -1; start < parts;) { // -1: nothing is kept
+// What every place adds to every score: the part of the network behind the layer, run with one place kept at a time.
+// Where that part is affine this is the closed form, sum over channels of gradient times activation; else Recipro-CAM.
+function placeScores(run, tensor) {
+  const places = tensor.dims.slice(2).reduce((a, b) => a * b, 1), channels = tensor.dims[1];
+  return partScores(run, tensor, places, (block, from, values, n) => {
+    if (n >= 0) for (let c = 0, at = n; c < channels; c++, at += places) block[from + at] = values[at];
+  });
+}
+
+// The scores with each channel alone.
+function channelScores(run, tensor) {
+  const places = tensor.dims.slice(2).reduce((a, b) => a * b, 1);
+  return partScores(run, tensor, tensor.dims[1], (block, from, values, c) => { if (c >= 0) block.set(values.subarray(c * places, (c + 1) * places), from + c * places); });
+}
+
+// The scores without each channel: Ablation-CAM.
+function scoresWithout(run, tensor) {
+  const places = tensor.dims.slice(2).reduce((a, b) => a * b, 1);
+  return partScores(run, tensor, tensor.dims[1], (block, from, values, c) => {
+    block.set(values, from);
+    if (c >= 0) block.fill(0, from + c * places, from + (c + 1) * places);
+  });
+}
+
+// Ablation-CAM = sum_c w_c A_c, w_c = (Y - Y_c) / |Y|, of the drops Y - Y_c of one score Y.
+function ablationcam(values, drops, score) {
+  const places = values.length / drops.length, out = new Float64Array(places), unit = Math.abs(score) || 1;
+  drops.forEach((drop, c) => { for (let n = 0; n < places; n++) out[n] += Math.fround(drop / unit) * values[c * places + n]; });
+  return out;
+}
+
+// The scores of `parts` changes of a layer's values, which `change` writes into a block of zeros, and of change -1.
+// run(values, dims): the scores of each picture of a batch.
+async function partScores(run, tensor, parts, change) {
+  const dims = [...tensor.dims], values = numbersOf(tensor), size = values.length, out = [], began = performance.now();
+  let batch = run.fixed ? 1 : Math.max(1, Math.min(64, Math.floor(2 ** 23 / Math.max(size, run.size))));
+  for (let start = -1; start < parts;) {
     const count = Math.min(batch, parts - start), block = new Float32Array(count * size);
-    for (let n = 0; n < count; n++) {
-      if (start + n >= 0) keep(block, n * size, values, start + n);
-    }
-    const feeds = { [layer.tensor]: tensorFrom(network.ort, tensor.type, block, [count, ...dims.slice(1)]) };
-    for (const [name, value] of Object.entries(beside)) feeds[name] = repeat(network.ort, value, count);
+    for (let n = 0; n < count; n++) change(block, n * size, values, start + n);
     let scores;
     try {
-      scores = numbersOf((await network.run("head", [about.scores], feeds))[about.scores]);
-      if (count > 1 && scores.length !== count * about.classes) throw new Error("a fixed batch");
+      scores = await run(block, [count, ...dims.slice(1)]);
+      if (scores.length !== count) throw new Error("a fixed batch");
     } catch (error) {
       if (count === 1) throw error;
       batch = 1; continue; // a size is written into the graph: one by one
     }
-    for (let n = 0; n < count; n++) out.push(scores.slice(n * about.classes, (n + 1) * about.classes));
+    out.push(...scores);
     start += count;
+    if (performance.now() - began > 300) tell("Making the map", (start + 1) / (parts + 1));
   }
   return { nothing: out[0], kept: out.slice(1) };
 }

@@ -64,7 +64,7 @@ class Network {
       kept = { key, inputs, session: await this.ort.InferenceSession.create(model, options) };
       this.sessions.set(slot, kept);
     }
-    return kept.session.run(Object.fromEntries(kept.inputs.map((name) => [name, feeds[name]])), wanted);
+    return kept.session.run(Object.fromEntries(kept.inputs.map((name) => [name, feeds[name]])), wanted, { logSeverityLevel: 4 });
   }
 
   async release(slot) {

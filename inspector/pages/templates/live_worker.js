@@ -38,10 +38,13 @@ const tasks = {
   async picture({ slot, file, frame }) {
     const picture = file ? await decode(file) : readPixels(frame), began = performance.now();
     const view = viewOf(about.preprocess, picture);
-    pictures.set(slot, { view });
+    const known = { view };
+    pictures.set(slot, known);
     const shown = await show(picture, 480);
     const size = [picture.width, picture.height], box = boxOf(view.place, size), { boxes, values, ...found } = await answer(slot), sides = [shown.width, shown.height];
     const objects = boxes && boxesInPicture(boxes, [view.width, view.height], box, size);
+    Object.assign(known, { size, box, objects });
+    if (known.areas) { known.best = findAreas(known.scored, known.areas, box, size); known.target = readScores(known.scored, known.areas, known.best)[0]; }
     if (boxes && about.boxes.layout.masks) masksInPicture(objects, values, about.boxes.layout, box, size, sides).forEach((mask, n) => { objects[n].mask = mask; });
     return { size, view: { width: view.width, height: view.height }, box, shown, ...found, ms: performance.now() - began, boxes: objects,
       segments: about.segments && findSegments(values[about.segments.tensor], about.segments, box, size, sides) };
@@ -49,12 +52,21 @@ const tasks = {
 
   // The class activation map of a class (an index; of none for methods that know no class).
   async map({ slot, method, index }) {
-    const known = pictures.get(slot), layer = about.layers[about.cam.layer];
+    const known = pictures.get(slot);
+    if (method === "drise") { const shape = sampleOf(known.covers.size), raw = weighMasks(known.covers, index, shape); return { shape, raw: Array.from(raw), ...scaleMap(raw) }; }
+    const layer = about.layers[about.cam.layer];
     const { values, shape } = toMaps(layer, known.cam), [h, w] = sidesOf(shape);
     let raw;
     if (method === "eigencam") raw = eigencam(values, shape[0], h * w);
-    else {
-      known.places ??= await placeScores(network, about.classifier, layer, known.cam, known.beside);
+    else if (method === "ablationcam") {
+      // What a channel adds alone is what is lost without it, where the scores are affine.
+      if (about.cam.closed) known.channels ??= await channelScores(behind(known), known.cam);
+      else known.without ??= await scoresWithout(behind(known), known.cam);
+      const whole = known.target[index], drops = about.cam.closed ? known.channels.kept.map((scores) => scores[index] - known.channels.nothing[index])
+        : known.without.kept.map((scores) => whole - scores[index]);
+      raw = ablationcam(values, drops, whole);
+    } else {
+      known.places ??= await placeScores(behind(known), known.cam);
       raw = known.places.kept.map((scores) => scores[index] - known.places.nothing[index]);
     }
     return { shape: [h, w], raw: Array.from(raw), ...scaleMap(raw) };
@@ -64,7 +76,7 @@ const tasks = {
   // score of nothing, which is exact where the scores are affine there.
   async relevance({ slot, indices }) {
     const known = pictures.get(slot);
-    known.channels ??= await channelScores(network, about.classifier, about.layers[about.cam.layer], known.cam, known.beside);
+    known.channels ??= await channelScores(behind(known), known.cam);
     return indices.map((index) => Float32Array.from(known.channels.kept, (scores) => scores[index] - known.channels.nothing[index]));
   },
 
@@ -86,6 +98,21 @@ const tasks = {
     }
     await flush();
     return out;
+  },
+
+  // D-RISE: what is found under one mask after the other, as many as fit into `ms`; see `map`.
+  async masks({ slot, ms, total = about.covers.count }) {
+    const known = pictures.get(slot), { view } = known, began = performance.now(), end = Math.min(total, about.covers.count);
+    known.covers ??= openCovers(about.covers, [view.height, view.width]);
+    const { covers } = known, near = { ...about.boxes, layout: { ...about.boxes.layout, points: null, masks: null }, confidence: about.covers.least };
+    known.values ??= numbersOf(known.tensor).slice(0, known.tensor.data.length / known.tensor.dims[0]);
+    while (covers.found.length < end) {
+      const tensor = coverInput(known.values, maskOf(covers, covers.found.length, covers.rows, covers.columns), known.tensor.dims);
+      const found = await network.run("all", about.outputs, { [about.input.name]: tensor }, about.boxes.outputs);
+      covers.found.push(likenessOf(known.objects, boxesInPicture(findBoxes(found, near, covers.size), [view.width, view.height], known.box, known.size)));
+      if (performance.now() - began > ms) break;
+    }
+    return { done: covers.found.length, total: end };
   },
 
   // Scores with parts of what the network sees covered: mask holds 1 where it is, for the view's pixels.
@@ -131,6 +158,24 @@ function inputFrom(view) {
   return repeat(network.ort, tensorFrom(network.ort, p.dtype, values, dims), about.input.batch);
 }
 
+// The network's input under a mask over its pixels.
+function coverInput(values, mask, dims) {
+  const p = about.preprocess, channels = p.mean.length, last = p.layout === "NHWC", whole = p.dtype === "uint8";
+  const covered = values.map((v, n) => v * mask[last ? Math.floor(n / channels) : n % mask.length]);
+  return repeat(network.ort, tensorFrom(network.ort, p.dtype, whole ? Uint8Array.from(covered, roundEven) : covered, [1, ...dims.slice(1)]), about.input.batch);
+}
+
+// The part of the network behind the layer of the maps, to be run on further values of that layer: see `partScores`.
+function behind(known) {
+  const { target, layer } = about.cam, { tensor } = about.layers[layer];
+  const run = async (block, dims) => {
+    const feeds = { [tensor]: tensorFrom(network.ort, known.cam.type, block, dims) };
+    for (const [name, value] of Object.entries(known.beside)) feeds[name] = repeat(network.ort, value, dims[0]);
+    return readScores((await network.run("head", [target.tensor], feeds))[target.tensor], target.areas, known.best);
+  };
+  return Object.assign(run, { fixed: about.input.batch > 1, size: known.scored.data.length });
+}
+
 async function answer(slot) {
   const known = pictures.get(slot);
   known.tensor = inputFrom(known.view);
@@ -139,6 +184,8 @@ async function answer(slot) {
     known.cam = found[about.layers[about.cam.layer].tensor];
     known.beside = Object.fromEntries(about.cam.beside.map((name) => [name, name === about.input.name ? known.tensor : found[name]]));
   }
+  if (about.cam?.target) Object.assign(known, { scored: found[about.cam.target.tensor], areas: about.cam.target.areas });
+  if (about.cam?.target && !known.areas) [known.target] = readScores(known.scored, null);
   const scores = about.classifier ? ranked(found) : { scores: null, probabilities: null };
   known.scores = scores.scores;
   return { ...scores, boxes: about.boxes && findBoxes(found, about.boxes, [known.view.height, known.view.width]), values: found };

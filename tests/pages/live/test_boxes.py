@@ -31,7 +31,7 @@ def test_a_detector_shows_its_boxes(browser: Any, tmp_path: Path) -> None:
     cells.resize((256, 128), Image.Resampling.NEAREST).save(tmp_path / "four.png")
     model = open_model(tmp_path / "cells.onnx")
     notes = describe_live(model, model.layers).notes
-    assert any("explains boxes" in note for note in notes)
+    assert any("Maps of boxes are made by D-RISE" in note for note in notes)
     page = write_live_page(model, [tmp_path / "four.png"], tmp_path / "live.html")
     tab = opened(browser, page.path)
     found = tab.page.evaluate("inspector.images[0].boxes")
@@ -74,6 +74,6 @@ def test_a_segmenter_shows_the_class_of_each_pixel(browser: Any, tmp_path: Path)
     assert tab.page.is_visible("#view-label")
     assert tab.page.get_attribute("#picture-0", "data-drawn") == "classes-55"
     tab.page.select_option("#view", "evidence")
-    tab.until("document.getElementById('caption-0').textContent.includes('eigencam')")
+    tab.until("document.getElementById('caption-0').textContent.includes('hirescam at')")
     assert tab.complaints == []
     tab.page.context.close()
