@@ -11,6 +11,7 @@ import onnx
 import torch
 from torch import Tensor
 
+from inspector.errors import ModelError
 from inspector.graph import attributes
 from inspector.twin.table import Kernel, Node, NotSupported, OperatorForm, as_kernel, find_form
 from inspector.twin.types import DTYPES, to_tensor
@@ -56,7 +57,11 @@ class Record:
 
 
 def decode(node: NodeProto, read: Callable[[TensorProto], Any]) -> Record:
-    """A node of the file as a record; tensor attributes are torch tensors, if torch has their type."""
+    """A node of the file as a record; tensor attributes are torch tensors, if torch has their type.
+
+    Raises:
+        ModelError: An If lacks one of its branches.
+    """
     values = attributes(node)
     for key, value in values.items():
         if isinstance(value, onnx.TensorProto):
@@ -64,8 +69,15 @@ def decode(node: NodeProto, read: Callable[[TensorProto], Any]) -> Record:
     domain = "" if node.domain == "ai.onnx" else node.domain
     record = Record(node.op_type, domain, node.name, list(node.input), list(node.output), values)
     if (domain, node.op_type) == ("", "If"):
-        record.branches = tuple(_branch(values.pop(which), read) for which in ("then_branch", "else_branch"))
+        record.branches = tuple(_branch(_take_body(record, which), read) for which in ("then_branch", "else_branch"))
     return record
+
+
+def _take_body(record: Record, which: str) -> onnx.GraphProto:
+    body = record.attributes.pop(which, None)
+    if not isinstance(body, onnx.GraphProto):
+        raise ModelError(f"the {record.label} has no {which!r}: the file is damaged", "export the model again")
+    return body
 
 
 def _tensor(proto: TensorProto, read: Callable[[TensorProto], Any]) -> Tensor | None:

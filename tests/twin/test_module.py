@@ -435,6 +435,17 @@ def test_branches(make_model: MakeModel) -> None:
     assert not torch.equal(plain, leaky)
 
 
+def test_an_if_without_one_of_its_branches_is_refused(make_model: MakeModel) -> None:
+    def build(net: Net, x: str) -> str:
+        flag = net("Greater", net("ReduceSum", x, keepdims=0), net.const(np.float32(0)))
+        node = onnx.helper.make_node("Relu", ["x"], ["a"])
+        body = onnx.helper.make_graph([node], "a", [], [onnx.helper.make_tensor_value_info("a", 1, None)])
+        return net("If", flag, then_branch=body, name="choice", out="y")
+
+    with pytest.raises(ModelError, match="the If node 'choice' has no 'else_branch': the file is damaged"):
+        build_twin(read_graph(make_model(build)), ["y"])
+
+
 # --- backward rules -----------------------------------------------------------------------------------------------
 
 DEAD = {
