@@ -6,6 +6,7 @@ pictures of them tell whether they are.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ _LEAST_CORRELATION = 0.99
 """Between the small pictures of copies. Saved at quality 30 and half the size, a photograph keeps 0.999."""
 _FLAT = 1.5
 """Standard deviation, in levels of 255, below which a small picture shows nothing but its brightness."""
-_MOST_PAIRS = 1 << 20
+_MOST_PAIRS = 1 << 18
 
 
 def shrink_picture(image: Image) -> bytes:
@@ -58,7 +59,7 @@ class Groups:
     """Which of a number of things belong together."""
 
     def __init__(self, count: int) -> None:
-        self._parent = list(range(count))
+        self._parent = array("q", range(count))
 
     def find(self, k: int) -> int:
         """The first of the group of `k`."""
@@ -101,9 +102,11 @@ def find_similar_pairs(hashes: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.i
     for start in range(0, distinct.shape[1], band):
         keys = distinct[:, start : start + band].astype(np.int64) @ (256 ** np.arange(band))
         order = np.argsort(keys, kind="stable")
-        for bucket in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
+        ends = np.concatenate([[0], np.flatnonzero(np.diff(keys[order])) + 1, [len(order)]])
+        for first_of, count in zip(ends[:-1][np.diff(ends) > 1], np.diff(ends)[np.diff(ends) > 1], strict=True):
+            bucket = order[first_of : first_of + count]
             rows = max(1, _MOST_PAIRS // len(bucket))
-            for k in range(0, len(bucket) if len(bucket) > 1 else 0, rows):
+            for k in range(0, len(bucket), rows):
                 far = np.bitwise_count(wide[bucket[k : k + rows], None] ^ wide[bucket]).sum(2)
                 one, other = np.nonzero(far <= _MOST_BITS)
                 later = other > one + k

@@ -64,7 +64,7 @@ def finish_scan(folder: Path, plan: ScanPlan, on_progress: Callable[..., None]) 
     write_parquet(folder / "channels.parquet", [values], CHANNEL_COLUMNS)
     with gather_columns(folder, _walk_rows(folder, plan), sums.pictures) as columns:
         found = analyse_pictures(plan, columns, on_progress)
-        more = make_analysis_columns(plan, columns, found)
+        more = make_analysis_columns(columns, found)
         write_parquet(folder / "pictures.parquet", make_picture_pieces(folder, plan, columns, more), PICTURE_COLUMNS)
         sheets = make_sheets(folder, plan, columns, found)
         files = draw_picture_sprites(folder, plan, sheets.numbers, on_progress)

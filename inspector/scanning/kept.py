@@ -107,7 +107,7 @@ def _read_sizes(folder: Path, parquet: Any, numbers: set[int]) -> dict[int, tupl
     """Number -> (width, height)."""
     found = {}
     with parquet.ParquetFile(folder / "pictures.parquet") as file:
-        for batch in file.iter_batches(columns=["picture", "width", "height"]):
+        for batch in file.iter_batches(1024, columns=["picture", "width", "height"]):
             for row in batch.to_pylist():
                 if row["picture"] in numbers:
                     found[row["picture"]] = row["width"], row["height"]

@@ -39,8 +39,6 @@ PICTURE_COLUMNS = {
 }
 """Columns of pictures.parquet."""
 
-_STEP = 4096
-
 
 def make_picture_pieces(
     folder: Path, plan: ScanPlan, columns: Columns, more: Mapping[str, Any]
@@ -55,9 +53,9 @@ def make_picture_pieces(
     """
     names = walk_list(folder, plan.shards)
     at = -1
-    classes = np.array([*plan.classes, ""], object)
+    classes = plan.classes
     predicted, confidence = columns.predicted, columns.confidence
-    for start, embedding in columns.walk("embedding", _STEP):
+    for start, embedding in columns.walk("embedding"):
         own = slice(start, start + len(embedding))
         paths, labels = [], []
         for number in columns.number[own].tolist():
@@ -78,6 +76,8 @@ def make_picture_pieces(
             "width": columns.size[own, 0],
             "height": columns.size[own, 1],
             "sha256": [row.tobytes().hex() for row in columns.digest[own]],
-            **{name: values[own] for name, values in more.items()},
+            **{name: np.asarray(values[own]) for name, values in more.items()},
+            "suggested": [None if k < 0 else classes[k] for k in more["suggested"][own].tolist()],
+            "channels": more["channels"][own].tolist(),
             "embedding": embedding.astype(np.float32),
         }

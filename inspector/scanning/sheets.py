@@ -82,8 +82,11 @@ def make_sheets(folder: Path, plan: ScanPlan, columns: Columns, found: Analysis)
 def _list_groups(copy_of: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """The rows of each group of copies, the largest first."""
     order = np.argsort(copy_of, kind="stable")
+    order = order[np.bincount(copy_of, minlength=len(copy_of))[copy_of[order]] > 1]
+    if not len(order):
+        return []
     groups = np.split(order, np.flatnonzero(np.diff(copy_of[order])) + 1)
-    return sorted((g for g in groups if len(g) > 1), key=lambda g: (-len(g), int(g[0])))
+    return sorted(groups, key=lambda g: (-len(g), int(g[0])))
 
 
 def _describe(
@@ -108,8 +111,8 @@ def _describe(
                 "suggested": plan.classes[suggested] if 0 <= suggested != columns.label[row] else None,
                 "outlier": _round(found.outlier[row]),
                 "cluster": int(found.cluster[row]),
-                "x": _round(found.components.values[row, 0]),
-                "y": _round(found.components.values[row, min(1, found.components.values.shape[1] - 1)]),
+                "x": _round(found.map[row, 0]),
+                "y": _round(found.map[row, 1]),
                 "channels": found.channels[row].tolist(),
             }
         )

@@ -1,6 +1,6 @@
 """`inspector scan` against decoding plus a bare run with the same layers exposed; memory; merging; near copies.
 
-    python tests/benchmarks/bench_scan.py [speed|memory|merge|copies] [--pictures N]
+    python tests/benchmarks/bench_scan.py [speed|memory|driver|merge|copies] [--pictures N]
 
 Speed is given in seconds of a processor, which another load on the machine changes little. For `copies` imagededup is
 needed (a venv of its own: it brings torch).
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,8 @@ from inspector.scanning import ScanOptions, load_scan_state, save_scan_state, sc
 from inspector.scanning.finish import merge_sums
 from inspector.scanning.folder import state_path
 from inspector.scanning.look import ShardLooker
-from inspector.scanning.plan import load_plan
+from inspector.scanning.plan import ScanPlan, load_plan
+from inspector.scanning.state import PictureRows, ScanState, list_arrays
 
 
 def make_pictures(folder: Path, count: int, size: tuple[int, int] = (500, 375)) -> None:
@@ -118,6 +120,78 @@ def measure_memory(counts: list[int]) -> None:
             shutil.rmtree(made)
 
 
+DRIVER = """
+import sys, threading, time, inspector
+from pathlib import Path
+from inspector.scanning import ScanOptions, scan_pictures
+def read(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) / 1024 for line in file if line.startswith(name))
+peak, at = [0.0, ""], [""]
+def watch():
+    while True:
+        now = read("RssAnon")
+        if now > peak[0]:
+            peak[:] = now, at[0]
+        time.sleep(0.002)
+threading.Thread(target=watch, daemon=True).start()
+def move(done, total, about=""):
+    at[0] = f"{about} {done}/{total}"
+model = inspector.open_model(sys.argv[1], threads=1)
+scan_pictures(model, [sys.argv[2]], Path(sys.argv[3]), ScanOptions(resume=True), move)
+print(f"{read('VmHWM'):.0f} MB resident at most, {peak[0]:.0f} MB of that its own (at {peak[1]})")
+"""
+
+
+def measure_driver(counts: list[int]) -> None:
+    """Peak memory of the process that lists, merges and writes, with states that no network made: quick to repeat."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        model = make_small_model(folder)
+        make_small_pictures(folder / "base", 1000)
+        scan_pictures(open_model(model, threads=1), [folder / "base"], folder / "real", ScanOptions("plain"))
+        for count in counts:
+            link_pictures(folder / "base", folder / f"set-{count}", count)
+            out = folder / f"scan-{count}"
+            shards = -(-count // 256)
+            part = ScanOptions("plain", shard=(shards, shards))
+            plan = scan_pictures(open_model(model, threads=1), [folder / f"set-{count}"], out, part).plan
+            invent_states(load_scan_state(state_path(folder / "real", 0)), plan, out)
+            command = [sys.executable, "-c", DRIVER, str(model), str(folder / f"set-{count}"), str(out)]
+            start = time.monotonic()
+            told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+            print(f"{count:>7} pictures: {told}, {time.monotonic() - start:.0f} s", flush=True)
+
+
+def link_pictures(base: Path, folder: Path, count: int) -> None:
+    """As many names as there are to be pictures, for a thousand files."""
+    files = sorted(base.rglob("*.jpg"), key=lambda path: path.name)
+    for number in range(count):
+        target = folder / f"{number % 10}" / f"{number:06d}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.hardlink_to(files[number % len(files)])
+
+
+def invent_states(real: ScanState, plan: ScanPlan, out: Path) -> None:
+    """States of all shards: the sums of a real one and rows of noise; every tenth picture is nearly the one before."""
+    rng = np.random.default_rng(2)
+    for shard in range(plan.shards):
+        first, end = plan.find_range(shard)
+        rows = PictureRows(**{name: array[: end - first] for name, array in list_arrays(real.rows).items()})
+        size = len(rows)
+        small = rng.integers(0, 256, (size, 32, 32), np.uint8)
+        small[1::10] = small[0::10][: len(small[1::10])] ^ 1
+        moved = replace(
+            rows,
+            number=np.arange(first, end),
+            digest=rng.integers(0, 256, rows.digest.shape, np.uint8),
+            embedding=(rows.embedding + rng.normal(0, 0.1, rows.embedding.shape)).astype(np.float16),
+            small=small,
+        )
+        sums = replace(real.sums, pictures=size, top_pictures=real.sums.top_pictures % size + first)
+        save_scan_state(ScanState(plan.digest, ((first, end),), sums, moved), state_path(out, shard))
+
+
 def make_small_pictures(folder: Path, count: int) -> None:
     """Noise of 24 x 24 pixels, a thousand a folder."""
     rng = np.random.default_rng(1)
@@ -146,8 +220,6 @@ def make_small_model(folder: Path) -> Path:
 
 def measure_merge(count: int) -> None:
     """Seconds to merge the states of `count` shards of the default model."""
-    from dataclasses import replace
-
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         make_pictures(folder / "set", 64)
@@ -228,7 +300,7 @@ def tell(name: str, found: set[tuple[str, str]], pairs: set[tuple[str, str]]) ->
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["speed", "memory", "merge", "copies"], default="speed", nargs="?")
+    parser.add_argument("what", choices=["speed", "memory", "driver", "merge", "copies"], default="speed", nargs="?")
     parser.add_argument("--pictures", type=int, default=0)
     given = parser.parse_args()
     assert PHOTO.exists()
@@ -236,6 +308,8 @@ if __name__ == "__main__":
         measure_speed(given.pictures or 200)
     elif given.what == "memory":
         measure_memory([1000, given.pictures or 50_000])
+    elif given.what == "driver":
+        measure_driver([1000, given.pictures or 50_000])
     elif given.what == "merge":
         measure_merge(given.pictures or 1000)
     else:

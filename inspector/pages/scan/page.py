@@ -101,7 +101,7 @@ def _read_paths(folder: Path, parquet: Any, top: list[list[int]]) -> dict[int, s
         return {}
     found: dict[int, str] = {}
     with parquet.ParquetFile(folder / "pictures.parquet") as file:
-        for batch in file.iter_batches(columns=["picture", "path"]):
+        for batch in file.iter_batches(1024, columns=["picture", "path"]):
             numbers, paths = batch.column("picture").to_pylist(), batch.column("path").to_pylist()
             found |= {number: path for number, path in zip(numbers, paths, strict=True) if number in wanted}
     return found

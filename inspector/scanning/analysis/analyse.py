@@ -13,6 +13,7 @@ from inspector.scanning.analysis.copies import find_copies_of
 from inspector.scanning.analysis.figures import measure_answers
 from inspector.scanning.analysis.neighbours import (
     Components,
+    draw_map,
     find_clusters,
     measure_class_distances,
     measure_outliers,
@@ -33,6 +34,7 @@ class Analysis:
     Attributes:
         suspects: Pictures whose label is probably wrong.
         components: Where they lie in the embedding.
+        map: Two numbers for each, where they lie on the map, float32 (n, 2).
         outlier: Mean distance to the nearest others, over its median, float64 (n,).
         class_distance: Distance to the mean of the class, over the class's own, float64 (n,); NaN without class.
         cluster: int64 (n,).
@@ -43,6 +45,7 @@ class Analysis:
 
     suspects: LabelSuspects
     components: Components
+    map: NDArray[np.float32]
     outlier: NDArray[np.float64]
     class_distance: NDArray[np.float64]
     cluster: NDArray[np.int64]
@@ -80,13 +83,15 @@ def analyse_pictures(plan: ScanPlan, columns: Columns, on_progress: Callable[...
     channels = _find_unusual(columns, components)
     tell(6)
     answers = measure_answers(plan, columns)
-    return Analysis(suspects, components, outlier, distance, cluster, copy_of, channels, answers)
+    return Analysis(
+        suspects, components, draw_map(components.values), outlier, distance, cluster, copy_of, channels, answers
+    )
 
 
 def _find_unusual(columns: Columns, components: Components) -> NDArray[np.int32]:
     kept = min(UNUSUAL_CHANNELS, columns.embedding.shape[1])
     found = np.zeros((len(columns), kept), np.int32)
-    for start, rows in columns.walk("embedding", 1024):
+    for start, rows in columns.walk("embedding"):
         far = (rows.astype(np.float64) - components.mean) / np.maximum(components.std, 1e-12)
         best = np.argpartition(-far, kept - 1, axis=1)[:, :kept]
         order = np.lexsort((best, -np.take_along_axis(far, best, axis=1)), axis=1)
@@ -94,23 +99,21 @@ def _find_unusual(columns: Columns, components: Components) -> NDArray[np.int32]
     return found
 
 
-def make_analysis_columns(plan: ScanPlan, columns: Columns, found: Analysis) -> dict[str, Any]:
-    """What the analysis adds to pictures.parquet, by column."""
+def make_analysis_columns(columns: Columns, found: Analysis) -> dict[str, Any]:
+    """What the analysis adds to pictures.parquet, by column; `suggested` as numbers of classes."""
     suggested, label = found.suspects.suggested, columns.label
     suspect = (suggested >= 0) & (suggested != label)
     first = columns.number[found.copy_of]
     sizes = np.bincount(found.copy_of, minlength=len(columns))[found.copy_of]
     return {
         "suspect": suspect,
-        "suggested": [
-            plan.classes[k] if yes else None for k, yes in zip(suggested.tolist(), suspect.tolist(), strict=True)
-        ],
+        "suggested": np.where(suspect, suggested, -1),
         "copy_of": np.where(sizes > 1, first, -1),
         "copies": sizes.astype(np.int32),
         "outlier": found.outlier.astype(np.float32),
         "class_distance": found.class_distance.astype(np.float32),
         "cluster": found.cluster.astype(np.int32),
-        "x": found.components.values[:, 0],
-        "y": found.components.values[:, min(1, found.components.values.shape[1] - 1)],
-        "channels": list(found.channels.tolist()),
+        "x": found.map[:, 0],
+        "y": found.map[:, 1],
+        "channels": found.channels,
     }

@@ -8,12 +8,13 @@ which find those that were cut. Small grey pictures, laid over one another with 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inspector.image.likeness import Groups, find_similar_pairs, hash_small
-from inspector.scanning.columns import Columns
+from inspector.scanning.columns import Columns, Rows, walk_rows
 
 LEAST_CORRELATION = 0.97
 """Between the small pictures of copies, in the best position."""
@@ -24,12 +25,12 @@ _CUTS = ((0.0, 1.0), (0.0, 0.95), (0.05, 1.0), (0.025, 0.975), (0.05, 0.95), (0.
 """What may be left of a side."""
 _FLAT = 1.5
 """Standard deviation, in levels of 255, below which a small picture shows nothing but its brightness."""
-_STEP = 2048
+_STEP = 256
 _LARGEST = 1024
 """A bucket that holds more is cut into runs of so many, by another projection."""
 
 
-def find_copies_of(columns: Columns, values: NDArray[np.float32]) -> NDArray[np.int64]:
+def find_copies_of(columns: Columns, values: Rows) -> NDArray[np.int64]:
     """For each picture the row of the first of its group of copies; its own where it has none, int64 (n,).
 
     Args:
@@ -39,20 +40,19 @@ def find_copies_of(columns: Columns, values: NDArray[np.float32]) -> NDArray[np.
     count = len(columns)
     groups = Groups(count)
     _, first, inverse = np.unique(columns.digest, axis=0, return_index=True, return_inverse=True)
-    for row, other in enumerate(first[inverse.reshape(-1)].tolist()):
-        groups.join(row, other)
+    earlier = first[inverse.reshape(-1)]
+    for row in np.flatnonzero(earlier != np.arange(count)).tolist():
+        groups.join(row, int(earlier[row]))
     for one, other in _find_candidates(columns, values):
         for start in range(0, len(one), _STEP):
             a, b = one[start : start + _STEP], other[start : start + _STEP]
-            alike = match_small(np.array(columns.small[a]), np.array(columns.small[b]))
+            alike = match_small(columns.small[a], columns.small[b])
             for x, y in zip(a[alike].tolist(), b[alike].tolist(), strict=True):
                 groups.join(x, y)
     return np.array(groups.firsts(), np.int64)
 
 
-def _find_candidates(
-    columns: Columns, values: NDArray[np.float32]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _find_candidates(columns: Columns, values: Rows) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Pairs that may be copies: (rows, rows of the others)."""
     hashes = [hash_small(_halve(small).astype(np.float32)) for _, small in columns.walk("small")]
     if hashes:
@@ -60,35 +60,49 @@ def _find_candidates(
     yield from _find_near(values)
 
 
-def _find_near(values: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _find_near(values: Rows) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Pairs whose embeddings point the same way, from buckets of the signs of random projections."""
     count = len(values)
     if count < 2:
         return
-    unit = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
     bits = int(np.clip(np.ceil(np.log2(count)) - 3, 4, 20))
     rng = np.random.default_rng(0)
-    seen: NDArray[np.int64] = np.zeros(0, np.int64)
+    seen: list[NDArray[np.int64]] = []
     for _ in range(_TABLES):
-        planes = rng.standard_normal((values.shape[1], bits + 1))
-        signs = values @ planes.astype(np.float32)
-        keys = (signs[:, :bits] > 0) @ (1 << np.arange(bits))
-        order = np.lexsort((signs[:, bits], keys))
-        ends = np.flatnonzero(np.diff(keys[order])) + 1
-        pairs = [_pair_bucket(bucket, unit, count) for bucket in np.split(order, ends) if len(bucket) > 1]
-        found = np.unique(np.concatenate([np.zeros(0, np.int64), *pairs]))
-        new = np.setdiff1d(found, seen, assume_unique=True)
-        seen = np.union1d(seen, new)
+        planes = rng.standard_normal((values.shape[1], bits + 1)).astype(np.float32)
+        keys, along = np.zeros(count, np.int32), np.zeros(count, np.float32)
+        for start, rows in walk_rows(values):
+            signs = rows @ planes
+            keys[start : start + len(rows)] = (signs[:, :bits] > 0) @ (1 << np.arange(bits))
+            along[start : start + len(rows)] = signs[:, bits]
+        order = np.lexsort((along, keys))
+        ends = [0, *(np.flatnonzero(np.diff(keys[order])) + 1).tolist(), count]
+        pairs = [_pair_bucket(order[a:b], values) for a, b in pairwise(ends) if b - a > 1]
+        # They ascend in every table; each table is kept by itself, so that none is copied into a larger one.
+        new = np.sort(np.concatenate([np.zeros(0, np.int64), *pairs]))
+        for old in seen:
+            new = new[~_hold(old, new)]
+        seen.append(new)
         yield new // count, new % count
 
 
-def _pair_bucket(bucket: NDArray[np.int64], unit: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+def _hold(ascending: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which values an ascending array holds."""
+    if not len(ascending):
+        return np.zeros(len(values), np.bool_)
+    at = np.searchsorted(ascending, values)
+    return np.asarray(ascending[np.minimum(at, len(ascending) - 1)] == values)
+
+
+def _pair_bucket(bucket: NDArray[np.int64], values: Rows) -> NDArray[np.int64]:
     """The pairs of a bucket whose cosine is large enough, each as row * count + other row."""
     found = []
     for start in range(0, len(bucket), _LARGEST):
         rows = np.sort(bucket[start : start + _LARGEST])
-        one, other = np.nonzero(np.triu(unit[rows] @ unit[rows].T >= _LEAST_COSINE, 1))
-        found.append(rows[one] * count + rows[other])
+        own = values[rows]
+        own = own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
+        one, other = np.nonzero(np.triu(own @ own.T >= _LEAST_COSINE, 1))
+        found.append(rows[one] * len(values) + rows[other])
     return np.concatenate(found)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.image import choose_evenly
-from inspector.scanning.columns import Columns
+from inspector.scanning.columns import STEP, Columns, Rows, walk_rows
 
 DIMENSIONS = 32
 """Principal components that neighbours are sought in."""
@@ -18,9 +18,8 @@ NEIGHBOURS = 10
 _SAMPLE = 20_000
 """Pictures that components are computed from, that distances are measured to, and that clusters are begun with."""
 _WIDEST = 4096
-_STEP = 1024
-_NEAR_STEP = 128
-"""Pictures whose distances to 20,000 others are in memory: 20 MB."""
+_NEAR_STEP = 16
+"""Pictures whose distances to 20,000 others are in memory: 2.5 MB, and three times that while they are worked out."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,14 @@ class Components:
     """The pictures in their principal components.
 
     Attributes:
-        values: float32 (n, r), r at most DIMENSIONS, centred; the first two columns are the map.
+        values: float32 (n, r), r at most DIMENSIONS, centred; the first two columns are the map. In a file where the
+            embeddings are.
         mean: Of each number of the embedding, float64 (D,).
         std: Of each number of the embedding, float64 (D,).
         explained: Share of the variance that each component holds, float64 (r,).
     """
 
-    values: NDArray[np.float32]
+    values: Rows
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     explained: NDArray[np.float64]
@@ -67,18 +67,16 @@ def reduce_embeddings(columns: Columns) -> Components:
     axes, spread = axes[:, ::-1][:, :kept], spread[::-1].clip(0)
     axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(kept)] < 0, -1, 1)
     axes = axes if projection is None else projection @ axes
-    values = np.zeros((count, kept), np.float32)
-    for start, rows in columns.walk("embedding", _STEP):
-        values[start : start + len(rows)] = (rows.astype(np.float64) - mean) @ axes
-    return Components(values, mean, std, spread[:kept] / max(float(spread.sum()), 1e-300))
+    pieces = (((rows.astype(np.float64) - mean) @ axes).astype(np.float32) for _, rows in columns.walk("embedding"))
+    return Components(columns.keep("components", pieces), mean, std, spread[:kept] / max(float(spread.sum()), 1e-300))
 
 
 def _walk_chosen(columns: Columns, chosen: NDArray[np.int64]) -> Iterator[NDArray[np.float64]]:
-    for start in range(0, len(chosen), _STEP):
-        yield np.array(columns.embedding[chosen[start : start + _STEP]], np.float64)
+    for start in range(0, len(chosen), STEP):
+        yield np.array(columns.embedding[chosen[start : start + STEP]], np.float64)
 
 
-def measure_outliers(values: NDArray[np.float32]) -> NDArray[np.float64]:
+def measure_outliers(values: Rows) -> NDArray[np.float64]:
     """Mean distance of each picture to its nearest others, over the median of these: 1 is usual, float64 (n,).
 
     Ramaswamy, Rastogi & Shim, "Efficient algorithms for mining outliers" (2000). Of more than 20,000 pictures the
@@ -97,8 +95,8 @@ def measure_outliers(values: NDArray[np.float32]) -> NDArray[np.float64]:
     found = np.zeros(count)
     place = np.full(count, -1)
     place[chosen] = np.arange(len(chosen))
-    for start in range(0, count, _NEAR_STEP):
-        rows = values[start : start + _NEAR_STEP].astype(np.float64)
+    for start, piece in walk_rows(values, _NEAR_STEP):
+        rows = piece.astype(np.float64)
         far = np.square(rows).sum(axis=1)[:, None] + lengths - 2 * rows @ others.T
         own = place[start : start + len(rows)]
         far[np.flatnonzero(own >= 0), own[own >= 0]] = np.inf
@@ -108,7 +106,7 @@ def measure_outliers(values: NDArray[np.float32]) -> NDArray[np.float64]:
     return found / usual if usual > 0 else found
 
 
-def measure_class_distances(values: NDArray[np.float32], classes: NDArray[np.int64]) -> NDArray[np.float64]:
+def measure_class_distances(values: Rows, classes: NDArray[np.int64]) -> NDArray[np.float64]:
     """Distance of each picture to the mean of its class, over the class's root mean square: 1 is usual, float64 (n,).
 
     Args:
@@ -118,17 +116,22 @@ def measure_class_distances(values: NDArray[np.float32], classes: NDArray[np.int
     own = classes >= 0
     size = int(classes.max(initial=-1)) + 1
     counts = np.bincount(classes[own], minlength=size)
-    sums = np.stack([np.bincount(classes[own], v[own], size) for v in values.T.astype(np.float64)], axis=1)
+    sums = np.zeros((size, values.shape[1]))
+    for start, rows in walk_rows(values):
+        known = own[start : start + len(rows)]
+        np.add.at(sums, classes[start : start + len(rows)][known], rows[known].astype(np.float64))
     means = sums / np.maximum(counts, 1)[:, None]
     squares = np.full(len(values), np.nan)
-    squares[own] = np.square(values[own].astype(np.float64) - means[classes[own]]).sum(axis=1)
+    for start, rows in walk_rows(values):
+        places = start + np.flatnonzero(own[start : start + len(rows)])
+        squares[places] = np.square(rows[places - start].astype(np.float64) - means[classes[places]]).sum(axis=1)
     usual = np.sqrt(np.bincount(classes[own], squares[own], size) / np.maximum(counts, 1))
     found = np.full(len(values), np.nan)
     found[own] = np.sqrt(squares[own]) / np.where(usual > 0, usual, 1)[classes[own]]
     return found
 
 
-def find_clusters(values: NDArray[np.float32], most: int = 24) -> NDArray[np.int64]:
+def find_clusters(values: Rows, most: int = 24) -> NDArray[np.int64]:
     """The cluster of each picture by k-means, int64 (n,); 0 is the largest.
 
     There are sqrt(n / 2) of them, `most` at most. They begin with k-means++ (Arthur & Vassilvitskii 2007) of seed 0 and
@@ -139,34 +142,46 @@ def find_clusters(values: NDArray[np.float32], most: int = 24) -> NDArray[np.int
         most: How many clusters at most.
     """
     count = max(1, min(most, int(np.sqrt(len(values) / 2))))
-    sample = values[np.array(choose_evenly(len(values), _SAMPLE))].astype(np.float64)
+    sample = np.array(values[np.array(choose_evenly(len(values), _SAMPLE))])
     centers = _seed_centers(sample, count)
     for _ in range(50):
         near = _assign(sample, centers)
         sizes = np.bincount(near, minlength=count)
-        sums = np.stack([np.bincount(near, column, count) for column in sample.T], axis=1)
+        sums = np.stack([np.bincount(near, column.astype(np.float64), count) for column in sample.T], axis=1)
         moved = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], centers)
         if np.array_equal(moved, centers):
             break
         centers = moved
-    pieces = [_assign(values[k : k + _STEP].astype(np.float64), centers) for k in range(0, len(values), _STEP)]
-    found = np.concatenate(pieces)
+    found = _assign(values, centers)
     rank = np.empty(count, np.int64)
     rank[np.argsort(-np.bincount(found, minlength=count), kind="stable")] = np.arange(count)
     return np.asarray(rank[found])
 
 
-def _seed_centers(sample: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+def _seed_centers(sample: NDArray[np.float32], count: int) -> NDArray[np.float64]:
     rng = np.random.default_rng(0)
-    centers = [sample[rng.integers(len(sample))]]
-    far = np.square(sample - centers[0]).sum(axis=1)
+    centers = [sample[rng.integers(len(sample))].astype(np.float64)]
+    far = _measure_far(sample, centers[0])
     while len(centers) < count:
         total = far.sum()
         at = int(np.searchsorted(np.cumsum(far), rng.random() * total)) if total > 0 else len(centers)
-        centers.append(sample[min(at, len(sample) - 1)])
-        far = np.minimum(far, np.square(sample - centers[-1]).sum(axis=1))
+        centers.append(sample[min(at, len(sample) - 1)].astype(np.float64))
+        far = np.minimum(far, _measure_far(sample, centers[-1]))
     return np.array(centers)
 
 
-def _assign(rows: NDArray[np.float64], centers: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.asarray((np.square(centers).sum(axis=1) - 2 * rows @ centers.T).argmin(axis=1))
+def _measure_far(rows: Rows, center: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The squared distance of each row to a center."""
+    return np.concatenate([np.square(piece - center).sum(axis=1) for _, piece in walk_rows(rows)])
+
+
+def _assign(rows: Rows, centers: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The nearest center of each row."""
+    lengths = np.square(centers).sum(axis=1)
+    return np.concatenate([(lengths - 2 * x.astype(np.float64) @ centers.T).argmin(axis=1) for _, x in walk_rows(rows)])
+
+
+def draw_map(values: Rows) -> NDArray[np.float32]:
+    """Where pictures lie on the map: their first two principal components, float32 (n, 2)."""
+    last = min(1, values.shape[1] - 1)
+    return np.concatenate([np.zeros((0, 2), np.float32), *(rows[:, [0, last]] for _, rows in walk_rows(values))])

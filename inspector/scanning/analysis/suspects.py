@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.scanning.columns import Columns
+from inspector.scanning.columns import STEP, Columns
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class LabelSuspects:
     thresholds: NDArray[np.float64]
 
 
-def find_suspects(columns: Columns, known: int, step: int = 4096) -> LabelSuspects:
+def find_suspects(columns: Columns, known: int, step: int = STEP) -> LabelSuspects:
     """Find the pictures that confidently belong to another class than their label says.
 
     The threshold of class j is its mean probability over the pictures with label j (equation 2). A picture with label i
