@@ -68,7 +68,7 @@ def describe_live(model: Model, layers: Sequence[Layer], attached: Attached | No
     values, classes = _run_once(model, shown)
     segments = _describe_segments(model)
     boxes = None if segments else _describe_boxes(model, notes)
-    cam, methods = describe_maps(model, shown, notes)
+    cam, methods = describe_maps(model, shown, [value.shape for value in values], notes)
     covers = None
     if boxes is not None:
         covers, methods = describe_covers(model.preprocess.frame(choose_usual_size(model))), ("drise", *methods)

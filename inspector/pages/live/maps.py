@@ -34,13 +34,14 @@ def choose_usual_size(model: Model) -> tuple[int, int]:
 
 
 def describe_maps(
-    model: Model, layers: Sequence[Layer], notes: list[str]
+    model: Model, layers: Sequence[Layer], shapes: Sequence[Sequence[int]], notes: list[str]
 ) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
     """Describe the layer of the maps and what is explained there.
 
     Args:
         model: The model.
         layers: Those that the page shows.
+        shapes: Of each of them, (C, ...), on a picture of the usual size.
         notes: Gets what cannot be shown, and why.
 
     Returns:
@@ -64,14 +65,12 @@ def describe_maps(
         )
     if layer is None or layer.name not in [x.name for x in layers]:
         return None, ()
-    about: dict[str, Any] = {
-        "layer": [x.name for x in layers].index(layer.name),
-        "beside": [],
-        "closed": False,
-        "target": None,
-    }
-    methods = _choose_methods(model, layer, head, notes) if head is not None and explained is not None else ()
-    if methods and head is not None and explained is not None:
+    place = [x.name for x in layers].index(layer.name)
+    about: dict[str, Any] = {"layer": place, "beside": [], "closed": False, "target": None, "places": MOST_PLACES}
+    if head is None or explained is None:
+        return about, ("eigencam",)
+    methods = _choose_methods(model, layer, shapes[place], head, notes)
+    if methods:
         beside = [*head.siblings, *([model.input.name] if head.reads_shape else [])]
         about["beside"] = list(dict.fromkeys(beside))
         about["closed"] = head.linear
@@ -93,10 +92,9 @@ def _choose(model: Model) -> tuple[Explained | None, tuple[Layer | None, Head | 
     return None, (found[0] if found is not None else None, None)
 
 
-def _choose_methods(model: Model, layer: Layer, head: Head, notes: list[str]) -> tuple[str, ...]:
+def _choose_methods(model: Model, layer: Layer, shape: Sequence[int], head: Head, notes: list[str]) -> tuple[str, ...]:
     """The methods for a class at a layer, the usual one first."""
-    shape = [size if isinstance(size, int) else 1 for size in layer.shape or (1, 1, 1, 1)]
-    places, channels = int(np.prod(shape[2:])), shape[1]
+    channels, places = shape[0], int(np.prod(shape[1:]))
     if layer.channels_last or layer.arrangement is not None or (model.input.batch or 1) > 1:
         notes.append(
             f"No maps for a class: {layer.name} has channels last, or takes several pictures at a time. Eigen-CAM "

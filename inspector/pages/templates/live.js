@@ -8,15 +8,18 @@ const source = {
   sprite: async (i, l) => live.sheets[i][l],
   // The map that a picture is to show, unless it is there already.
   async prepareMap(i) {
-    const image = images[i], top = image.top[guess[i]], method = state.method;
-    if (!method || state.view === "classes" || camOf(i) || (!top && method !== "eigencam")) return;
+    const image = images[i], top = image.top[guess[i]], method = state.method, key = `${method} ${top?.index}`;
+    if (!method || state.view === "classes" || camOf(i) || image.failed.has(key) || (!top && method !== "eigencam")) return;
     if (method === "drise") { explainBoxes(i); return; } // the map comes when there is one
     try {
       const found = await ask("map", { slot: i, method, index: top ? top.index : null });
       if (images[i] !== image) return; // another picture has taken its place
       keepMap(image, found, method, top, layers[data.live.cam.layer].name);
       if (!$("progress").hidden && live.ready) say(`Ready. ${image.name}: ${image.told}.`);
-    } catch (error) { say(error.message, null, true); }
+    } catch (error) {
+      image.failed.add(key); // said once, and not tried again whenever something is drawn
+      say(`${image.name}: ${error.message}.`, null, true);
+    }
   },
   moved: (before) => { experiments.follow(before); addRelevance(state.image); },
 };
@@ -123,7 +126,7 @@ async function takeIn(slot, name, found) {
   if (segments) masks[slot] = { ...found.segments, data: Uint8Array.from({ length: 4 * found.segments.mask.length }, (_, n) => found.segments.mask[n >> 2]) };
   const top = segments ? segments.classes.slice(0, data.top).map(({ index, label, share }) => ({ index, label, probability: share })) : boxes ? boxes.slice(0, LISTED).map(({ label, score }, n) => ({ index: n, label, probability: score })) : rank(found, data.top);
   if (pinned != null) top.push(classEntry(found, pinned));
-  images[slot] = { name, size: found.size, box: found.box, found, boxes, segments, top, pinned, cams: [], relevance: null, layers: before?.name === name ? before.layers : [],
+  images[slot] = { name, size: found.size, box: found.box, found, boxes, segments, top, pinned, cams: [], failed: new Set(), relevance: null, layers: before?.name === name ? before.layers : [],
     told: `${found.size.join(" × ")} pixels, answered in ${Math.round(found.ms)} ms` };
   photos[slot] = photo;
   if (before?.name !== name) { channelTables[slot] = []; live.sheets[slot] = []; guess[slot] = 0; }

@@ -67,6 +67,10 @@ class Network {
     return kept.session.run(Object.fromEntries(kept.inputs.map((name) => [name, feeds[name]])), wanted, { logSeverityLevel: 4 });
   }
 
+  async empty() {
+    for (const slot of [...this.sessions.keys()]) await this.release(slot);
+  }
+
   async release(slot) {
     const kept = this.sessions.get(slot);
     this.sessions.delete(slot);

@@ -66,6 +66,7 @@ const tasks = {
         : known.without.kept.map((scores) => whole - scores[index]);
       raw = ablationcam(values, drops, whole);
     } else {
+      if (h * w > 4 * about.cam.places) throw new Error(`this layer has ${h} × ${w} places on a picture of this size, too many for ${method}; choose another method`);
       known.places ??= await placeScores(behind(known), known.cam);
       raw = known.places.kept.map((scores) => scores[index] - known.places.nothing[index]);
     }
@@ -203,9 +204,12 @@ async function show({ data, width, height }, side) {
   return createImageBitmap(new ImageData(small.data, small.width, small.height));
 }
 
+// A tensor beyond the 4 GB of WebAssembly is an overflow to the runtime, or one of "more than" so many bytes.
+const isOutOfMemory = (error) => error instanceof RangeError || /memory|allocat|bad_alloc|OOM|SafeInt|Integer overflow|would require more than/i.test(String(error?.message ?? error));
+
 function explain(error) {
   const text = String(error?.message ?? error);
-  if (/memory|allocation|bad_alloc|RangeError|Array buffer/i.test(text)) return `the browser has no memory left for this (${text.slice(0, 120)}); close other pages, or make the page with --int8`;
+  if (isOutOfMemory(error)) return `the browser has no memory left for this (${text.match(/ERROR_MESSAGE: (.*)/s)?.[1].slice(-120) ?? text.slice(0, 120)}); give it a smaller picture, close other pages, or make the page with --int8`;
   return text;
 }
 
@@ -217,6 +221,9 @@ onmessage = ({ data }) => {
       if (value?.shown) shared.push(value.shown);
       if (data.kind === "layers") for (const one of value) shared.push(one.sheet.levels.buffer);
       postMessage({ id: data.id, value }, shared);
-    } catch (error) { postMessage({ id: data.id, error: explain(error) }); }
+    } catch (error) {
+      if (isOutOfMemory(error)) await network?.empty(); // what was held for this is free for what comes next
+      postMessage({ id: data.id, error: explain(error) });
+    }
   });
 };

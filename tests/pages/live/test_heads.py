@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -23,15 +25,16 @@ from inspector.tasks.decoders.yolov5 import YoloV5
 from inspector.tasks.decoders.yolov8_masks import YoloV8Masks
 from inspector.tasks.decoders.yolov8_obb import YoloV8Obb
 from tests.conftest import MakeModel
-from tests.pages.browser import needs_chromium
 from tests.tasks.heads import CASES, Arrays, Case
 from tests.tasks.test_decoders import open_head
 
-pytestmark = needs_chromium
+NODE = shutil.which("node")
+pytestmark = pytest.mark.skipif(NODE is None, reason="needs Node")
 
 WITHOUT_LAYOUT = {"dbnet"}
 """Heads of objects that take more than reading numbers: the page says that it does not show what they find."""
-FIND = """([values, about, masked]) => {
+FIND = """
+const find = ([values, about, masked]) => {
   const found = {};
   for (const [name, [data, dims]] of Object.entries(values))
     found[name] = { data: Float32Array.from(data), dims, type: "float32" };
@@ -39,16 +42,22 @@ FIND = """([values, about, masked]) => {
   const shown = boxesInPicture(objects, [64, 64], whole, [64, 64]);
   const masks = masked ? masksInPicture(shown, found, about.layout, whole, [64, 64], [64, 64]) : [];
   masks.forEach((mask, n) => { shown[n].mask = { ...mask, on: Array.from(mask.on) }; });
-  return { objects, shown }; }"""
+  return { objects, shown }; };
+require("readline").createInterface({ input: process.stdin }).on("line", (line) =>
+  console.log(JSON.stringify(find(JSON.parse(line)))));
+"""
 
 
 @pytest.fixture(scope="module")
-def script(browser: Any) -> Iterator[Any]:
-    page = browser.new_page()
-    for name in ("live_preprocess", "live_network", "live_boxes", "live_segments"):
-        page.add_script_tag(content=read_asset(f"{name}.js"))
-    yield page
-    page.close()
+def script() -> Iterator[Any]:
+    """The page's scripts in Node: a question is a line, and so is the answer."""
+    assert NODE is not None
+    names = ("live_preprocess", "live_network", "live_boxes", "live_segments")
+    code = "".join(read_asset(f"{name}.js") for name in names) + FIND
+    with subprocess.Popen([NODE, "-e", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 def find_in_page(script: Any, decoder: BoxDecoder, values: Mapping[str, NDArray[Any]], least: float) -> Any:
@@ -57,7 +66,9 @@ def find_in_page(script: Any, decoder: BoxDecoder, values: Mapping[str, NDArray[
     about = {"layout": asdict(decoder.layout), "iou": decoder.iou, "confidence": least}
     # NaN is no JSON: it goes as a text, and Float32Array.from makes it NaN again.
     packed = {n: [["NaN" if v != v else v for v in x.ravel().tolist()], list(x.shape)] for n, x in values.items()}
-    return script.evaluate(FIND, [packed, json.loads(json.dumps(about)), decoder.layout.masks is not None])
+    script.stdin.write(json.dumps([packed, about, decoder.layout.masks is not None]) + "\n")
+    script.stdin.flush()
+    return json.loads(script.stdout.readline())
 
 
 def compare(script: Any, decoder: BoxDecoder, values: Mapping[str, NDArray[Any]], least: float) -> None:
@@ -136,7 +147,6 @@ def further_heads() -> Iterator[tuple[str, BoxDecoder, Arrays]]:
     yield "yolov8_obb", YoloV8Obb(("o",), "detect", 3, ""), {"o": crowd.T[None]}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("decoder", "values"), [
     pytest.param(decoder, values, id=name) for name, decoder, values in further_heads()
 ])  # fmt: skip

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
-from inspector import UsageError, open_model
+from inspector import Preprocess, UsageError, open_model
 from inspector.cam import prepare_maps
 from inspector.layers.statistics import statistics
+from inspector.metadata import KEY, Metadata
 from inspector.pages.live import write_live_page
 from inspector.pages.report import Report
 from inspector.receptive import compute_receptive_field
+from tests.foreign import Net
 from tests.pages.browser import CONTRAST, NAMELESS, Tab, needs_chromium, opened
 from tests.test_cli import call as run_command
 
@@ -215,6 +218,31 @@ def test_a_browser_without_webassembly_is_told(browser: Any, live_page: Report) 
     assert page.inner_text("#status").startswith("This browser has no WebAssembly, which runs the network.")
     assert page.is_disabled("#choose")
     context.close()
+
+
+@pytest.mark.slow
+def test_a_picture_too_large_for_the_memory_is_told_and_the_next_one_is_looked_at(browser: Any, tmp_path: Path) -> None:
+    net = Net(seed=1)
+    x = net.input("x", (1, 3, "h", "w"))
+    large = net("Resize", net.conv(x, 3, 4, 3, pads=1), "", net.const(np.array([1, 1, 10, 10], np.float32)))
+    proto = net.model(net("Gemm", net("Flatten", net("GlobalAveragePool", large)), net.weight((4, 3))))
+    known = Metadata(preprocess=Preprocess(size=None, resize="none"), task="classify")
+    onnx.helper.set_model_props(proto, {KEY: known.dumps()})
+    onnx.save(proto, tmp_path / "wide.onnx")
+    for name, side in (("small.png", 16), ("large.png", 1700), ("next.png", 20)):
+        Image.new("RGB", (side, side), "green").save(tmp_path / name)
+    tab = opened(
+        browser, write_live_page(open_model(tmp_path / "wide.onnx"), [tmp_path / "small.png"], tmp_path / "x.html").path
+    )
+    tab.page.set_input_files("#choose", tmp_path / "large.png")  # 17000 x 17000 x 4 numbers: more than WebAssembly has
+    tab.page.wait_for_selector("#status.bad")
+    told = tab.text("#status")
+    assert told.startswith("large.png: the browser has no memory left for this (")
+    assert told.endswith("); give it a smaller picture, close other pages, or make the page with --int8.")
+    tab.page.set_input_files("#choose", tmp_path / "next.png")
+    tab.until("document.getElementById('status').textContent.startsWith('Ready. next.png')")
+    assert tab.page.locator("#pictures figure").count() == 2
+    tab.page.context.close()
 
 
 def test_the_command(

@@ -71,6 +71,25 @@ def test_a_camera_is_asked_for_once_and_leaves_its_slot_where_no_frame_came() ->
     }  # fmt: skip
 
 
+def test_every_way_to_run_out_of_memory_gets_one_clear_line() -> None:
+    told = [
+        "WebAssembly.Memory(): could not allocate memory",
+        "failed to call OrtRun(). ERROR_CODE: 6, ERROR_MESSAGE: std::bad_alloc",
+        "ERROR_MESSAGE: Failed to allocate memory for requested buffer of size 5308416000",
+        "ERROR_MESSAGE: SafeIntOnOverflow() Integer overflow",
+        "Aborted(OOM)",
+        "Array buffer allocation failed",
+    ]
+    made = f"[...{json.dumps(told)}.map((text) => new Error(text)), new RangeError('Invalid typed array length: 9')]"
+    found = evaluate(f"return {made}.map(explain).concat(explain(new Error('no such layer')));", "live_worker.js")
+    assert len(found) == 8
+    assert [one for one in found[:7] if not one.startswith("the browser has no memory left for this (")] == []
+    assert all(
+        one.endswith("give it a smaller picture, close other pages, or make the page with --int8") for one in found[:7]
+    )
+    assert found[7] == "no such layer"
+
+
 def test_what_is_not_finite_is_beyond_its_limit() -> None:
     script = (ROOT / "inspector" / "serving" / "page" / "watch.js").read_text("utf-8")
     [line] = [line for line in script.splitlines() if line.startswith("const isBeyond")]
