@@ -20,6 +20,11 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def count(number: int, noun: str) -> str:
+    """A number and what it counts: ``1 shard``, ``1,200 shards``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def relative(path: str | os.PathLike[str]) -> str:
     """A path relative to the current folder, with forward slashes; as it is where it lies on another drive."""
     try:

@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from typer.models import ArgumentInfo, OptionInfo
 
-from inspector.cli import list_commands
+from inspector.cli import list_commands, list_words
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- commands: written by docs/scripts/commands.py -->", "<!-- end of commands -->"
@@ -42,7 +42,8 @@ def write_table() -> str:
 
 def write_page() -> str:
     """The whole of docs/commands.md."""
-    return "\n".join([HEAD, *(_write_command(name, function) for name, function in list_commands())])
+    every = [one for name, function in list_commands() for one in ((name, function), *list_words(name))]
+    return "\n".join([HEAD, *(_write_command(name, function) for name, function in every)])
 
 
 def replace_table(readme: str) -> str:

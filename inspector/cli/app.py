@@ -122,6 +122,8 @@ def _outcome(call: Callable[[], Any], json: bool) -> int:
         return code if isinstance(code, int) else 0
     except Stopped as stop:  # already reported
         return stop.code
+    except Interrupted as error:
+        return _interrupted(json, error)
     except InspectorError as error:
         return _report(error, json)
     except typer.Exit as stop:
@@ -150,10 +152,11 @@ def _usage(error: Exception) -> UsageError:
     return UsageError(text, f"see `{path} --help`")
 
 
-def _interrupted(json: bool) -> int:
+def _interrupted(json: bool, error: Interrupted | None = None) -> int:
+    error = error or Interrupted("interrupted")
     if json:
-        print(document_error(Interrupted("interrupted")), flush=True)
-    write_error_line("inspector: interrupted")
+        print(document_error(error), flush=True)
+    write_error_line(f"inspector: {error}")
     return 130
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from inspector.cli import NAMES
+from inspector.cli import NAMES, WORDS
 from inspector.cli.inputs import guard_command
 from inspector.cli.options import GroupedCommand, spare_checks
 
@@ -31,6 +32,25 @@ class CommandGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command with this name; None where there is none."""
         return build_command(cmd_name) if cmd_name in NAMES else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command of some arguments, with what is left for it; `scan merge` is one by itself, with its own help."""
+        name, command, rest = super().resolve_command(ctx, args)
+        words = WORDS.get(name or "", {})
+        if command is None or not any(word in rest for word in words):
+            return name, command, rest
+        own = command.context_class(command, info_name=name, parent=ctx)
+        first = next(param.name for param in command.params if param.param_type_name == "argument")
+        word = ""
+        with suppress(typer.BadParameter.__mro__[2]):  # what it does not understand, it tells itself
+            word = str(command.make_parser(own).parse_args(list(rest))[0].get(first))
+        # An option may stand before the word, and of another command: then the word comes first.
+        word = word if word in words else rest[0]
+        if word not in words:
+            return name, command, rest
+        left = list(rest)
+        left.remove(word)
+        return f"{name} {word}", build_command(f"{name} {word}"), left
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write a line for each command; its options are not needed for that."""
@@ -52,7 +72,9 @@ def read_help(name: str) -> str | None:
 
 def find_command(name: str) -> Callable[..., Any]:
     """The function of a command."""
-    function: Callable[..., Any] = getattr(import_module(f"inspector.cli.{name}"), name)
+    module, _, word = name.partition(" ")
+    own = WORDS[module][word] if word else module
+    function: Callable[..., Any] = getattr(import_module(f"inspector.cli.{module}"), own)
     return function
 
 

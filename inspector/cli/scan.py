@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,24 +20,28 @@ from inspector.cli.console import (
     progress_bar,
     relative,
 )
+from inspector.cli.ends import Interrupted
 from inspector.cli.options import option
 from inspector.errors import UsageError
-from inspector.text import to_json
+from inspector.text import count, to_json
 
 if TYPE_CHECKING:
     from inspector.scanning import Scan
+    from inspector.scanning.plan import ScanPlan
 
 _HOW, _WHAT = "How it is done", "What is kept"
 _DATA = (
     "Folders (the folder below is the class), CSV and Parquet lists of paths and labels, tar (WebDataset) and "
-    "zip files, pictures, and addresses such as s3://bucket/folder. After merge and compare: folders of scans."
+    "zip files, pictures, and addresses such as s3://bucket/folder."
 )
+_Scans = Annotated[list[str], typer.Argument(metavar="SCAN...", help="Folders of scans.")]
+_Folder = Annotated[str, typer.Option("-o", "--out", metavar="SCAN", help="The folder of the scan.")]
 
 
 def scan(
-    model: Annotated[str, typer.Argument(metavar="MODEL|merge|compare", help="An .onnx file, or what to do.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx file, from any exporter.")],
     sources: Annotated[list[str], typer.Argument(metavar="DATA...", help=_DATA)],
-    out: Annotated[str, typer.Option("-o", "--out", metavar="SCAN", help="The folder of the scan.")],
+    out: _Folder,
     engine: Annotated[
         str,
         option("--engine", _HOW, "The cores of this machine, a Ray cluster, or this process.", "local|ray|plain"),
@@ -75,34 +80,51 @@ def scan(
     """Look at very many pictures: the best patches of each channel, the answer for each picture, in tables and a page.
 
     `inspector scan merge SCAN... -o SCAN` joins parts that were made with --shard, and `inspector scan compare A B -o
-    FILE.json` says what has moved from scan A to B. Models of these names are given as ./merge and ./compare.
+    FILE.json` says what has moved from scan A to B; each has a --help. Models of these names are ./merge and ./compare.
     """
     import inspector
 
     console = Console("scan", json, quiet)
-    if model == "compare":
-        return tell_drift(console, sources, out)
-    with progress_bar("scan", quiet) as move:
-        if model == "merge":
-            check_merge(shard, layer, embed, resume)
-            made = inspector.merge_scans(sources, out, on_progress=move)
-        else:
-            opened = console.open(model, provider, None, links, inputs)
-            made = inspector.scan(
-                opened, sources, out, engine=engine, shard=read_part(shard),
-                top=top, layers=console.layers(opened, layer) or None, embed=embed, resume=resume, workers=threads,
-                shard_size=shard_size, on_progress=move,
-            )  # fmt: skip
-    return tell(console, made)
+    opened = console.open(model, provider, None, links, inputs)
+    with progress_bar("scan", quiet) as move, tell_resume(out):
+        made = inspector.scan(
+            opened, sources, out, engine=engine, shard=read_part(shard),
+            top=top, layers=console.layers(opened, layer) or None, embed=embed, resume=resume, workers=threads,
+            shard_size=shard_size, on_progress=move,
+        )  # fmt: skip
+    tell(console, made)
 
 
-def check_merge(*given: Any) -> None:
-    """Raise UsageError for options that say how to look, where everything has been looked at."""
-    if any(given):
-        raise UsageError(
-            "merge joins what is there: --shard, --layer, --embed and --resume have no meaning for it",
-            "a model called merge is given as ./merge",
-        )
+def join_parts(sources: _Scans, out: _Folder, json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Join the parts of a scan that were made with --shard, in any order: the same bytes as in one piece."""
+    import inspector
+
+    with progress_bar("merge", quiet) as move:
+        made = inspector.merge_scans(sources, out, on_progress=move)
+    tell(Console("scan", json, quiet), made)
+
+
+def tell_moves(
+    sources: Annotated[list[str], typer.Argument(metavar="A B", help="The folders of two scans of the same layers.")],
+    out: Annotated[str, typer.Option("-o", "--out", metavar="FILE.json", help="The document that is written.")],
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Say what has moved from scan A to scan B: channels, predictions and embeddings, at a stated level."""
+    tell_drift(Console("scan compare", json, quiet), sources, out)
+
+
+@contextmanager
+def tell_resume(out: str) -> Iterator[None]:
+    """Say of a scan that is interrupted how it goes on."""
+    from inspector.scanning.plan import PLAN_NAME
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not (Path(out) / PLAN_NAME).exists():
+            raise
+        raise Interrupted("interrupted", "the same command with --resume goes on with what is done") from None
 
 
 def read_part(text: str | None) -> tuple[int, int] | None:
@@ -121,11 +143,10 @@ def tell(console: Console, made: Scan) -> None:
         console.warn(f"skipped: {path}: {reason}")
     if len(made.skipped) > 20:
         console.warn(f"skipped: {len(made.skipped) - 20} more; scan.json lists all")
-    reference = made.plan.model
     console.document(
         {
             **console.head(None),
-            "model": identify(reference.path, reference.sha256, reference.digest),
+            "model": _identify(made.plan),
             "task": made.plan.task,
             "scan": relative(made.folder),
             "pictures": made.pictures,
@@ -135,10 +156,20 @@ def tell(console: Console, made: Scan) -> None:
             "finished": made.finished,
         }
     )
-    console.say(
-        f"{relative(made.folder)}: {made.pictures:,} pictures in {made.shards} shards, {len(made.skipped)} skipped, "
-        f"{made.seconds:.1f} s"
-    )
+    told = [count(made.pictures, "picture"), f"in {count(made.shards, 'shard')}", f"{len(made.skipped):,} skipped"]
+    console.say(f"{relative(made.folder)}: {' '.join(told[:2])}, {told[2]}, {made.seconds:.1f} s")
+    if not made.shards:
+        console.note(
+            f"this part has nothing to do: the scan has {count(made.plan.shards, 'shard')} of "
+            f"{count(made.plan.shard_size, 'picture')}, and --shard asks for one behind the last; "
+            "a smaller --shard-size makes more"
+        )
+    if not made.finished:
+        console.note("this is a part: `inspector scan merge` makes the tables and the page of all parts")
+
+
+def _identify(plan: ScanPlan) -> dict[str, str]:
+    return identify(plan.model.path, plan.model.sha256, plan.model.digest)
 
 
 def tell_drift(console: Console, sources: Sequence[str], out: str) -> None:
@@ -146,6 +177,7 @@ def tell_drift(console: Console, sources: Sequence[str], out: str) -> None:
     from inspector import compare_scans
     from inspector.files import write_text
     from inspector.guard import check_outputs
+    from inspector.scanning.plan import load_plan
 
     if len(sources) != 2:
         raise UsageError(
@@ -154,12 +186,15 @@ def tell_drift(console: Console, sources: Sequence[str], out: str) -> None:
     held = [path for one in sources for path in Path(one).rglob("*") if path.is_file()]
     check_outputs({"-o": out}, {"a file of a scan that is compared": held})
     found = compare_scans(sources[0], sources[1])
+    models = [load_plan(Path(one)) for one in sources]
     document = {
         **console.head(None),
-        "command": "scan compare",
+        "model": _identify(models[0]),
+        "task": models[0].task,
         "file": relative(out),
-        "a": sources[0],
-        "b": sources[1],
+        "a": relative(sources[0]),
+        "b": relative(sources[1]),
+        "b_model": _identify(models[1]),
         **found.to_json(),
     }
     write_text(out, to_json(document, indent=1) + "\n")

@@ -25,7 +25,7 @@ SMALL_COLUMNS = ("number", "label", "size", "digest", "label_probability", "entr
 LARGE_COLUMNS = ("top_classes", "top_probabilities", "embedding", "small")
 """Kept in files."""
 STEP = 1024
-"""Rows that are in memory at a time: no more for many pictures than for a thousand."""
+"""AnyRows that are in memory at a time: no more for many pictures than for a thousand."""
 
 
 class StoredRows:
@@ -63,12 +63,12 @@ class StoredRows:
         self._file.close()
 
 
-Rows = NDArray[Any] | StoredRows
-"""Rows in memory or in a file; a slice and an array of their numbers give some of them."""
+AnyRows = NDArray[Any] | StoredRows
+"""AnyRows in memory or in a file; a slice and an array of their numbers give some of them."""
 
 
-def walk_rows(rows: Rows, step: int = STEP) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Rows piece by piece.
+def walk_rows(rows: AnyRows, step: int = STEP) -> Iterator[tuple[int, NDArray[Any]]]:
+    """AnyRows piece by piece.
 
     Args:
         rows: In memory or in a file.
@@ -106,10 +106,10 @@ class Columns:
     digest: NDArray[np.uint8]
     label_probability: NDArray[np.float32]
     entropy: NDArray[np.float32]
-    top_classes: Rows
-    top_probabilities: Rows
-    embedding: Rows
-    small: Rows
+    top_classes: AnyRows
+    top_probabilities: AnyRows
+    embedding: AnyRows
+    small: AnyRows
     place: Path | None = None
     held: list[StoredRows] = field(default_factory=list, repr=False)
 
@@ -130,8 +130,8 @@ class Columns:
             return np.full(len(self), np.nan, np.float32)
         return np.concatenate([np.zeros(0, np.float32), *(rows[:, 0] for _, rows in self.walk("top_probabilities"))])
 
-    def keep(self, name: str, pieces: Iterable[NDArray[Any]]) -> Rows:
-        """Rows that are found piece by piece, as an array; beside the large columns where these are in files.
+    def keep(self, name: str, pieces: Iterable[NDArray[Any]]) -> AnyRows:
+        """AnyRows that are found piece by piece, as an array; beside the large columns where these are in files.
 
         Args:
             name: Of the file.
@@ -152,7 +152,7 @@ class Columns:
 
         Args:
             name: Its name.
-            step: Rows of a piece.
+            step: AnyRows of a piece.
 
         Returns:
             Pairs (the place of its first row, the rows as an array in memory).

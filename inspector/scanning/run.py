@@ -21,6 +21,7 @@ from inspector.scanning.plan import PLAN_NAME, ScanPlan, load_plan, plan_scan, s
 from inspector.scanning.sources import list_pictures
 from inspector.scanning.sources.opening import is_address
 from inspector.scanning.state_file import load_scan_state
+from inspector.text import count
 
 OnProgress = Callable[..., None]
 
@@ -134,7 +135,11 @@ def _check_apart(folder: Path, data: Sequence[str | os.PathLike[str]]) -> None:
         if not is_address(os.fspath(given)) and path.is_dir():
             held = path.resolve()
             if held == out or held in out.parents or out in held.parents:
-                raise UsageError(f"{folder} and the pictures' folder {path} hold one another", "give -o another folder")
+                how = "is" if held == out else "lies in" if held in out.parents else "holds"
+                raise UsageError(
+                    f"-o {folder} {how} the folder of the pictures, {path}: patches would become pictures of the next "
+                    "scan", "give -o a folder beside it",
+                )  # fmt: skip
 
 
 def _settle(
@@ -229,11 +234,24 @@ def merge_parts(
                 f"{folder} holds a scan with {there.shard_size} pictures in a shard, and the parts have "
                 f"{plan.shard_size}", "choose another folder",
             )  # fmt: skip
+        _check_complete([*folders, folder], plan)
         output_folder(folder / STATES)
         for one in folders:
             _take_states(one, folder, plan)
         _copy_list(folders[0], folder, plan)
         return _finish(folder, plan, began, on_progress)
+
+
+def _check_complete(folders: Sequence[Path], plan: ScanPlan) -> None:
+    """Raise ScanError where a shard is in none of the parts, before anything is written."""
+    held = {path.stem for one in folders for path in (one / STATES).glob("*") if path.suffix in (".state", ".aside")}
+    missing = [shard for shard in range(plan.shards) if state_path(folders[0], shard).stem not in held]
+    if missing:
+        told = ", ".join(str(shard + 1) for shard in missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise ScanError(
+            f"{count(len(missing), 'shard')} of {plan.shards} in none of the parts: {told}",
+            "give all parts; one that was stopped goes on with --resume",
+        )
 
 
 def _take_states(part: Path, folder: Path, plan: ScanPlan) -> None:

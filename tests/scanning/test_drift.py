@@ -80,7 +80,9 @@ def test_scans_of_brighter_pictures_have_moved(
     assert found.embedding_probability == 0.001
     file = tmp_path / "drift.json"
     assert run(["scan", "compare", str(scanned), str(tmp_path / "b"), "-o", str(file), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads(file.read_text())
+    told = json.loads(capsys.readouterr().out)
+    assert told == json.loads(file.read_text())
+    assert [told["command"], told["model"]["sha256"], told["b_model"]] == ["scan compare", model.sha256, told["model"]]
     assert run(["scan", "compare", str(scanned), "-o", str(file)]) == 2
     assert "compare takes two scans, and 1 were given" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "b")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.image.likeness import Groups, find_similar_pairs, hash_small
-from inspector.scanning.columns import Columns, Rows, walk_rows
+from inspector.scanning.columns import AnyRows, Columns, walk_rows
 
 LEAST_CORRELATION = 0.97
 """Between the small pictures of copies, in the best position."""
@@ -30,7 +30,7 @@ _LARGEST = 1024
 """A bucket that holds more is cut into runs of so many, by another projection."""
 
 
-def find_copies_of(columns: Columns, values: Rows) -> NDArray[np.int64]:
+def find_copies_of(columns: Columns, values: AnyRows) -> NDArray[np.int64]:
     """For each picture the row of the first of its group of copies; its own where it has none, int64 (n,).
 
     Args:
@@ -52,7 +52,7 @@ def find_copies_of(columns: Columns, values: Rows) -> NDArray[np.int64]:
     return np.array(groups.firsts(), np.int64)
 
 
-def _find_candidates(columns: Columns, values: Rows) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _find_candidates(columns: Columns, values: AnyRows) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Pairs that may be copies: (rows, rows of the others)."""
     hashes = [hash_small(_halve(small).astype(np.float32)) for _, small in columns.walk("small")]
     if hashes:
@@ -60,7 +60,7 @@ def _find_candidates(columns: Columns, values: Rows) -> Iterator[tuple[NDArray[n
     yield from _find_near(values)
 
 
-def _find_near(values: Rows) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _find_near(values: AnyRows) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Pairs whose embeddings point the same way, from buckets of the signs of random projections."""
     count = len(values)
     if count < 2:
@@ -94,7 +94,7 @@ def _hold(ascending: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np
     return np.asarray(ascending[np.minimum(at, len(ascending) - 1)] == values)
 
 
-def _pair_bucket(bucket: NDArray[np.int64], values: Rows) -> NDArray[np.int64]:
+def _pair_bucket(bucket: NDArray[np.int64], values: AnyRows) -> NDArray[np.int64]:
     """The pairs of a bucket whose cosine is large enough, each as row * count + other row."""
     found = []
     for start in range(0, len(bucket), _LARGEST):

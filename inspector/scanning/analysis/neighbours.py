@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.image import choose_evenly
-from inspector.scanning.columns import STEP, Columns, Rows, walk_rows
+from inspector.scanning.columns import STEP, AnyRows, Columns, walk_rows
 
 DIMENSIONS = 32
 """Principal components that neighbours are sought in."""
@@ -34,7 +34,7 @@ class Components:
         explained: Share of the variance that each component holds, float64 (r,).
     """
 
-    values: Rows
+    values: AnyRows
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     explained: NDArray[np.float64]
@@ -76,7 +76,7 @@ def _walk_chosen(columns: Columns, chosen: NDArray[np.int64]) -> Iterator[NDArra
         yield np.array(columns.embedding[chosen[start : start + STEP]], np.float64)
 
 
-def measure_outliers(values: Rows) -> NDArray[np.float64]:
+def measure_outliers(values: AnyRows) -> NDArray[np.float64]:
     """Mean distance of each picture to its nearest others, over the median of these: 1 is usual, float64 (n,).
 
     Ramaswamy, Rastogi & Shim, "Efficient algorithms for mining outliers" (2000). Of more than 20,000 pictures the
@@ -106,7 +106,7 @@ def measure_outliers(values: Rows) -> NDArray[np.float64]:
     return found / usual if usual > 0 else found
 
 
-def measure_class_distances(values: Rows, classes: NDArray[np.int64]) -> NDArray[np.float64]:
+def measure_class_distances(values: AnyRows, classes: NDArray[np.int64]) -> NDArray[np.float64]:
     """Distance of each picture to the mean of its class, over the class's root mean square: 1 is usual, float64 (n,).
 
     Args:
@@ -131,7 +131,7 @@ def measure_class_distances(values: Rows, classes: NDArray[np.int64]) -> NDArray
     return found
 
 
-def find_clusters(values: Rows, most: int = 24) -> NDArray[np.int64]:
+def find_clusters(values: AnyRows, most: int = 24) -> NDArray[np.int64]:
     """The cluster of each picture by k-means, int64 (n,); 0 is the largest.
 
     There are sqrt(n / 2) of them, `most` at most. They begin with k-means++ (Arthur & Vassilvitskii 2007) of seed 0 and
@@ -170,18 +170,18 @@ def _seed_centers(sample: NDArray[np.float32], count: int) -> NDArray[np.float64
     return np.array(centers)
 
 
-def _measure_far(rows: Rows, center: NDArray[np.float64]) -> NDArray[np.float64]:
+def _measure_far(rows: AnyRows, center: NDArray[np.float64]) -> NDArray[np.float64]:
     """The squared distance of each row to a center."""
     return np.concatenate([np.square(piece - center).sum(axis=1) for _, piece in walk_rows(rows)])
 
 
-def _assign(rows: Rows, centers: NDArray[np.float64]) -> NDArray[np.int64]:
+def _assign(rows: AnyRows, centers: NDArray[np.float64]) -> NDArray[np.int64]:
     """The nearest center of each row."""
     lengths = np.square(centers).sum(axis=1)
     return np.concatenate([(lengths - 2 * x.astype(np.float64) @ centers.T).argmin(axis=1) for _, x in walk_rows(rows)])
 
 
-def draw_map(values: Rows) -> NDArray[np.float32]:
+def draw_map(values: AnyRows) -> NDArray[np.float32]:
     """Where pictures lie on the map: their first two principal components, float32 (n, 2)."""
     last = min(1, values.shape[1] - 1)
     return np.concatenate([np.zeros((0, 2), np.float32), *(rows[:, [0, last]] for _, rows in walk_rows(values))])

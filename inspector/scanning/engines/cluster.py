@@ -82,7 +82,8 @@ def _run_cluster(workers: int | None) -> Iterator[None]:
     elsewhere = bool(os.environ.get("RAY_ADDRESS"))
     # Nothing is told about the use. Ray takes 127.0.0.1 for the address of the network card, and listens to all, unless
     # this says that there is one machine; both are read when Ray is imported.
-    own = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    # What Ray's own processes have to say, an error that is met says better.
+    own = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
     own |= {} if elsewhere else {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     for name, value in own.items():
         os.environ.setdefault(name, value)
