@@ -6,14 +6,18 @@ function camOf(i) {
   return images[i].cams.find((cam) => cam.method === state.method && cam.class === top?.index);
 }
 
+// How many times as large a small picture is drawn, so that what is written on it can be read.
+const enlargement = (photo) => Math.max(1, Math.ceil(320 / Math.max(photo.width, photo.height)));
+
 async function drawPicture(i) {
   const canvas = $(`picture-${i}`), photo = photos[i];
   await photo.decode();
   if (source.prepareMap) await source.prepareMap(i);
-  canvas.width = photo.width; canvas.height = photo.height;
+  const times = enlargement(photo);
+  canvas.width = photo.width * times; canvas.height = photo.height * times;
   const context = canvas.getContext("2d", { willReadFrequently: true }), caption = $(`caption-${i}`);
   const pixelwise = state.view === "classes" && images[i].segments, plain = pixelwise || showsObjects(), cam = plain ? null : camOf(i);
-  context.drawImage(photo, 0, 0);
+  context.drawImage(photo, 0, 0, canvas.width, canvas.height);
   canvas.valueAt = () => null;
   let told = `${images[i].name}, ${images[i].size.join(" × ")} pixels`;
   if (pixelwise) {
@@ -21,7 +25,7 @@ async function drawPicture(i) {
     await drawSegments(i, canvas, context);
   }
   if (cam) {
-    const k = photo.width / images[i].size[0], [x0, y0, x1, y1] = cam.box.map((v) => v * k);
+    const k = canvas.width / images[i].size[0], [x0, y0, x1, y1] = cam.box.map((v) => v * k);
     const boxed = cam.inside !== null && cam.inside !== undefined ? `; ${percent(cam.inside)} of the map lies inside the box` : "", what = nameCam(cam);
     told += `; ${cam.method}${cam.layer ? ` at ${cam.layer}` : ""}${cam.by ?? ""}${what ? ` for ${what}` : ""}, ${BACKENDS[cam.backend]}${boxed}`;
     if (cam.empty) told += ": no positive evidence";
@@ -44,7 +48,7 @@ const nameCam = (cam) => !cam.label || cam.number === null || cam.number === und
 // What can be chosen beside a picture, in words: classes with probabilities, boxes with scores, classes of pixels with shares.
 function describeChoices(image) {
   const many = image.boxes ? image.boxes.length : 0;
-  if (image.boxes) return many ? `${many} object${many === 1 ? "" : "s"} found${many > image.top.length ? `, the best ${image.top.length} ${data.live ? "listed" : "explained"}` : ""}${data.live ? "" : "; evidence for"}` : "Nothing found on this picture";
+  if (image.boxes) return many ? `${many} object${many === 1 ? "" : "s"} found${many > image.top.length ? `, the best ${image.top.length} ${data.live ? "listed" : "explained"}` : ""}${!data.live ? "; evidence for" : methods.length ? "; choose one for its evidence" : ""}` : "Nothing found on this picture";
   return image.segments ? `Share of the picture${data.live ? "" : "; evidence for"}` : "Evidence for";
 }
 

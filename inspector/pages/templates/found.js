@@ -1,8 +1,8 @@
 // What a detector or a segmenter finds on the pictures: every box, and the class of each pixel.
 // Every box that was found: white inside black can be seen on every picture; the one that is explained is thicker.
 function drawBoxes(i, context, cam, filled) {
-  if (filled) [...images[i].boxes].reverse().forEach((box) => box.mask && tint(context, box.mask, box.color));
-  const k = photos[i].width / images[i].size[0], chosen = cam ? cam.number : -1;
+  if (filled) [...images[i].boxes].reverse().forEach((box) => box.mask && tint(context, box.mask, box.color, enlargement(photos[i])));
+  const { width: wide, height: high } = context.canvas, k = wide / images[i].size[0], chosen = cam ? cam.number : -1;
   images[i].boxes.map((box, n) => ({ ...box, n })).reverse().sort((a, b) => (a.n === chosen) - (b.n === chosen)).forEach((box) => {
     const [x0, y0, x1, y1] = box.box, thick = box.n === chosen;
     const around = box.corners || [[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
@@ -17,17 +17,19 @@ function drawBoxes(i, context, cam, filled) {
     const text = thick ? `${box.n} ${box.label} ${box.score.toFixed(2)}` : String(box.n);
     context.font = `${thick ? "bold " : ""}13px system-ui, sans-serif`;
     const width = context.measureText(text).width + 8;
-    const left = Math.max(0, Math.min(x0 * k, photos[i].width - width)), top = y0 * k >= 18 ? y0 * k - 18 : Math.min(y0 * k, photos[i].height - 18);
+    const left = Math.max(0, Math.min(x0 * k, wide - width)), top = y0 * k >= 18 ? y0 * k - 18 : Math.min(y0 * k, high - 18);
     context.fillStyle = "#000"; context.fillRect(left, top, width, 18);
     context.fillStyle = "#fff"; context.textAlign = "left"; context.fillText(text, left + 4, top + 13);
   });
 }
 
-// The mask of an object, in pixels of the canvas, in its color.
-function tint(context, { x, y, width, height, on }, color) {
-  const pixels = context.getImageData(x, y, width, height), alpha = state.opacity / 100;
-  for (let n = 0; n < on.length; n++) if (on[n]) for (let q = 0; q < 3; q++) pixels.data[4 * n + q] += alpha * (color[q] - pixels.data[4 * n + q]);
-  context.putImageData(pixels, x, y);
+// The mask of an object, in its color; the canvas is so many times as large as the mask's pixels.
+function tint(context, { x, y, width, height, on }, color, times) {
+  const small = element("canvas", { width, height }), pixels = new ImageData(width, height), alpha = Math.round(255 * state.opacity / 100);
+  on.forEach((inside, n) => { if (inside) pixels.data.set([...color, alpha], 4 * n); });
+  small.getContext("2d").putImageData(pixels, 0, 0);
+  context.imageSmoothingEnabled = false;
+  context.drawImage(small, x * times, y * times, width * times, height * times);
 }
 
 // A keypoint: filled where it is likely to be seen.

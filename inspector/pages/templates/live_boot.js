@@ -10,7 +10,7 @@ function say(text, share = null, bad = false) {
 function findObstacle() {
   if (!$("end")) return "This file is truncated: its end is missing. Copy or download it again.";
   if (typeof WebAssembly !== "object") return "This browser has no WebAssembly, which runs the network. Firefox, Chrome, Edge and Safari of the last years have it, unless it was switched off.";
-  if (typeof DecompressionStream !== "function" || typeof OffscreenCanvas !== "function") return "This browser is too old for this page: it needs DecompressionStream and OffscreenCanvas, as in Chrome 80, Firefox 113 and Safari 16.4.";
+  if (typeof DecompressionStream !== "function" || typeof OffscreenCanvas !== "function") return "This browser is too old for this page: it needs DecompressionStream and OffscreenCanvas, as in Chrome 92, Firefox 113 and Safari 16.4.";
   return null;
 }
 

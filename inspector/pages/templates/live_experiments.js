@@ -99,10 +99,10 @@ function outline(context, [x0, y0, x1, y1]) { // white inside black can be seen 
 function drawField() {
   const image = images[state.image], photo = photos[state.image], canvas = $("field"), context = canvas.getContext("2d");
   const entry = image.layers[state.layer], field = data.live.fields[state.layer], { width, height } = image.found.view;
-  canvas.width = photo.width; canvas.height = photo.height;
-  context.drawImage(photo, 0, 0);
+  canvas.width = photo.width * enlargement(photo); canvas.height = photo.height * enlargement(photo);
+  context.drawImage(photo, 0, 0, canvas.width, canvas.height);
   const name = layers[state.layer].name, [h, w] = entry.shape.length === 3 ? entry.shape.slice(1) : [1, 1];
-  const k = photo.width / image.size[0], [x0, y0, x1, y1] = image.box.map((v) => v * k);
+  const k = canvas.width / image.size[0], [x0, y0, x1, y1] = image.box.map((v) => v * k);
   const toPhoto = ([l, t, r, b]) => [x0 + l / width * (x1 - x0), y0 + t / height * (y1 - y0), x0 + r / width * (x1 - x0), y0 + b / height * (y1 - y0)];
   let told = `${name}: every place sees the whole picture.`;
   if (field.size && entry.places) {
