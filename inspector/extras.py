@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,6 +53,26 @@ def need(package: str, extra: str, why: str) -> ModuleType:
 def is_installed(package: str) -> bool:
     """Whether `package` can be found, without importing it."""
     return find_spec(package) is not None
+
+
+_stderr_lock = threading.Lock()
+
+
+@contextmanager
+def hush_stderr() -> Iterator[None]:
+    """Without what a library prints on the process's stderr by itself; what is wrong is raised besides."""
+    with _stderr_lock, open(os.devnull, "wb") as nothing:  # noqa: PTH123
+        try:
+            kept = os.dup(2)
+        except OSError:  # it is closed already
+            yield
+            return
+        try:
+            os.dup2(nothing.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def prepare_torch(threads: int | None = None) -> None:

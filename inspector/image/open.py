@@ -12,10 +12,9 @@ import math
 import os
 import re
 import stat
-import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.errors import ImageError, say_no_path
+from inspector.extras import hush_stderr
 from inspector.files import Readable, read_pipe, read_to_limit
 from inspector.guard import walk_pictures
 
@@ -226,27 +226,11 @@ def _read_header(data: bytes) -> Image:
         return images.open(io.BytesIO(data), formats=FORMATS)
 
 
-_stderr_lock = threading.Lock()
-
-
 @contextmanager
 def _quiet_libtiff(form: str | None) -> Iterator[None]:
     """Without what libtiff prints on the process's stderr; what is wrong is raised besides."""
-    if form != "TIFF":
+    with hush_stderr() if form == "TIFF" else nullcontext():
         yield
-        return
-    with _stderr_lock, open(os.devnull, "wb") as nothing:  # noqa: PTH123
-        try:
-            kept = os.dup(2)
-        except OSError:  # it is closed already
-            yield
-            return
-        try:
-            os.dup2(nothing.fileno(), 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def _upright(image: Image, name: str, warn: Callable[[str], None] | None = None) -> Image:

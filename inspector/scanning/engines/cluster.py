@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from inspector.errors import InspectorError
-from inspector.extras import need
+from inspector.extras import hush_stderr, need
 from inspector.runtime.providers import count_cores
 from inspector.scanning.engines.process import WorkerProcess, rebuild_error
 from inspector.scanning.worker import pack_error
@@ -82,7 +82,7 @@ def _run_cluster(workers: int | None) -> Iterator[None]:
     elsewhere = bool(os.environ.get("RAY_ADDRESS"))
     # Nothing is told about the use. Ray takes 127.0.0.1 for the address of the network card, and listens to all, unless
     # this says that there is one machine; both are read when Ray is imported.
-    # What Ray's own processes have to say, an error that is met says better.
+    # Its own lines about actors are no news here; nor is the one that says that they are left out.
     own = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
     own |= {} if elsewhere else {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     for name, value in own.items():
@@ -96,12 +96,14 @@ def _run_cluster(workers: int | None) -> Iterator[None]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if elsewhere:
+    if not elsewhere:
+        quiet |= {
+            "num_cpus": workers or count_cores(),
+            "include_dashboard": False,
+            "_node_ip_address": "127.0.0.1",
+        }
+    with hush_stderr():
         ray.init(**quiet)
-    else:
-        ray.init(
-            num_cpus=workers or count_cores(), include_dashboard=False, _node_ip_address="127.0.0.1", **quiet
-        )  # fmt: skip
     try:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         yield
