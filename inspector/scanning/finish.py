@@ -130,6 +130,7 @@ def describe_scan(
         "layers": layers,
         "embedding": {"layer": plan.embed, "width": plan.width, "explained": found.components.explained},
         "answers": found.answers,
+        "map": dict(found.map.about),
         "clusters": np.bincount(found.cluster),
         "classes": list(plan.classes),
         "known": plan.known,

@@ -32,8 +32,9 @@ PICTURE_COLUMNS = {
     "outlier": "mean distance to its 10 nearest pictures in 32 principal components of the embedding, over the median",
     "class_distance": "distance to the mean of its class (label, else prediction) there, over the class's own",
     "cluster": "its cluster by k-means there, 0 being the largest",
-    "x": "first principal component of the embedding: the map",
-    "y": "second principal component of the embedding",
+    "x": "where it lies on the map: first principal component of the embedding, or UMAP where that is installed "
+    "(`map` of scan.json says which)",
+    "y": "the same: second principal component, or UMAP",
     "channels": "numbers of the embedding (channels of its layer) that lie furthest above their mean, in deviations",
     "embedding": "mean of the embedding layer over its positions, float32",
 }

@@ -111,8 +111,8 @@ def _describe(
                 "suggested": plan.classes[suggested] if 0 <= suggested != columns.label[row] else None,
                 "outlier": _round(found.outlier[row]),
                 "cluster": int(found.cluster[row]),
-                "x": _round(found.map[row, 0]),
-                "y": _round(found.map[row, 1]),
+                "x": _round(found.map.values[row, 0]),
+                "y": _round(found.map.values[row, 1]),
                 "channels": found.channels[row].tolist(),
             }
         )

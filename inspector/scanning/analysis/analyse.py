@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from inspector.scanning.analysis.copies import find_copies_of
 from inspector.scanning.analysis.figures import measure_answers
+from inspector.scanning.analysis.maps import PictureMap, draw_map
 from inspector.scanning.analysis.neighbours import (
     Components,
-    draw_map,
     find_clusters,
     measure_class_distances,
     measure_outliers,
@@ -34,7 +34,7 @@ class Analysis:
     Attributes:
         suspects: Pictures whose label is probably wrong.
         components: Where they lie in the embedding.
-        map: Two numbers for each, where they lie on the map, float32 (n, 2).
+        map: Where they lie on a map.
         outlier: Mean distance to the nearest others, over its median, float64 (n,).
         class_distance: Distance to the mean of the class, over the class's own, float64 (n,); NaN without class.
         cluster: int64 (n,).
@@ -45,7 +45,7 @@ class Analysis:
 
     suspects: LabelSuspects
     components: Components
-    map: NDArray[np.float32]
+    map: PictureMap
     outlier: NDArray[np.float64]
     class_distance: NDArray[np.float64]
     cluster: NDArray[np.int64]
@@ -63,7 +63,7 @@ def analyse_pictures(plan: ScanPlan, columns: Columns, on_progress: Callable[...
         on_progress: Called with how much is done, how much there is, and what is done.
     """
     label, predicted = columns.label.astype(np.int64), columns.predicted.astype(np.int64)
-    steps = 6
+    steps = 7
 
     def tell(done: int) -> None:
         on_progress(done, steps, "analysis")
@@ -83,9 +83,9 @@ def analyse_pictures(plan: ScanPlan, columns: Columns, on_progress: Callable[...
     channels = _find_unusual(columns, components)
     tell(6)
     answers = measure_answers(plan, columns)
-    return Analysis(
-        suspects, components, draw_map(components.values), outlier, distance, cluster, copy_of, channels, answers
-    )
+    placed = draw_map(components.values)
+    tell(7)
+    return Analysis(suspects, components, placed, outlier, distance, cluster, copy_of, channels, answers)
 
 
 def _find_unusual(columns: Columns, components: Components) -> NDArray[np.int32]:
@@ -113,7 +113,7 @@ def make_analysis_columns(columns: Columns, found: Analysis) -> dict[str, Any]:
         "outlier": found.outlier.astype(np.float32),
         "class_distance": found.class_distance.astype(np.float32),
         "cluster": found.cluster.astype(np.int32),
-        "x": found.map[:, 0],
-        "y": found.map[:, 1],
+        "x": found.map.values[:, 0],
+        "y": found.map.values[:, 1],
         "channels": found.channels,
     }

@@ -179,9 +179,3 @@ def _assign(rows: AnyRows, centers: NDArray[np.float64]) -> NDArray[np.int64]:
     """The nearest center of each row."""
     lengths = np.square(centers).sum(axis=1)
     return np.concatenate([(lengths - 2 * x.astype(np.float64) @ centers.T).argmin(axis=1) for _, x in walk_rows(rows)])
-
-
-def draw_map(values: AnyRows) -> NDArray[np.float32]:
-    """Where pictures lie on the map: their first two principal components, float32 (n, 2)."""
-    last = min(1, values.shape[1] - 1)
-    return np.concatenate([np.zeros((0, 2), np.float32), *(rows[:, [0, last]] for _, rows in walk_rows(values))])
