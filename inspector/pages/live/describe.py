@@ -72,10 +72,11 @@ def describe_live(model: Model, layers: Sequence[Layer], attached: Attached | No
     covers = None
     if boxes is not None:
         covers, methods = describe_covers(model.preprocess.frame(choose_usual_size(model))), ("drise", *methods)
-    cuts = _find_cuts(model, shown)
-    beside = [name for cut in cuts for name in cut or ()] + list(cam["beside"] if cam else ())
     scores = [model.classifier.scores] if model.classifier is not None and classes else []
     found = [*(boxes["outputs"] if boxes else ()), *([segments["tensor"]] if segments else ())]
+    answers = scores or found
+    cuts = _find_cuts(model, shown, answers)
+    beside = [name for cut in cuts if cut for name in cut["beside"]] + list(cam["beside"] if cam else ())
     own = model.input.name
     explained = [cam["target"]["tensor"]] if cam and cam["target"] else []
     names = dict.fromkeys([*(layer.tensor for layer in shown), *scores, *found, *explained, *beside])
@@ -94,6 +95,7 @@ def describe_live(model: Model, layers: Sequence[Layer], attached: Attached | No
         "layers": [_describe_layer(x, y.size) for x, y in zip(shown, values, strict=True)],
         "cam": cam,
         "covers": covers,
+        "answers": answers,
         "cuts": cuts,
         "fields": _describe_fields(model, shown),
     }
@@ -202,12 +204,14 @@ def _describe_layer(layer: Layer, elements: int) -> dict[str, Any]:
     }
 
 
-def _find_cuts(model: Model, layers: Sequence[Layer]) -> list[list[str] | None]:
-    """For each layer what the rest of the network reads beside it; None where it does not lead to the scores."""
-    cuts: list[list[str] | None] = []
+def _find_cuts(model: Model, layers: Sequence[Layer], answers: Sequence[str]) -> list[dict[str, list[str]] | None]:
+    """For each layer which answers it leads to, and what the network behind it reads beside it; None for a dead end."""
+    cuts: list[dict[str, list[str]] | None] = []
     for layer in layers:
-        head = find_head(model.graph, layer.tensor, model.classifier.scores) if model.classifier is not None else None
-        cuts.append(list(head.siblings) if head is not None and head.path else None)
+        heads = {name: find_head(model.graph, layer.tensor, name) for name in answers}
+        led = {name: head for name, head in heads.items() if head.path}
+        beside = dict.fromkeys(name for head in led.values() for name in head.siblings)
+        cuts.append({"outputs": list(led), "beside": list(beside)} if led else None)
     return cuts
 
 

@@ -2,15 +2,29 @@
 // what one place sees from layer to layer.
 const experiments = { off: new Set(), layer: -1, mask: null, slot: -1, view: null, place: null, waiting: null };
 
-// Rows of classes with their probability before (thin) and after (thick).
-function compare(box, before, after) {
-  const index = [...new Set([...rank(before, 3), ...rank(after, 3)].map((entry) => entry.index))];
+// What changed, in rows { label, before, after } of shares in [0, 1] and in words: classes, objects, or classes of pixels.
+function tellChange(image, after) {
+  if (data.live.boxes) {
+    const scores = after.objects ?? image.boxes.map((one) => one.score), lost = scores.filter((score) => !score).length, many = image.boxes.length;
+    const words = !many ? "nothing was found, " : lost ? `${lost} of ${many} object${many === 1 ? "" : "s"} lost` : `still all ${many} object${many === 1 ? "" : "s"}`;
+    const fresh = after.fresh ? `${many ? ", and " : ""}${after.fresh} new` : many ? "" : "and nothing is";
+    return { rows: image.boxes.slice(0, LISTED).map(({ label, score }, n) => ({ label: `${n}: ${label}`, before: score, after: scores[n] })), verdict: words + fresh };
+  }
+  const pick = data.live.segments ? (found) => found.segments.slice(0, 3).map((one) => one.index) : (found) => rank(found, 3).map((entry) => entry.index);
+  const before = data.live.segments ? { segments: image.segments.classes } : image.found, now = after === image.found ? before : after;
+  const share = data.live.segments ? (found, index) => found.segments.find((one) => one.index === index)?.share ?? 0 : (found, index) => found.probabilities[index];
+  const rows = [...new Set([...pick(before), ...pick(now)])].map((index) => ({ label: labelOf(index), before: share(before, index), after: share(now, index) }));
+  const [was, is] = [pick(before)[0], pick(now)[0]], most = data.live.segments ? " is the largest" : "";
+  return { rows, verdict: was === is ? `still ${labelOf(is)}${most}` : `${labelOf(was)} became ${labelOf(is)}${most}` };
+}
+
+// Rows with what was before (thin) and is after (thick).
+function compare(box, image, after) {
   const meter = (share, kind) => { const bar = element("i", { class: kind }); bar.style.width = 100 * Math.max(0, Math.min(1, share || 0)) + "%"; return bar; };
-  box.replaceChildren(...index.map((k) => element("div", { class: "change" }, element("span", { class: "name" }, labelOf(k)),
-    element("span", { class: "p" }, `${percent(before.probabilities[k])} → ${percent(after.probabilities[k])}`),
-    element("span", { class: "meter two" }, meter(before.probabilities[k], "before"), meter(after.probabilities[k], "after")))));
-  const [was, is] = [rank(before, 1)[0], rank(after, 1)[0]];
-  return was.index === is.index ? `still ${is.label}` : `${was.label} became ${is.label}`;
+  const { rows, verdict } = tellChange(image, after), word = data.live.boxes ? (v) => v ? v.toFixed(2) : "gone" : percent;
+  box.replaceChildren(...rows.map(({ label, before, after: now }) => element("div", { class: "change" }, element("span", { class: "name" }, label),
+    element("span", { class: "p" }, `${word(before)} → ${word(now)}`), element("span", { class: "meter two" }, meter(before, "before"), meter(now, "after")))));
+  return verdict;
 }
 
 // Only the last of several questions is worth an answer: what comes in while the network works waits, and replaces
@@ -48,9 +62,10 @@ function drawCover() {
 const askCover = latest(async () => {
   const image = images[experiments.slot], mask = experiments.mask.slice();
   drawCover();
-  const found = await ask("cover", { slot: experiments.slot, mask, color: SHADES[$("shade").value] });
+  const share = mask.reduce((sum, on) => sum + on, 0) / mask.length;
+  const found = share ? await ask("cover", { slot: experiments.slot, mask, color: SHADES[$("shade").value] }) : image.found;
   if (images[experiments.slot] !== image) return;
-  const share = mask.reduce((sum, on) => sum + on, 0) / mask.length, verdict = compare($("cover-scores"), image.found, found);
+  const verdict = compare($("cover-scores"), image, found);
   $("cover-told").textContent = share ? `${percent(share)} of what the network sees is covered: ${verdict} (${Math.round(found.ms)} ms).` : "Nothing is covered.";
   $("cover").dataset.drawn = share;
 });
@@ -78,13 +93,13 @@ const askOff = latest(async () => {
   const possible = Boolean(data.live.cuts[l]);
   for (const id of ["toggle", "off-others", "off-clear"]) $(id).disabled = !possible;
   $("toggle").textContent = `Switch channel ${state.channel} ${experiments.off.has(state.channel) ? "on" : "off"}`;
-  if (!possible) { $("off-told").textContent = `${layers[l].name} does not lead to the scores.`; $("off-scores").replaceChildren(); return; }
+  if (!possible) { $("off-told").textContent = `${layers[l].name} does not lead to what the network answers.`; $("off-scores").replaceChildren(); return; }
   const named = channels.length > 8 ? `${channels.length} of ${channelTables[i][l].count} channels` : channels.length ? `channel${channels.length > 1 ? "s" : ""} ${channels.join(", ")}` : "no channel";
-  if (!channels.length) { compare($("off-scores"), image.found, image.found); $("off-told").textContent = `All channels of ${layers[l].name} are on.`; $("off-told").dataset.off = 0; return; }
+  if (!channels.length) { compare($("off-scores"), image, image.found); $("off-told").textContent = `All channels of ${layers[l].name} are on.`; $("off-told").dataset.off = 0; return; }
   $("off-told").textContent = `Off in ${layers[l].name}: ${named} …`;
   const found = await ask("off", { slot: i, layer: l, channels });
   if (images[i] !== image || state.layer !== l) return;
-  $("off-told").textContent = `Off in ${layers[l].name}: ${named}; ${compare($("off-scores"), image.found, found)} (the rest of the network ran in ${Math.round(found.ms)} ms).`;
+  $("off-told").textContent = `Off in ${layers[l].name}: ${named}; ${compare($("off-scores"), image, found)} (the rest of the network ran in ${Math.round(found.ms)} ms).`;
   $("off-told").dataset.off = channels.length;
 });
 
@@ -126,7 +141,7 @@ experiments.follow = (before) => {
   const image = images[state.image];
   if (!image || !$("cover")) return;
   if (experiments.layer !== state.layer || before.image !== state.image) { experiments.off.clear(); experiments.layer = state.layer; }
-  if (data.live.classifier) {
+  if (experiments.possible) {
     if (experiments.slot !== state.image || experiments.view !== image.found) { experiments.slot = state.image; experiments.view = image.found; resetCover(); }
     askOff();
   }
@@ -135,7 +150,8 @@ experiments.follow = (before) => {
 
 experiments.listen = () => {
   experiments.place = [0.5, 0.5];
-  $("cover-box").hidden = $("off-box").hidden = !data.live.classifier;
+  experiments.possible = Boolean(data.live.classifier || data.live.boxes || data.live.segments);
+  $("cover-box").hidden = $("off-box").hidden = !experiments.possible;
   let down = false;
   $("cover").addEventListener("pointerdown", (event) => { down = true; $("cover").setPointerCapture(event.pointerId); brush(event); });
   $("cover").addEventListener("pointermove", (event) => { if (down) brush(event); });

@@ -43,7 +43,7 @@ const tasks = {
     const shown = await show(picture, 480);
     const size = [picture.width, picture.height], box = boxOf(view.place, size), { boxes, values, ...found } = await answer(slot), sides = [shown.width, shown.height];
     const objects = boxes && boxesInPicture(boxes, [view.width, view.height], box, size);
-    Object.assign(known, { size, box, objects });
+    Object.assign(known, { size, box, objects, sides, answers: Object.fromEntries(about.answers.map((name) => [name, values[name]])) });
     if (known.areas) { known.best = findAreas(known.scored, known.areas, box, size); known.target = readScores(known.scored, known.areas, known.best)[0]; }
     if (boxes && about.boxes.layout.masks) masksInPicture(objects, values, about.boxes.layout, box, size, sides).forEach((mask, n) => { objects[n].mask = mask; });
     return { size, view: { width: view.width, height: view.height }, box, shown, ...found, ms: performance.now() - began, boxes: objects,
@@ -116,21 +116,21 @@ const tasks = {
     return { done: covers.found.length, total: end };
   },
 
-  // Scores with parts of what the network sees covered: mask holds 1 where it is, for the view's pixels.
+  // What the network answers with parts of what it sees covered: mask holds 1 where it is, for the view's pixels.
   async cover({ slot, mask, color }) {
     const { view } = pictures.get(slot), data = view.data.slice(), pixels = new Uint32Array(data.buffer);
     const paint = new Uint32Array(new Uint8Array([...color, 255]).buffer)[0];
     for (let n = 0; n < mask.length; n++) if (mask[n]) pixels[n] = paint;
     const began = performance.now(), tensor = inputFrom({ ...view, data });
-    const found = await network.run("all", about.outputs, { [about.input.name]: tensor }, [about.classifier.scores]);
-    return { ...ranked(found), ms: performance.now() - began };
+    const found = await network.run("all", about.outputs, { [about.input.name]: tensor }, about.answers);
+    return { ...answerOf(found, pictures.get(slot)), ms: performance.now() - began };
   },
 
-  // Scores with channels of a layer set to zero: the network is cut there, and only the rest of it is run.
+  // The same with channels of a layer set to zero: the network is cut there, and only the rest of it is run.
   async off({ slot, layer: l, channels }) {
     const known = pictures.get(slot), layer = about.layers[l], began = performance.now();
     if (known.cut?.layer !== l) {
-      const beside = about.cuts[l].filter((name) => name !== about.input.name);
+      const beside = about.cuts[l].beside.filter((name) => name !== about.input.name);
       const values = await network.run("all", about.outputs, { [about.input.name]: known.tensor }, [layer.tensor, ...beside]);
       known.cut = { layer: l, own: values[layer.tensor], beside: Object.fromEntries(beside.map((name) => [name, values[name]])) };
     }
@@ -138,8 +138,8 @@ const tasks = {
     const data = own.data.slice(), after = dims.slice(axis + 1).reduce((a, b) => a * b, 1), count = dims[axis], before = data.length / after / count;
     for (const c of channels) for (let b = 0; b < before; b++) data.fill(0, (b * count + c) * after, (b * count + c + 1) * after);
     const feeds = { ...beside, [about.input.name]: known.tensor, [layer.tensor]: new network.ort.Tensor(own.type, data, dims) };
-    const found = await network.run("rest", [about.classifier.scores], feeds);
-    return { ...ranked(found), ms: performance.now() - began };
+    const found = await network.run("rest", about.cuts[l].outputs, feeds); // other outputs stay as they are
+    return { ...answerOf({ ...known.answers, ...found }, known), ms: performance.now() - began };
   },
 
   // What the tests compare with our own code: the input tensor, and all scores.
@@ -190,6 +190,18 @@ async function answer(slot) {
   const scores = about.classifier ? ranked(found) : { scores: null, probabilities: null };
   known.scores = scores.scores;
   return { ...scores, boxes: about.boxes && findBoxes(found, about.boxes, [known.view.height, known.view.width]), values: found };
+}
+
+// What a run with something taken away says, held against what was said before: of objects the score of the best one of
+// the same class at the same place, 0 where there is none, and how many are new.
+function answerOf(found, known) {
+  if (about.classifier) return ranked(found);
+  if (about.segments) return { segments: findSegments(found[about.segments.tensor], about.segments, known.box, known.size, known.sides).classes };
+  const plain = { ...about.boxes, layout: { ...about.boxes.layout, points: null, masks: null } }, { view } = known;
+  const objects = boxesInPicture(findBoxes(found, plain, [view.height, view.width]), [view.width, view.height], known.box, known.size);
+  const same = (one, other) => one.index === other.index && overlap(one.box, other.box) >= 0.5;
+  return { objects: known.objects.map((one) => objects.reduce((best, other) => same(one, other) ? Math.max(best, other.score) : best, 0)),
+    fresh: objects.filter((other) => !known.objects.some((one) => same(one, other))).length };
 }
 
 function ranked(found) {

@@ -12,11 +12,14 @@ from PIL import Image
 
 from inspector import Preprocess, open_model
 from inspector.metadata import KEY, Metadata
+from inspector.model import Model
 from inspector.pages.live import write_live_page
 from inspector.pages.live.describe import describe_live
+from inspector.tasks.back import take_back
+from inspector.tasks.decoder import BoxDecoder
 from tests.audit.detectors import LABELS, SIDE, detector, paint
 from tests.foreign import Net
-from tests.pages.browser import needs_chromium, opened
+from tests.pages.browser import Tab, needs_chromium, opened
 
 pytestmark = [needs_chromium, pytest.mark.slow]
 
@@ -41,10 +44,38 @@ def test_a_detector_shows_its_boxes(browser: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose([one["score"] for one in found], [one.score for one in expected], atol=1e-4)
     assert f"{len(found)} object" in tab.text("#pictures")
     assert "0: " in tab.text("#pictures")
-    assert not tab.page.is_visible("#cover-box")
+    check_experiments(tab, model, tmp_path / "four.png")
     assert tab.page.is_visible("#field-box")
     assert tab.complaints == []
     tab.page.context.close()
+
+
+def check_experiments(tab: Tab, model: Model, path: Path) -> None:
+    """Boxes are lost under the brush, and with the channel of their color."""
+    expected = model.detect(path)
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[:, : SIDE // 2] = 1
+    ask = "async ([kind, message]) => inspector.ask(kind, { slot: 0, color: [128, 128, 128], ...message })"
+    found = tab.page.evaluate(ask, ["cover", {"mask": mask.ravel().tolist()}])
+    with Image.open(path) as picture:
+        seen = np.array(model.preprocess.view(picture.convert("RGB")))
+    seen[mask == 1] = 128
+    assert isinstance(model.decoder, BoxDecoder)
+    values = model.run(model.preprocess.normalise(seen), model.decoder.outputs)
+    left = take_back(model.decoder.find(values, (SIDE, SIDE)), model.preprocess, (256, 128))
+    after = [next((other.score for other in left if other.box == one.box), 0) for one in expected]
+    assert 0 < after.count(0) < len(after)
+    np.testing.assert_allclose(found["objects"], after, atol=1e-4)
+    assert found["fresh"] == 0
+    layer = next(n for n, one in enumerate(model.layers) if one.tensor == "colors")
+    found = tab.page.evaluate(ask, ["off", {"layer": layer, "channels": [0]}])
+    assert [score > 0 for score in found["objects"]] == [one.index == 1 for one in expected]
+    tab.page.evaluate(f"location.hash = '#layer={model.layers[layer].name}&channel=1'")
+    tab.drawn(layer, 1)
+    tab.page.click("#toggle")
+    tab.until("document.getElementById('off-told').textContent.includes('2 of 4 objects lost')")
+    tab.page.locator("#cover").click(position={"x": 5, "y": 5})
+    tab.until("document.getElementById('cover-told').textContent.includes('still all 4 objects')")
 
 
 def test_a_segmenter_shows_the_class_of_each_pixel(browser: Any, tmp_path: Path) -> None:
@@ -73,6 +104,13 @@ def test_a_segmenter_shows_the_class_of_each_pixel(browser: Any, tmp_path: Path)
     assert "Share of the picture" in tab.text("#pictures")
     assert tab.page.is_visible("#view-label")
     assert tab.page.get_attribute("#picture-0", "data-drawn") == "classes-55"
+    cover = "async (mask) => inspector.ask('cover', { slot: 0, mask, color: [0, 0, 0] })"
+    found = tab.page.evaluate(cover, [1] * 24 * 24)["segments"]
+    dark = model.segment(np.zeros((50, 70, 3), np.uint8))
+    assert {one["index"]: round(one["share"], 2) for one in found} == {k: round(v, 2) for k, v in dark.shares}
+    layer = next(n for n, one in enumerate(model.layers) if one.tensor != "logits")
+    off = tab.page.evaluate("async (layer) => inspector.ask('off', { slot: 0, layer, channels: [] })", layer)
+    assert [one["index"] for one in off["segments"]] == [index for index, _ in expected.shares]
     tab.page.select_option("#view", "evidence")
     tab.until("document.getElementById('caption-0').textContent.includes('hirescam at')")
     assert tab.complaints == []
