@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from inspector.api.arguments import ModelSource, Warn, check_text, check_whole
 from inspector.api.model import to_model
-from inspector.errors import wrong_type
+from inspector.errors import UsageError, wrong_type
 
 if TYPE_CHECKING:
     from inspector.layers import Layer
+    from inspector.pages.scan import Patterns
     from inspector.scanning import Scan
     from inspector.scanning.drift import ScanDrift
 
@@ -34,6 +35,7 @@ def scan(
     resume: bool = False,
     workers: int | None = None,
     shard_size: int = 256,
+    patterns: str | os.PathLike[str] | None = None,
     provider: str = "auto",
     warn: Warn | None = None,
     on_progress: Callable[..., None] | None = None,
@@ -56,6 +58,7 @@ def scan(
         resume: Go on with what is in the folder.
         workers: Processes or actors; None takes one for each core.
         shard_size: Pictures of a shard, 1 to 65536.
+        patterns: A folder that `inspector filters` wrote: the page shows its patterns beside the patches.
         provider: Where a path is given: auto, cpu, cuda, ...
         warn: Gets a line where something is noteworthy but not wrong.
         on_progress: Called with how much is done, how much there is, and what is done.
@@ -80,16 +83,28 @@ def scan(
     check_text("engine", engine)
     opened = to_model(model, provider, None, warn)
     options = ScanOptions(engine, shard, top, layers, embed, resume, workers, shard_size)
+    if patterns is not None and shard is not None:
+        raise UsageError("a part has no page that could show patterns", "give them to the merge of all parts")
+    drawn = _find_patterns(patterns, opened.digest)
     made = scan_pictures(opened, _as_list("data", data), Path(out), options, on_progress or _ignore)
-    return _write_page(made)
+    return _write_page(made, drawn, warn)
 
 
-def merge_scans(scans: Paths, out: str | os.PathLike[str], *, on_progress: Callable[..., None] | None = None) -> Scan:
+def merge_scans(
+    scans: Paths,
+    out: str | os.PathLike[str],
+    *,
+    patterns: str | os.PathLike[str] | None = None,
+    warn: Warn | None = None,
+    on_progress: Callable[..., None] | None = None,
+) -> Scan:
     """Merge the parts of a scan, in any order.
 
     Args:
         scans: The folders that :func:`scan` wrote with `shard`.
         out: The folder to write; one of them, or a new one.
+        patterns: A folder that `inspector filters` wrote: the page shows its patterns beside the patches.
+        warn: Gets a line where something is noteworthy but not wrong.
         on_progress: Called with how much is done, how much there is, and what is done.
 
     Returns:
@@ -109,8 +124,11 @@ def merge_scans(scans: Paths, out: str | os.PathLike[str], *, on_progress: Calla
         1
     """
     from inspector.scanning import merge_parts
+    from inspector.scanning.plan import load_plan
 
-    return _write_page(merge_parts(_as_list("scans", scans), Path(out), on_progress or _ignore))
+    parts = _as_list("scans", scans)
+    drawn = _find_patterns(patterns, load_plan(Path(parts[0])).model.digest) if patterns is not None else {}
+    return _write_page(merge_parts(parts, Path(out), on_progress or _ignore), drawn, warn)
 
 
 def compare_scans(a: str | os.PathLike[str], b: str | os.PathLike[str], *, level: float = 0.01) -> ScanDrift:
@@ -139,12 +157,24 @@ def compare_scans(a: str | os.PathLike[str], b: str | os.PathLike[str], *, level
     return measure_drift(Path(a), Path(b), level)
 
 
-def _write_page(made: Scan) -> Scan:
+def _find_patterns(folder: str | os.PathLike[str] | None, digest: str) -> Patterns:
+    """The patterns of a folder, looked for before hours are spent."""
+    if folder is None:
+        return {}
+    from inspector.pages.scan import find_drawn_patterns
+
+    return find_drawn_patterns(Path(folder), digest)
+
+
+def _write_page(made: Scan, patterns: Patterns, warn: Warn | None) -> Scan:
     """``report.html`` of a scan that is finished."""
     if made.finished:
         from inspector.pages.scan import write_scan_page
 
-        write_scan_page(made.folder)
+        if patterns and not {layer for layer, _ in patterns} & {layer.name for layer in made.plan.layers} and warn:
+            names = ", ".join(layer.name for layer in made.plan.layers)
+            warn(f"the patterns are of none of the layers that were looked at ({names}), and are not shown")
+        write_scan_page(made.folder, patterns)
     return made
 
 

@@ -50,7 +50,7 @@ INPUTS = {
 PICTURES = frozenset({"images", "image", "mask", "start"})
 """Inputs that may be pipes: whoever opens pictures does not wait for ever."""
 
-FOLDERS = frozenset({"cache", "links", "record", "sources"})
+FOLDERS = frozenset({"cache", "links", "patterns", "record", "sources"})
 """Folders that commands keep files of their own in, under names that nobody gives, folders that are only named, and
 those of a scan: too many pictures to compare each with what is written, which goes into a folder apart from them."""
 

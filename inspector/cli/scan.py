@@ -37,6 +37,11 @@ _DATA = (
 _Scans = Annotated[list[str], typer.Argument(metavar="SCAN...", help="Folders of scans.")]
 _Folder = Annotated[str, typer.Option("-o", "--out", metavar="SCAN", help="The folder of the scan.")]
 
+_Patterns = Annotated[
+    str | None,
+    option("--patterns", _WHAT, "Patterns of `inspector filters -o DIR`, beside the patches on the page.", "DIR"),
+]
+
 
 def scan(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx file, from any exporter.")],
@@ -71,6 +76,7 @@ def scan(
         str | None,
         option("--embed", _WHAT, "The layer of the pictures' embedding; the last with maps unless given.", "NAME"),
     ] = None,
+    patterns: _Patterns = None,
     links: LinksOption = None,
     inputs: InputOption = None,
     json: JsonOption = False,
@@ -90,18 +96,21 @@ def scan(
         made = inspector.scan(
             opened, sources, out, engine=engine, shard=read_part(shard),
             top=top, layers=console.layers(opened, layer) or None, embed=embed, resume=resume, workers=threads,
-            shard_size=shard_size, on_progress=move,
+            shard_size=shard_size, patterns=patterns, warn=console.note, on_progress=move,
         )  # fmt: skip
     tell(console, made)
 
 
-def join_parts(sources: _Scans, out: _Folder, json: JsonOption = False, quiet: QuietOption = False) -> None:
+def join_parts(
+    sources: _Scans, out: _Folder, patterns: _Patterns = None, json: JsonOption = False, quiet: QuietOption = False
+) -> None:
     """Join the parts of a scan that were made with --shard, in any order: the same bytes as in one piece."""
     import inspector
 
+    console = Console("scan", json, quiet)
     with progress_bar("merge", quiet) as move:
-        made = inspector.merge_scans(sources, out, on_progress=move)
-    tell(Console("scan", json, quiet), made)
+        made = inspector.merge_scans(sources, out, patterns=patterns, warn=console.note, on_progress=move)
+    tell(console, made)
 
 
 def tell_moves(

@@ -9,6 +9,7 @@ from typing import Any
 
 from inspector.extras import need
 from inspector.pages.html import write_page
+from inspector.pages.scan.patterns import Patterns, draw_pattern_sprites
 from inspector.provenance import Provenance
 from inspector.scanning import ScanError
 from inspector.scanning.patches import ACROSS, ROWS, TILE
@@ -19,18 +20,19 @@ MOST_PATHS = 20_000
 PAGE_NAME = "report.html"
 
 
-def write_scan_page(folder: Path) -> Path:
+def write_scan_page(folder: Path, patterns: Patterns | None = None) -> Path:
     """Write ``report.html`` of a finished scan.
 
     Args:
         folder: The folder of the scan.
+        patterns: Patterns that are shown beside the patches of their channels.
 
     Raises:
         ScanError: The scan is not finished.
         OutputError: The page cannot be written.
     """
     document = read_scan(folder)
-    data = collect_page(folder, document)
+    data = collect_page(folder, document, patterns or {})
     made = document["provenance"]
     provenance = Provenance(made["model"] or "", method="scan", settings=made["settings"], version=made["version"])
     return write_page(folder / PAGE_NAME, "scan", provenance, scan=document, data=to_script(data))
@@ -49,14 +51,17 @@ def read_scan(folder: Path) -> dict[str, Any]:
         raise ScanError(f"{folder} holds no finished scan", "scan with --resume, or merge all parts") from None
 
 
-def collect_page(folder: Path, document: Mapping[str, Any]) -> dict[str, Any]:
-    """The data of the page."""
+def collect_page(folder: Path, document: Mapping[str, Any], patterns: Patterns) -> dict[str, Any]:
+    """The data of the page; the sprites of the patterns are written."""
     parquet = need("pyarrow.parquet", "scan", "the page of a scan needs pyarrow")
     channels = parquet.read_table(folder / "channels.parquet").to_pydict()
     classes = {name: k for k, name in enumerate(document["classes"])}
     layers = {layer["name"]: k for k, layer in enumerate(document["layers"])}
+    names = list(zip(channels["layer"], channels["channel"], strict=True))
+    files, places = draw_pattern_sprites(folder, names, patterns)
     return {
         "tile": TILE,
+        "patterns": files,
         "across": ACROSS,
         "rows": ROWS,
         "top": document["provenance"]["settings"]["top"],
@@ -66,7 +71,7 @@ def collect_page(folder: Path, document: Mapping[str, Any]) -> dict[str, Any]:
         "answers": document["answers"],
         "clusters": document["clusters"],
         "sheets": document["sheets"],
-        "channels": [_pack(channels, k, layers, classes) for k in range(len(channels["channel"]))],
+        "channels": [[*_pack(channels, k, layers, classes), place] for k, place in enumerate(places)],
         "paths": _read_paths(folder, parquet, channels["top_pictures"]),
     }
 

@@ -2,7 +2,7 @@
 const $ = (id) => document.getElementById(id);
 const data = JSON.parse($("data").textContent);
 const FIELDS = ["layer", "channel", "sprite", "row", "mean", "std", "peak", "low", "high", "zeros", "sparsity", "selectivity",
-  "active", "flags", "classes", "similar", "values", "pictures", "histogram"];
+  "active", "flags", "classes", "similar", "values", "pictures", "histogram", "pattern"];
 const channels = data.channels.map((row, k) => ({ ...Object.fromEntries(FIELDS.map((f, i) => [f, row[i]])), k }));
 const sheets = data.sheets, BATCH = 8, MARGIN = 400, NAMED = 20;
 let chosen = [], only = null;
@@ -34,7 +34,15 @@ function stripOf(c) {
     strip.dataset.sprite = c.sprite;
     watcher.observe(strip);
   }
-  return strip;
+  if (!c.pattern) return strip;
+  return make("div", { class: "pair" }, patternOf(c), strip);
+}
+function patternOf(c) {
+  const [file, row] = c.pattern, drawn = make("div", { class: "pattern", role: "img", "aria-label": `Pattern that channel ${c.channel} responds to` });
+  drawn.style.backgroundPosition = `0 calc(-1 * var(--side) * ${row})`;
+  drawn.dataset.sprite = data.patterns[file];
+  watcher.observe(drawn);
+  return drawn;
 }
 const nameOf = (c) => `${data.layers[c.layer].name} : ${c.channel}`;
 
@@ -81,7 +89,7 @@ function clear() {
   heights = Array(Math.ceil(chosen.length / BATCH)).fill(null);
 }
 function drop(cards) {
-  for (const card of cards) { watcher.unobserve(card.querySelector(".strip")); card.remove(); }
+  for (const card of cards) { for (const drawn of card.querySelectorAll(".strip, .pattern")) watcher.unobserve(drawn); card.remove(); }
 }
 const heightOf = (k) => heights[k] ?? usual * (Math.min(BATCH, chosen.length - k * BATCH) / BATCH);
 function show() {
