@@ -75,13 +75,28 @@ class Masks:
     coefficients: NumberRange | None = None
 
 
+@dataclass(frozen=True)
+class MapPieces:
+    """Objects that are pieces of one map, each in the smallest rectangle around it.
+
+    Attributes:
+        threshold: Places above it that touch are a piece; its score is the mean of the map over it.
+        growth: A rectangle grows on each side by so many times its area by its perimeter.
+        smallest: Smaller ones are none, in places of the map, before they grow.
+    """
+
+    threshold: float
+    growth: float
+    smallest: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class HeadLayout:
     """How the outputs of a head lie.
 
     Attributes:
         tables: What the numbers below are found in.
-        box: The four numbers of a box.
+        box: The four numbers of a box; they tell nothing where there are `pieces`.
         corners: They are x1, y1, x2, y2; else centre x and y, width, height.
         shares: They are in [0, 1] of the input; else in pixels of it.
         grid: Where they are told from the place of a grid; else None.
@@ -93,6 +108,7 @@ class HeadLayout:
         first_class: What is added to the place of the highest score.
         within: (number, lowest, highest): only these rows are objects.
         peaks: Objects are where a map of scores is highest among its neighbors, in each class.
+        pieces: Objects are pieces of the one map in the first table; else None.
         angle: Of oriented boxes, in radians.
         points: Keypoints.
         masks: Masks.
@@ -111,6 +127,7 @@ class HeadLayout:
     first_class: int = 0
     within: tuple[NumberPlace, float, float | None] | None = None
     peaks: bool = False
+    pieces: MapPieces | None = None
     angle: NumberPlace | None = None
     points: Points | None = None
     masks: Masks | None = None

@@ -39,7 +39,9 @@ function findBoxes(found, about, size) {
   const read = ([table, column], a) => tables[table].at(a, column), count = tables[layout.scores[0]].count;
   const place = layout.grid && openGrid(layout.grid, tables[layout.box[0][0]], count, size);
   const objects = [];
-  for (const [a, score, index] of layout.peaks ? findPeaks(tables, layout, about.confidence) : findScores(tables, layout, read, about.confidence)) {
+  if (layout.pieces) for (const { rotated, score } of findPieces(found[layout.tables[0].tensors[0]], layout.pieces, size))
+    if (score >= about.confidence) objects.push({ box: enclose(cornersOf(rotated)), score, index: 0, place: 0, rotated, points: null });
+  for (const [a, score, index] of layout.pieces ? [] : layout.peaks ? findPeaks(tables, layout, about.confidence) : findScores(tables, layout, read, about.confidence)) {
     let box = readBox(layout, read, tables, a, place && place(a), size), rotated = null;
     if (layout.angle) { rotated = [...box, read(layout.angle, a)]; box = enclose(cornersOf(rotated)); }
     else if (!layout.corners && layout.grid?.sides !== "bins") { const [x, y, w, h] = box; box = [x - w / 2, y - h / 2, x + w / 2, y + h / 2].map(Math.fround); }

@@ -11,6 +11,7 @@ from inspector.image import Preprocess
 from inspector.tasks.candidates import Candidates, enclose, find_corners
 from inspector.tasks.components import find_components, find_rectangle
 from inspector.tasks.decoder import Arrays, BoxDecoder, Habit
+from inspector.tasks.layout import HeadLayout, MapPieces, OutputTable, number_box
 from inspector.tasks.seen import Seen
 
 _THRESHOLD = 0.3
@@ -52,6 +53,13 @@ class DbNet(BoxDecoder):
             if output.size(1) == 1 and len(seen.outputs) == 1 and (seen.said or seen.ends_transposed(output)):
                 return cls((output.name,), "detect", 1, f"{output}: one map, from a transposed convolution")
         return None
+
+    @property
+    def layout(self) -> HeadLayout:
+        """The same as data."""
+        pieces = MapPieces(_THRESHOLD, _GROWTH, _SMALLEST)
+        tables = (OutputTable(self.outputs, first=True),)
+        return HeadLayout(tables=tables, box=number_box(0), scores=(0, 0, 1), pieces=pieces)
 
     def decode(self, values: Arrays, size: tuple[int, int]) -> Candidates:
         """Find the pieces, and the rectangle around each."""
