@@ -21,7 +21,7 @@ from inspector.cli.console import (
     read_stdin,
 )
 from inspector.cli.options import option
-from inspector.errors import one_line
+from inspector.errors import UsageError, one_line
 from inspector.text import relative
 
 if TYPE_CHECKING:
@@ -31,9 +31,23 @@ if TYPE_CHECKING:
 
 _WHAT, _OUT = "What is compared", "What comes of it"
 _RUNTIMES = (
-    "Run it there; the first counts as right. A provider (cpu, cuda, ...), basic, extended, disabled, threads:N, "
-    "reference, twin, openvino, web; again for more."
+    "A runtime to compare: a provider (cpu, cuda, ...), basic, extended, disabled, threads:N, reference, twin, "
+    "openvino, web; again for more. The first counts as right; one alone is held against A as it runs without it."
 )
+
+
+def check_limit(value: float | None) -> float | None:
+    """The limit of --fail-below.
+
+    Raises:
+        UsageError: No layer can have this ratio.
+    """
+    if value is not None and not -100 <= value <= 100:
+        raise UsageError(
+            f"--fail-below {value:g} is not between -100 and 100",
+            "at 0 dB there is as much noise as signal, at 100 dB no more than rounding",
+        )
+    return value
 
 
 def compare(
@@ -43,7 +57,7 @@ def compare(
         typer.Argument(
             metavar="B|IMAGE...",
             help="The .onnx file that is judged, then pictures or folders of pictures. Without a second file, the "
-            "runtimes of A are compared; without pictures, three made ones are taken.",
+            "runtimes of A are compared; without pictures, three of soft colored noise are generated.",
         ),
     ] = None,
     runtime: Annotated[list[str] | None, option("--runtime", _WHAT, _RUNTIMES, "NAME")] = None,
@@ -52,9 +66,25 @@ def compare(
         option("--run", _WHAT, "The folder of the `inspector finetune` that made B from A: what it changed.", "DIR"),
     ] = None,
     fail_below: Annotated[
-        float | None, option("--fail-below", _OUT, "Exit 1 if a layer has a lower signal-to-noise ratio.", "DB")
+        float | None,
+        option(
+            "--fail-below",
+            _OUT,
+            "Exit 1 if a layer has a lower signal-to-noise ratio (SQNR), in decibels.",
+            "DB",
+            callback=check_limit,
+        ),
     ] = None,
-    out: Annotated[str | None, option("-o", _OUT, "Write a page with both networks side by side.", "FILE.html")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE.html",
+            rich_help_panel=_OUT,
+            help="Write a page with both networks side by side.",
+        ),
+    ] = None,
     everything: Annotated[
         bool, option("--all", _OUT, "List every layer, and not only those that differ most.")
     ] = False,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from inspector.comparing.result import AnswerDifference, FlippedPicture
 from inspector.errors import NotComputable
 from inspector.model import Model
-from inspector.model.agreement import PictureAnswer, compare_answers, find_answerer, find_kind
+from inspector.model.agreement import PictureAnswer, compare_answers, find_kind, list_answer_tensors, read_answer
 from inspector.model.probabilities import Prediction, read_rows
 
 if TYPE_CHECKING:
@@ -22,45 +22,49 @@ class AnswerSums:
 
     Attributes:
         tensors: The tensors that a run has to give for it, of A and of B.
-        foreign: Whether no answers are compared since the models' own sessions, which decode, are not what is compared.
+        batched: Whether no answers are compared since a graph fixes a batch of several.
         others: Whether they know other classes, none of which is of both: no answers are compared then.
     """
 
-    def __init__(self, a: Model, b: Model, own: bool = True) -> None:
+    def __init__(self, a: Model, b: Model) -> None:
         self.a, self.b = a, b
         self.others = bool(a.labels and b.labels and not set(a.labels) & set(b.labels))
-        self.classifies = a.classifier is not None and b.classifier is not None and not self.others
+        classifiers = a.classifier is not None and b.classifier is not None
+        names = list_answer_tensors(a), list_answer_tensors(b)
+        alike = not self.others and all(names) and classifiers == (a.classifier is not None or b.classifier is not None)
+        self.batched = alike and not classifiers and max(a.input.batch or 1, b.input.batch or 1) > 1
+        self.compares = alike and not self.batched
         self.tensors: tuple[list[str], list[str]] = ([], [])
-        if a.classifier is not None and b.classifier is not None and self.classifies:
-            self.tensors = [a.classifier.scores], [b.classifier.scores]
-        alike = not self.classifies and not self.others
-        self.answerers = (None, None) if not alike else (find_answerer(a), find_answerer(b))
-        self.foreign = not own and None not in self.answerers
-        if self.foreign:
-            self.answerers = (None, None)
+        if self.compares:
+            self.tensors = list(names[0]), list(names[1])
         self.compared = 0
         self.flipped: list[FlippedPicture] = []
         self.shares: list[float] = []
 
+    # Wide: what each of the two was given, and what it made of it.
     def add(
-        self, path: str, picture: Image, values_a: Mapping[str, NDArray[Any]], values_b: Mapping[str, NDArray[Any]]
-    ) -> None:
-        """Take in one picture, with what a run gave of `tensors`."""
-        if self.classifies:
+        self, path: str, picture: Image, inputs: tuple[NDArray[Any], NDArray[Any]],
+        values_a: Mapping[str, NDArray[Any]], values_b: Mapping[str, NDArray[Any]],
+    ) -> None:  # fmt: skip
+        """Take in one picture, with the inputs of both and what a run gave of `tensors`."""
+        if not self.compares:
+            return
+        if self.a.classifier is not None:
             self._add_classes(path, values_a, values_b)
-        elif self.answerers[0] is not None and self.answerers[1] is not None:
-            try:
-                before, after = self.answerers[0](picture), self.answerers[1](picture)
-            except NotComputable:
-                self.answerers = (None, None)
-                return
-            self._add_others(path, before, after)
+            return
+        try:
+            before = read_answer(self.a, picture, inputs[0], values_a)
+            after = read_answer(self.b, picture, inputs[1], values_b)
+        except NotComputable:
+            self.compares = False
+            return
+        self._add_others(path, before, after)
 
     def _add_classes(self, path: str, a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) -> None:
         try:
             before, after = _find_top(self.a, a), _find_top(self.b, b)
         except NotComputable:
-            self.classifies = False
+            self.compares = False
             return
         self.compared += 1
         # By name where both have names: an index may mean another class after the labels were changed.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.comparing.answers import AnswerSums
-from inspector.comparing.cutting import OWN, Engine, SessionEngine, make_stages, measure_tensors, open_graph
+from inspector.comparing.cutting import OWN, Engine, make_stages, measure_tensors, open_graph
 from inspector.comparing.matching import find_nodes, match_nodes
 from inspector.comparing.result import LayerDifference, ModelDifference, find_parted
 from inspector.comparing.rounding import RoundingBound, shake
@@ -22,16 +22,18 @@ from inspector.graph import Graph
 from inspector.image import ImageSource, open_image
 from inspector.layers import Layer, move_channels_back, move_channels_first
 from inspector.model import Model
-from inspector.runtime import count_cores
+from inspector.runtime import KEPT_SESSIONS, count_cores, release_memory
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 EngineMaker = Callable[[Model, Graph], Engine]
 
-STAGE_ELEMENTS = 4_000_000
+STAGE_ELEMENTS = 1_200_000
 """Elements of layers that are held at once, of each network: a network with more is run in pieces."""
-_MOST_STAGES = 10
+_MOST_STAGES = KEPT_SESSIONS
+_RELEASED = 4
+"""Pieces after which memory is given back: after each, it would cost a quarter of the time."""
 
 
 @dataclass
@@ -53,14 +55,6 @@ class Side:
     def __post_init__(self) -> None:
         self.layers = [*self.model.layers, *find_plain_outputs(self.model)]
         self.engine = self.make(self.model, self.model.graph)
-
-    @property
-    def is_own(self) -> bool:
-        """Whether it is run as the model itself runs."""
-        if not isinstance(self.engine, SessionEngine):
-            return False
-        sessions, model = self.engine.sessions, self.model
-        return (sessions.provider, sessions.threads, sessions.level) == (model.provider, model.threads, "all")
 
     def tensor(self, picture: Image) -> NDArray[Any]:
         """The input for one picture, as often as the graph fixes."""
@@ -99,7 +93,7 @@ class ComparedSides:
         self.pairs: list[RunPair] = []
         self.sums: list[PairSums] = []
         self.bounds: list[RoundingBound] = []
-        self.answers = AnswerSums(a.model, b.model, a.is_own and b.is_own)
+        self.answers = AnswerSums(a.model, b.model)
         self.notes: list[str] = []
         self.pool = ThreadPoolExecutor(a.model.threads or count_cores())
         self._own: Engine | None = None
@@ -110,11 +104,12 @@ class ComparedSides:
         forced: dict[str, NDArray[Any]] = {}
         for k, held_a, held_b in self._pass(picture):
             if not k:
-                forced[self.b.model.input.name] = held_b[self.b.model.input.name]
+                inputs = held_a[self.a.model.input.name], held_b[self.b.model.input.name]
+                forced[self.b.model.input.name] = inputs[1]
             self._measure(self._groups[k], held_a, held_b, forced, self._own_stages[k])
             for name in self._done_own[k]:
                 forced.pop(name, None)
-        self.answers.add(path, picture, held_a, held_b)
+        self.answers.add(path, picture, inputs, held_a, held_b)
 
     def show(self, picture: Image, take: Callable[[int, LayerValues, LayerValues | None], None]) -> None:
         """Run both on a picture once more.
@@ -148,6 +143,8 @@ class ComparedSides:
             for held, _, stages in both if k < len(self._groups) - 1 else ():
                 for name in stages[k].dropped:
                     held.pop(name, None)
+            if k % _RELEASED == _RELEASED - 1:
+                release_memory()
 
     # --- once -----------------------------------------------------------------------------------------------------
 
@@ -299,8 +296,8 @@ class ComparedSides:
         self.pool.shutdown()
         if self.answers.others:
             self.notes.append("the two know other classes, so that their answers are not compared")
-        if self.answers.foreign:
-            self.notes.append("boxes and classes of pixels are not compared on another runtime than the model's own")
+        if self.answers.batched:
+            self.notes.append("boxes and classes of pixels are not compared: the graph fixes a batch of several")
         layers = tuple(_conclude_pair(pair, sums) for pair, sums in zip(self.pairs, self.sums, strict=True))
         return ModelDifference(
             self.a.name, self.b.name, find_parted(layers), layers, tuple(x.name for x in self.matching.only_a),
@@ -339,8 +336,17 @@ def to_first(side: Side, held: dict[str, NDArray[Any]], layers: Sequence[Layer])
 
 
 def group_pairs(sizes: Sequence[int]) -> list[list[int]]:
-    """Places of pairs in order, in groups of at most STAGE_ELEMENTS, as far as sizes are known."""
+    """Places of pairs in order, in groups of about STAGE_ELEMENTS, as far as sizes are known.
+
+    There are no more groups than sessions are kept: else each picture would make them anew.
+    """
     limit = max(STAGE_ELEMENTS, sum(sizes) // _MOST_STAGES)
+    while len(groups := _fill_groups(sizes, limit)) > _MOST_STAGES:
+        limit += limit // 8 + 1
+    return groups
+
+
+def _fill_groups(sizes: Sequence[int], limit: int) -> list[list[int]]:
     groups: list[list[int]] = [[]]
     total = 0
     for i, size in enumerate(sizes):

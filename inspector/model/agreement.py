@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from inspector.metrics import BoxAgreement, sample_classes, share_of_same
 from inspector.model.boxes import find_boxes
 from inspector.model.model import Model
+from inspector.model.probabilities import read_rows
 from inspector.tasks.answers import Detections
 from inspector.tasks.decoder import BoxDecoder
 
@@ -45,15 +46,47 @@ class AnswerAgreement:
     score_shift: float | None = None
 
 
+def list_answer_tensors(model: Model) -> tuple[str, ...]:
+    """The tensors that :func:`read_answer` reads; none for a network that answers in no way that can be compared."""
+    if model.classifier is not None:
+        return (model.classifier.scores,)
+    if isinstance(model.decoder, BoxDecoder) or (model.task == "segment" and model.decoder is not None):
+        return model.decoder.outputs
+    return ()
+
+
 def find_answerer(model: Model) -> Callable[[Image], PictureAnswer] | None:
     """What answers a picture: for a classifier, detector or segmenter; None for any other network."""
-    if model.classifier is not None:
-        return lambda picture: model.top(model.scores(model.preprocess.tensor(picture))[0], 1)[0].index
+    if not (names := list_answer_tensors(model)):
+        return None
+
+    def answer(picture: Image) -> PictureAnswer:
+        tensor = model.preprocess.tensor(picture)
+        return read_answer(model, picture, tensor, model.run(tensor, names))
+
+    return answer
+
+
+def read_answer(
+    model: Model, picture: Image, tensor: NDArray[Any], values: Mapping[str, NDArray[Any]]
+) -> PictureAnswer:
+    """What a network says of one picture, read off a run that was made already, wherever it was made.
+
+    Args:
+        model: A classifier, detector or segmenter.
+        picture: Upright, RGB.
+        tensor: The network's input for it.
+        values: What a run gave of :func:`list_answer_tensors`.
+
+    Raises:
+        NotComputable: The values are not what the file declares.
+    """
+    if (classifier := model.classifier) is not None:
+        rows = read_rows(values[classifier.scores], len(tensor), classifier, model.path)
+        return model.top(rows[0], 1)[0].index
     if isinstance(decoder := model.decoder, BoxDecoder):
-        return lambda picture: find_boxes(model, picture, decoder.confidence)
-    if model.task == "segment":
-        return lambda picture: sample_classes(model.segment(picture).classes)
-    return None
+        return find_boxes(model, picture, decoder.confidence, tensor, values)
+    return sample_classes(model.read_segments(values, picture.size).classes)
 
 
 def find_kind(answers: Sequence[PictureAnswer]) -> AnswerKind:

@@ -2,7 +2,7 @@
 
 from inspector.runtime.blocks import measure_block
 from inspector.runtime.distributions import RuntimePackage, find_imported, find_runtimes
-from inspector.runtime.limits import MAX_TENSOR_BYTES, check_sizes, measure_memory
+from inspector.runtime.limits import MAX_TENSOR_BYTES, check_sizes, measure_memory, release_memory
 from inspector.runtime.providers import (
     PROVIDERS,
     choose_providers,
@@ -40,4 +40,5 @@ __all__ = [
     "load_runtime",
     "measure_block",
     "measure_memory",
+    "release_memory",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -83,3 +84,14 @@ def measure_memory() -> int:
     with suppress(OSError, ValueError):  # no such file, or "max"
         memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return memory
+
+
+def release_memory() -> None:
+    """Gives what was freed back to the system.
+
+    The C library keeps the room of large arrays for later ones, and where these have other sizes it grows and grows:
+    comparing two networks on 24 pictures took 310 MB in place of 230. Only glibc has the call; elsewhere nothing is
+    done.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -17,8 +17,6 @@ from inspector.cli.app import run
 from inspector.comparing.axes import find_turn
 from inspector.comparing.likeness import LinearCka
 from inspector.comparing.matching import find_common_order
-from inspector.model import open_model
-from inspector.model.annotate import annotate_model
 from tests.conftest import MakeModel
 from tests.foreign import Net
 
@@ -168,19 +166,15 @@ def test_values_that_are_not_finite_hide_nothing(make_model: MakeModel, photo: P
     assert inspector.compare(path, images=photo, runtimes=["basic", "reference"]).parted is None
 
 
+@pytest.mark.parametrize("limit", ["nan", "-101", "1e3"])
+def test_a_limit_that_no_layer_can_have_is_refused(capsys: pytest.CaptureFixture[str], limit: str) -> None:
+    assert run(["compare", "any.onnx", "--runtime", "basic", "--fail-below", limit]) == 2
+    assert "is not between -100 and 100" in capsys.readouterr().err
+
+
 def test_a_broken_picture_is_told_once(make_model: MakeModel, photo: Path, tmp_path: Path) -> None:
     path = make_model(build, shape=(1, 3, 16, 16))
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
     found = inspector.compare(path, images=[photo, broken], runtimes=["cpu", "basic", "disabled"])
     assert len(found.skipped) == 1
-
-
-def test_pixels_of_another_runtime_are_not_said_to_agree(make_model: MakeModel, tmp_path: Path, photo: Path) -> None:
-    plain = make_model(lambda net, x: net.conv(x, 3, 4, w="c.weight"), shape=(1, 3, 16, 16))
-    path = tmp_path / "segmenter.onnx"
-    annotate_model(open_model(plain), path, labels=list("abcd"), task="segment")
-    found = inspector.compare(path, images=photo, runtimes="basic")
-    assert found.answers.agreement is None
-    assert any("not compared on another runtime" in note for note in found.runs[0].notes)
-    assert inspector.compare(path, path, photo).answers.agreement == 1

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import inspector
 from inspector.comparing import list_runtimes
+from tests.audit.detectors import LABELS, detector, opened, paint, random_cells, segmenter
 from tests.comparing.test_compare import build
 from tests.conftest import MakeModel
+from tests.foreign import Net
 
 
 @pytest.mark.parametrize("name", ["twin", "openvino", "web"])
@@ -23,3 +27,19 @@ def test_another_runtime_does_not_part(make_model: MakeModel, photo: Path, name:
     assert found.parted is None
     assert found.layers[0].own_db is not None
     assert len(found.layers) == len(inspector.list_layers(path))
+
+
+@pytest.mark.parametrize(("make", "labels", "off", "share"), [
+    (detector, LABELS, {"shift": 6.0}, 0.0), (segmenter, ("other", *LABELS), {"confidence": -20.0}, 0.1),
+], ids=["boxes", "pixels"])  # fmt: skip
+def test_what_another_runtime_gave_is_decoded(
+    make_model: MakeModel, make: Callable[..., Callable[[Net, str], str]], labels: tuple[str, ...],
+    off: dict[str, float], share: float,
+) -> None:  # fmt: skip
+    pictures = [Image.fromarray(paint(cells)) for cells in random_cells(3)]
+    model = opened(make_model, make(), labels=labels)
+    found = inspector.compare(model, images=pictures, runtimes=["cpu", "reference", "basic"])
+    assert [(run.answers.agreement, run.notes) for run in found.runs] == [(1, ()), (1, ())]
+    other = opened(make_model, make(**off), "other.onnx", labels=labels)
+    answers = inspector.compare(model, other, pictures, runtimes="reference").answers
+    assert (answers.agreement, len(answers.flipped)) == (pytest.approx(share, abs=0.1), 3)
