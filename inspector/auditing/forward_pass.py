@@ -82,4 +82,4 @@ class ForwardPass:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the picture's file."""
-        return digest_image(self.entry.path)
+        return digest_image(self.entry.read())

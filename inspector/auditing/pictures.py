@@ -12,7 +12,9 @@ from inspector.image import choose_evenly, find_images
 from inspector.metrics import TrueBoxes
 from inspector.model import Model, find_folder_class
 from inspector.model.classes import squeeze_name
+from inspector.scanning.listing import Listed
 from inspector.scanning.reference import ScanReference
+from inspector.scanning.sources.opening import PictureReader, is_address
 from inspector.text import relative
 
 
@@ -27,6 +29,7 @@ class PictureEntry:
         label: The index of its class, None where that is not known.
         boxes: Its labelled objects, with the model's own classes; None where they are not known.
         mask: The file with the class of each of its pixels; None where there is none.
+        held: What of an archive or an address it is, where `path` is no picture's file by itself.
     """
 
     path: Path
@@ -35,6 +38,21 @@ class PictureEntry:
     label: int | None
     boxes: TrueBoxes | None = None
     mask: Path | None = None
+    held: Listed | None = None
+
+    def read(self) -> Path | bytes:
+        """What `open_image` opens: its file, or its bytes where it lies in an archive or at an address.
+
+        Raises:
+            ImageError: The archive is gone, or the address cannot be reached.
+        """
+        if self.held is None:
+            return self.path
+        reader = PictureReader()
+        try:
+            return reader.read(self.held)
+        finally:
+            reader.close()
 
 
 @dataclass(frozen=True)
@@ -65,7 +83,8 @@ class PictureSet:
 
     def folders(self) -> list[Path]:
         """The folders in which pictures and masks lie."""
-        files = [file for entry in self.entries for file in (entry.path, entry.mask) if file is not None]
+        own = (entry for entry in self.entries if entry.held is None or not is_address(entry.held.file))
+        files = [file for entry in own for file in (entry.path, entry.mask) if file is not None]
         return sorted({file.parent for file in files})
 
     def sample(self, count: int) -> tuple[int, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from inspector.auditing.pictures import PictureEntry, PictureSet
-from inspector.errors import ImageError
 from inspector.image import choose_evenly
 from inspector.model import Model
 from inspector.scanning.listing import read_shard
@@ -27,7 +26,6 @@ def find_scan_entries(model: Model, folder: Path, limit: int = 0) -> PictureSet:
         limit: At most so many pictures; 0 takes MOST_RUN.
 
     Raises:
-        ImageError: The pictures lie in archives or at addresses, where an audit cannot open them.
         ScanError: The scan cannot be read.
     """
     plan = load_plan(folder)
@@ -38,15 +36,13 @@ def find_scan_entries(model: Model, folder: Path, limit: int = 0) -> PictureSet:
         held = read_shard(folder, shard)
         for number in (k for k in chosen if first <= k < end):
             picture = held[number - first]
-            if picture.member or picture.start >= 0 or is_address(picture.file):
-                raise ImageError(
-                    f"the pictures of the scan {folder} lie in archives or at addresses, and an audit opens files",
-                    "unpack some of them into a folder for --data",
-                )
             label = plan.labels.get(picture.label, -1) if picture.label is not None else -1
             known = label if 0 <= label < plan.known else None
             path = Path(picture.file)
-            entries.append(PictureEntry(path, relative(path), picture.name, known))
+            if picture.member or picture.start >= 0 or is_address(picture.file):
+                entries.append(PictureEntry(path, picture.name, picture.name, known, held=picture))
+            else:
+                entries.append(PictureEntry(path, relative(path), picture.name, known))
     unknown = [entry for entry in entries if entry.label is None]
     reason = f"{len(unknown)} of its pictures have no label that the model knows" if unknown else ""
     told = f"{len(entries)} of the {plan.total:,} pictures of the scan {relative(folder)}"

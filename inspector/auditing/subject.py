@@ -135,7 +135,7 @@ class Subject:
         for index in self.pictures.sample(count) if self.pictures.entries else ():
             entry = self.pictures.entries[index]
             try:
-                tensor = self.model.preprocess.tensor(open_image(entry.path, warn=self.model.warn))
+                tensor = self.model.preprocess.tensor(open_image(entry.read(), warn=self.model.warn))
             except ImageError:
                 continue  # reported by its own check
             found += 1

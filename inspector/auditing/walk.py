@@ -127,6 +127,6 @@ def open_pictures(
 
 def _open(entry: PictureEntry, warn: Callable[[str], None] | None) -> Image | ImageError:
     try:
-        return open_image(entry.path, warn=warn)
+        return open_image(entry.read(), warn=warn)
     except ImageError as error:
         return error

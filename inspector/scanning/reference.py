@@ -29,6 +29,7 @@ class LayerReference:
         low: Its smallest value, float32 (C,).
         high: Its largest value, float32 (C,).
         dead: Whether it is constant on every picture, bool (C,).
+        blank: Share of the pictures on which it is constant, float64 (C,).
         zeros: Share of the layer's values that are exactly 0, in [0, 1].
         zero_spread: Standard deviation over pictures of that share on a picture.
         non_finite: How many of its values are NaN or infinite.
@@ -40,6 +41,7 @@ class LayerReference:
     low: NDArray[np.float32]
     high: NDArray[np.float32]
     dead: NDArray[np.bool_]
+    blank: NDArray[np.float64]
     zeros: float
     zero_spread: float
     non_finite: int
@@ -132,7 +134,7 @@ def read_scan_reference(folder: Path, model: Model) -> ScanReference:
         )
     try:
         document = json.loads((folder / "scan.json").read_text("utf-8"))
-        names = ["layer", "mean", "std", "mean_spread", "minimum", "maximum", "dead"]
+        names = ["layer", "mean", "std", "mean_spread", "minimum", "maximum", "dead", "blank_share"]
         table = _read_table(folder, "channels.parquet", names).to_pydict()
         layers, start = {}, 0
         for told in document["layers"]:
@@ -156,6 +158,7 @@ def _build(told: Mapping[str, Any], rows: Mapping[str, Any]) -> LayerReference:
         read("minimum", np.float32),
         read("maximum", np.float32),
         read("dead", np.bool_),
+        read("blank_share", np.float64),
         float(told["zero_fraction"] or 0),
         float(told["zero_spread"]),
         int(told["non_finite"]),

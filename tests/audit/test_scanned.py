@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,39 @@ def test_dead_channels_are_judged_by_all_pictures_of_a_scan(model: Model, tmp_pa
     [name] = [layer.name for layer in model.layers if layer.kind == "activation"]
     assert found.check("dead-channels").details["dead_share"][name] == 0.25
     assert found.check("dead-channels").message.endswith("; 1 layer by 40 pictures of the scan")
+
+
+def test_scans_of_archives_and_addresses_are_audited_as_those_of_folders(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [layer.name for layer in model.layers if layer.kind == "activation"]
+    shutil.make_archive(str(tmp_path / "set"), "zip", tmp_path, "set")
+    shutil.make_archive(str(tmp_path / "set"), "tar", tmp_path, "set")
+    given = policy("dead-channels", "finite-on-images", "pictures-readable", "blank-layers", "accuracy", "batches")
+    whole = audit_model(model, given, data=tmp_path / "scan")
+    for number, data in enumerate((tmp_path / "set.zip", tmp_path / "set.tar", f"file://{tmp_path}/set")):
+        # The outermost folder of an archive is the class, and here that is the set itself.
+        out = tmp_path / f"scan-{number}"
+        scan_pictures(model, [data], out, ScanOptions(engine="plain", layers=names))
+        found = audit_model(model, given, data=out)
+        assert found.pictures == 10
+        for name in ("dead-channels", "finite-on-images", "pictures-readable", "blank-layers", "batches"):
+            assert (found.check(name).status, found.check(name).message) == (
+                whole.check(name).status,
+                whole.check(name).message,
+            )
+    # Where the scan holds all layers, nothing is run for their ranges.
+    every = [layer.name for layer in model.layers]
+    scan_pictures(model, [tmp_path / "set.zip"], tmp_path / "all", ScanOptions(engine="plain", layers=every))
+    whole = audit_model(model, policy("dead-channels", "finite-on-images", "blank-layers"), data=tmp_path / "set")
+
+    def fail(*_: object) -> None:
+        raise AssertionError("a picture was run")
+
+    monkeypatch.setattr(AuditWalk, "_run", fail)
+    found = audit_model(model, policy("dead-channels", "finite-on-images", "blank-layers"), data=tmp_path / "all")
+    assert [(x.status, x.details) for x in found.checks] == [(x.status, x.details) for x in whole.checks]
+    assert all("; all layers by 40 pictures of the scan" in x.message for x in found.checks)
 
 
 def test_what_a_scan_holds_is_not_run_again(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

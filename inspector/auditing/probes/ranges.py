@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,9 @@ from inspector.auditing.forward_pass import ForwardPass, LayerOutput
 from inspector.auditing.probes import Probe
 from inspector.auditing.result import MAX_FINDINGS, Where
 from inspector.auditing.subject import Subject
+from inspector.model import Model
 from inspector.scanning.reference import ScanReference
+from inspector.text import count
 
 
 class Ranges(Probe):
@@ -24,6 +28,7 @@ class Ranges(Probe):
         blank: Layers that were constant on a picture.
         scanned: Layers of which all pictures of a scan are taken in.
         source: Which these are, as a clause behind a message; empty without a scan.
+        blank_source: The same for the layers that the scan shows never to be blank.
     """
 
     layers = True
@@ -38,8 +43,17 @@ class Ranges(Probe):
         self.bad: list[Where] = []
         self.blank: list[Where] = []
         self.scanned: list[str] = []
-        self.source = ""
+        self.source = self.blank_source = ""
         self.bad_count = self.blank_count = self.pictures = 0
+        scan = subject.pictures.scan
+        self.settled = scan is not None and _holds_all(scan, subject.model)
+        if scan is not None and self.settled:
+            self.pictures = scan.pictures
+            for name in (layer.name for layer in subject.model.layers):
+                known = scan.layers[name]
+                self.lowest[name], self.highest[name] = known.low.copy(), known.high.copy()
+                # A map of one number is never constant on a picture, and dead where it is the same on all.
+                self.awake[name] = ~known.dead & (known.low != known.high)
 
     def look(self, forward: ForwardPass) -> None:
         """Take in one picture."""
@@ -83,19 +97,30 @@ class Ranges(Probe):
             self.scanned.append(name)
             self.lowest[name] = np.minimum(self.lowest[name], known.low)
             self.highest[name] = np.maximum(self.highest[name], known.high)
-            if name not in self.single:
+            if name not in self.single and not self.settled:
                 self.awake[name] = self.awake[name] | ~known.dead
             if known.non_finite and all(where.layer != name for where in self.bad):
                 self._not_finite(Where(name))
-        if self.scanned:
-            layers = "1 layer" if len(self.scanned) == 1 else f"{len(self.scanned)} layers"
-            self.source = f"; {layers} by {scan.pictures:,} pictures of the scan"
+        self.source = self._tell(self.scanned, scan)
+        self.blank_source = self._tell([x for x in self.scanned if scan.layers[x].blank.min(initial=1) == 0], scan)
+
+    def _tell(self, layers: Sequence[str], scan: ScanReference) -> str:
+        told = "all layers" if len(layers) == len(self.awake) else count(len(layers), "layer")
+        return f"; {told} by {count(scan.pictures, 'picture')} of the scan" if layers else ""
 
     def dead(self, layer: str) -> NDArray[np.bool_]:
         """Which channels (C,) never varied: constant on each picture, or over all of them where a map is one number."""
         if layer in self.single:
             return np.asarray(self.lowest[layer] == self.highest[layer])
         return ~self.awake[layer]
+
+
+def _holds_all(scan: ScanReference, model: Model) -> bool:
+    """Whether a scan tells of every layer all that is asked: its range, and that no picture leaves it blank."""
+    held = [scan.layers.get(layer.name) for layer in model.layers]
+    scores = model.classifier.scores if model.classifier is not None else None
+    judged = scores is None or any(layer.tensor == scores for layer in model.layers)
+    return bool(held) and judged and all(x is not None and x.blank.min(initial=1) == 0 for x in held)
 
 
 def _measure(layer: LayerOutput) -> None:

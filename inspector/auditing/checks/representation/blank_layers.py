@@ -21,4 +21,4 @@ def blank_layers(subject: Subject, limits: Limits, ranges: Ranges) -> Verdict:
         first = ranges.blank[0]
         message = f"{ranges.blank_count} times a whole layer is constant, first {first.layer} on {first.image}"
         return Verdict(message, ranges.blank_count, 0, first, findings)
-    return Verdict(f"no layer is blank on any of {ranges.pictures} pictures", 0, 0)
+    return Verdict(f"no layer is blank on any of {ranges.pictures} pictures{ranges.blank_source}", 0, 0)
