@@ -81,9 +81,9 @@ def read_certificate(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     try:
         document = json.loads(Path(path).read_text("utf-8"))
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{path} cannot be read: {error.strerror}", "give the file of --certificate") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not a certificate: {error}") from None
+        raise UsageError(f"{path} is no JSON document: {error}", "give the file of --certificate") from None
     if not isinstance(document, dict) or document.get("kind") != KIND or document.get("schema") != SCHEMA:
         raise UsageError(f"{path} is not a certificate of `inspector slim`", "give the file of --certificate")
     try:

@@ -91,14 +91,21 @@ def _spare_processor() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the command line: the exit code. Without arguments the help, as --help gives it."""
     given = list(arguments) or ["--help"]
-    return run_guarded(lambda: app(args=given, prog_name="inspector", standalone_mode=False), "--json" in given)
+    path = f"inspector {given[0]}" if given[0] in NAMES else "inspector"
+    return run_guarded(lambda: app(args=given, prog_name="inspector", standalone_mode=False), "--json" in given, path)
 
 
-def run_guarded(call: Callable[[], Any], json: bool) -> int:
-    """The exit code of `call`, with every expected error reported as one line (or one JSON document)."""
+def run_guarded(call: Callable[[], Any], json: bool, path: str = "inspector") -> int:
+    """The exit code of `call`, with every expected error reported as one line (or one JSON document).
+
+    Args:
+        call: Does the work.
+        json: Whether errors are documents.
+        path: The command whose help an error names that says nothing of it itself.
+    """
     code = 0
     try:
-        code = _outcome(call, json)
+        code = _outcome(call, json, path)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of our output (head, less) has seen enough.
@@ -113,7 +120,7 @@ def run_guarded(call: Callable[[], Any], json: bool) -> int:
     return code
 
 
-def _outcome(call: Callable[[], Any], json: bool) -> int:
+def _outcome(call: Callable[[], Any], json: bool, path: str) -> int:
     """The same; what stdout does not take is raised."""
     try:
         code = call()
@@ -133,18 +140,18 @@ def _outcome(call: Callable[[], Any], json: bool) -> int:
     except (BrokenPipeError, StdoutLost):
         raise
     except _ClickError as error:
-        return _report(_usage(error), json)
+        return _report(_usage(error, path), json)
     except Exception as error:
         if wants_traceback(error):
             raise
         return _report(as_error(error), json)
 
 
-def _usage(error: Exception) -> UsageError:
+def _usage(error: Exception, path: str) -> UsageError:
     """What typer found wrong, with the command whose help has the answer."""
     text = error.format_message().rstrip(".") if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
-    path = getattr(context, "command_path", "") or "inspector"
+    path = getattr(context, "command_path", "") or path
     unknown = re.match(r"No such command '(.*?)'", text)
     if unknown is not None:
         known = nearest(unknown[1], NAMES)

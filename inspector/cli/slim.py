@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,8 +24,11 @@ from inspector.cli.options import read_inputs
 if TYPE_CHECKING:
     from exporters.slimming import CheckedCertificate, SlimmedModel
 
-_CHECK = "Check a slimmed file against its certificate, instead of making one; MODEL is then looked for beside it."
-_DATA = "Pictures that are compared too, and watched for channels that never change."
+_CHECK = (
+    "Check that FILE, which slim wrote, is what its certificate says; nothing is written. MODEL is then the file that "
+    "it was made from; without it, the one that the certificate names."
+)
+_DATA = "Pictures that both files are compared on, too; channels that never change on them are listed."
 
 
 def slim(
@@ -40,7 +44,11 @@ def slim(
         bool, typer.Option("--also-unseen", help="Also cut what never changes on --data, which nothing proves.")
     ] = False,
     smallest: Annotated[
-        bool, typer.Option("--smallest", help="Cut channels also where that saves space and costs time.")
+        bool,
+        typer.Option(
+            "--smallest",
+            help="Also cut where the file may get slower: runtimes compute channels in blocks of 8 or 16.",
+        ),
     ] = False,
     links: LinksOption = None,
     inputs: InputOption = None,
@@ -58,6 +66,8 @@ def slim(
 
     console = Console("slim", json, quiet)
     if check is not None:
+        refuse_with_check({"-o": out, "--certificate": certificate, "--data": data, "--also-unseen": also_unseen,
+                           "--smallest": smallest})  # fmt: skip
         found = inspector.check_slim(
             *check, model=model, provider=provider, threads=threads, allow_links=links or (),
             inputs=read_inputs(inputs), warn=console.note,
@@ -71,6 +81,18 @@ def slim(
     )
     console.document(console.head(opened, **document(made)))
     return console.say(show(made))
+
+
+def refuse_with_check(given: Mapping[str, Any]) -> None:
+    """Refuse options that have no effect with --check, which writes nothing.
+
+    Raises:
+        UsageError: One was given.
+    """
+    from inspector.errors import UsageError
+
+    if names := [name for name, value in given.items() if value]:
+        raise UsageError(f"--check takes no {' or '.join(names)}", "it checks a file that is there, and writes nothing")
 
 
 def print_check(console: Console, found: CheckedCertificate) -> None:

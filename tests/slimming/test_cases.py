@@ -193,6 +193,10 @@ def test_the_command(dim: tuple[Path, Path], tmp_path: Path, capsys: pytest.Capt
     assert "is what the certificate says: 0 channels" in capsys.readouterr().out
     assert run(["slim", str(dim[0])]) == 2
     assert "MODEL and -o FILE.onnx are missing" in capsys.readouterr().err
+    assert run(["slim", "--check", "a.onnx", "a.json", "-o", "b.onnx", "--smallest"]) == 2
+    assert "--check takes no -o or --smallest" in capsys.readouterr().err
+    assert run(["slim", "--check", "a.onnx"]) == 2
+    assert "requires 2 arguments; see `inspector slim --help`" in capsys.readouterr().err
     assert run(["slim", str(dim[0]), "-o", out, "--certificate", str(dim[0])]) == 2
     assert "model itself" in capsys.readouterr().err
 
