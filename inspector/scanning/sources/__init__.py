@@ -9,7 +9,7 @@ from pathlib import Path
 from inspector.scanning.listing import Listed, ScanError
 from inspector.scanning.sources.archives import list_tar, list_zip
 from inspector.scanning.sources.folders import list_folder, list_remote_folder
-from inspector.scanning.sources.opening import PictureReader, find_suffix, is_address, split_address
+from inspector.scanning.sources.opening import PictureReader, explain_reading, find_suffix, is_address, split_address
 from inspector.scanning.sources.tables import list_csv, list_parquet
 
 __all__ = ["LISTERS", "PictureReader", "list_pictures"]
@@ -55,10 +55,14 @@ def list_pictures(data: Sequence[str | os.PathLike[str]]) -> Iterator[Listed]:
 
 def _list_address(given: str) -> Iterator[Listed]:
     system, path = split_address(given)
-    try:
+    with explain_reading(given, ""):
         folder = system.isdir(path) and find_suffix(path) not in LISTERS
-    except Exception as error:  # each of fsspec's systems has errors of its own
-        raise ScanError(f"{given} cannot be reached: {error}") from None
+        there = folder or system.exists(path)
+    if not there:
+        raise ScanError(
+            f"there is nothing at {given}, or it cannot be reached",
+            "check the address, the network and your rights there",
+        )
     if folder:
         yield from list_remote_folder(given, system, path)
     else:

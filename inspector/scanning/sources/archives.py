@@ -8,9 +8,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from inspector.errors import one_line
-from inspector.scanning.listing import Listed, ScanError, clean_name
-from inspector.scanning.sources.opening import is_address, is_picture, open_bytes
+from inspector.scanning.listing import Listed, clean_name
+from inspector.scanning.sources.opening import explain_reading, is_address, is_picture, open_bytes
 
 _LABEL_KEYS = ("label", "cls", "class", "class_name", "category", "target")
 _MOST = 1 << 20
@@ -25,23 +24,24 @@ def list_tar(given: str) -> Iterator[Listed]:
     """
     found: dict[str, list[tuple[str, int, int]]] = {}
     labels: dict[str, str] = {}
-    try:
-        with open_bytes(given) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
-            for member in archive:
-                if not member.isfile():
-                    continue
-                stem, ending = _split(member.name)
-                if is_picture(member.name.removeprefix("./")):
-                    found.setdefault(stem, []).append((member.name, member.offset_data, member.size))
-                elif ending in ("cls", "json") and member.size <= _MOST:
-                    file = archive.extractfile(member)
-                    label = _read_label(file.read() if file is not None else b"", ending)
-                    if label is not None:
-                        labels[stem] = label
-                # What was passed is not needed again, and there may be a million.
-                archive.members = []  # type: ignore[attr-defined]
-    except (OSError, tarfile.TarError) as error:
-        raise ScanError(f"{given} cannot be read as a tar file: {one_line(str(error), 200)}") from None
+    with (
+        explain_reading(given, " as a tar file", tarfile.TarError),
+        open_bytes(given) as stream,
+        tarfile.open(fileobj=stream, mode="r:") as archive,
+    ):
+        for member in archive:
+            if not member.isfile():
+                continue
+            stem, ending = _split(member.name)
+            if is_picture(member.name.removeprefix("./")):
+                found.setdefault(stem, []).append((member.name, member.offset_data, member.size))
+            elif ending in ("cls", "json") and member.size <= _MOST:
+                file = archive.extractfile(member)
+                label = _read_label(file.read() if file is not None else b"", ending)
+                if label is not None:
+                    labels[stem] = label
+            # What was passed is not needed again, and there may be a million.
+            archive.members = []  # type: ignore[attr-defined]
     for stem, pictures in found.items():
         for name, start, size in pictures:
             label = labels.get(stem, _find_folder(name))
@@ -54,11 +54,12 @@ def list_zip(given: str) -> Iterator[Listed]:
     Raises:
         ScanError: It cannot be read.
     """
-    try:
-        with open_bytes(given) as stream, zipfile.ZipFile(stream) as archive:
-            names = [x.filename for x in archive.infolist() if not x.is_dir() and is_picture(x.filename)]
-    except (OSError, zipfile.BadZipFile) as error:
-        raise ScanError(f"{given} cannot be read as a zip file: {one_line(str(error), 200)}") from None
+    with (
+        explain_reading(given, " as a zip file", zipfile.BadZipFile),
+        open_bytes(given) as stream,
+        zipfile.ZipFile(stream) as archive,
+    ):
+        names = [x.filename for x in archive.infolist() if not x.is_dir() and is_picture(x.filename)]
     for name in names:
         yield Listed(_join(given, name), _absolute(given), _find_folder(name), name)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from inspector.guard import walk_pictures
 from inspector.scanning.listing import Listed, clean_name
-from inspector.scanning.sources.opening import is_picture
+from inspector.scanning.sources.opening import explain_reading, is_picture
 
 
 def list_folder(folder: Path) -> Iterator[Listed]:
@@ -24,7 +24,9 @@ def list_folder(folder: Path) -> Iterator[Listed]:
 def list_remote_folder(given: str, system: Any, path: str) -> Iterator[Listed]:
     """The same of a folder that fsspec reaches."""
     root = path.rstrip("/")
-    for found in system.find(path):
+    with explain_reading(given, ""):
+        names = system.find(path)
+    for found in names:
         inside = PurePosixPath(str(found).removeprefix(root).lstrip("/"))
         if is_picture(str(inside)):
             label = clean_name(inside.parts[0]) if len(inside.parts) > 1 else None

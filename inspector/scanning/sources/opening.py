@@ -6,14 +6,15 @@ import os
 import re
 import zipfile
 from collections import OrderedDict
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-from inspector.errors import ImageError, one_line
+from inspector.errors import ImageError, InspectorError, MissingExtra, one_line
 from inspector.extras import need
 from inspector.image import SUFFIXES, read_picture
-from inspector.scanning.listing import Listed
+from inspector.scanning.listing import Listed, ScanError
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|[a-z0-9]+::")
 _KEPT = 4
@@ -42,14 +43,54 @@ def split_address(address: str) -> tuple[Any, str]:
     """(the file system of fsspec, the path in it) of an address.
 
     Raises:
-        ImageError: There is no such kind of address, or it needs a package that is not installed.
+        MissingExtra: It needs a package that is not installed.
+        ScanError: There is no such kind of address, or it cannot be reached.
     """
     core = need("fsspec.core", "scan", "an address as DATA needs fsspec")
     try:
         system, path = core.url_to_fs(address)
+    except ImportError as error:
+        kind = address.partition(":")[0]
+        known = need("fsspec.registry", "scan", "an address as DATA needs fsspec").known_implementations
+        hint = str(known.get(kind, {}).get("err") or one_line(str(error), 200))
+        raise MissingExtra(f"{kind} addresses need a package that is not installed: {address}", hint) from None
     except Exception as error:  # each of fsspec's systems has errors of its own
-        raise ImageError(f"{address} cannot be opened: {one_line(str(error), 200)}") from None
+        raise explain_address(address, error) from None
     return system, str(path)
+
+
+def explain_address(address: str, error: Exception) -> ScanError:
+    """What an address's own error means."""
+    text = one_line(str(error), 200) or type(error).__name__
+    if "range requests" in text:
+        return ScanError(
+            f"{address} cannot be read in parts: its server does not answer range requests",
+            "download it first, or serve it by another server",
+        )
+    if text.startswith("Protocol not known"):
+        return ScanError(f"{address} is no kind of address that fsspec knows", "known are s3://, gs://, https://, ...")
+    return ScanError(f"{address} cannot be read: {text}", "check the address, the network and your rights there")
+
+
+@contextmanager
+def explain_reading(given: str, what: str, *known: type[Exception]) -> Iterator[None]:
+    """Make ScanError of what goes wrong while a file that lists pictures is read.
+
+    Args:
+        given: The file or address.
+        what: What it cannot be read as, such as `as a zip file`.
+        known: Errors that damaged data raises, beside OSError; of an address any is.
+    """
+    try:
+        yield
+    except InspectorError:
+        raise
+    except Exception as error:
+        if is_address(given) and not isinstance(error, known):
+            raise explain_address(given, error) from None
+        if not isinstance(error, (OSError, *known)):
+            raise
+        raise ScanError(f"{given} cannot be read{what}: {one_line(str(error), 200)}") from None
 
 
 def open_bytes(file: str) -> IO[bytes]:
@@ -95,7 +136,7 @@ class PictureReader:
                 return self._read_part(picture)
             with open_bytes(picture.file) as stream:
                 return stream.read()
-        except ImageError:
+        except (ImageError, MissingExtra):
             raise
         except FileNotFoundError:
             raise ImageError(f"there is no file {picture.file}") from None

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from inspector.errors import one_line
 from inspector.extras import need
 from inspector.scanning.listing import Listed, ScanError, clean_name
-from inspector.scanning.sources.opening import find_suffix, is_address, is_picture, open_bytes
+from inspector.scanning.sources.opening import explain_reading, find_suffix, is_address, is_picture, open_bytes
 
 _PATHS = ("path", "image", "file", "filename", "file_name", "filepath", "image_path", "picture", "url")
 _LABELS = ("label", "class", "target", "category", "class_name", "cls")
@@ -24,24 +23,21 @@ def list_csv(given: str) -> Iterator[Listed]:
     Raises:
         ScanError: It cannot be read, or has no column of paths.
     """
-    try:
-        with open_bytes(given) as stream:
-            rows = csv.reader(
-                io.TextIOWrapper(stream, "utf-8-sig", newline=""),
-                delimiter="\t" if find_suffix(given) == ".tsv" else ",",
-            )
-            first = next(rows, [])
-            header = [cell.strip().lower() for cell in first]
-            if any(cell in _PATHS for cell in header):
-                path, label = _find_columns(header, given)
-                yield from _join(given, rows, path, label)
-            elif first and is_picture(Path(first[0]).name):
-                yield from _join(given, [first], 0, 1)
-                yield from _join(given, rows, 0, 1)
-            else:
-                raise ScanError(f"{given} has no column of paths: {', '.join(first)}", f"name one {_PATHS[0]}")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ScanError(f"{given} cannot be read: {one_line(str(error), 200)}") from None
+    with explain_reading(given, "", UnicodeDecodeError, csv.Error), open_bytes(given) as stream:
+        rows = csv.reader(
+            io.TextIOWrapper(stream, "utf-8-sig", newline=""),
+            delimiter="\t" if find_suffix(given) == ".tsv" else ",",
+        )
+        first = next(rows, [])
+        header = [cell.strip().lower() for cell in first]
+        if any(cell in _PATHS for cell in header):
+            path, label = _find_columns(header, given)
+            yield from _join(given, rows, path, label)
+        elif first and is_picture(Path(first[0]).name):
+            yield from _join(given, [first], 0, 1)
+            yield from _join(given, rows, 0, 1)
+        else:
+            raise ScanError(f"{given} has no column of paths: {', '.join(first)}", f"name one {_PATHS[0]}")
 
 
 def list_parquet(given: str) -> Iterator[Listed]:
@@ -52,18 +48,18 @@ def list_parquet(given: str) -> Iterator[Listed]:
         MissingExtra: pyarrow is not installed.
     """
     parquet = need("pyarrow.parquet", "scan", "a Parquet list needs pyarrow")
-    try:
-        with open_bytes(given) as stream, parquet.ParquetFile(stream) as file:
-            names = [str(name) for name in file.schema_arrow.names]
-            path, label = _find_columns([name.lower() for name in names], given)
-            columns = [names[k] for k in (path, label) if k is not None]
-            for batch in file.iter_batches(columns=columns):
-                values = [batch.column(name).to_pylist() for name in columns]
-                yield from _join(given, zip(*values, strict=True), 0, 1 if len(columns) > 1 else None)
-    except ScanError:
-        raise
-    except Exception as error:  # pyarrow has errors of its own for damaged data
-        raise ScanError(f"{given} cannot be read as Parquet: {one_line(str(error), 200)}") from None
+    # pyarrow has errors of its own for damaged data.
+    with (
+        explain_reading(given, " as Parquet", Exception),
+        open_bytes(given) as stream,
+        parquet.ParquetFile(stream) as file,
+    ):
+        names = [str(name) for name in file.schema_arrow.names]
+        path, label = _find_columns([name.lower() for name in names], given)
+        columns = [names[k] for k in (path, label) if k is not None]
+        for batch in file.iter_batches(columns=columns):
+            values = [batch.column(name).to_pylist() for name in columns]
+            yield from _join(given, zip(*values, strict=True), 0, 1 if len(columns) > 1 else None)
 
 
 def _find_columns(header: Sequence[str], given: str) -> tuple[int, int | None]:
