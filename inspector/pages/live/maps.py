@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from inspector.cam.areas import find_areas, find_middle
 from inspector.cam.choose import ChosenLayers, choose_cam_layers, choose_last_maps
 from inspector.cam.context import GRID, choose_cell, draw_grids
 from inspector.cam.covers import LEAST_UNDER_MASK
+from inspector.cam.quantized import find_quantization
 from inspector.cam.target import Explained, find_output
 from inspector.errors import NotComputable
 from inspector.layers import Layer
@@ -67,6 +69,7 @@ def describe_maps(
         return None, ()
     place = [x.name for x in layers].index(layer.name)
     about: dict[str, Any] = {"layer": place, "beside": [], "closed": False, "target": None, "places": MOST_PLACES}
+    about["stored"] = asdict(find_quantization(model.graph, layer.tensor))
     if head is None or explained is None:
         return about, ("eigencam",)
     methods = _choose_methods(model, layer, shapes[place], head, notes)

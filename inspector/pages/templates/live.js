@@ -1,6 +1,6 @@
 // The live page: pictures come from the reader, and the network in the worker makes what the panes show.
 const LISTED = 12; // boxes that are listed beside a picture; all are drawn
-const ROUND = 1000; // milliseconds of D-RISE before its map is drawn anew
+const ROUND = 500; // milliseconds of D-RISE before its map is drawn anew
 const SLOTS = 8; // pictures side by side; the next one takes the place of the oldest
 const live = { sheets: [], next: 0, busy: 0, camera: -1, reserved: new Set(), ready: false };
 

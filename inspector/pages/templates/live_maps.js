@@ -72,10 +72,24 @@ function findFirstDirection(matrix, size) {
   return { vector, value };
 }
 
+// A layer that a quantised file holds as integers: the numbers that they stand for, and back (inspector/cam/quantized.py).
+const WHOLE = { int8: [Int8Array, -128, 127], uint8: [Uint8Array, 0, 255] };
+
+function toReal(ort, tensor, { scale, zero }) {
+  return WHOLE[tensor.type] ? new ort.Tensor("float32", numbersOf(tensor).map((v) => (v - zero) * scale), tensor.dims) : tensor;
+}
+
+function toStored(ort, type, values, dims, { scale, zero }) {
+  if (!WHOLE[type]) return tensorFrom(ort, type, values, dims);
+  const [Kind, low, high] = WHOLE[type];
+  return new ort.Tensor(type, Kind.from(values, (v) => Math.max(low, Math.min(high, roundEven(Math.fround(v / scale)) + zero))), dims);
+}
+
 // The scores of classes that a run gives for each picture of a batch. Those of a segmenter are summed up over the area of
 // each class, `best` (the class of each place, -1 beyond the picture), as in inspector/cam/areas.py.
-function readScores(tensor, areas, best) {
-  const values = numbersOf(tensor), [count, ...rest] = tensor.dims.length > 1 ? tensor.dims : [1, ...tensor.dims], size = product(rest);
+function readScores(tensor, areas, best, count = 1) {
+  const values = numbersOf(tensor), size = values.length / count, rest = tensor.dims.slice(1);
+  if (count > 1 && tensor.dims[0] !== count) throw new Error("a fixed batch");
   const rows = Array.from({ length: count }, (_, n) => values.subarray(n * size, (n + 1) * size));
   if (!areas) return rows;
   const classes = areas.last ? rest.at(-1) : rest[0], places = size / classes;
@@ -141,7 +155,6 @@ async function partScores(run, tensor, parts, change) {
     let scores;
     try {
       scores = await run(block, [count, ...dims.slice(1)]);
-      if (scores.length !== count) throw new Error("a fixed batch");
     } catch (error) {
       if (count === 1) throw error;
       batch = 1; continue; // a size is written into the graph: one by one

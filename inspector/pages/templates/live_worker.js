@@ -170,9 +170,9 @@ function coverInput(values, mask, dims) {
 function behind(known) {
   const { target, layer } = about.cam, { tensor } = about.layers[layer];
   const run = async (block, dims) => {
-    const feeds = { [tensor]: tensorFrom(network.ort, known.cam.type, block, dims) };
+    const feeds = { [tensor]: toStored(network.ort, known.stored, block, dims, about.cam.stored) };
     for (const [name, value] of Object.entries(known.beside)) feeds[name] = repeat(network.ort, value, dims[0]);
-    return readScores((await network.run("head", [target.tensor], feeds))[target.tensor], target.areas, known.best);
+    return readScores((await network.run("head", [target.tensor], feeds))[target.tensor], target.areas, known.best, dims[0]);
   };
   return Object.assign(run, { fixed: about.input.batch > 1, size: known.scored.data.length });
 }
@@ -182,7 +182,9 @@ async function answer(slot) {
   known.tensor = inputFrom(known.view);
   const found = await network.run("all", about.outputs, { [about.input.name]: known.tensor }, about.quick);
   if (about.cam) {
-    known.cam = found[about.layers[about.cam.layer].tensor];
+    const own = found[about.layers[about.cam.layer].tensor];
+    known.stored = own.type;
+    known.cam = toReal(network.ort, own, about.cam.stored);
     known.beside = Object.fromEntries(about.cam.beside.map((name) => [name, name === about.input.name ? known.tensor : found[name]]));
   }
   if (about.cam?.target) Object.assign(known, { scored: found[about.cam.target.tensor], areas: about.cam.target.areas });

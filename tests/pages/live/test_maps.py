@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,21 @@ def build_segmenter(bent: bool) -> onnx.ModelProto:
     return net.model(net("Resize", logits, "", "", sizes, mode="linear", out="logits"))
 
 
+def build_quantized() -> onnx.ModelProto:
+    """The last maps are integers, with a scale and a zero point."""
+    net, rng = Net(seed=5), np.random.default_rng(8)
+    x = net.input("x", (1, 3, 24, 24))
+    at = [net.const(np.float32(0.02)), net.const(np.int8(3))]
+    weight = [
+        net.const(rng.integers(-90, 90, (6, 3, 3, 3)).astype(np.int8)),
+        net.const(np.float32(0.01)),
+        net.const(np.int8(0)),
+    ]
+    maps = net("QLinearConv", net("QuantizeLinear", x, *at), *at, *weight, *at, strides=[2, 2])
+    flat = net("Flatten", net("GlobalAveragePool", net("DequantizeLinear", maps, *at)))
+    return net.model(net("Gemm", net("Tanh", net("Gemm", flat, net.weight((6, 6)))), net.weight((6, 4))))
+
+
 def compare(tab: Tab, model: Model, picture: Path, method: str, index: int) -> None:
     [expected] = prepare_maps(model, method).maps(picture, classes=[index])
     found = tab.page.evaluate(MAP, {"slot": 0, "method": method, "index": index})
@@ -64,8 +80,11 @@ def compare(tab: Tab, model: Model, picture: Path, method: str, index: int) -> N
     np.testing.assert_allclose(np.reshape(found["map"], found["shape"]), expected.heatmap, atol=1e-4)
 
 
-def test_of_a_classifier_whose_scores_are_not_linear(browser: Any, picture: Path, tmp_path: Path) -> None:
-    model = save(build_classifier(), tmp_path / "bent.onnx")
+@pytest.mark.parametrize("build", [build_classifier, build_quantized])
+def test_of_a_classifier_whose_scores_are_not_linear(
+    browser: Any, picture: Path, tmp_path: Path, build: Callable[[], onnx.ModelProto]
+) -> None:
+    model = save(build(), tmp_path / "bent.onnx")
     tab = opened(browser, write_live_page(model, [picture], tmp_path / "live.html").path)
     assert tab.page.evaluate(METHODS) == ["reciprocam", "ablationcam", "eigencam"]
     best = model.predict(picture, 1)[0].index
