@@ -18,7 +18,7 @@ from inspector.model.attached import Attached
 from inspector.pages.live.maps import choose_usual_size, describe_covers, describe_maps
 from inspector.receptive import compute_receptive_fields
 from inspector.reverse.head import find_head
-from inspector.tasks.decoder import BoxDecoder, MapDecoder
+from inspector.tasks.decoder import BoxDecoder, MapDecoder, PictureDecoder, VectorDecoder
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,7 @@ def describe_live(model: Model, layers: Sequence[Layer], attached: Attached | No
     if attached is not None:
         told = listing([entry.name for entry in attached.entries], 6)
         notes.append(f"The file has attached outputs ({told}). This page leaves them out, and computes its own.")
-    shown = tuple(layer for layer in layers if _is_plain(layer) and layer.tensor in model.graph.producer_of)
-    if len(shown) < len(layers):
-        count = len(layers) - len(shown)
-        notes.append(
-            f"{count} layer{'s are' * (count > 1) or ' is'} left out, whose channels lie in blocks or windows: "
-            "`inspector report` without --live shows them."
-        )
-    if not shown:
-        raise UsageError(f"{model.path.name} has no layers that the page can show")
+    shown = _choose_shown(model, layers, notes)
     values, classes = _run_once(model, shown)
     segments = _describe_segments(model)
     boxes = None if segments else _describe_boxes(model, notes)
@@ -75,6 +67,8 @@ def describe_live(model: Model, layers: Sequence[Layer], attached: Attached | No
     scores = [model.classifier.scores] if model.classifier is not None and classes else []
     found = [*(boxes["outputs"] if boxes else ()), *([segments["tensor"]] if segments else ())]
     answers = scores or found
+    made = _describe_made(model)
+    found += [made["tensor"]] if made else []
     cuts = _find_cuts(model, shown, answers)
     beside = [name for cut in cuts if cut for name in cut["beside"]] + list(cam["beside"] if cam else ())
     own = model.input.name
@@ -90,6 +84,7 @@ def describe_live(model: Model, layers: Sequence[Layer], attached: Attached | No
         "classifier": _describe_scores(model, classes) if scores else None,
         "boxes": boxes,
         "segments": segments,
+        "made": made,
         "outputs": [name for name in names if name != own],
         "quick": [name for name in quick if name != own] or [shown[-1].tensor],
         "layers": [_describe_layer(x, y.size) for x, y in zip(shown, values, strict=True)],
@@ -100,6 +95,20 @@ def describe_live(model: Model, layers: Sequence[Layer], attached: Attached | No
         "fields": _describe_fields(model, shown),
     }
     return Description(shown, tuple(value.shape for value in values), methods, tuple(notes), document)
+
+
+def _choose_shown(model: Model, layers: Sequence[Layer], notes: list[str]) -> tuple[Layer, ...]:
+    """The layers whose channels the page can draw."""
+    shown = tuple(layer for layer in layers if _is_plain(layer) and layer.tensor in model.graph.producer_of)
+    if len(shown) < len(layers):
+        count = len(layers) - len(shown)
+        notes.append(
+            f"{count} layer{'s are' * (count > 1) or ' is'} left out, whose channels lie in blocks or windows: "
+            "`inspector report` without --live shows them."
+        )
+    if not shown:
+        raise UsageError(f"{model.path.name} has no layers that the page can show")
+    return shown
 
 
 def describe_preprocess(preprocess: Preprocess) -> dict[str, Any]:
@@ -171,7 +180,7 @@ def _describe_boxes(model: Model, notes: list[str]) -> dict[str, Any] | None:
     from inspector.render.objects import choose_color
 
     decoder = model.decoder
-    if decoder is None:
+    if decoder is None or isinstance(decoder, VectorDecoder | PictureDecoder):
         return None
     layout = decoder.layout if isinstance(decoder, BoxDecoder) else None
     if not isinstance(decoder, BoxDecoder) or layout is None:
@@ -187,6 +196,15 @@ def _describe_boxes(model: Model, notes: list[str]) -> dict[str, Any] | None:
             for index in range(min((decoder.classes or len(model.labels or ()) or 90) + 1, 250))
         ],
     }
+
+
+def _describe_made(model: Model) -> dict[str, Any] | None:
+    """Where the vector or the picture comes from that a network makes of a picture."""
+    decoder = model.decoder
+    if not isinstance(decoder, VectorDecoder | PictureDecoder):
+        return None
+    last = bool(getattr(decoder, "channels_last", False))
+    return {"tensor": decoder.outputs[0], "vector": isinstance(decoder, VectorDecoder), "last": last}
 
 
 def _describe_layer(layer: Layer, elements: int) -> dict[str, Any]:

@@ -33,7 +33,7 @@ function keepMap(image, found, method, top, layer, by = "") {
 async function explainBoxes(i) {
   const image = images[i], wanted = () => images[i] === image && state.method === "drise" && state.view !== "classes" && image.top.length;
   if (image.covering) return;
-  if (camera.stream && i === live.camera) { say("D-RISE runs the network many times on one picture: stop the camera first."); return; }
+  if (camera.stream && i === live.camera) return; // it takes many runs on one picture
   image.covering = true;
   try {
     for (let ended = false; !ended && wanted();) {
@@ -133,7 +133,30 @@ async function takeIn(slot, name, found) {
   guess[slot] = Math.min(guess[slot], Math.max(0, top.length - 1));
   if (before?.name === name && before.top.length === top.length && !boxes && !segments) showGuesses(slot);
   else { buildPicture(slot); addClassChoice(slot); }
+  if (found.made) showMade();
   await drawPicture(slot);
+}
+
+// What a network makes of each picture, beside it: a picture, or how near its vector is to those of the others.
+function showMade() {
+  images.forEach((image, i) => {
+    const { made } = image.found, box = element("div", { id: `made-${i}`, class: "made" }), old = $(`made-${i}`);
+    if (made.vector) {
+      const near = images.flatMap((other, j) => j === i ? [] : [{ label: other.name, cosine: cosineOf(made.vector, other.found.made.vector) }]).sort((a, b) => b.cosine - a.cosine);
+      box.append(element("p", { class: "hint" }, `A vector of ${made.vector.length} numbers. ${near.length ? "Its cosine to that of" : "Give more pictures, and they are compared."}`),
+        ...near.map(({ label, cosine }) => element("p", {}, element("span", { class: "name" }, label), " ", element("span", { class: "p" }, cosine.toFixed(3)))));
+    } else {
+      const canvas = element("canvas", { width: made.width, height: made.height, role: "img", "aria-label": `What the network makes of ${image.name}` });
+      canvas.getContext("2d").putImageData(new ImageData(made.pixels, made.width, made.height), 0, 0);
+      box.append(element("p", { class: "hint" }, `What it makes of it, ${made.width} × ${made.height}; ${number(made.low)} is black, ${number(made.high)} white`), canvas);
+    }
+    if (old) old.replaceWith(box); else $(`figure-${i}`).lastElementChild.before(box);
+  });
+}
+
+function cosineOf(a, b) {
+  const dot = (x, y) => x.reduce((sum, v, n) => sum + v * y[n], 0), length = Math.sqrt(dot(a, a) * dot(b, b));
+  return length ? dot(a, b) / length : 0;
 }
 
 async function measure(slot, which) {

@@ -35,7 +35,7 @@ async function watch(stream) {
       if (!first) times = [...times.slice(-9), performance.now() - began];
       first = false;
       $("status").dataset.frames = Number($("status").dataset.frames || 0) + 1;
-      if (times.length) say(`Watching: ${(1000 * times.length / times.reduce((a, b) => a + b, 0)).toFixed(1)} pictures a second. The chart of all layers is of the first picture until the camera is stopped.`);
+      if (times.length) say(`Watching: ${(1000 * times.length / times.reduce((a, b) => a + b, 0)).toFixed(1)} pictures a second. The chart of all layers is of the first picture until the camera is stopped${state.method === "drise" && state.view !== "classes" ? ", and D-RISE begins then" : ""}.`);
       await new Promise((resolve) => setTimeout(resolve)); // the page comes first
     }
     await measure(slot, layers.map((_, l) => l));

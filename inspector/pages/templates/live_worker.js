@@ -46,7 +46,7 @@ const tasks = {
     Object.assign(known, { size, box, objects, sides, answers: Object.fromEntries(about.answers.map((name) => [name, values[name]])) });
     if (known.areas) { known.best = findAreas(known.scored, known.areas, box, size); known.target = readScores(known.scored, known.areas, known.best)[0]; }
     if (boxes && about.boxes.layout.masks) masksInPicture(objects, values, about.boxes.layout, box, size, sides).forEach((mask, n) => { objects[n].mask = mask; });
-    return { size, view: { width: view.width, height: view.height }, box, shown, ...found, ms: performance.now() - began, boxes: objects,
+    return { size, view: { width: view.width, height: view.height }, box, shown, ...found, ms: performance.now() - began, boxes: objects, made: about.made && readMade(values[about.made.tensor], about.made, about.input.batch),
       segments: about.segments && findSegments(values[about.segments.tensor], about.segments, box, size, sides) };
   },
 

@@ -16,7 +16,10 @@ from PIL import Image
 
 from inspector import Preprocess, open_model
 from inspector.metadata import KEY, Metadata
+from inspector.model.answers import compare_vectors
 from inspector.pages.live import write_live_page
+from inspector.render.objects import to_picture
+from tests.foreign import Net
 from tests.pages.browser import needs_chromium, opened
 from tests.tasks.heads import CASES, Arrays, make_head
 from tests.test_cli import call as run_command
@@ -128,5 +131,44 @@ def test_the_same_objects(
     assert f"{len(found)} objects found" in tab.text("#pictures")
     assert tab.page.get_attribute("#picture-0", "data-drawn") == "classes-55"
     assert tab.page.input_value("#view") == "classes"
+    assert tab.complaints == []
+    tab.page.context.close()
+
+
+def test_vectors_are_compared_with_those_of_the_other_pictures(browser: Any, tmp_path: Path) -> None:
+    net = Net(seed=7)
+    flat = net("Flatten", net("GlobalAveragePool", net.conv(net.input("x", (1, 3, 32, 32)), 3, 6)))
+    onnx.save(net.model(net("LpNormalization", flat, axis=1, p=2)), tmp_path / "embed.onnx")
+    rng = np.random.default_rng(3)
+    names = [f"{n}.png" for n in range(3)]
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(tmp_path / name)
+    model = open_model(tmp_path / "embed.onnx")
+    page = write_live_page(model, [tmp_path / name for name in names], tmp_path / "live.html")
+    tab = opened(browser, page.path)
+    tab.until("document.getElementById('status').textContent.startsWith('Ready. 2.png')")
+    first, *others = (model.embed(tmp_path / name) for name in names)
+    told = [tab.text(f"#made-0 p:has-text('{name}')") for name in names[1:]]
+    assert told == [
+        f"{name} {cosine:.3f}" for name, cosine in zip(names[1:], compare_vectors(others, first), strict=True)
+    ]
+    assert tab.complaints == []
+    tab.page.context.close()
+
+
+@pytest.mark.parametrize("planes", [1, 3])
+def test_the_picture_that_a_network_makes(browser: Any, tmp_path: Path, planes: int) -> None:
+    net = Net(seed=7)
+    made = net("Conv", net.input("x", (1, 3, 32, 32)), net.weight((planes, 3, 3, 3)), pads=[1] * 4)
+    onnx.save(net.model(net("Sigmoid", made) if planes == 3 else made), tmp_path / "make.onnx")
+    Image.fromarray(np.random.default_rng(3).integers(0, 256, (40, 50, 3), np.uint8)).save(tmp_path / "x.png")
+    model = open_model(tmp_path / "make.onnx")
+    assert model.task == "picture"
+    tab = opened(browser, write_live_page(model, [tmp_path / "x.png"], tmp_path / "live.html").path)
+    pixels = tab.page.evaluate("Array.from(inspector.images[0].found.made.pixels)")
+    expected, _ = to_picture(model.translate(tmp_path / "x.png"))
+    mine = np.reshape(pixels, (32, 32, 4))[..., :3]
+    assert np.abs(mine - np.asarray(expected.convert("RGB")).astype(int)).max() <= 1
+    assert "What it makes of it, 32 × 32" in tab.text("#made-0")
     assert tab.complaints == []
     tab.page.context.close()
