@@ -50,6 +50,14 @@ class Listed:
     start: int = -1
     size: int = 0
 
+    @property
+    def shown_file(self) -> str:
+        """What its file is called: its own name, or that of the archive that it lies in."""
+        if not self.member and self.start < 0:
+            return self.name
+        before, base, _ = self.name.partition(self.file.rpartition("/")[2])
+        return before + base
+
     def to_line(self) -> str:
         """The line of the list's file."""
         values: list[Any] = [self.name, self.file, self.label]

@@ -110,7 +110,7 @@ class ShardLooker:
             except _FATAL:
                 raise
             except InspectorError as error:
-                skipped.append((number, one_line(error.message.replace(picture.file, picture.name), 300)))
+                skipped.append((number, one_line(error.message.replace(picture.file, picture.shown_file), 300)))
         made = self._make_rows(rows)
         classes = np.where(made.label >= 0, made.label, made.top_classes[:, 0] if made.top_classes.shape[1] else -1)
         sums = sum_up(seen, made.number, classes.astype(np.int64), self.plan.top)

@@ -11,46 +11,55 @@ from PIL import Image
 
 from inspector.auditing import audit_model, load_snapshot
 from inspector.auditing import scanned as module
+from inspector.auditing.pictures import PictureEntry
 from inspector.auditing.walk import AuditWalk
 from inspector.model import Model, open_model
 from inspector.model.annotate import annotate_model
 from inspector.scanning import ScanOptions, scan_pictures
+from inspector.scanning.listing import Listed
 from tests.audit.policies import policy
-from tests.conftest import MakeModel, require
+from tests.conftest import require
 from tests.foreign import Net
 
 HELD = ("accuracy", "balanced-accuracy", "class-recall", "confusion", "calibration", "zero-fraction")
 """Checks that the scan answers alone."""
 
 
-@pytest.fixture
-def model(make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
-    """A model whose scan of 40 pictures lies in `scan`; an audit of it runs ten of them."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the model `unit.onnx`, 40 pictures in `set`, and their scan in `scan`."""
     require("pyarrow")
-
-    def build(n: Net, x: str) -> str:
-        # The first channel wakes on bright pictures only, the last on none.
-        weight = n.const(np.float32([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, -1]])[:, :, None, None])
-        y = n("Relu", n("Conv", x, weight, n.const(np.float32([-0.8, -0.2, 0, -2]))), out="first")
-        scores = np.float32([[3, 25, -25, 1], [0, -25, 25, 2]])
-        return n("Gemm", n("Flatten", n("GlobalAveragePool", y)), n.const(scores), transB=1, out="scores")
-
+    folder = tmp_path_factory.mktemp("scanned")
+    n = Net()
+    x = n.input("x", (1, 3, 8, 8))
+    # The first channel wakes on bright pictures only, the last on none.
+    weight = n.const(np.float32([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, -1]])[:, :, None, None])
+    y = n("Relu", n("Conv", x, weight, n.const(np.float32([-0.8, -0.2, 0, -2]))), out="first")
+    means = np.float32([[3, 25, -25, 1], [0, -25, 25, 2]])
+    scores = n("Gemm", n("Flatten", n("GlobalAveragePool", y)), n.const(means), transB=1, out="scores")
+    (folder / "model.onnx").write_bytes(n.model(scores).SerializeToString())
     rng = np.random.default_rng(0)
     for number in range(40):
         low, high = (200, 256) if number == 7 else (0, 128)
-        path = tmp_path / "set" / ("left", "right")[number % 2] / f"{number:02d}.png"
+        path = folder / "set" / ("left", "right")[number % 2] / f"{number:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(low, high, (8, 8, 3), np.uint8)).save(path)
-    annotate_model(open_model(make_model(build)), tmp_path / "unit.onnx", preprocess="unit", labels=("left", "right"))
-    model = open_model(tmp_path / "unit.onnx")
+    annotate_model(open_model(folder / "model.onnx"), folder / "unit.onnx", preprocess="unit", labels=("left", "right"))
+    model = open_model(folder / "unit.onnx")
     names = [layer.name for layer in model.layers if layer.kind == "activation"]
-    scan_pictures(model, [tmp_path / "set"], tmp_path / "scan", ScanOptions(engine="plain", layers=names))
+    scan_pictures(model, [folder / "set"], folder / "scan", ScanOptions(engine="plain", layers=names))
+    return folder
+
+
+@pytest.fixture
+def model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
+    """The model; an audit of its scan runs ten of the pictures."""
     monkeypatch.setattr(module, "MOST_RUN", 10)
-    return model
+    return open_model(folder / "unit.onnx")
 
 
-def test_dead_channels_are_judged_by_all_pictures_of_a_scan(model: Model, tmp_path: Path) -> None:
-    found = audit_model(model, policy("dead-channels", "finite-on-images"), data=tmp_path / "scan")
+def test_dead_channels_are_judged_by_all_pictures_of_a_scan(model: Model, folder: Path) -> None:
+    found = audit_model(model, policy("dead-channels", "finite-on-images"), data=folder / "scan")
     assert found.pictures == 10
     assert "10 of the 40 pictures of the scan" in " ".join(found.notes)
     # By the ten alone two of four channels never wake.
@@ -60,43 +69,43 @@ def test_dead_channels_are_judged_by_all_pictures_of_a_scan(model: Model, tmp_pa
 
 
 def test_scans_of_archives_and_addresses_are_audited_as_those_of_folders(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Model, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [layer.name for layer in model.layers if layer.kind == "activation"]
-    shutil.make_archive(str(tmp_path / "set"), "zip", tmp_path, "set")
-    shutil.make_archive(str(tmp_path / "set"), "tar", tmp_path, "set")
-    given = policy("dead-channels", "finite-on-images", "pictures-readable", "blank-layers", "accuracy", "batches")
-    whole = audit_model(model, given, data=tmp_path / "scan")
-    for number, data in enumerate((tmp_path / "set.zip", tmp_path / "set.tar", f"file://{tmp_path}/set")):
-        # The outermost folder of an archive is the class, and here that is the set itself.
-        out = tmp_path / f"scan-{number}"
-        scan_pictures(model, [data], out, ScanOptions(engine="plain", layers=names))
-        found = audit_model(model, given, data=out)
-        assert found.pictures == 10
-        for name in ("dead-channels", "finite-on-images", "pictures-readable", "blank-layers", "batches"):
-            assert (found.check(name).status, found.check(name).message) == (
-                whole.check(name).status,
-                whole.check(name).message,
-            )
-    # Where the scan holds all layers, nothing is run for their ranges.
+    shutil.make_archive(str(folder / "set"), "zip", folder, "set")
+    scan_pictures(model, [folder / "set.zip"], folder / "zipped", ScanOptions(engine="plain", layers=names, top=1))
+    given = policy("dead-channels", "finite-on-images", "pictures-readable", "blank-layers")
+    whole, found = (audit_model(model, given, data=folder / name) for name in ("scan", "zipped"))
+    assert found.pictures == 10
+    assert [(x.status, x.message) for x in found.checks] == [(x.status, x.message) for x in whole.checks]
+    path = folder / "set" / "left" / "00.png"
+    there = PictureEntry(path, "", "", None, held=Listed("left/00.png", f"file://{path}"))
+    assert there.read() == path.read_bytes()
+
+
+@pytest.mark.slow
+def test_where_the_scan_holds_all_layers_nothing_is_run_for_their_ranges(
+    model: Model, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     every = [layer.name for layer in model.layers]
-    scan_pictures(model, [tmp_path / "set.zip"], tmp_path / "all", ScanOptions(engine="plain", layers=every))
-    whole = audit_model(model, policy("dead-channels", "finite-on-images", "blank-layers"), data=tmp_path / "set")
+    scan_pictures(model, [folder / "set"], folder / "all", ScanOptions(engine="plain", layers=every, top=1))
+    given = policy("dead-channels", "finite-on-images", "blank-layers")
+    whole = audit_model(model, given, data=folder / "set")
 
     def fail(*_: object) -> None:
         raise AssertionError("a picture was run")
 
     monkeypatch.setattr(AuditWalk, "_run", fail)
-    found = audit_model(model, policy("dead-channels", "finite-on-images", "blank-layers"), data=tmp_path / "all")
+    found = audit_model(model, given, data=folder / "all")
     assert [(x.status, x.details) for x in found.checks] == [(x.status, x.details) for x in whole.checks]
     assert all("; all layers by 40 pictures of the scan" in x.message for x in found.checks)
 
 
-def test_what_a_scan_holds_is_not_run_again(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = audit_model(model, policy(*HELD), data=tmp_path / "set")
+def test_what_a_scan_holds_is_not_run_again(model: Model, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = audit_model(model, policy(*HELD), data=folder / "set")
     assert 0.3 < (whole.check("accuracy").value or 0) < 0.7
-    save = tmp_path / "model.snapshot"
-    audit_model(model, policy(*HELD), data=tmp_path / "scan", save=save)
+    save = folder / "model.snapshot"
+    audit_model(model, policy(*HELD), data=folder / "scan", save=save)
     assert len(load_snapshot(save).predictions) == 10
     assert load_snapshot(save).metrics["accuracy"] == whole.check("accuracy").value
 
@@ -104,7 +113,7 @@ def test_what_a_scan_holds_is_not_run_again(model: Model, tmp_path: Path, monkey
         raise AssertionError("a picture was run")
 
     monkeypatch.setattr(AuditWalk, "_run", fail)
-    found = audit_model(model, policy(*HELD, "pictures-readable"), data=tmp_path / "scan")
+    found = audit_model(model, policy(*HELD, "pictures-readable"), data=folder / "scan")
     for name in HELD:
         one, other = found.check(name), whole.check(name)
         assert "40 pictures of the scan" in one.message, one.message

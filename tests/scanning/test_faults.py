@@ -70,6 +70,29 @@ def test_a_file_that_vanishes_is_skipped(
     assert reason == f"there is no file {name}"
 
 
+def test_an_archive_that_vanishes_takes_its_pictures_alone(
+    model: Model, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in ("green", "blue"):
+        shutil.make_archive(str(tmp_path / kind), "tar", pictures, kind)
+    from inspector.scanning.look import ShardLooker
+
+    look = ShardLooker.look
+
+    def remove(self: ShardLooker, shard: int, *more: object) -> object:
+        if shard == 1:
+            (tmp_path / "blue.tar").unlink(missing_ok=True)
+        return look(self, shard, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ShardLooker, "look", remove)
+    options = ScanOptions(engine="plain", shard_size=7, top=4)
+    made = scan_pictures(model, [tmp_path / "blue.tar", tmp_path / "green.tar"], tmp_path / "out", options)
+    # Seven of blue were in the first shard, and are in the tables; their patches are gone with the file.
+    assert (made.pictures, len(made.skipped)) == (20, 6)
+    assert {why for _, why in made.skipped} == {f"there is no file {tmp_path / 'blue.tar'}"}
+    assert all("blue.tar" in name for name, _ in made.skipped)
+
+
 @pytest.mark.slow
 def test_a_full_disk_is_one_error_and_resume_goes_on(
     model: Model, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -96,6 +119,31 @@ def test_a_full_disk_is_one_error_and_resume_goes_on(
     assert {path: path.stat().st_mtime_ns for path in done} == before
     scan_pictures(model, [pictures], tmp_path / "other", options)
     assert read_results(tmp_path / "out") == read_results(tmp_path / "other")
+
+
+@linux
+@pytest.mark.slow
+def test_files_that_cannot_grow_are_one_line_and_resume_goes_on(
+    network: Path, model: Model, pictures: Path, tmp_path: Path
+) -> None:
+    """As on a full disk, but for the name of the error: the limit holds for the driver and its workers."""
+    scan_pictures(model, [pictures], tmp_path / "whole", ScanOptions(engine="plain", top=4))
+    out, env = tmp_path / "out", {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "inspector", "scan", str(network), str(pictures), "-o", str(out), "--top", "4"]
+    command += ["--threads", "2", "--shard-size", "7", "-q", "--resume"]
+    # The list and the plan are smaller, states larger; then tables and sprites are, and states smaller.
+    for blocks in (3, 9, 14):
+        limited = ["bash", "-c", f'ulimit -f {blocks} && exec "$@"', "bash", *command]
+        ran = subprocess.run(limited, env=env, capture_output=True, text=True, timeout=100)
+        assert ran.returncode == 2, ran
+        [line] = ran.stderr.splitlines()
+        assert re.match(r"inspector: cannot write .*: the file is larger than is allowed here", line), line
+        assert not (out / "scan.json").exists()
+        assert not [p for p in out.rglob("*") if ".part" in p.name]
+    subprocess.run(command, env=env, check=True, timeout=100, capture_output=True)
+    results = read_results(out)
+    results.pop("report.html")
+    assert results == read_results(tmp_path / "whole")
 
 
 @linux

@@ -90,6 +90,7 @@ def test_ray_gives_the_same_bytes_and_stays_on_loopback(
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     ran = subprocess.run(command, capture_output=True, text=True, env=env, timeout=220)
     assert ran.returncode == 0, ran.stderr[-2000:]
+    assert ran.stderr == ""
     told = json.loads(ran.stdout.splitlines()[-1])
     assert told["seen"] > 3
     assert set(told["listeners"]) <= LOOPBACK

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import inspector
+from inspector.cli.app import run
 from inspector.model import Model, open_model
 from inspector.scanning import ScanError, ScanOptions, merge_parts, scan_pictures
 from tests.conftest import require
@@ -31,9 +32,7 @@ def test_seven_parts_in_any_order_and_another_size_of_shards(
         made = scan_pictures(model, [pictures], tmp_path / f"part-{part}", options)
         assert not made.finished
         parts.append(made.folder)
-    merge_parts(parts, tmp_path / "whole")
-    assert read_results(tmp_path / "whole") == read_results(scanned)
-    # Into one of the parts, with a part given twice.
+    # Into one of the parts, with a part given twice; into a new folder below, on the command line.
     merge_parts([parts[3], *parts, parts[0]], parts[0])
     assert read_results(parts[0]) == read_results(scanned)
     with pytest.raises(ScanError, match=r"^4 shards of 14 in none of the parts: 1, 4, 8, 11; give all parts; one"):
@@ -45,6 +44,10 @@ def test_seven_parts_in_any_order_and_another_size_of_shards(
 def test_local_processes_give_the_same(model: Model, pictures: Path, scanned: Path, tmp_path: Path) -> None:
     scan_pictures(model, [pictures], tmp_path / "local", ScanOptions(workers=2, shard_size=21, top=4))
     assert read_results(tmp_path / "local") == read_results(scanned)
+    assert run(["scan", "merge", str(tmp_path / "local"), "-o", str(tmp_path / "whole"), "-q"]) == 0
+    results = read_results(tmp_path / "whole")
+    assert results.pop("report.html").startswith(b"<!doctype html>")
+    assert results == read_results(scanned)
 
 
 def test_channels_against_single_pictures(network: Path, pictures: Path, scanned: Path) -> None:

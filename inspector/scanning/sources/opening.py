@@ -169,7 +169,8 @@ class PictureReader:
 
     def _keep(self, file: str, make: Any) -> Any:
         if not is_address(file) and not os.path.exists(file):  # noqa: PTH110
-            self._open.pop(file, None)
+            if file in self._open:
+                self._open.pop(file).close()
             raise FileNotFoundError(file)
         if file not in self._open:
             self._open[file] = make()
