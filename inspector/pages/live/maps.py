@@ -78,6 +78,8 @@ def describe_maps(
         about["beside"] = list(dict.fromkeys(beside))
         about["closed"] = head.linear
         about["target"] = _describe_target(model, explained)
+    if methods[:1] == ("ablationcam",):  # many runs for each picture: only where it is asked for
+        return about, ("eigencam", *methods)
     return about, (*methods, "eigencam")
 
 

@@ -16,6 +16,7 @@ from inspector.cam import BoxChoice, prepare_maps
 from inspector.metadata import KEY, Metadata
 from inspector.model import Model
 from inspector.pages.live import write_live_page
+from inspector.pages.live.describe import describe_live
 from inspector.pages.live.maps import MASKS, describe_covers
 from tests.audit.detectors import LABELS, SIDE, detector, paint
 from tests.foreign import Net
@@ -147,6 +148,16 @@ def test_of_the_boxes_of_a_detector(browser: Any, tmp_path: Path) -> None:
     tab.until(f"document.getElementById('caption-0').textContent.includes('from {MASKS} masks for box 2')")
     assert tab.complaints == []
     tab.page.context.close()
+
+
+def test_what_takes_many_runs_is_not_the_usual_method(tmp_path: Path) -> None:
+    net = Net(seed=1)
+    maps = net("Relu", net.conv(net.input("x", (1, 3, 80, 80)), 3, 4, 3, pads=1))
+    onnx.save(
+        net.model(net("Gemm", net("Flatten", net("GlobalAveragePool", maps)), net.weight((4, 3)))), tmp_path / "a"
+    )
+    model = open_model(tmp_path / "a")
+    assert describe_live(model, model.layers).methods == ("eigencam", "ablationcam")
 
 
 def test_the_masks_fit_into_a_page() -> None:
