@@ -28,6 +28,7 @@ from tests.attaching.test_attach import pooled
 from tests.conftest import DEFAULT_MODEL, ROOT, require
 from tests.pages.browser import CHROMIUM, CONTRAST, NAMELESS, Tab, needs_chromium
 from tests.serving.conftest import write_video
+from tests.serving.rtsp import Door
 
 require("av")
 api = pytest.importorskip("playwright.sync_api")
@@ -283,7 +284,8 @@ def ask_from_another_page(context: Any, device: Device, folder: Path) -> None:
         other.shutdown()
 
 
-def test_a_source_that_is_lost_is_said(browser: Any) -> None:
+def test_a_source_that_is_lost_is_said_and_tried_again(browser: Any) -> None:
+    """A camera that is switched on later, off, and on again."""
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
     device = Device(DEFAULT_MODEL, "--source", f"rtsp://anna:secret@127.0.0.1:{port}/door")
@@ -293,6 +295,15 @@ def test_a_source_that_is_lost_is_said(browser: Any) -> None:
         tab.page.goto(device.address)
         said = "document.getElementById('notice').textContent"
         tab.until(f"/cannot be read: Connection refused\\. Next try in \\d+ s/.test({said})")
+        assert "secret" not in json.dumps(tab.page.content())
+        for _ in range(2):
+            door = Door("tcp", port)
+            try:
+                tab.until("document.getElementById('notice').hidden && document.querySelector('#picture[data-frame]')")
+                wait_for_next(tab)
+            finally:
+                door.switch_off()
+            tab.until(f"/127\\.0\\.0\\.1:{port}\\/door (ended|cannot be read).* Next try in \\d+ s/.test({said})")
         assert "secret" not in json.dumps(tab.page.content())
         context.close()
     finally:

@@ -20,6 +20,7 @@ from inspector.serving.sources.decoding import turn_upright
 from inspector.serving.sources.stream import StreamSource
 from tests.conftest import require
 from tests.serving.conftest import paint
+from tests.serving.rtsp import Door
 
 require("av")
 
@@ -100,6 +101,33 @@ def test_nobody_sees_the_password_of_a_stream() -> None:
     assert str(caught.value).startswith("rtsp://***@127.0.0.1:9/door?*** cannot be read: Connection refused")
     with pytest.raises(UsageError, match="is no address"):
         StreamSource("rtsp:///x").check()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_a_stream_is_read_until_it_is_cut_or_gives_nothing_more(
+    transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inspector.serving.sources.stream._READ", 1.0)
+    for cut in (True, False):
+        door = Door(transport)
+        try:
+            frames = StreamSource(door.address).frames()
+            first = [next(frames) for _ in range(4)]
+            np.testing.assert_allclose([frame.place for frame in first], [0, 0.05, 0.1, 0.15], atol=0.03)
+            # The square has its color where it is, as far as H.264 keeps colors.
+            reds = [np.flatnonzero(frame.pixels[16, :, 0] > 140) for frame in first]
+            assert all(14 <= len(red) <= 18 for red in reds), reds
+            assert np.diff([red.min() for red in reds]) % 48 == pytest.approx(3, abs=1)
+            assert door.asked.count("SETUP") == {"tcp": 1, "udp": 2}[transport], "TCP is asked for first"
+            if cut:
+                door.switch_off()
+            else:
+                door.stuck.set()
+            with pytest.raises(SourceLost, match=r"/door (ended|cannot be read: )"):
+                list(frames)
+        finally:
+            door.switch_off()
 
 
 def test_a_quarter_turn() -> None:
