@@ -7,8 +7,12 @@ Which pictures a shard holds depends on nothing else.
 from __future__ import annotations
 
 import hashlib
+import heapq
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,8 @@ from inspector.text import without_surrogates
 
 SHARD_SIZE = 256
 """Pictures of a shard: some seconds of work and about a megabyte of state."""
+IN_MEMORY = 16_384
+"""Pictures of a list that are sorted in memory at a time: some 10 MB."""
 _LIST, _STARTS = "pictures.jsonl", "pictures-starts.npy"
 
 
@@ -86,27 +92,89 @@ class ListSummary:
     labels: Mapping[str, int]
 
 
-def sort_list(pictures: Iterable[Listed]) -> tuple[list[Listed], ListSummary]:
+@contextmanager
+def sort_list(pictures: Iterable[Listed]) -> Iterator[tuple[Iterable[Listed], ListSummary]]:
     """Sort the list of a scan by name; a picture that is there twice is taken once, two of one name are numbered.
+
+    Of more than IN_MEMORY pictures runs are sorted one by one, lie in files for the time of the block, and are merged
+    whenever the list is walked through.
 
     Args:
         pictures: In any order.
 
+    Yields:
+        (the pictures in order, what they amount to).
+
     Raises:
         ScanError: There are none.
     """
-    found = _name_apart(pictures)
-    if not found:
+    with ExitStack() as files:
+        runs = _Runs([])
+        coming = iter(pictures)
+        while part := list(itertools.islice(coming, IN_MEMORY)):
+            part.sort(key=_read_name)
+            runs.parts.append(part)
+            if len(part) == IN_MEMORY:
+                stored = files.enter_context(tempfile.TemporaryFile("w+", encoding="ascii"))
+                stored.writelines(f"{picture.to_line()}\n" for picture in part)
+                runs.parts[-1] = stored
+        try:
+            ordered: Iterable[Listed] = runs
+            summary = _sum_up(runs)
+        except _TwinsError:
+            # They are renamed, which moves them in the order: rare enough to be done in memory.
+            found = _name_apart(runs.walk())
+            ordered = [found[name] for name in sorted(found)]
+            summary = _sum_up(ordered)
+        yield ordered, summary
+
+
+class _TwinsError(Exception):
+    """Two pictures have one name."""
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Sorted runs of pictures, in memory or in files; one after the other they are in the order in which they came."""
+
+    parts: list[Any]
+
+    def walk(self) -> Iterator[Listed]:
+        """All of them by name; those of one name in the order in which they came."""
+        return heapq.merge(*map(self._read, self.parts), key=_read_name)
+
+    @staticmethod
+    def _read(part: Any) -> Iterator[Listed]:
+        if isinstance(part, list):
+            yield from part
+            return
+        part.seek(0)
+        yield from map(Listed.from_line, part)
+
+    def __iter__(self) -> Iterator[Listed]:
+        for _, same in itertools.groupby(self.walk(), _read_name):
+            first, *more = same
+            if any(_locate(one) != _locate(first) for one in more):
+                raise _TwinsError
+            yield more[-1] if more else first
+
+
+def _read_name(picture: Listed) -> str:
+    return picture.name
+
+
+def _sum_up(ordered: Iterable[Listed]) -> ListSummary:
+    digest, labels, total = hashlib.sha256(), dict[str, int](), 0
+    for picture in ordered:
+        digest.update(f"{json.dumps([picture.name, picture.label])}\n".encode())
+        total += 1
+        if picture.label is not None:
+            labels[picture.label] = labels.get(picture.label, 0) + 1
+    if not total:
         raise ScanError(
             "no pictures were found", "known: JPEG, PNG, WebP, BMP, TIFF; folders, lists, tar and zip files"
         )
-    ordered = [found[name] for name in sorted(found)]
-    digest, labels = hashlib.sha256(), dict[str, int]()
-    for picture in ordered:
-        digest.update(f"{json.dumps([picture.name, picture.label])}\n".encode())
-        if picture.label is not None:
-            labels[picture.label] = labels.get(picture.label, 0) + 1
-    return ordered, ListSummary(len(ordered), digest.hexdigest(), dict(sorted(labels.items())))
+    return ListSummary(total, digest.hexdigest(), dict(sorted(labels.items())))
 
 
 def _name_apart(pictures: Iterable[Listed]) -> dict[str, Listed]:
@@ -144,7 +212,7 @@ def _locate(picture: Listed) -> tuple[str, str, int]:
     return picture.file, picture.member, picture.start if "?" in picture.name else -1
 
 
-def write_list(folder: Path, pictures: Sequence[Listed], shard_size: int) -> None:
+def write_list(folder: Path, pictures: Iterable[Listed], shard_size: int) -> None:
     """Write the list of a scan as :func:`sort_list` gives it, and where each shard begins in it.
 
     Args:

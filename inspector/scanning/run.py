@@ -16,7 +16,7 @@ from inspector.layers import Layer
 from inspector.model import Model, drop_false_classes
 from inspector.scanning.engines import check_engine, run_shards
 from inspector.scanning.folder import STATES, find_missing, lock_scan, read_aside, state_path
-from inspector.scanning.listing import SHARD_SIZE, Listed, ScanError, sort_list, write_list
+from inspector.scanning.listing import SHARD_SIZE, ScanError, sort_list, write_list
 from inspector.scanning.plan import PLAN_NAME, ScanPlan, load_plan, plan_scan, save_plan
 from inspector.scanning.sources import list_pictures
 from inspector.scanning.sources.opening import is_address
@@ -149,25 +149,21 @@ def _settle(
     there = (folder / PLAN_NAME).exists()
     if there and not options.resume:
         raise ScanError(f"{folder} holds a scan already", "go on with --resume, or choose another folder")
-    pictures, listed = sort_list(list_pictures(data))
     size = load_plan(folder).shard_size if there else options.shard_size
     shown = [os.fspath(x) for x in data]
-    plan = plan_scan(model, listed, options.layers, options.embed, options.top, shown, size)
-    if there and load_plan(folder).digest != plan.digest:
-        raise ScanError(
-            f"the scan in {folder} is another one: the model, the layers, the pictures or --top differ, or --input or "
-            "--provider",
-            "choose another folder, or give what it was begun with",
-        )
-    if not there:
-        _write(folder, pictures, plan)
+    with sort_list(list_pictures(data)) as (pictures, listed):
+        plan = plan_scan(model, listed, options.layers, options.embed, options.top, shown, size)
+        if there and load_plan(folder).digest != plan.digest:
+            raise ScanError(
+                f"the scan in {folder} is another one: the model, the layers, the pictures or --top differ, or --input "
+                "or --provider",
+                "choose another folder, or give what it was begun with",
+            )
+        if not there:
+            write_list(folder, pictures, plan.shard_size)
+            # Last, as the mark that the folder holds a scan.
+            save_plan(plan, folder)
     return plan
-
-
-def _write(folder: Path, pictures: Sequence[Listed], plan: ScanPlan) -> None:
-    write_list(folder, pictures, plan.shard_size)
-    # Last, as the mark that the folder holds a scan.
-    save_plan(plan, folder)
 
 
 def _describe_part(folder: Path, plan: ScanPlan, shards: Sequence[int], began: float) -> Scan:

@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from inspector.model import Model
-from inspector.scanning import ScanError, ScanOptions, merge_parts, scan_pictures
+from inspector.scanning import ScanError, ScanOptions, listing, merge_parts, scan_pictures
 from inspector.scanning.engines import process
 from inspector.scanning.folder import find_missing
 from inspector.scanning.listing import Listed, sort_list
@@ -22,11 +23,30 @@ from inspector.scanning.listing import Listed, sort_list
 def test_files_whose_names_become_equal_are_numbered() -> None:
     given = [Listed("a?.png", "/a\udcff.png"), Listed("a?.png", "/a\udcfe.png"), Listed("a? (2).png", "/x.png")]
     for order in (given, given[::-1], [*given, *given]):
-        ordered, summary = sort_list(order)
-        assert {x.name: x.file for x in ordered} == {
-            "a?.png": "/a\udcfe.png", "a? (2).png": "/x.png", "a? (3).png": "/a\udcff.png"
-        }  # fmt: skip
+        with sort_list(order) as (ordered, summary):
+            assert {x.name: x.file for x in ordered} == {
+                "a?.png": "/a\udcfe.png", "a? (2).png": "/x.png", "a? (3).png": "/a\udcff.png"
+            }  # fmt: skip
         assert summary.total == 3
+
+
+@pytest.mark.parametrize("twins", [False, True])
+def test_a_list_that_is_sorted_in_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch, twins: bool) -> None:
+    rng = np.random.default_rng(4)
+    # Names come again; so that the label of the last one counts, or another file is another picture.
+    given = [
+        Listed(f"{k:02d}é.png", f"/{k}{'b' if twins and again % 7 == 3 else ''}.png", f"label {again}")
+        for again, k in enumerate(rng.integers(0, 40, 90).tolist())
+    ]
+    found = []
+    for size in (1000, 90, 8):
+        monkeypatch.setattr(listing, "IN_MEMORY", size)
+        with sort_list(iter(given)) as (ordered, summary):
+            found.append((list(ordered), list(ordered), summary))
+    assert found[0] == found[1] == found[2]
+    last = {picture.name: picture for picture in given}
+    assert twins or found[0][0] == [last[name] for name in sorted(last)]
+    assert len(found[0][0]) == len({picture.file for picture in given})
 
 
 def test_another_size_of_shards_and_other_inputs_are_not_mixed(model: Model, pictures: Path, tmp_path: Path) -> None:
