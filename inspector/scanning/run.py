@@ -245,7 +245,8 @@ def _check_complete(folders: Sequence[Path], plan: ScanPlan) -> None:
     if missing:
         told = ", ".join(str(shard + 1) for shard in missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise ScanError(
-            f"{count(len(missing), 'shard')} of {plan.shards} in none of the parts: {told}",
+            f"{count(len(missing), 'shard')} of {plan.shards} {'is' if len(missing) == 1 else 'are'} in none of the parts: "
+            f"{told}",
             "give all parts; one that was stopped goes on with --resume",
         )
 

@@ -35,7 +35,7 @@ def test_seven_parts_in_any_order_and_another_size_of_shards(
     # Into one of the parts, with a part given twice; into a new folder below, on the command line.
     merge_parts([parts[3], *parts, parts[0]], parts[0])
     assert read_results(parts[0]) == read_results(scanned)
-    with pytest.raises(ScanError, match=r"^4 shards of 14 in none of the parts: 1, 4, 8, 11; give all parts; one"):
+    with pytest.raises(ScanError, match=r"^4 shards of 14 are in none of the parts: 1, 4, 8, 11; give all parts; one"):
         merge_parts(parts[2:], tmp_path / "less")
     assert not (tmp_path / "less").exists()
 
