@@ -244,9 +244,9 @@ def _check_complete(folders: Sequence[Path], plan: ScanPlan) -> None:
     missing = [shard for shard in range(plan.shards) if state_path(folders[0], shard).stem not in held]
     if missing:
         told = ", ".join(str(shard + 1) for shard in missing[:5]) + (", ..." if len(missing) > 5 else "")
+        verb = "is" if len(missing) == 1 else "are"
         raise ScanError(
-            f"{count(len(missing), 'shard')} of {plan.shards} {'is' if len(missing) == 1 else 'are'} in none of the parts: "
-            f"{told}",
+            f"{count(len(missing), 'shard')} of {plan.shards} {verb} in none of the parts: {told}",
             "give all parts; one that was stopped goes on with --resume",
         )
 
