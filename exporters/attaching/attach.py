@@ -24,6 +24,8 @@ from inspector.model import Model, drop_false_classes, open_model
 
 Note = Callable[[str], None]
 Folder = str | os.PathLike[str]
+_RATE = 0.05
+"""False alarms that are let pass where no rate is given."""
 
 
 # Wide: the keyword-only parameters are the options of `inspector attach`.
@@ -37,7 +39,7 @@ def attach_outputs(
     calibrate: Folder | None = None,
     unknown: Folder | None = None,
     outliers: Folder | None = None,
-    false_alarms: float = 0.05,
+    false_alarms: float | None = None,
     saliency: str | None = None,
     provider: str = "auto",
     threads: int | None = None,
@@ -49,11 +51,11 @@ def attach_outputs(
         model: The model, or its file.
         path: The file to write.
         cam: A method of class activation maps that is made of gradients.
-        layer: The layer that it looks at; None chooses as `inspector cam` does.
+        layer: The layer that it looks at, of a classifier; None chooses as `inspector cam` does.
         calibrate: Labelled pictures in folders named after classes; adds calibrated probabilities.
         unknown: Pictures such as the network is for; adds how little each picture looks like them.
         outliers: Pictures such as it is not for, to choose by and to measure on.
-        false_alarms: The share of known pictures that may lie above the threshold, in (0, 1).
+        false_alarms: The share of known pictures that may lie above the threshold, in (0, 1); None is 0.05.
         saliency: ``gradient``, ``smoothgrad[:STEPS]`` or ``integrated[:STEPS]``; adds the gradient of the top score.
         provider: What onnxruntime computes with, see :func:`inspector.open_model`.
         threads: How many threads it uses; None for its own choice.
@@ -63,7 +65,7 @@ def attach_outputs(
         The file that was written, and how near its outputs are to what the library computes.
 
     Raises:
-        UsageError: Nothing was asked for, or an option is wrong.
+        UsageError: Nothing was asked for, an option is wrong, or it needs another one.
         NotComputable: The network has no such output, or an operator has no derivative as nodes.
         LayerNotFound: There is no such layer.
         ModelError: The model cannot be read or run.
@@ -75,10 +77,7 @@ def attach_outputs(
         >>> [output.name for output in made.outputs]
         ['cam', 'cam_classes']
     """
-    if all(option is None for option in (cam, calibrate, unknown, saliency)):
-        raise UsageError("nothing was asked for", "give --cam, --calibrate, --unknown or --saliency")
-    if outliers is not None and unknown is None:
-        raise UsageError("outliers are for the output unknown", "give --unknown DIR too")
+    check_options(cam, layer, calibrate, unknown, outliers, false_alarms, saliency)
     source = model if isinstance(model, Model) else open_model(model, provider=provider, threads=threads)
     source = drop_false_classes(source)
     check_outputs({"-o": path}, {"the model itself": source.graph.files})
@@ -90,6 +89,10 @@ def attach_outputs(
     bench = open_workbench(source)
     if cam is not None:
         if finds_boxes(source):
+            if layer is not None:
+                raise UsageError(
+                    "--layer is for classifiers: a box is looked at where its scale begins", "leave it out"
+                )
             attach_box_map(bench, cam)
         else:
             attach_maps(bench, cam, layer)
@@ -97,7 +100,9 @@ def attach_outputs(
         figures["calibration"], more = attach_probability(bench, calibrate)
         notes += more
     if unknown is not None:
-        figures["unknown"], more = attach_unknown(bench, unknown, outliers, false_alarms)
+        figures["unknown"], more = attach_unknown(
+            bench, unknown, outliers, _RATE if false_alarms is None else false_alarms
+        )
         notes += more
     if saliency is not None:
         attach_saliency(bench, saliency)
@@ -112,3 +117,23 @@ def attach_outputs(
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
     return AttachedModel(Path(path), digest, tuple(bench.outputs), tuple(rows), figures, tuple(notes))
+
+
+# Wide: one for each option.
+def check_options(
+    cam: str | None,
+    layer: str | None,
+    calibrate: Folder | None,
+    unknown: Folder | None,
+    outliers: Folder | None,
+    false_alarms: float | None,
+    saliency: str | None,
+) -> None:
+    """Raise UsageError where nothing was asked for, or where an option does nothing without one that is missing."""
+    given = (("--layer", layer, "--cam METHOD", cam), ("--outliers", outliers, "--unknown DIR", unknown),
+             ("--false-alarms", false_alarms, "--unknown DIR", unknown))  # fmt: skip
+    for option, value, other, needed in given:
+        if value is not None and needed is None:
+            raise UsageError(f"{option} does nothing without {other.split()[0]}", f"give {other} too, or leave it out")
+    if all(option is None for option in (cam, calibrate, unknown, saliency)):
+        raise UsageError("nothing was asked for", "give --cam, --calibrate, --unknown or --saliency")

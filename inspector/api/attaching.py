@@ -22,7 +22,7 @@ def attach(
     calibrate: File | None = None,
     unknown: File | None = None,
     outliers: File | None = None,
-    false_alarms: float = 0.05,
+    false_alarms: float | None = None,
     saliency: str | None = None,
     provider: str = "auto",
     threads: int | None = None,
@@ -42,7 +42,7 @@ def attach(
             calibrated probabilities, by one temperature.
         unknown: Pictures such as the network is for: adds a number that is large where a picture looks unlike them.
         outliers: Pictures such as it is not for, by which the way to this number is chosen and measured.
-        false_alarms: The share of known pictures that may lie above its threshold, in (0, 1).
+        false_alarms: The share of known pictures that may lie above its threshold, in (0, 1); None is 0.05.
         saliency: Adds the gradient of the top score with respect to the input: ``gradient``, ``smoothgrad[:STEPS]`` or
             ``integrated[:STEPS]``.
         provider: Where a path is given: auto, cpu, cuda, ...

@@ -30,28 +30,56 @@ def attach(
     out: Annotated[str, typer.Option("-o", "--out", metavar="FILE.onnx", help="The file to write.")],
     cam: Annotated[
         str | None,
-        typer.Option("--cam", metavar="METHOD", help="Add the map of the top class, by this method: gradcam, cam, ..."),
+        typer.Option(
+            "--cam",
+            metavar="METHOD",
+            help="Add a map of what speaks for the top class, by this method: gradcam, cam, ...",
+        ),
     ] = None,
     layer: Annotated[
-        str | None, typer.Option("--layer", metavar="LAYER", help="The layer of the map; chosen unless given.")
+        str | None,
+        typer.Option(
+            "--layer", metavar="LAYER", help="For --cam: the layer that the map looks at; chosen unless given."
+        ),
     ] = None,
     calibrate: Annotated[
         str | None,
-        typer.Option("--calibrate", metavar="DIR", help="Add calibrated probabilities: pictures in folders by class."),
+        typer.Option(
+            "--calibrate",
+            metavar="DIR",
+            help="Add honest probabilities; DIR holds labelled pictures in folders named after the classes.",
+        ),
     ] = None,
     unknown: Annotated[
         str | None,
-        typer.Option("--unknown", metavar="DIR", help="Add how unknown a picture is: pictures that the model is for."),
+        typer.Option(
+            "--unknown",
+            metavar="DIR",
+            help="Add how unknown a picture is; DIR holds pictures such as the model is for.",
+        ),
     ] = None,
     outliers: Annotated[
-        str | None, typer.Option("--outliers", metavar="DIR", help="For --unknown: pictures such as it is not for.")
+        str | None,
+        typer.Option(
+            "--outliers", metavar="DIR", help="For --unknown: DIR holds pictures such as the model is not for."
+        ),
     ] = None,
     false_alarms: Annotated[
-        float, typer.Option("--false-alarms", metavar="RATE", help="For --unknown: share of known pictures alarmed.")
-    ] = 0.05,
+        float | None,
+        typer.Option(
+            "--false-alarms",
+            metavar="RATE",
+            help="For --unknown: the share of known pictures that may raise an alarm; 0.05 unless given.",
+        ),
+    ] = None,
     saliency: Annotated[
         str | None,
-        typer.Option("--saliency", metavar="KIND", help="Add input gradients: gradient, smoothgrad[:N], integrated."),
+        typer.Option(
+            "--saliency",
+            metavar="KIND",
+            help="Add the gradient of the top score with respect to the input: gradient, smoothgrad[:STEPS] or "
+            "integrated[:STEPS].",
+        ),
     ] = None,
     links: LinksOption = None,
     inputs: InputOption = None,

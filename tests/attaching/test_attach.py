@@ -156,6 +156,10 @@ def test_what_cannot_be_attached_is_said(make_model: Any, tmp_path: Path) -> Non
     out = tmp_path / "made.onnx"
     with pytest.raises(UsageError, match="nothing was asked for"):
         attach_outputs(source, out)
+    with pytest.raises(UsageError, match="--layer does nothing without --cam"):
+        attach_outputs(source, out, saliency="gradient", layer="relu4")
+    with pytest.raises(UsageError, match="--false-alarms does nothing without --unknown"):
+        attach_outputs(source, out, cam="gradcam", false_alarms=0.05)
     with pytest.raises(NotComputable, match=r"eigencam needs more than the gradient of the head.*nodes") as caught:
         attach_outputs(source, out, cam="eigencam")
     assert "gradcam" in caught.value.hint

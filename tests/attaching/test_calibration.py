@@ -159,7 +159,7 @@ def test_what_pictures_cannot_do(make_model: Any, tmp_path: Path) -> None:
         attach_outputs(source, out, calibrate=folders)
     with pytest.raises(AttachError, match="12 pictures are too few"):
         attach_outputs(source, out, unknown=folders / "strange")
-    with pytest.raises(UsageError, match="outliers are for the output unknown"):
+    with pytest.raises(UsageError, match="--outliers does nothing without --unknown"):
         attach_outputs(source, out, cam="cam", outliers=folders / "strange")
     with pytest.raises(UsageError, match="not between 0 and 1"):
         attach_outputs(source, out, unknown=folders / "known", false_alarms=1.0)

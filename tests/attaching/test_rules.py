@@ -19,17 +19,19 @@ from exporters.attaching.writer import GraphWriter
 from inspector.graph import read_graph
 from inspector.reverse import find_head
 from tests.cam.reference import numeric_gradient
-from tests.reverse.test_reverse import CASES, POSITIVE, SHAPE, away_from_kinks, floats, forward, ints, model_of
+from tests.reverse.test_reverse import CASES, POSITIVE, RESIZES, SHAPE, away_from_kinks, floats, forward, ints, model_of
 
 Array = Any
 # What has a numpy rule and is not written: indices twice, a vector as an operand, a negative padding; the number counts
 # the cases of an operator.
 NEVER = {
     "Gather-0", "Gather-1", "GatherND-0", "GatherElements-0", "Tile-0", "Pad-1", "MatMul-2", "ThresholdedRelu-0",
-    "DepthToSpace-0", "DepthToSpace-1", "SpaceToDepth-0",
 }  # fmt: skip
 # What needs to know how large the maps are.
-SIZED = {*(f"AveragePool-{k}" for k in range(6)), "Conv-4", "Conv-5", "Slice-0", "Slice-1"}
+SIZED = {
+    *(f"AveragePool-{k}" for k in range(6)), "Conv-4", "Conv-5", "Slice-0", "Slice-1",
+    "DepthToSpace-0", "DepthToSpace-1", "SpaceToDepth-0", *(f"Resize-{k}" for k in range(10)),
+}  # fmt: skip
 EXACT = ("Softmax", "HardSwish")
 CHAINS: list[tuple[str, list[tuple[str, list[str], dict[str, Any], int]], dict[str, Array]]] = [
     ("one of many tokens", [("Gather", ["layer", "w"], {"axis": 1}, 1)], {"w": np.array(-1)}),
@@ -93,7 +95,8 @@ def open_sizes(proto: onnx.ModelProto) -> onnx.ModelProto:
 @pytest.mark.parametrize("sizes", ["fixed", pytest.param("open", marks=pytest.mark.slow)])
 def test_rules_against_numpy_and_differences(sizes: str, tmp_path: Path) -> None:
     refused, path, counts = set(), tmp_path / "m.onnx", Counter[str]()
-    for op, others, attributes, opset, shape in CASES + POSITIVE:
+    resizes = [("Resize", *case, SHAPE) for case in RESIZES if case[2] > 10]  # the reference knows no older ones
+    for op, others, attributes, opset, shape in CASES + POSITIVE + resizes:
         label = f"{op}-{counts[op]}"
         counts[op] += 1
         if op == "Swish":  # of an operator set that onnxruntime does not know yet
@@ -117,7 +120,7 @@ def test_rules_against_numpy_and_differences(sizes: str, tmp_path: Path) -> None
             assert np.abs(found - exact).max() <= 2e-5 * np.abs(exact).max(), label
     assert refused == (NEVER if sizes == "fixed" else NEVER | SIZED)
     unseen = set(EMIT_RULES) - set(counts) - {node for _, chain, _ in CHAINS for node, *_ in chain}
-    assert unseen == {"QuickGelu"}  # Swish with another constant
+    assert unseen == {"QuickGelu", "Upsample"}  # Swish with another constant, and Resize by its old name
 
 
 def by_numpy(path: Path, values: dict[str, Array], seed: Array) -> Array:

@@ -35,13 +35,28 @@ def _is_known(step: HeadNode) -> bool:
 @gradient_rule("Resize", "Upsample", shapes=True, linear="always", accepts=_is_known)
 def _resize(step: HeadNode, g: Array) -> Gradients:
     """Interpolation is one small matrix per axis, and its gradient the transposed matrices."""
-    size, out = step.x.shape, g
-    for axis, scale in _scales(step, size, g.shape).items():
-        if g.shape[axis] == size[axis] and scale == 1:
-            continue
-        matrix = sampling_matrix(size[axis], g.shape[axis], scale, *_kind(step))
+    out = g
+    for axis, matrix in find_resize_matrices(step, step.x.shape, g.shape).items():
         out = np.moveaxis(np.tensordot(out, matrix.astype(out.dtype), axes=(axis, 0)), -1, axis)
     return [out]
+
+
+def find_resize_matrices(step: HeadNode, size: tuple[int, ...], out: tuple[int, ...]) -> dict[int, NDArray[np.float64]]:
+    """What a resize does along each axis that it changes.
+
+    Args:
+        step: The node, and the values of its other inputs.
+        size: The shape of what it reads.
+        out: The shape of what it makes.
+
+    Returns:
+        Axis -> float64 (new, old): each new sample as a mix of old ones.
+    """
+    return {
+        axis: sampling_matrix(size[axis], out[axis], scale, *_kind(step))
+        for axis, scale in _scales(step, size, out).items()
+        if (out[axis], scale) != (size[axis], 1)
+    }
 
 
 def _scales(step: HeadNode, size: tuple[int, ...], out: tuple[int, ...]) -> dict[int, float]:
