@@ -28,10 +28,9 @@ def finish_attached(bench: Workbench) -> onnx.ModelProto:
     proto = onnx.ModelProto()
     proto.CopyFrom(graph.proto)
     proto.ir_version = max(proto.ir_version, 4)  # before 4 every initializer had to be an input too
-    proto.graph.node.extend(bench.write.nodes)
-    proto.graph.initializer.extend(
-        numpy_helper.from_array(array, name) for name, array in bench.write.constants.items()
-    )
+    nodes, constants = bench.write.list_needed([one.name for one in bench.outputs])
+    proto.graph.node.extend(nodes)
+    proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
     proto.graph.output.extend(
         helper.make_tensor_value_info(one.name, onnx.TensorProto.FLOAT, list(one.shape)) for one in bench.outputs
     )

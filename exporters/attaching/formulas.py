@@ -87,8 +87,7 @@ def emit_map(write: GraphWriter, method: str, activation: str, gradient: str) ->
 def scale_maps(write: GraphWriter, raw: str, axes: Sequence[int]) -> str:
     """max(raw, 0) / max(raw) over the last axes; zeros where there is no positive evidence beyond rounding."""
     high = write.reduce("ReduceMax", raw, axes)
-    low = write.reduce("ReduceMin", raw, axes)
-    reach = write.emit("Max", high, write.emit("Neg", low))
+    reach = write.reduce("ReduceMax", write.emit("Abs", raw), axes)
     shows = write.emit("Greater", high, write.emit("Mul", reach, write.number(NOISE)))
     share = write.emit("Div", write.emit("Relu", raw), _or_one(write, shows, high))
     return write.keep_where(shows, share)

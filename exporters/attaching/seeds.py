@@ -75,7 +75,8 @@ def emit_top_seed(bench: Workbench, scores: str, sizes: TensorSizes) -> tuple[st
     shape = sizes.sample(scores)
     top = ""
     count = math.prod(shape) // (model.input.batch or 1)
-    rows = write.reshape(name, model.input.batch or -1, count)
+    plain = len(shape) == 2 and shape[1] == count
+    rows = name if plain else write.reshape(name, model.input.batch or -1, count)
     if count == 1:
         ones = write.emit("Add", write.emit("Mul", rows, write.number(0)), write.number(1))
         half = find_half(model)

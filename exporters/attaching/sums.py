@@ -1,6 +1,7 @@
-"""Grad-CAM through a large linear layer: the sums over all places at once, from weights that were added up before.
+"""Grad-CAM through a mean or a large linear layer: the sums over all places at once.
 
-Of the gradient of each channel Grad-CAM needs only the sum over the places. A max pool hands each number on to one
+Of the gradient of each channel Grad-CAM needs only the sum over the places. Behind a mean over the places it is the
+gradient of that mean. A max pool hands each number on to one
 place, and a flattened map is read by a linear layer with weights of its own for each place: the sum of the gradient
 is then the gradient behind that layer times the sum of the weights, which are fewer by as many times as there are
 places (49 in VGG). The device reads 8 MB where it would read the 400 MB of the layer a second time.
@@ -56,9 +57,12 @@ def emit_channel_sums(bench: Workbench, layer: Layer, head: Head, seed: TopSeed,
         sizes: The shapes of all tensors on it.
 
     Returns:
-        The name of the sums, float32 (N, 1, C); None where no large linear layer is known to read all places of it.
+        The name of the sums, float32 (N, 1, C); None where neither a mean over all places nor a large linear layer is
+        known to read it.
     """
     graph, write = bench.graph, bench.write
+    if mean := _find_mean(bench, layer, head, sizes):
+        return _emit_behind_mean(bench, mean, layer, seed, sizes)
     found = _find_reader(bench, layer, head, sizes)
     if found is None or found.output not in head.moving:
         return None
@@ -70,6 +74,31 @@ def emit_channel_sums(bench: Workbench, layer: Layer, head: Head, seed: TopSeed,
         return None
     summed = _sum_places(graph.weight(found.weight), found)
     return write.reshape(write.emit("MatMul", behind, write.constant(summed)), -1, 1, summed.shape[1])
+
+
+def _find_mean(bench: Workbench, layer: Layer, head: Head, sizes: TensorSizes) -> str:
+    """The mean over all places of a layer, where nothing else reads the layer; else empty."""
+    readers = [bench.graph.nodes[k] for k in head.path if head.layer in bench.graph.nodes[k].input]
+    if len(readers) != 1:
+        return ""
+    [node], shape = readers, sizes.sample(head.layer)
+    if node.op_type == "GlobalAveragePool" and not layer.channels_last:
+        return str(node.output[0])
+    if node.op_type != "ReduceMean" or node.input[0] != head.layer:
+        return ""
+    axes = attributes(node).get("axes")
+    if axes is None and len(node.input) > 1 and node.input[1] in bench.graph.initializers:
+        axes = bench.graph.weight(node.input[1]).tolist()
+    places = set(range(1, len(shape))) - {len(shape) - 1 if layer.channels_last else 1}
+    return str(node.output[0]) if {axis % len(shape) for axis in axes or ()} == places else ""
+
+
+def _emit_behind_mean(bench: Workbench, mean: str, layer: Layer, seed: TopSeed, sizes: TensorSizes) -> str | None:
+    """Each place gives its share to the mean, so that the sum over the places is the gradient of the mean itself."""
+    rest = find_head(bench.graph, mean, seed.tensor)
+    behind = emit_gradient(bench.write, sizes, {seed.tensor: seed.gradient}, rest) if rest.connected else None
+    shape = sizes.sample(layer.tensor)
+    return None if behind is None else bench.write.reshape(behind, -1, 1, shape[-1 if layer.channels_last else 1])
 
 
 def _find_reader(bench: Workbench, layer: Layer, head: Head, sizes: TensorSizes) -> _Reader | None:

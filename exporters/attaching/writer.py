@@ -51,6 +51,15 @@ class GraphWriter:
         self.nodes.append(helper.make_node(op, list(inputs), outputs, name=label, **attributes))
         return outputs
 
+    def list_needed(self, outputs: Iterable[str]) -> tuple[list[NodeProto], dict[str, Array]]:
+        """The nodes that some outputs need, in their order, and the constants of these: runtimes run every node."""
+        wanted, kept = set(outputs), []
+        for node in reversed(self.nodes):
+            if wanted.intersection(node.output):
+                wanted.update(node.input)
+                kept.append(node)
+        return kept[::-1], {name: value for name, value in self.constants.items() if name in wanted}
+
     def find_free_name(self, name: str) -> str:
         """`name`, with a number behind it where a tensor is called so already; nobody else gets it afterwards."""
         free = next(n for k in itertools.count(1) if (n := name if k == 1 else f"{name}_{k}") not in self._taken)

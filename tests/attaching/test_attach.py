@@ -62,6 +62,9 @@ def run_file(path: Path, tensor: Any) -> dict[str, Any]:
 def check_maps(source: Model, path: Path, tensor: Any, method: str) -> dict[str, Any]:
     """Compare a file's map with the library's, picture by picture."""
     values = run_file(path, tensor)
+    graph = onnx.load(path, load_external_data=False).graph
+    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    assert all(read.intersection(node.output) for node in graph.node if node.name.startswith("attached/"))
     for number in range(len(tensor)):
         [result] = class_activation_maps(source, tensor[number : number + 1], method=method)
         assert np.abs(values["cam"][number] - result.heatmap).max() < 1e-5, method
