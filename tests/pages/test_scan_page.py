@@ -14,6 +14,7 @@ from PIL import Image
 import inspector
 from tests.conftest import MakeModel, require
 from tests.foreign import Net
+from tests.scanning.test_patterns import write_patterns
 
 api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -38,7 +39,11 @@ def page_of_scan(make_model: MakeModel, tmp_path: Path) -> Path:
         pixels[number % 16 :, :, number % 3] += 120
         Image.fromarray(pixels).save(folder / f"a#{number}.png")
     model = make_model(build, shape=(1, 3, 16, 16))
-    return inspector.scan(model, tmp_path / "set", tmp_path / "scan", engine="plain").folder / "report.html"
+    opened = inspector.open_model(model)
+    layer = next(x.name for x in opened.layers if x.kind == "activation")
+    write_patterns(tmp_path / "drawn", opened.digest, layer, dict.fromkeys(range(0, 70, 2), 90))
+    made = inspector.scan(model, tmp_path / "set", tmp_path / "scan", engine="plain", patterns=tmp_path / "drawn")
+    return made.folder / "report.html"
 
 
 def test_the_page_of_a_scan(page_of_scan: Path) -> None:
@@ -54,6 +59,10 @@ def test_the_page_of_a_scan(page_of_scan: Path) -> None:
         # Only cards near the window are there, in their order, and sprites as they are seen.
         assert 8 <= page.locator("#cards li").count() <= 24
         api.expect(page.locator(".strip").first).to_have_attribute("style", re.compile("url\\("))
+        # Every second channel has a pattern beside its patches.
+        cards = page.locator("#cards li")
+        api.expect(cards.nth(0).locator(".pattern")).to_have_attribute("style", re.compile("patterns-0000"))
+        assert [cards.nth(k).locator(".pattern").count() for k in range(4)] == [1, 0, 1, 0]
         page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
         api.expect(page.locator("#cards li").last).to_have_attribute("aria-posinset", "70")
         assert page.locator("#cards li").count() <= 24
