@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -62,37 +62,45 @@ def slim(
     No pictures and no torch are needed. A difference above 1e-5 of an output's scale writes nothing.
     """
     import inspector
-    from inspector.errors import UsageError
 
     console = Console("slim", json, quiet)
+    check_files(model, check is not None, (out, certificate, data, also_unseen, smallest))
     if check is not None:
-        refuse_with_check({"-o": out, "--certificate": certificate, "--data": data, "--also-unseen": also_unseen,
-                           "--smallest": smallest})  # fmt: skip
         found = inspector.check_slim(
             *check, model=model, provider=provider, threads=threads, allow_links=links or (),
             inputs=read_inputs(inputs), warn=console.note,
         )  # fmt: skip
         return print_check(console, found)
-    if model is None or out is None:
-        raise UsageError("MODEL and -o FILE.onnx are missing", "or give --check FILE CERTIFICATE")
-    opened = console.open(model, provider, threads, links, inputs)
+    opened = console.open(str(model), provider, threads, links, inputs)
     made = inspector.slim(
-        opened, out, certificate=certificate, data=data, also_unseen=also_unseen, smallest=smallest, warn=console.note
+        opened,
+        str(out),
+        certificate=certificate,
+        data=data,
+        also_unseen=also_unseen,
+        smallest=smallest,
+        warn=console.note,
     )
     console.document(console.head(opened, **document(made)))
     return console.say(show(made))
 
 
-def refuse_with_check(given: Mapping[str, Any]) -> None:
-    """Refuse options that have no effect with --check, which writes nothing.
+def check_files(model: str | None, checks: bool, writing: Sequence[Any]) -> None:
+    """Raise UsageError where a file is missing, or, with --check, for an option of writing.
 
-    Raises:
-        UsageError: One was given.
+    Args:
+        model: MODEL.
+        checks: Whether --check was given.
+        writing: Values of the options that say what is written, in the order of the help.
     """
     from inspector.errors import UsageError
 
-    if names := [name for name, value in given.items() if value]:
+    flags = ("-o", "--certificate", "--data", "--also-unseen", "--smallest")
+    names = [name for name, value in zip(flags, writing, strict=True) if value]
+    if checks and names:
         raise UsageError(f"--check takes no {' or '.join(names)}", "it checks a file that is there, and writes nothing")
+    if not checks and (model is None or writing[0] is None):
+        raise UsageError("MODEL and -o FILE.onnx are missing", "or give --check FILE CERTIFICATE")
 
 
 def print_check(console: Console, found: CheckedCertificate) -> None:
