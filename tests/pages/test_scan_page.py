@@ -89,6 +89,14 @@ def test_the_page_of_a_scan(page_of_scan: Path) -> None:
         page.select_option("#color", "right")
         page.click("#tab-outliers")
         assert page.locator("#outliers .tile").count() == 30
+        # A picture opens, and from it a channel that it excites.
+        page.locator("#outliers .tile button.thumb").nth(3).click()
+        assert "a#" in page.locator("#detail-title").inner_text()
+        page.locator("#detail .chips button").first.click()
+        assert " : " in page.locator("#detail-title").inner_text()
+        page.locator("#detail ol button").first.click()
+        assert "a#" in page.locator("#detail-title").inner_text()
+        page.keyboard.press("Escape")
         page.click("#tab-classes")
         page.locator("#classes tbody button").first.click()
         assert page.locator("#search").input_value().startswith("class")

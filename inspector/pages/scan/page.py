@@ -67,6 +67,7 @@ def collect_page(folder: Path, document: Mapping[str, Any], patterns: Patterns) 
         "top": document["provenance"]["settings"]["top"],
         "model": Path(document["model"]["path"]).name,
         "layers": document["layers"],
+        "embedding": layers.get(document["embedding"]["layer"]),
         "classes": document["classes"],
         "answers": document["answers"],
         "clusters": document["clusters"],

@@ -150,17 +150,42 @@ function open(c) {
     make("p", { class: "facts" }, `mean ${number(c.mean)} · std ${number(c.std)} · ${number(c.low)} to ${number(c.high)} · above 0 on ${share(c.active)} of the pictures`),
     make("p", { class: "hint" }, `Its largest value on each of ${total.toLocaleString("en")} pictures, by powers of two`), svg,
     make("p", {}, c.classes.length ? `Excited most by ${c.classes.map((k) => data.classes[k]).join(", ")}` : ""),
-    make("ol", {}, ...c.pictures.map((p, i) => make("li", {}, `${data.paths[p] ?? `picture ${p}`} · ${number(c.values[i])}`))));
-  $("detail").showModal();
+    make("ol", {}, ...c.pictures.map((p, i) => {
+      const text = `${data.paths[p] ?? `picture ${p}`} · ${number(c.values[i])}`;
+      return make("li", {}, placeOf.has(p) ? linkOf(text, () => openPicture(placeOf.get(p))) : text);
+    })));
+  if (!$("detail").open) $("detail").showModal();
 }
 
 // --- pictures ---------------------------------------------------------------------------------------------------------
+const placeOf = new Map(sheets.numbers.map((n, place) => [n, place]));
+function linkOf(text, act) {
+  const link = make("button", { type: "button", class: "link" }, text);
+  link.onclick = act;
+  return link;
+}
+function paint(node, place, scale) {
+  const per = data.across * data.rows, file = sheets.sprites[Math.floor(place / per)], at = place % per, side = data.tile * scale;
+  node.style.backgroundImage = `url("${address(file)}")`;
+  node.style.backgroundSize = `${data.across * side}px auto`;
+  node.style.backgroundPosition = `-${(at % data.across) * side}px -${Math.floor(at / data.across) * side}px`;
+  return node;
+}
 function thumbOf(place) {
-  const per = data.across * data.rows, thumb = make("div", { class: "thumb", role: "img", "aria-label": sheets.pictures[place].path });
-  const file = sheets.sprites[Math.floor(place / per)], at = place % per;
-  thumb.style.backgroundImage = `url("${address(file)}")`;
-  thumb.style.backgroundPosition = `-${(at % data.across) * data.tile}px -${Math.floor(at / data.across) * data.tile}px`;
+  const thumb = paint(make("button", { class: "thumb", type: "button", "aria-label": `Open ${sheets.pictures[place].path}` }), place, 1);
+  thumb.onclick = () => openPicture(place);
   return thumb;
+}
+function openPicture(place) {
+  const p = sheets.pictures[place], own = data.embedding === null ? [] : p.channels.map((n) => channels.find((c) => c.layer === data.embedding && c.channel === n)).filter(Boolean);
+  const facts = [p.label !== null ? `label ${p.label}${p.own !== null ? ` (${share(p.own)})` : ""}` : "no label", p.predicted ? `answer ${p.predicted} (${share(p.confidence)})` : null,
+    p.suggested ? `the label is probably ${p.suggested}` : null, `${number(p.outlier)} times the usual distance to its neighbours`, `cluster ${p.cluster}`];
+  $("detail-body").replaceChildren(
+    make("h2", { id: "detail-title" }, p.path), paint(make("div", { class: "large", role: "img", "aria-label": p.path }), place, 3),
+    make("p", { class: "facts" }, facts.filter(Boolean).join(" · ")),
+    make("p", { class: "hint" }, own.length ? "Channels that lie furthest above their mean on it" : `Numbers of its embedding that lie furthest above their mean: ${p.channels.join(", ")}`),
+    make("div", { class: "chips" }, ...own.map((c) => chipOf(nameOf(c), () => open(c)))));
+  if (!$("detail").open) $("detail").showModal();
 }
 function tileOf(place, ...lines) {
   const p = sheets.pictures[place];
