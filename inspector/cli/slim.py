@@ -73,14 +73,9 @@ def slim(
         return print_check(console, found)
     opened = console.open(str(model), provider, threads, links, inputs)
     made = inspector.slim(
-        opened,
-        str(out),
-        certificate=certificate,
-        data=data,
-        also_unseen=also_unseen,
-        smallest=smallest,
+        opened, str(out), certificate=certificate, data=data, also_unseen=also_unseen, smallest=smallest,
         warn=console.note,
-    )
+    )  # fmt: skip
     console.document(console.head(opened, **document(made)))
     return console.say(show(made))
 
