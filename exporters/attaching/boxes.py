@@ -7,15 +7,11 @@ import numpy as np
 from exporters.attaching.derivative import check_covered, emit_gradient
 from exporters.attaching.formulas import emit_map, scale_maps
 from exporters.attaching.maps import find_formula
-from exporters.attaching.sizes import make_picture_shape
+from exporters.attaching.scales import Scale, find_scales
+from exporters.attaching.sizes import Lengths, make_picture_shape
 from exporters.attaching.workbench import Workbench
 from inspector.cam.resize import sampling_weights
-from inspector.cam.ways import Ways
 from inspector.errors import NotComputable
-from inspector.model import Model
-from inspector.reverse import Head, find_head
-from inspector.tasks.answers import Element
-from inspector.tasks.decoder import BoxDecoder
 
 
 def attach_box_map(bench: Workbench, name: str) -> None:
@@ -32,28 +28,24 @@ def attach_box_map(bench: Workbench, name: str) -> None:
     method = find_formula(name)
     if method.name not in ("layercam", "hirescam"):
         raise NotComputable(f"{method.name} looks at more than the cells that a box reads", "take layercam or hirescam")
-    first, classes, branches = _find_branches(model)
-    heads = [find_head(bench.graph, head.layer, head.output) for head in branches]
+    scales, classes = find_scales(model, bench.graph)
+    heads = [scale.head for scale in scales]
     sizes = bench.measure(*heads)
     shapes = [sizes.sample(head.output) for head in heads]
     if any(None in sizes.fixed(name)[1:] for head in heads for name in (head.layer, head.output)):
         raise NotComputable(f"{model.path} leaves the size of its input open", "export it with a fixed size")
-    flat = []
-    for head, shape in zip(heads, shapes, strict=True):
+    for head in heads:
         check_covered(write, sizes, head, f"{method.name} of a box")
-        cut = write.emit("Slice", head.output, write.ints(first), write.ints(first + classes), write.ints(1))
-        flat.append(write.reshape(cut, -1, classes * shape[2] * shape[3]))
+    flat = [_emit_scores(bench, one, classes, shape) for one, shape in zip(scales, shapes, strict=True)]
     scores = flat[0] if len(flat) == 1 else write.emit("Concat", *flat, axis=1)
-    counts = [classes * shape[2] * shape[3] for shape in shapes]
+    counts = [scale.anchors * classes * shape[2] * shape[3] for scale, shape in zip(scales, shapes, strict=True)]
     top = write.emit("ArgMax", scores, axis=1, keepdims=1)
     chosen = write.to_float(write.emit("Equal", top, write.constant(np.arange(sum(counts))[None])))
     seeds = [chosen] if len(flat) == 1 else write.emit_many("Split", [chosen, write.ints(*counts)], len(counts), axis=1)
     height, width = make_picture_shape(model)[2:]
     maps = []
-    for head, shape, seed in zip(heads, shapes, seeds, strict=True):
-        placed = write.reshape(seed, -1, classes, shape[2], shape[3])
-        if shape[1] != classes:
-            placed = write.emit("Pad", placed, write.ints(0, first, 0, 0, 0, shape[1] - first - classes, 0, 0))
+    for scale, shape, seed in zip(scales, shapes, seeds, strict=True):
+        head, placed = scale.head, _emit_seed(bench, scale, classes, shape, seed)
         found = emit_gradient(write, sizes, {head.output: placed}, head)
         assert found is not None
         rows, columns = sizes.sample(head.layer)[2:]
@@ -76,28 +68,29 @@ def attach_box_map(bench: Workbench, name: str) -> None:
     )
 
 
-def _find_branches(model: Model) -> tuple[int, int, list[Head]]:
-    """(the channel of class 0, the number of classes, the head of each scale)."""
-    decoder = model.decoder
-    assert isinstance(decoder, BoxDecoder)
-    shape = make_picture_shape(model)
-    if model.input.layout != "NCHW" or model.preprocess.size is None:
-        raise NotComputable(f"{model.path} takes no (N, C, H, W) of fixed size", "export it with a fixed size")
-    ways = Ways(model)
-    values = ways.run(np.zeros(shape, model.input.dtype), decoder.outputs)
-    found = decoder.decode({name: values.known[name] for name in decoder.outputs}, (shape[2], shape[3]))
-    if not len(found) or found.places is None:
-        raise NotComputable(
-            f"{model.path} has no scores of boxes that could be found", "look at a layer with inspector cam"
-        )
-    [origin] = ways.learn([Element(found.tensor, tuple(int(i) for i in found.places[0]))], values)
-    first, classes = origin.place[1] - int(found.classes[0]), int(model.classes or 0)
-    ends = [*ways.others]
-    shapes = [values.find_shape(end) for end in ends]
-    fits = classes > 0 and first >= 0 and origin.sign == 1
-    if not fits or not all(size is not None and len(size) == 4 and size[1] >= first + classes for size in shapes):
-        raise NotComputable(f"the scores of {model.path} are no maps of its classes", "look at it with inspector cam")
-    heads = [head for end in ends for head in ways.heads[end]]
-    if len(heads) != len(ends):
-        raise NotComputable(f"a scale of {model.path} reads several layers", "look at it with inspector cam")
-    return first, classes, heads
+def _emit_scores(bench: Workbench, scale: Scale, classes: int, shape: Lengths) -> str:
+    """Write what boxes are compared by, (N, anchors x classes x h x w): logits, or products of two probabilities."""
+    write, places = bench.write, shape[2:]
+    found = _cut(bench, scale.head.output, (scale.anchors, shape[1] // scale.anchors, *places), scale.first, classes)
+    if scale.sure is not None:
+        name, at, channels = scale.sure
+        sure = _cut(bench, name, (scale.anchors, channels // scale.anchors, *places), at, 1)
+        found = write.emit("Mul", write.emit("Sigmoid", found), write.emit("Sigmoid", sure))
+    return write.reshape(found, -1, scale.anchors * classes * places[0] * places[1])
+
+
+def _cut(bench: Workbench, tensor: str, shape: Lengths, first: int, count: int) -> str:
+    """(N, C, h, w) -> some of the numbers of each anchor, (N, anchors, count, h, w)."""
+    write = bench.write
+    apart = write.reshape(tensor, -1, *shape)
+    return write.emit("Slice", apart, write.ints(first), write.ints(first + count), write.ints(2))
+
+
+def _emit_seed(bench: Workbench, scale: Scale, classes: int, shape: Lengths, seed: str) -> str:
+    """Write 1 at the best box and 0 elsewhere, in the shape of the tensor that holds the logits."""
+    write, numbers = bench.write, shape[1] // scale.anchors
+    placed = write.reshape(seed, -1, scale.anchors, classes, *shape[2:])
+    if numbers != classes:
+        behind = numbers - scale.first - classes
+        placed = write.emit("Pad", placed, write.ints(0, 0, scale.first, 0, 0, 0, 0, behind, 0, 0))
+    return write.reshape(placed, -1, *shape[1:])

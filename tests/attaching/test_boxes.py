@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from inspector.errors import NotComputable
 from inspector.model import open_model
 from tests.attaching.test_attach import run_file
 from tests.cam.detectors import Detector, export, torch
+from tests.foreign import Net
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,42 @@ def test_the_best_box_of_three_scales(style: str, method: str, tmp_path: Path) -
     assert np.abs(run_file(made.path, tensor)["cam"][0] - result.heatmap).max() < 1e-5
     with pytest.raises(NotComputable, match="gradcam looks at more"):
         attach_outputs(source, tmp_path / "other.onnx", cam="gradcam")
+
+
+def with_objectness(net: Net, x: str, anchors: int, turned: bool = False) -> str:
+    """Three scales; of three anchors one convolution gives all numbers, of one anchor each part has its own."""
+    x = net("Mul", x, net.const(np.float32(1 if anchors > 1 else 1 / 64)))  # YOLOX takes 0 to 255
+    y, rows, parts = net("Relu", net.conv(net("Relu", net.conv(x, 3, 6, 3, stride=4)), 6, 8, 3, stride=1)), [], "ab"
+    for side in (8, 4, 2):
+        y = net("Relu", net.conv(y, 8, 8, 3, stride=2))
+        z = net("Relu", net.conv(y, 8, 8, 3))
+        if anchors > 1:
+            z = net("Reshape", net.conv(z, 8, anchors * 8, 1), net.const(np.array([1, anchors, 8, side, side])))
+            z = net("Sigmoid", net("Transpose", z, perm=[0, 1, 3, 4, 2]))
+            a, b = net("Split", z, net.const(np.array([4, 4])), out=[f"{p}{side}" for p in parts], axis=4), f"b{side}"
+            z = net("Concat", net("Mul", a, net.const(np.float32(30))), b, axis=4)
+            rows.append(net("Reshape", z, net.const(np.array([1, -1, 8]))))
+            continue
+        sure, classes = (net.conv(net("Relu", net.conv(z, 8, 8, 3)), 8, n, 1) for n in (1, 3))
+        squash = "Tanh" if turned else "Sigmoid"
+        z = net("Concat", net.conv(z, 8, 4, 1), net("Sigmoid", sure), net(squash, classes), axis=1)
+        rows.append(net("Transpose", net("Reshape", z, net.const(np.array([1, 8, -1]))), perm=[0, 2, 1]))
+    return net("Concat", *rows, axis=1)
+
+
+@pytest.mark.parametrize("anchors", [3, 1])
+def test_the_best_box_of_heads_with_objectness(anchors: int, make_model: Any, tmp_path: Path) -> None:
+    source = open_model(make_model(lambda net, x: with_objectness(net, x, anchors), shape=(1, 3, 64, 64)))
+    assert source.task == "detect"
+    made = attach_outputs(source, tmp_path / "made.onnx", cam="layercam")
+    rng, choice = np.random.default_rng(1), BoxChoice(boxes=(0,), confidence=0.0)
+    for contrast in (0.3, 1, 3, 10, 30):
+        tensor = (contrast * rng.random((1, 3, 64, 64)) * (64 if anchors == 1 else 1)).astype(np.float32)
+        [result] = class_activation_maps(source, tensor, method="layercam", choice=choice)
+        assert np.abs(run_file(made.path, tensor)["cam"][0] - result.heatmap).max() < 1e-5
+
+
+def test_scores_that_are_no_product_are_refused(make_model: Any, tmp_path: Path) -> None:
+    source = open_model(make_model(lambda net, x: with_objectness(net, x, 1, True), shape=(1, 3, 64, 64)))
+    with pytest.raises(NotComputable, match="no product of the sigmoids"):
+        attach_outputs(source, tmp_path / "made.onnx", cam="layercam")
