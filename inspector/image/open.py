@@ -221,7 +221,10 @@ def _read_header(data: bytes) -> Image:
     from PIL import Image as images
 
     # Pillow's TIFF reader reports damage to its log besides raising it; nobody configured, the log is stderr.
-    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    # Once: a handler for each picture would be kept by the logger for ever.
+    logger = logging.getLogger("PIL")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
     with _quiet_libtiff("TIFF" if data[:2] in (b"II", b"MM") else None):
         return images.open(io.BytesIO(data), formats=FORMATS)
 
