@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--peers", default="")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--smallest", action="store_true")
+    parser.add_argument("--alone", action="store_true", help="leave the other tools out")
     given = parser.parse_args()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), given.peers, os.environ.get("PYTHONPATH"))))
     print("| file | bytes | channels cut | inspector slim | difference | time of a run | onnxslim | onnxsim |")
@@ -70,10 +71,10 @@ def main() -> None:
                 continue
             worst = max((each.relative for each in made.differences), default=0.0)
             try:
-                share = f"{compare_times(path, target, given.rounds):.2f} x" if made.total else "–"
+                share = f"{compare_times(path, target, given.rounds):.2f} x"
             except InspectorError as error:
                 share = error.message
-            sizes = [run_peer(code, path, Path(name, "peer.onnx")) for code in PEERS.values()]
+            sizes = [run_peer(code, path, Path(name, "peer.onnx")) for code in ({} if given.alone else PEERS).values()]
             cells = ["fails" if size is None else f"{size / made.bytes_before - 1:+.1%}" for size in sizes]
             ours = f"{made.bytes_after / made.bytes_before - 1:+.1%}"
             row = [path.stem, f"{made.bytes_before:,}", str(made.total), ours, f"{worst:.1e}", share, *cells]
