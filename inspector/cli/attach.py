@@ -122,7 +122,8 @@ def show(made: AttachedModel) -> str:
     own = [row for row in made.parity if row.layer not in {one.name for one in made.outputs}]
     worst = max((row.relative for row in own), default=0.0)
     lines.append(
-        f"{made.path}: {len(made.outputs)} outputs added; the {len(own)} of the model differ by at most {worst:.1e}"
+        f"{made.path}: {_count(len(made.outputs))} added; the model's own {_count(len(own))} "
+        f"{'differs' if len(own) == 1 else 'differ'} by at most {worst:.1e}"
     )
     return "\n".join(lines)
 
@@ -141,9 +142,13 @@ def show_figures(made: AttachedModel) -> list[str]:
         against = "outliers" if found["against"] == "outliers" else "pictures with shuffled tiles"
         lines.append(
             f"unknown by {found['method']}: AUROC {best['auroc']:.3f} against {found['outliers']} {against}; above "
-            f"{found['threshold']:.4f} lie {found['false_alarms']:.0%} of {found['held_out']} held-out pictures"
+            f"{found['threshold']:.4f} lie {100 * found['false_alarms']:.3g} % of {found['held_out']} held-out pictures"
         )
     return lines
+
+
+def _count(outputs: int) -> str:
+    return f"{outputs} output" + "s" * (outputs != 1)
 
 
 def _interval(found: Mapping[str, float]) -> str:

@@ -9,6 +9,7 @@ from inspector.auditing.registry import check
 from inspector.auditing.result import Finding, NotChecked, Verdict, Where, at_most
 from inspector.auditing.subject import Subject
 from inspector.cam.attached import check_claims
+from inspector.errors import listing
 
 
 @check(
@@ -17,11 +18,11 @@ from inspector.cam.attached import check_claims
     remedy="Attach the outputs again (inspector attach): the network was changed after they were made.",
 )
 def attached_outputs(subject: Subject, limits: Limits) -> Verdict:
-    """Outputs of `inspector attach`: maps and probabilities are computed anew; unknown must be a number in [0, 1]."""
+    """Maps and probabilities of `inspector attach` computed anew; the others are finite, and unknown lies in [0, 1]."""
     model = subject.model
     if model.attached is None:
         raise NotChecked("the file has no attached outputs")
-    findings, compared = [], 0
+    findings, compared = [], dict.fromkeys((entry.name for entry in model.attached.entries), 0)
     worst, where = 0.0, Where()
     names = [entry.name for entry in model.attached.entries]
     for shown, tensor in subject.tensors(3):
@@ -32,14 +33,17 @@ def attached_outputs(subject: Subject, limits: Limits) -> Verdict:
             relative = max((row.relative for row in rows), default=0.0)
             if not np.isfinite(said).all() or (entry.meaning == "unknown" and not ((said >= 0) & (said <= 1)).all()):
                 relative = float("inf")
-            compared += 1
+            compared[entry.name] += len(rows)
             if relative > worst:
                 worst, where = relative, Where(None, None, shown)
             limit = limits["max"]
             if limit is not None and relative > limit:
                 text = f"the output {entry.name!r} differs by {relative:.1e} of its scale"
                 findings.append(Finding(text, relative, limit, Where(None, None, shown)))
-    message = f"{len(names)} attached outputs agree, at worst to {worst:.1e} of the scale, in {compared} comparisons"
+    anew, others = ([name for name in names if bool(compared[name]) == there] for there in (True, False))
+    message = f"{listing(anew)}: the same when computed anew, to {worst:.1e} of the scale"
+    if others:
+        message = f"{message}; " * bool(anew) + f"{listing(others)}: finite, and not computed anew"
     if findings:
         return Verdict(findings[0].message, worst, limits["max"], where, tuple(findings[:100]))
     return at_most(worst, limits["max"], message, where=where)
