@@ -26,8 +26,8 @@ def live(
     method: str | None = None,
     against: str | os.PathLike[str] | None = None,
     record: str | os.PathLike[str] | None = None,
-    record_limit: float = 500.0,
-    uncertain: float = 0.5,
+    record_limit: float | None = None,
+    uncertain: float | None = None,
     provider: str = "auto",
     threads: int | None = None,
     warn: Warn | None = None,
@@ -48,8 +48,8 @@ def live(
         method: The class activation maps; None takes the file's own, else gradcam, or layercam.
         against: What frames are held against: a snapshot of ``inspector audit``, or the folder of a scan of this model.
         record: A folder in which frames are kept that are uncertain, or unlike the snapshot; None keeps none.
-        record_limit: Megabytes that they may have together; the oldest go first.
-        uncertain: Confidence below which a frame is kept, in [0, 1].
+        record_limit: Megabytes that they may have together, 500 unless given; the oldest go first.
+        uncertain: Confidence below which a frame is kept, in [0, 1]; 0.5 unless given.
         provider: Where a path is given: auto, cpu, cuda, ...
         threads: Where a path is given: threads of onnxruntime; None takes all cores.
         warn: Gets a line where something is noteworthy but not wrong.

@@ -44,7 +44,8 @@ def live(
         bool, option("--once", _SEEN, "Of a file or folder: every frame, as quickly as it goes, and then the end.")
     ] = False,
     method: Annotated[
-        str | None, option("--method", _SEEN, "The class activation maps, instead of the usual ones.", "NAME")
+        str | None,
+        option("--method", _SEEN, "How class activation maps are made, as in `inspector cam --method`.", "NAME"),
     ] = None,
     against: Annotated[
         str | None,
@@ -60,12 +61,22 @@ def live(
         option("--record", _KEPT, "Keep frames that are uncertain, or unlike the snapshot, in this folder.", "DIR"),
     ] = None,
     record_limit: Annotated[
-        float, option("--record-limit", _KEPT, "All of them may have so many megabytes; the oldest go first.", "MB")
-    ] = 500.0,
+        float | None,
+        option(
+            "--record-limit", _KEPT, "The most megabytes in that folder, 500 unless given; the oldest go first.", "MB"
+        ),
+    ] = None,
     uncertain: Annotated[
-        float,
-        option("--uncertain", _KEPT, "Keep frames of which the network is less sure than this.", "P", min=0, max=1),
-    ] = 0.5,
+        float | None,
+        option(
+            "--uncertain",
+            _KEPT,
+            "Keep frames of which the network is less sure than this, 0.5 unless given.",
+            "P",
+            min=0,
+            max=1,
+        ),
+    ] = None,
     host: Annotated[
         str,
         option("--host", _SERVED, "Where the server listens; 0.0.0.0 lets others in, who need the token.", "ADDRESS"),
@@ -83,7 +94,12 @@ def live(
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        option("--allow-host", _SERVED, "A further name that the page may be asked for by; again for more.", "NAME"),
+        option(
+            "--allow-host",
+            _SERVED,
+            "A further host name that browsers may open the page by, as behind a proxy; again for more.",
+            "NAME",
+        ),
     ] = None,
     links: LinksOption = None,
     inputs: InputOption = None,

@@ -32,6 +32,10 @@ _SEND_BYTES = 256 * 1024
 that the system would make."""
 _PATIENCE = 2.0
 """Seconds that connections and threads get for their end."""
+RECORD_LIMIT = 500.0
+"""Megabytes that the frames that are kept may have together, where nothing else is asked for."""
+UNCERTAIN = 0.5
+"""The confidence below which a frame is kept, where nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,8 @@ class LiveOptions:
         method: Of the maps; None takes the usual one.
         against: A snapshot of an audit, or the folder of a scan, which frames are held against.
         record: A folder that some frames are kept in; None keeps none.
-        record_limit: Megabytes that they may have together.
-        uncertain: Confidence below which a frame is kept, in [0, 1].
+        record_limit: Megabytes that they may have together; None for RECORD_LIMIT.
+        uncertain: Confidence below which a frame is kept, in [0, 1]; None for UNCERTAIN.
     """
 
     source: str = "camera:0"
@@ -61,14 +65,17 @@ class LiveOptions:
     method: str | None = None
     against: str | os.PathLike[str] | None = None
     record: str | os.PathLike[str] | None = None
-    record_limit: float = 500.0
-    uncertain: float = 0.5
+    record_limit: float | None = None
+    uncertain: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.record_limit >= 1:
+        if self.record_limit is not None and not self.record_limit >= 1:
             raise UsageError(f"a record limit of {self.record_limit:g} MB is less than 1")
-        if not 0 <= self.uncertain <= 1:
+        if self.uncertain is not None and not 0 <= self.uncertain <= 1:
             raise UsageError(f"uncertain {self.uncertain:g} is not in [0, 1]")
+        given = {"record_limit": self.record_limit, "uncertain": self.uncertain}
+        if self.record is None and (alone := [name for name, value in given.items() if value is not None]):
+            raise UsageError(f"{' and '.join(alone)} without record: no frames are kept", "--record DIR keeps them")
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,10 @@ def run_live(model: Model, options: LiveOptions, on_ready: Callable[[LiveAddress
     local = is_loopback(options.host)
     made = options.token is None and not local
     token = make_token() if made else check_token(options.token) if options.token is not None else None
-    reader = SourceReader(open_source(options.source), options.once)
+    source = open_source(options.source)
+    if options.once and not source.ends:
+        raise UsageError(f"{source.name} has no end, so that once says nothing", "leave --once out, or give a file")
+    reader = SourceReader(source, options.once)
     extras = _open_extras(model, options, reader.source.name)
     with _listen(options.host, options.port) as listening:
         port = listening.getsockname()[1]
@@ -181,7 +191,9 @@ def _open_extras(model: Model, options: LiveOptions, source: str) -> FrameExtras
     if given.is_dir() and folder.is_relative_to(given.resolve()):
         raise UsageError(f"{options.record} lies in the folder that is watched", "give another folder to --record")
     about = {"source": source, "model": {"path": model.path.name, "sha256": model.sha256, "digest": model.digest}}
-    return FrameExtras(drift, FrameRecorder(folder, int(options.record_limit * 1e6), options.uncertain, about))
+    limit = RECORD_LIMIT if options.record_limit is None else options.record_limit
+    uncertain = UNCERTAIN if options.uncertain is None else options.uncertain
+    return FrameExtras(drift, FrameRecorder(folder, int(limit * 1e6), uncertain, about))
 
 
 def make_server(uvicorn: Any, engine: LiveEngine, gate: Gate, warn: Callable[[str], None]) -> Any:
@@ -242,11 +254,11 @@ def _listen(host: str, port: int) -> socket.socket:
         # An IPv6 address stands in brackets where a port follows.
         name = host[1:-1] if host.startswith("[") and host.endswith("]") else host
         family, kind, _, _, place = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listening = socket.socket(family, kind)  # a machine without IPv6 knows its addresses all the same
     except (OSError, UnicodeError):
         raise UsageError(
             f"{host!r} is no address of this machine", "127.0.0.1 for this machine alone, 0.0.0.0 for all"
         ) from None
-    listening = socket.socket(family, kind)
     try:
         # Those that connect get it from here.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)

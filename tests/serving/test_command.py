@@ -117,6 +117,13 @@ def test_what_is_wrong_is_one_line(
     assert "a token has at least 8" in told("--source", video, "--token", "short")
     assert "is less than 1" in told("--source", video, "--record", tmp_path / "x", "--record-limit", "0.5")
     assert "lies in the folder that is watched" in told("--source", ROOT / "docs", "--record", ROOT / "docs" / "kept")
+    assert "no frames are kept; --record DIR keeps them" in told("--source", video, "--uncertain", "0.4")
+    assert "has no end, so that once" in told("--source", "rtsp://127.0.0.1:1/x", "--once")
+    with monkeypatch.context() as without:
+        without.setattr(
+            "inspector.serving.live.socket.socket", lambda *_: (_ for _ in ()).throw(OSError(97, "no IPv6"))
+        )
+        assert "'::1' is no address of this machine" in told("--source", video, "--host", "::1", "--port", "0")
     monkeypatch.setitem(sys.modules, "av", None)
     assert "PyAV, which is not installed; pip install" in told("--source", video)
     assert "[live]" in told("--source", video)
