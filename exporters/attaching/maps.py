@@ -18,7 +18,7 @@ from inspector.cam.method import Method
 from inspector.cam.methods import METHODS, find_method
 from inspector.cam.target import find_output
 from inspector.errors import NotComputable, listing
-from inspector.layers import Layer
+from inspector.layers import Layer, find_token_grid
 from inspector.reverse import Head, find_head
 
 _Floats = NDArray[np.float32]
@@ -57,8 +57,8 @@ def attach_maps(bench: Workbench, name: str, layer: str | None = None) -> None:
     explained = find_output(model, None)
     [chosen], [head], _ = choose_cam_layers(model, explained.tensor, None if layer is None else [layer])
     head = find_head(bench.graph, chosen.tensor, explained.tensor)
-    check_plain(chosen)
     sizes = bench.measure(head)
+    check_plain(bench, chosen, sizes)
     weights = _class_weights(bench, method, head, chosen, sizes)
     if method.linear_head and weights is None:
         raise NotComputable(
@@ -75,7 +75,11 @@ def attach_maps(bench: Workbench, name: str, layer: str | None = None) -> None:
         raw = write.emit("MatMul", _pick_row(bench, seed.top, stored), flat)
     else:
         check_covered(write, sizes, head, f"{method.name} at {chosen.name}")
-        sums = emit_channel_sums(bench, chosen, head, seed, sizes) if method.name == "gradcam" else None
+        sums = (
+            emit_channel_sums(bench, chosen, head, seed, sizes)
+            if method.name == "gradcam" and head_holds_maps(sizes, chosen)
+            else None
+        )
         if sums is None:
             found = emit_gradient(write, sizes, {seed.tensor: seed.gradient}, head)
             assert found is not None
@@ -109,24 +113,46 @@ def _pick_row(bench: Workbench, top: str, weights: str) -> str:
     return bench.write.emit("Gather", weights, top, axis=0)
 
 
-def check_plain(layer: Layer) -> None:
-    """Raise NotComputable for a layer whose places are tokens, or lie in windows or blocks."""
-    if layer.grid is not None or layer.arrangement is not None or layer.shape is None or len(layer.shape) != 4:
+def head_holds_maps(sizes: TensorSizes, layer: Layer) -> bool:
+    """Whether a layer's places are rows and columns, and no tokens."""
+    return len(sizes.sample(layer.tensor)) == 4
+
+
+def check_plain(bench: Workbench, layer: Layer, sizes: TensorSizes) -> None:
+    """Raise NotComputable for a layer that holds neither maps nor rows of tokens, or whose places lie in windows."""
+    shape, grid = sizes.sample(layer.tensor), find_token_grid(bench.model.layers, layer)
+    tokens = grid is not None and len(shape) == 3 and shape[1 if layer.channels_last else 2] == grid.length
+    lies = layer.arrangement
+    plain = lies is None or (tokens and (lies.batch, lies.parts, lies.block, lies.real) == (0, 1, 1, None))
+    plain = plain and (lies is None or lies.channel == (2 if layer.channels_last else 1))
+    maps = grid is None and layer.shape is not None and len(layer.shape) == len(shape) == 4
+    if not plain or not (tokens or maps):
         raise NotComputable(
-            f"layer {layer.name!r} does not hold its maps as rows and columns in the graph",
-            "choose a layer of convolutions with --layer",
+            f"layer {layer.name!r} holds its maps neither as rows and columns nor as one row of tokens",
+            "choose another layer with --layer",
         )
 
 
 def emit_channels_first(bench: Workbench, layer: Layer, tensor: str, sizes: TensorSizes, gradient: bool = False) -> str:
-    """A layer's tensor, or its gradient, as float32 (N, C, h, w)."""
+    """A layer's tensor, or its gradient, as float32 (N, C, h, w); tokens that are no places are left out."""
     write = bench.write
     name = write.to_float(tensor) if not gradient and sizes.is_half(tensor) else tensor
+    grid = find_token_grid(bench.model.layers, layer)
+    if grid is not None:
+        rows = write.emit("Transpose", name, perm=[0, 2, 1]) if layer.channels_last else name
+        if grid.order is not None:
+            rows = write.emit("Gather", rows, write.ints(*grid.order), axis=2)
+        elif grid.extra:
+            rows = write.emit("Slice", rows, write.ints(grid.extra), write.ints(grid.length), write.ints(2))
+        return write.reshape(rows, 0, 0, grid.height, grid.width)
     return write.emit("Transpose", name, perm=[0, 3, 1, 2]) if layer.channels_last else name
 
 
 def _map_shape(bench: Workbench, layer: Layer, sizes: TensorSizes) -> tuple[int | str, ...]:
     """(N, h, w) as it is declared."""
+    grid = find_token_grid(bench.model.layers, layer)
+    if grid is not None:
+        return (bench.batch, grid.height, grid.width)
     lengths = sizes.fixed(layer.tensor)
     sides = lengths[1:3] if layer.channels_last else lengths[2:4]
     return (bench.batch, *(size or word for size, word in zip(sides, ("map_height", "map_width"), strict=True)))
@@ -162,16 +188,16 @@ def _class_weights(bench: Workbench, method: Method, head: Head, layer: Layer, s
         else value
         for name, value in values.items()
     }
-    rows = []
+    rows, grid = [], find_token_grid(model.layers, layer)
     for start in range(0, classes, many):
         seed = np.zeros((many, int(np.prod(output[1:]))), np.float32)
         numbers = np.arange(start, min(start + many, classes))
         seed[np.arange(len(numbers)), numbers] = 1
         gradient = source.gradient(seed.reshape(many, *output[1:]), moved)[: len(numbers)]
         ordered = np.moveaxis(gradient, -1, 1) if layer.channels_last else gradient
-        found = find_channel_weights(
-            method.name, ordered, all(size is not None for size in sizes.fixed(layer.tensor)[1:])
-        )
+        ordered = ordered if grid is None else grid.to_maps(ordered)
+        sized = all(size is not None for size in sizes.fixed(layer.tensor)[1:])
+        found = find_channel_weights(method.name, ordered, sized or grid is not None)
         if found is None:
             return None
         rows.append(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from inspector.cam import class_activation_maps
 from inspector.errors import NotComputable, UsageError
 from inspector.model import Model, open_model
 from inspector.model.annotate import annotate_model
+from tests.conftest import require
 from tests.foreign import Net
 
 METHODS = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam")
@@ -59,14 +61,14 @@ def run_file(path: Path, tensor: Any) -> dict[str, Any]:
     return dict(zip(names, session.run(None, {session.get_inputs()[0].name: tensor}), strict=True))
 
 
-def check_maps(source: Model, path: Path, tensor: Any, method: str) -> dict[str, Any]:
+def check_maps(source: Model, path: Path, tensor: Any, method: str, layer: str | None = None) -> dict[str, Any]:
     """Compare a file's map with the library's, picture by picture."""
     values = run_file(path, tensor)
     graph = onnx.load(path, load_external_data=False).graph
     read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
     assert all(read.intersection(node.output) for node in graph.node if node.name.startswith("attached/"))
     for number in range(len(tensor)):
-        [result] = class_activation_maps(source, tensor[number : number + 1], method=method)
+        [result] = class_activation_maps(source, tensor[number : number + 1], method=method, layer=layer)
         assert np.abs(values["cam"][number] - result.heatmap).max() < 1e-5, method
     return values
 
@@ -214,3 +216,18 @@ def test_large_linear_layers_are_not_read_twice(
     big = next(t.name for t in graph.initializer if t.dims and int(np.prod(t.dims)) == 960)
     assert len(sums) == (0 if shared else 1)
     assert sum(big in node.input for node in graph.node) == (2 if shared else 1)
+
+
+@pytest.mark.parametrize("pool", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_tokens_are_places_without_the_class_token(pool: bool, tmp_path: Path) -> None:
+    require("torch")
+    from tests.cam.test_tokens import make
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _, source = make(tmp_path / "m.onnx", 1, pool)
+    tensor = np.random.default_rng(0).standard_normal((1, 3, 48, 64)).astype(np.float32)
+    for method in ("gradcam", "hirescam"):
+        made = attach_outputs(source, tmp_path / "made.onnx", cam=method, layer="norm")
+        assert made.outputs[0].shape[1:] == (6, 8)
+        check_maps(source, made.path, tensor, method, "norm")
