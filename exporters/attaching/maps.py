@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from exporters.attaching.derivative import check_covered, emit_gradient
 from exporters.attaching.formulas import FORMULAS, emit_map, find_channel_weights, scale_maps
-from exporters.attaching.seeds import emit_top
+from exporters.attaching.seeds import TopSeed, emit_top
 from exporters.attaching.sizes import TensorSizes, make_picture_shape
 from exporters.attaching.sums import emit_channel_sums
 from exporters.attaching.workbench import Workbench
@@ -74,19 +74,7 @@ def attach_maps(bench: Workbench, name: str, layer: str | None = None) -> None:
         stored = _find_stored(bench, weights)
         raw = write.emit("MatMul", _pick_row(bench, seed.top, stored), flat)
     else:
-        check_covered(write, sizes, head, f"{method.name} at {chosen.name}")
-        sums = (
-            emit_channel_sums(bench, chosen, head, seed, sizes)
-            if method.name == "gradcam" and head_holds_maps(sizes, chosen)
-            else None
-        )
-        if sums is None:
-            found = emit_gradient(write, sizes, {seed.tensor: seed.gradient}, head)
-            assert found is not None
-            gradient = emit_channels_first(bench, chosen, found, sizes, gradient=True)
-            raw = emit_map(write, method.name, flat, write.reshape(gradient, 0, 0, -1))
-        else:
-            raw = write.emit("MatMul", sums, flat)
+        raw = _emit_by_gradient(bench, method, chosen, head, seed, sizes, flat)
     shape = _map_shape(bench, chosen, sizes)
     heat = scale_maps(write, raw, [-1])
     settings = {"method": method.name, "layer": chosen.name}
@@ -113,9 +101,20 @@ def _pick_row(bench: Workbench, top: str, weights: str) -> str:
     return bench.write.emit("Gather", weights, top, axis=0)
 
 
-def head_holds_maps(sizes: TensorSizes, layer: Layer) -> bool:
-    """Whether a layer's places are rows and columns, and no tokens."""
-    return len(sizes.sample(layer.tensor)) == 4
+def _emit_by_gradient(
+    bench: Workbench, method: Method, layer: Layer, head: Head, seed: TopSeed, sizes: TensorSizes, flat: str
+) -> str:
+    """Write the map of the top class before its scaling, (N, 1, P), of maps (N, C, P)."""
+    write = bench.write
+    check_covered(write, sizes, head, f"{method.name} at {layer.name}")
+    if method.name == "gradcam" and len(sizes.sample(layer.tensor)) == 4:  # of tokens not all are places
+        sums = emit_channel_sums(bench, layer, head, seed, sizes)
+        if sums is not None:
+            return write.emit("MatMul", sums, flat)
+    found = emit_gradient(write, sizes, {seed.tensor: seed.gradient}, head)
+    assert found is not None
+    gradient = emit_channels_first(bench, layer, found, sizes, gradient=True)
+    return emit_map(write, method.name, flat, write.reshape(gradient, 0, 0, -1))
 
 
 def check_plain(bench: Workbench, layer: Layer, sizes: TensorSizes) -> None:
