@@ -72,6 +72,9 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
         open_source(str(tmp_path / "empty"))
     with pytest.raises(SourceLost, match="there is no file"):
         open_source(str(tmp_path / "nothing.mp4"))
+    Image.fromarray(paint(0)).save(tmp_path / "one.png")
+    with pytest.raises(UsageError, match=r"one\.png is a picture, not a video.*give the folder"):
+        open_source(str(tmp_path / "one.png"))
     for given in ("camera:x", "http://camera.local/1"):
         with pytest.raises(UsageError, match=r"is no source.*camera:N, a video file"):
             open_source(given)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from inspector.errors import UsageError
+from inspector.image import SUFFIXES
 from inspector.serving.sources.camera import CameraSource
 from inspector.serving.sources.folder import FolderSource
 from inspector.serving.sources.source import FrameSource, SourceLost
@@ -42,6 +43,8 @@ def open_source(given: str) -> FrameSource:
     elif "://" in given or given.startswith("camera:"):
         shown = hide_secrets(given) if "://" in given else given
         raise UsageError(f"{shown!r} is no source", f"known: {FORMS}")
+    elif Path(given).is_file() and Path(given).suffix.lower() in SUFFIXES:
+        raise UsageError(f"{given} is a picture, not a video", "give the folder that it lies in")
     else:
         source = VideoSource(Path(given))
     source.check()
