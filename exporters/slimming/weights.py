@@ -96,6 +96,8 @@ class CutWeights:
         copy.CopyFrom(node)
         copy.output[0] = self.free_name(name)
         copy.name = ""
+        if name in self.graph.outputs:  # its node stays as it is, and what it reads is no row of what it makes
+            return self._gather(copy, cuts)
         copy.input[0] = self.slice(node.input[0], cuts)
         axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
         for position, given in enumerate(node.input[1:], 1):
@@ -107,6 +109,17 @@ class CutWeights:
                     copy.input[position] = self.put(given, value[places])
         self.nodes.append(copy)
         return str(copy.output[0])
+
+    def _gather(self, made: NodeProto, cuts: tuple[tuple[int, Array], ...]) -> str:
+        """Nodes that make a constant whole, and take what stays of it."""
+        self.nodes.append(made)
+        name = str(made.output[0])
+        for axis, places in cuts:
+            index = self.free_name(name)
+            self.made[index] = np.asarray(places, np.int64)
+            whole, name = name, self.free_name(name)
+            self.nodes.append(onnx.helper.make_node("Gather", [whole, index], [name], axis=axis))
+        return name
 
     def _rank(self, name: str) -> int:
         """How many axes a constant has, or what is quantized or dequantized from one."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from exporters.slimming.rewrite import cut_graph
 from inspector.graph import read_graph
@@ -120,3 +122,27 @@ def test_a_resize_fills_what_lies_outside(make_model: MakeModel, filled: float |
     resized = cut_alike(make_model, build).found.channels["resized"]
     assert (resized.low[1], resized.high[1]) == (min(0.5, filled or 0), max(0.5, filled or 0))
     assert (resized.number[2] == resized.number[3]) == (not filled)
+
+
+def test_slice_of_a_weight_that_is_an_output(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    wide = rng.standard_normal((16, 3, 1, 1)).astype(np.float32)
+    wide[7] = 0
+    numbers = {"start": np.array([5]), "end": np.array([13]), "wide": wide}
+    numbers["head"] = rng.standard_normal((4, 8, 1, 1)).astype(np.float32)
+    nodes = [("Slice", ["wide", "start", "end"], "w"), ("Conv", ["x", "w"], "c"), ("Conv", ["c", "head"], "y")]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node(op, given, [made]) for op, given, made in nodes],
+        "g",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 3, 8, 8])],
+        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("y", "w")],
+        [onnx.numpy_helper.from_array(value, name) for name, value in numbers.items()],
+    )
+    proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 16)], ir_version=8)
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    plan = find_slim_plan(read_graph(tmp_path / "m.onnx"))
+    assert sum(len(cut.channels) for cut in plan.cut) == 1
+    picture = {"x": rng.standard_normal((1, 3, 8, 8)).astype(np.float32)}
+    before, after = (ReferenceEvaluator(each).run(None, picture) for each in (proto, cut_graph(plan)))
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
