@@ -98,7 +98,8 @@ def compare(
     Args:
         a: The one that counts as right: the path of an .onnx file, or a model that is open.
         b: The one that is judged; None compares runtimes of `a`.
-        images: A picture or a folder of pictures, or several of either; None takes three made ones.
+        images: A picture or a folder of pictures, or several of either; None generates three of soft colored
+            noise.
         runtimes: Names of runtimes, the first of which counts as right: a provider, ``basic``, ``extended``,
             ``disabled``, ``threads:N``, ``reference``, ``twin``, ``openvino``, ``web``. With `b`, one for both, or one
             for each.
@@ -133,13 +134,15 @@ def compare(
     from inspector.guard import check_outputs
 
     check_texts("runtimes", runtimes)
+    if run is not None and b is None:
+        raise UsageError("a run is told of two files", "compare BASE RUN/model.onnx IMAGE... --run RUN")
+    pictures, skipped = _gather(images)
     names = [runtimes] if isinstance(runtimes, str) else list(runtimes or ())
     opened: AnyModel = to_model(a, provider, threads, warn)
     other: AnyModel = opened if b is None else to_model(b, provider, threads, warn)
     if run is not None:
         folder, opened = check_run(run, other), match_input(opened, other)
     pairs = _pair_runtimes(names, b is not None)
-    pictures, skipped = _gather(images)
     sources = [(x.path, x.source) for x in pictures] or list(make_pictures(opened))
     files = [*opened.graph.files, *other.graph.files]
     read = [x for _, x in sources if isinstance(x, str | os.PathLike)]

@@ -23,6 +23,7 @@ class AnswerSums:
     Attributes:
         tensors: The tensors that a run has to give for it, of A and of B.
         batched: Whether no answers are compared since a graph fixes a batch of several.
+        note: Why answers could not be read; else empty.
         others: Whether they know other classes, none of which is of both: no answers are compared then.
     """
 
@@ -37,6 +38,7 @@ class AnswerSums:
         self.tensors: tuple[list[str], list[str]] = ([], [])
         if self.compares:
             self.tensors = list(names[0]), list(names[1])
+        self.note = ""
         self.compared = 0
         self.flipped: list[FlippedPicture] = []
         self.shares: list[float] = []
@@ -55,16 +57,20 @@ class AnswerSums:
         try:
             before = read_answer(self.a, picture, inputs[0], values_a)
             after = read_answer(self.b, picture, inputs[1], values_b)
-        except NotComputable:
-            self.compares = False
+        except NotComputable as error:
+            self._give_up(error)
             return
         self._add_others(path, before, after)
+
+    def _give_up(self, error: NotComputable) -> None:
+        self.compares = False
+        self.note = f"the answers are not compared: {error.message}"
 
     def _add_classes(self, path: str, a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) -> None:
         try:
             before, after = _find_top(self.a, a), _find_top(self.b, b)
-        except NotComputable:
-            self.compares = False
+        except NotComputable as error:
+            self._give_up(error)
             return
         self.compared += 1
         # By name where both have names: an index may mean another class after the labels were changed.

@@ -18,7 +18,7 @@ pytestmark = needs_chromium
 @pytest.fixture
 def written(make_model: MakeModel, tmp_path: Path, photo: Path) -> Path:
     a = make_model(build, shape=(1, 3, 32, 32))
-    b = change(a, "c2.weight", tmp_path / "b.onnx", -9)
+    b = change(change(a, "c2.weight", tmp_path / "c.onnx", -9), "fc.weight", tmp_path / "b.onnx", -1e3)
     found = inspector.compare(a, b, [photo, photo.parent / "patches.png"], out=tmp_path / "page.html")
     assert found.path is not None
     return found.path
@@ -64,6 +64,10 @@ def test_the_page_is_walked_by_pointer_keys_and_address(tab: Tab, written: Path)
     page.goto(written.as_uri() + "#layer=r1&channel=3&scale=layer")
     tab.until("document.getElementById('detail').dataset.drawn.endsWith('layer')")
     assert tab.text("#h-channel") == "Channel 3"
+    assert page.locator("#h-flipped").inner_text() == "Pictures with another answer"
+    widths = page.evaluate("[...document.querySelectorAll('.flip img')].map(image => image.naturalWidth)")
+    assert len(widths) in (2, 4)
+    assert min(widths) >= 100, "each picture that flipped has its map in both networks"
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         low = [text for contrast, text in page.evaluate(CONTRAST) if contrast < 4.5]

@@ -46,7 +46,8 @@ def pictures(tmp_path: Path) -> list[Path]:
     made = []
     for k in range(8):
         path = tmp_path / f"{k}.png"
-        Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(path)
+        color = np.float32([1, 0.2, 0.2] if k % 2 else [0.1, 0.3, 1])
+        Image.fromarray((rng.integers(0, 256, (32, 32, 3)) * color).astype(np.uint8)).save(path)
         made.append(path)
     return made
 
@@ -74,12 +75,26 @@ def test_what_was_trained_is_told_apart_from_what_was_frozen(tuned: tuple[Path, 
         names = {patch.image for patch in x.before}, {patch.image for patch in x.after}
         assert x.kept == len(names[0] & names[1])
     assert found.to_json()["changes"]["frozen"][:2] == ["c1", "r1"]
+    tuned_net = open_model(run / "model.onnx")
+    answers = [tuned_net.predict(path, 1)[0].label for path in pictures]
+    assert len(set(answers)) > 1
+    for x in found.changes.channels:
+        values = [tuned_net.activations(path, x.layer)[x.layer][0, x.channel] for path in pictures]
+        means = {
+            label: np.mean([np.maximum(v, 0).mean() for v, said in zip(values, answers, strict=True) if said == label])
+            for label in set(answers)
+        }
+        assert x.serves == max(means, key=lambda label: means[label])
+        rest = np.mean([mean for label, mean in means.items() if label != x.serves])
+        assert x.selectivity == pytest.approx((means[x.serves] - rest) / (means[x.serves] + rest), rel=1e-4)
 
 
 def test_a_run_of_another_model_is_refused(tuned: tuple[Path, Path], pictures: list[Path]) -> None:
     base, run = tuned
     with pytest.raises(inspector.UsageError, match="is not what the run in"):
         inspector.compare(base, base, pictures, run=run)
+    with pytest.raises(inspector.UsageError, match="a run is told of two files"):
+        inspector.compare(run / "model.onnx", images=pictures, run=run, runtimes="basic")
     with pytest.raises(inspector.UsageError, match="holds no finished run"):
         inspector.compare(base, base, pictures, run=run.parent)
 
