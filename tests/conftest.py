@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -118,3 +119,9 @@ def no_descriptor_leak() -> Iterator[None]:
     before = len(list(folder.iterdir()))
     yield
     assert len(list(folder.iterdir())) <= before
+
+
+def take_signals() -> None:
+    """Before a process that is to be ended by signals: whoever runs the tests may ignore them, as shells do behind &."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)

@@ -21,7 +21,7 @@ from inspector.errors import ImageError, OutputError
 from inspector.files import temporary_folder, write_bytes
 from inspector.image import open_image
 from tests.conftest import DEFAULT_MODEL as MODEL
-from tests.conftest import PHOTO, ROOT
+from tests.conftest import PHOTO, ROOT, take_signals
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX streams and signals")
 LINE = "Egyptian cat 79.6 %, tabby 8.5 %, tiger cat 8.2 %"
@@ -112,18 +112,12 @@ def work(tmp_path: Path, *first: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "tmp")}
     (tmp_path / "tmp").mkdir(exist_ok=True)
     command = [*first, sys.executable, "-c", WORK, str(tmp_path / "made.txt")]
-    # Whoever runs the tests may ignore these signals, as a shell does for what it starts in the background.
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, preexec_fn=_take_signals
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, preexec_fn=take_signals
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     return process
-
-
-def _take_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def left(tmp_path: Path) -> list[str]:

@@ -23,7 +23,7 @@ from inspector.errors import MissingExtra, UsageError
 from inspector.model import Model
 from inspector.serving.live import _listen
 from inspector.serving.messages import read_message
-from tests.conftest import ROOT, require
+from tests.conftest import ROOT, require, take_signals
 from tests.test_cli import call
 
 require("uvicorn")
@@ -38,6 +38,7 @@ def started(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=take_signals if os.name == "posix" else None,
     )
     try:
         yield process
