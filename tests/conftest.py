@@ -122,6 +122,6 @@ def no_descriptor_leak() -> Iterator[None]:
 
 
 def take_signals() -> None:
-    """Before a process that is to be ended by signals: whoever runs the tests may ignore them, as shells do behind &."""
+    """Before a process that is to be ended by signals: those who run the tests may ignore them, as a shell behind &."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
