@@ -22,23 +22,23 @@ class AnswerSums:
 
     Attributes:
         tensors: The tensors that a run has to give for it, of A and of B.
-        batched: Whether no answers are compared since a graph fixes a batch of several.
-        note: Why answers could not be read; else empty.
-        others: Whether they know other classes, none of which is of both: no answers are compared then.
+        note: Why no answers are compared, or no more of them; else empty.
     """
 
     def __init__(self, a: Model, b: Model) -> None:
         self.a, self.b = a, b
-        self.others = bool(a.labels and b.labels and not set(a.labels) & set(b.labels))
         classifiers = a.classifier is not None and b.classifier is not None
         names = list_answer_tensors(a), list_answer_tensors(b)
-        alike = not self.others and all(names) and classifiers == (a.classifier is not None or b.classifier is not None)
-        self.batched = alike and not classifiers and max(a.input.batch or 1, b.input.batch or 1) > 1
-        self.compares = alike and not self.batched
+        alike = all(names) and classifiers == (a.classifier is not None or b.classifier is not None)
+        self.note = ""
+        if a.labels and b.labels and not set(a.labels) & set(b.labels):
+            self.note = "the two know other classes, so that their answers are not compared"
+        elif alike and not classifiers and max(a.input.batch or 1, b.input.batch or 1) > 1:
+            self.note = "boxes and classes of pixels are not compared: the graph fixes a batch of several"
+        self.compares = alike and not self.note
         self.tensors: tuple[list[str], list[str]] = ([], [])
         if self.compares:
             self.tensors = list(names[0]), list(names[1])
-        self.note = ""
         self.compared = 0
         self.flipped: list[FlippedPicture] = []
         self.shares: list[float] = []

@@ -294,12 +294,8 @@ class ComparedSides:
     def conclude(self, pictures: int) -> ModelDifference:
         """What was found."""
         self.pool.shutdown()
-        if self.answers.others:
-            self.notes.append("the two know other classes, so that their answers are not compared")
         if self.answers.note:
             self.notes.append(self.answers.note)
-        if self.answers.batched:
-            self.notes.append("boxes and classes of pixels are not compared: the graph fixes a batch of several")
         layers = tuple(_conclude_pair(pair, sums) for pair, sums in zip(self.pairs, self.sums, strict=True))
         return ModelDifference(
             self.a.name, self.b.name, find_parted(layers), layers, tuple(x.name for x in self.matching.only_a),
