@@ -13,7 +13,7 @@ import typer
 
 from inspector.cli import NAMES
 from inspector.cli.ends import Interrupted, Stopped, as_error, document_error, wants_traceback
-from inspector.cli.group import CommandGroup
+from inspector.cli.group import ClickError, CommandGroup
 from inspector.cli.streams import (
     StdoutLost,
     find_signal_code,
@@ -36,9 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-# typer carries its own click since 0.20 and uses the click package before: take the classes from what it exports.
-_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 _FIRST_COLLECTION = 60_000
@@ -139,7 +136,7 @@ def _outcome(call: Callable[[], Any], json: bool, path: str) -> int:
         return _interrupted(json)
     except (BrokenPipeError, StdoutLost):
         raise
-    except _ClickError as error:
+    except ClickError as error:
         return _report(_usage(error, path), json)
     except Exception as error:
         if wants_traceback(error):

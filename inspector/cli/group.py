@@ -17,6 +17,9 @@ from inspector.cli import NAMES, WORDS
 from inspector.cli.inputs import guard_command
 from inspector.cli.options import GroupedCommand, spare_checks
 
+# typer carries its own click since 0.20 and uses the click package before: take the classes from what it exports.
+ClickError: type[Exception] = typer.BadParameter.__mro__[2]
+
 
 class CommandGroup(TyperGroup):
     """Finds the commands by their modules' names."""
@@ -42,7 +45,7 @@ class CommandGroup(TyperGroup):
         own = command.context_class(command, info_name=name, parent=ctx)
         first = next(param.name for param in command.params if param.param_type_name == "argument")
         word = ""
-        with suppress(typer.BadParameter.__mro__[2]):  # what it does not understand, it tells itself
+        with suppress(ClickError):  # what it does not understand, it tells itself
             word = str(command.make_parser(own).parse_args(list(rest))[0].get(first))
         # An option may stand before the word, and of another command: then the word comes first.
         word = word if word in words else rest[0]
