@@ -65,7 +65,8 @@ def check_claims(model: Model, entry: AttachedEntry, tensor: Array, said: Array)
 def _check_map(model: Model, settings: Mapping[str, Any], tensor: Array, said: Array) -> list[Claim]:
     if finds_boxes(model):
         # The file knows no smallest score: it shows the best place, however unlikely.
-        boxes = prepare_once(model, settings["method"], choice=BoxChoice(boxes=(0,), confidence=0.0))
+        choice = BoxChoice(boxes=(0,), confidence=0.0)
+        boxes = _without_file(prepare_once(model, settings["method"], choice=choice))
         return [_compare_maps(result, said) for result in boxes.maps(tensor)[:1] if result.heatmap.any()]
     results = _engine(model, settings).maps(tensor, top=1)
     return [_compare_maps(result, said) for result in results[:1] if not result.empty]
@@ -73,7 +74,10 @@ def _check_map(model: Model, settings: Mapping[str, Any], tensor: Array, said: A
 
 def _engine(model: Model, settings: Mapping[str, Any]) -> MapEngine:
     """What computes the maps here, and does not ask the file."""
-    engine = prepare_once(model, settings["method"], settings.get("layer"))
+    return _without_file(prepare_once(model, settings["method"], settings.get("layer")))
+
+
+def _without_file(engine: MapEngine) -> MapEngine:
     return engine.inner if isinstance(engine, FileEngine) else engine
 
 

@@ -108,7 +108,7 @@ def prepare_maps(
         if choice is not None and choice != BoxChoice():
             raise NotComputable(f"{model.path} finds no boxes", "the options for boxes are for detectors")
         engine = prepare(model, method, layer, backend, output, region)
-        return find_file_engine(engine) if backend == "auto" else engine
+        return find_file_engine(engine, maps=backend == "auto")
     chosen = find_method(method)
     element = find_element(model, output)
     if chosen.needs == "detections":
@@ -122,7 +122,8 @@ def prepare_maps(
         raise NotComputable(f"{chosen.name} does not explain boxes", f"these do: {listing(able, 12)}")
     if backend == "twin":
         raise NotComputable("maps of boxes need no twin", "leave out the backend: their gradients come from numpy")
-    return BoxEngine(model, chosen, choice or BoxChoice(), _find_layers(model, layer), element)
+    boxes = BoxEngine(model, chosen, choice or BoxChoice(), _find_layers(model, layer), element)
+    return find_file_engine(boxes, maps=backend == "auto")
 
 
 def _find_layers(model: Model, layer: LayerNames | None) -> tuple[Layer, ...]:

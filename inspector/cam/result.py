@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -48,6 +48,8 @@ class CamResult:
         number: Of that object in the order of `Model.detect`.
         energy_inside: The share of the heatmap that lies inside its box, in [0, 1]; None for a map that is empty.
         attached: The output of the file that the heatmap was taken from; None where it was computed here.
+        said: What other attached outputs of the file say of the picture: under ``probability`` the name of the output
+            that the probability was taken from, under ``unknown`` an output, its value, threshold and alarm.
     """
 
     target: CamClass
@@ -67,6 +69,7 @@ class CamResult:
     number: int | None = None
     energy_inside: float | None = None
     attached: str | None = None
+    said: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def _repr_png_(self) -> bytes | None:
         """The map over its picture, for a notebook; nothing for a map of an input tensor."""

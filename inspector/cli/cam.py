@@ -15,6 +15,7 @@ from inspector.cli.console import (
     ProviderOption,
     QuietOption,
     ThreadsOption,
+    format_alarm,
 )
 from inspector.cli.options import option
 from inspector.text import relative
@@ -142,6 +143,7 @@ def _prepare(console: Console, model: Model, how: tuple[Any, ...], several: bool
     """The method made ready, and a note of the layer that was chosen. how: what `prepare_maps` takes."""
     from inspector.cam import prepare_maps
     from inspector.cam.covers import CoverEngine
+    from inspector.cam.file_engine import FileEngine
 
     def tell(done: int, total: int) -> None:
         if done % 100 == 0:
@@ -151,6 +153,8 @@ def _prepare(console: Console, model: Model, how: tuple[Any, ...], several: bool
     engine = prepare_maps(model, *how)
     if isinstance(engine, CoverEngine):
         engine.progress = tell
+    if isinstance(engine, FileEngine):
+        console.note(f"by the file's own attached outputs: {', '.join(map(repr, engine.used))}")
     if engine.layers:
         console.note(f"at {' + '.join(x.name for x in engine.layers)}: {engine.reason}")
     if engine.method.class_independent and several:
@@ -163,7 +167,9 @@ def document(console: Console, path: str, engine: MapEngine, drawn: DrawnMaps) -
     if drawn.maps and not engine.layers:
         console.note(engine.reason)
     maps = [_entry(x, engine.method.class_independent) for x in drawn.maps]
-    return {"path": path, "maps": maps, "sheet": relative(drawn.sheet) if drawn.sheet else None}
+    said = drawn.maps[0].result.said if drawn.maps else {}
+    sheet = relative(drawn.sheet) if drawn.sheet else None
+    return {"path": path, "maps": maps, "sheet": sheet, **({"attached": dict(said)} if said else {})}
 
 
 def _entry(drawn: DrawnMap, class_independent: bool) -> dict[str, Any]:
@@ -207,7 +213,7 @@ def _entry_of_box(found: CamResult) -> dict[str, Any]:
 def _show(entry: Any) -> str:
     from inspector.cam.faithfulness import BETTER
 
-    lines = [f"{entry['path']}:"]
+    lines = [f"{entry['path']}:{format_alarm(entry.get('attached', {}))}"]
     for found in entry["maps"]:
         about = found["class"]
         sure = "" if about["probability"] is None else f" {about['probability']:.1%}".replace("%", " %")

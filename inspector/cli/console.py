@@ -340,6 +340,12 @@ def format_top(top: Sequence[Mapping[str, Any]]) -> str:
     return between.join(f"{p['label']} {share}" for p, share in zip(top, told, strict=True))
 
 
+def format_alarm(attached: Mapping[str, Any]) -> str:
+    """`(unknown 1.00, above 0.92)` where an attached output of the file raises an alarm, else nothing."""
+    found = attached.get("unknown")
+    return f" (unknown {found['value']:.2f}, above {found['threshold']:.2f})" if found and found["alarm"] else ""
+
+
 def format_shape(shape: Sequence[Any] | None) -> str:
     """`N x 32 x 112 x 112`, `?` where a size is not known."""
     return "?" if shape is None else " x ".join("?" if s is None else str(s) for s in shape)

@@ -19,6 +19,7 @@ from inspector.cli.console import (
     ThreadsOption,
     align_columns,
     document_top,
+    format_alarm,
     format_shape,
     format_top,
     relative,
@@ -155,9 +156,7 @@ def show(entry: Any) -> str:
             for x in entry["outputs"]
         ]
         return f"{path}\n{align_columns(('output', 'shape', 'type', 'min', 'max'), rows, 'min max')}"
-    found = entry.get("attached", {}).get("unknown")
-    strange = f" (unknown {found['value']:.2f}, above {found['threshold']:.2f})" if found and found["alarm"] else ""
-    return f"{path}: {format_top(entry['top'])}{strange}"
+    return f"{path}: {format_top(entry['top'])}{format_alarm(entry.get('attached', {}))}"
 
 
 def show_segments(path: str, entry: Any) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from inspector.graph import Graph
@@ -53,6 +54,41 @@ class Attached:
         return run_in_batches(self.sessions, input_name, tensor, list(dict.fromkeys(names)), batch, ())
 
 
+def name_answers(attached: Attached) -> list[str]:
+    """The names of the outputs that say something about a classifier's answer: probabilities, and how unlike it is."""
+    return [entry.name for entry in attached.entries if entry.meaning in ("probability", "unknown")]
+
+
+def read_answers(
+    attached: Attached, values: Mapping[str, NDArray[Any]], labels: Sequence[str] | None
+) -> tuple[NDArray[np.float64] | None, dict[str, Any]]:
+    """What a file itself says about the answer for one picture.
+
+    Args:
+        attached: The attached outputs.
+        values: Their values, by name, of one picture (1, ...) or of as many copies as the file fixes.
+        labels: The names of the classes, if they are known.
+
+    Returns:
+        Float64 (K,), the probability of each class, of one score those of both classes, None where the file gives
+        none; and what was taken: under ``probability`` the name of the output, under ``unknown`` its name, value,
+        threshold and whether that is passed.
+    """
+    probability, unknown = attached.find("probability"), attached.find("unknown")
+    row, said = None, dict[str, Any]()
+    if probability is not None:
+        row = np.asarray(values[probability.name][0], np.float64).reshape(-1)
+        if row.size == 1 and not (labels and len(labels) == 1):
+            row = np.array([1 - row[0], row[0]])
+        said["probability"] = probability.name
+    if unknown is not None:
+        value, threshold = float(values[unknown.name].reshape(-1)[0]), float(unknown.settings["threshold"])
+        said["unknown"] = {
+            "output": unknown.name, "value": value, "threshold": threshold, "alarm": value > threshold
+        }  # fmt: skip
+    return row, said
+
+
 def predict_attached(model: Model, tensor: NDArray[Any], top: int) -> tuple[Predictions, dict[str, Any]]:
     """The most likely classes of one picture with what the file itself says of them, in one run.
 
@@ -62,24 +98,17 @@ def predict_attached(model: Model, tensor: NDArray[Any], top: int) -> tuple[Pred
         top: How many classes.
 
     Returns:
-        The classes, with the probabilities of the file where it gives some; and what was taken from it: under
-        ``probability`` the name of the output, under ``unknown`` its name, value, threshold and whether that is passed.
+        The classes, with the probabilities of the file where it gives some; and what was taken from it, see
+        :func:`read_answers`.
     """
     attached, classifier = model.attached, model.classifier
     assert attached is not None
     assert classifier is not None
-    probability, unknown = attached.find("probability"), attached.find("unknown")
-    names = [classifier.scores, *(entry.name for entry in (probability, unknown) if entry is not None)]
-    values = attached.run(model.input.name, tensor, names, model.input.batch)
+    values = attached.run(
+        model.input.name, tensor, [classifier.scores, *name_answers(attached)], model.input.batch
+    )  # fmt: skip
     found = model.top(values[classifier.scores][:1].reshape(-1), top)
-    said: dict[str, Any] = {}
-    if probability is not None and values[probability.name].size // len(tensor) > 1:
-        row = values[probability.name][0]
+    row, said = read_answers(attached, values, model.labels)
+    if row is not None:
         found = Predictions(replace(one, probability=float(row[one.index])) for one in found)
-        said["probability"] = probability.name
-    if unknown is not None:
-        value, threshold = float(values[unknown.name].reshape(-1)[0]), float(unknown.settings["threshold"])
-        said["unknown"] = {
-            "output": unknown.name, "value": value, "threshold": threshold, "alarm": value > threshold
-        }  # fmt: skip
     return found, said

@@ -13,17 +13,22 @@ from inspector.cam.target import CamClass
 from inspector.metadata import AttachedEntry
 from inspector.model import Model
 
+_SIDE = 96
+"""Most rows and columns of a map of the gradient."""
+
 
 @dataclass(frozen=True, eq=False)
 class FileMap:
-    """A class activation map as the file itself gives it.
+    """A map as the file itself gives it: a class activation map, or the size of the gradient of the top score.
 
     Attributes:
         target: The class explained.
-        method: Its method.
-        layer: The layer that it looks at; empty for the map of a box, which looks at one layer of each scale.
+        method: Its method; of a gradient its kind.
+        layer: The layer that it looks at; empty for the map of a box, which looks at one layer of each scale, and for
+            the gradient.
         heatmap: float32 (h, w) in [0, 1].
         attached: The name of the output.
+        saliency: It is the size of the gradient.
     """
 
     target: CamClass
@@ -31,6 +36,7 @@ class FileMap:
     layer: str
     heatmap: NDArray[np.float32] = field(repr=False)
     attached: str
+    saliency: bool = False
 
     @property
     def empty(self) -> bool:
@@ -50,7 +56,7 @@ def choose_entries(model: Model, method: str | None = None) -> dict[str, Attache
     """
     if model.attached is None:
         return {}
-    wanted = ["probability", "unknown", "cam_classes"] if model.classifier is not None else []
+    wanted = ["probability", "unknown", "cam_classes", "saliency"] if model.classifier is not None else []
     if model.classifier is not None or finds_boxes(model):
         wanted.append("cam")
     return {
@@ -81,3 +87,29 @@ def read_map(
     found = model.attached.run(model.input.name, tensor, [entry.name], model.input.batch)[entry.name]
     heatmap = np.asarray(found[row], np.float32)
     return FileMap(target, entry.settings["method"], entry.settings.get("layer", ""), heatmap, entry.name)
+
+
+def read_saliency(
+    model: Model, entries: dict[str, AttachedEntry], tensor: NDArray[Any], target: CamClass
+) -> FileMap | None:
+    """How much each pixel moves the top score, as the file gives it; None where it does not.
+
+    The largest magnitude of the channels of a pixel (Simonyan, Vedaldi, Zisserman 2014, section 3.1), as a share of the
+    largest of all pixels; of several pixels that fall on one of the map the largest.
+
+    Args:
+        model: The model; its attached outputs are computed.
+        entries: Those that are used.
+        tensor: The input of one picture.
+        target: The top class.
+    """
+    entry = entries.get("saliency")
+    if entry is None or model.attached is None:
+        return None
+    found = model.attached.run(model.input.name, tensor, [entry.name], model.input.batch)[entry.name][0]
+    sizes = np.nan_to_num(np.abs(found).max(axis=-1 if model.input.layout == "NHWC" else 0), posinf=0)
+    block = -(-max(sizes.shape) // _SIDE)
+    rows, columns = (range(0, side, block) for side in sizes.shape)
+    small = np.maximum.reduceat(np.maximum.reduceat(sizes, rows, axis=0), columns, axis=1)
+    heatmap = np.asarray(small / (small.max() or 1), np.float32)
+    return FileMap(target, str(entry.settings.get("kind", "gradient")), "", heatmap, entry.name, saliency=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inspector.errors import InspectorError, one_line
+from inspector.serving.attached import FileMap
 from inspector.serving.drift import DriftWatch
 from inspector.serving.frames import Frame
 from inspector.serving.hub import Hub, WatcherTurn
@@ -215,6 +216,7 @@ class LiveEngine(threading.Thread):
             "layer": result.layer,
             "empty": result.empty,
             "attached": result.attached,
+            "saliency": isinstance(result, FileMap) and result.saliency,
         }
         return encode_map(result.heatmap, self.looker.model.preprocess.box(size), size, about)
 

@@ -16,11 +16,11 @@ from inspector.errors import InspectorError, NotComputable
 from inspector.layers.statistics import take_first
 from inspector.model import Model
 from inspector.serving.answers import FrameAnswer, answer_frame, choose_best
-from inspector.serving.attached import FileMap, choose_entries, read_map
+from inspector.serving.attached import FileMap, choose_entries, read_map, read_saliency
 from inspector.serving.frames import Frame
 from inspector.serving.messages import fit_side
 from inspector.serving.one_run import SharedSessions
-from inspector.serving.views import BEST, Wanted
+from inspector.serving.views import BEST, SALIENCY, Wanted
 
 FrameMap = CamResult | FileMap
 """A map that was computed here, or that the file gives."""
@@ -118,7 +118,11 @@ class Looker:
         found: dict[int | str, FrameMap | InspectorError] = {}
         for target in targets:
             try:
-                index = choose_best(self.model, answer) if target == BEST else int(target)
+                words = target in (BEST, SALIENCY)
+                index = choose_best(self.model, answer) if words else int(target)
+                if target == SALIENCY:
+                    found[target] = self._read_saliency(tensor, answer, index)
+                    continue
                 if index not in made:
                     made[index] = self._read_map(tensor, answer, index) or self._make_map(tensor, index)
                 found[target] = made[index]
@@ -130,11 +134,19 @@ class Looker:
         """As the file gives it: a detector's is that of its best box."""
         if not self.attached:
             return None
+        return read_map(self.model, self.attached, tensor, self._tell_class(answer, index), index == answer.best)
+
+    def _read_saliency(self, tensor: NDArray[Any], answer: FrameAnswer, index: int) -> FileMap:
+        found = read_saliency(self.model, self.attached, tensor, self._tell_class(answer, index))
+        if found is None:
+            raise NotComputable("the file has no gradient of the top score")
+        return found
+
+    def _tell_class(self, answer: FrameAnswer, index: int) -> CamClass:
         probability = next(
             (one.get("probability") for one in answer.about.get("top", ()) if one["index"] == index), None
         )
-        target = CamClass(index, self.model.label(index), probability, float("nan"))
-        return read_map(self.model, self.attached, tensor, target, index == answer.best)
+        return CamClass(index, self.model.label(index), probability, float("nan"))
 
     def _make_map(self, tensor: NDArray[Any], index: int) -> CamResult:
         engine = self._prepare()

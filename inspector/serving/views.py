@@ -10,6 +10,8 @@ from inspector.model import Model
 
 BEST = "best"
 """The map is of what is the likeliest on each picture."""
+SALIENCY = "saliency"
+"""The map is of the gradient of the top score that the file gives itself."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class LiveView:
 
     Attributes:
         layer: Name of the layer whose channels are shown; None shows none.
-        target: The class whose map is shown, by its index; ``"best"`` that of the likeliest; None shows none.
+        target: The class whose map is shown, by its index; ``"best"`` that of the likeliest; ``"saliency"`` the size of
+            the gradient of the top score, of a file with this output; None shows none.
     """
 
     layer: str | None = None
@@ -30,7 +33,8 @@ def read_view(model: Model, asked: Mapping[str, str]) -> LiveView:
 
     Args:
         model: The model that is watched.
-        asked: ``layer``, a name or a unique ending of it, and ``map``, a class or ``best``; both may be left out.
+        asked: ``layer``, a name or a unique ending of it, and ``map``, a class, ``best``, or ``saliency`` of a
+            file that has it; both may be left out.
 
     Raises:
         LayerNotFound: There is no such layer.
@@ -43,8 +47,14 @@ def read_view(model: Model, asked: Mapping[str, str]) -> LiveView:
     layer, target = asked.get("layer"), asked.get("map")
     return LiveView(
         layer=model.layer(layer).name if layer else None,
-        target=None if not target else BEST if target == BEST else model.find_class(target),
+        target=_read_target(model, target) if target else None,
     )
+
+
+def _read_target(model: Model, target: str) -> int | str:
+    if target == SALIENCY and model.attached is not None and model.attached.find("saliency") is not None:
+        return SALIENCY
+    return BEST if target == BEST else model.find_class(target)
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,8 @@ class Wanted:
 
     Attributes:
         layers: Names of layers, sorted.
-        targets: Classes whose map is wanted, the likeliest of each picture among them as ``"best"``.
+        targets: Classes whose map is wanted, the likeliest of each picture among them as ``"best"``; and
+            ``"saliency"``.
     """
 
     layers: tuple[str, ...] = ()
@@ -70,5 +81,5 @@ def join_views(views: Iterable[LiveView]) -> Wanted:
     given = list(views)
     layers = sorted({view.layer for view in given if view.layer is not None})
     numbers = sorted({view.target for view in given if isinstance(view.target, int)})
-    best = [BEST] if any(view.target == BEST for view in given) else []
-    return Wanted(tuple(layers), (*numbers, *best))
+    words = [word for word in (BEST, SALIENCY) if any(view.target == word for view in given)]
+    return Wanted(tuple(layers), (*numbers, *words))

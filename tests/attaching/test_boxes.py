@@ -31,6 +31,11 @@ def test_the_best_box_of_three_scales(style: str, method: str, tmp_path: Path) -
     choice = BoxChoice(boxes=(0,), confidence=0.0)
     [result] = class_activation_maps(source, tensor, method=method, choice=choice)
     assert np.abs(run_file(made.path, tensor)["cam"][0] - result.heatmap).max() < 1e-5
+    found = class_activation_maps(opened, tensor, method=method, choice=BoxChoice(confidence=0.0), top=2)
+    assert [one.attached for one in found] == ["cam", None]
+    assert np.array_equal(found[0].heatmap, run_file(made.path, tensor)["cam"][0])
+    for other in (BoxChoice(boxes=(1,), confidence=0.0), BoxChoice(side="left", confidence=0.0)):
+        assert class_activation_maps(opened, tensor, method=method, choice=other, top=1)[0].attached is None
     with pytest.raises(NotComputable, match="gradcam looks at more"):
         attach_outputs(source, tmp_path / "other.onnx", cam="gradcam")
 

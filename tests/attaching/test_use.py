@@ -18,9 +18,11 @@ from inspector.cam import class_activation_maps
 from inspector.cli.app import app
 from inspector.metadata import KEY
 from inspector.model import open_model
+from inspector.model.annotate import annotate_model
 from tests.attaching.test_attach import pooled, run_file
 from tests.attaching.test_calibration import write_pictures
 from tests.audit.policies import policy
+from tests.foreign import Net
 
 
 def test_predict_cam_and_audit(make_model: Any, tmp_path: Path, monkeypatch: Any) -> None:
@@ -40,21 +42,24 @@ def test_predict_cam_and_audit(make_model: Any, tmp_path: Path, monkeypatch: Any
     [entry] = json.loads(run.stdout)["images"]
     assert entry["attached"]["unknown"]["output"] == "unknown"
     assert run.stderr.count("attached outputs: 'probability', 'unknown'") == 1
-    run = CliRunner().invoke(app, ["cam", str(made), str(picture), "--method", "hirescam", "--json"])
-    [one] = json.loads(run.stdout)["images"][0]["maps"]
-    assert one["attached"] == "cam"
+    told = entry["attached"]
+    run = CliRunner().invoke(app, ["cam", str(made), str(picture), "--method", "hirescam", "--top", "2", "--json"])
+    [entry] = json.loads(run.stdout)["images"]
+    assert [one["attached"] for one in entry["maps"]] == ["cam", "cam_classes"]
+    assert entry["attached"] == told
     assert "is the file's own output 'cam'" in run.stderr
-    assert np.array_equal(np.load(one["heatmap"]), values["cam"][0])
-    # Another method, another class or another backend is computed here.
-    assert all(
-        result.attached is None
-        for options in (
-            {"method": "gradcam"},
-            {"method": "hirescam", "classes": 3},
-            {"method": "hirescam", "backend": "onnx"},
-        )
-        for result in class_activation_maps(open_model(made), picture, **options)
-    )
+    assert run.stderr.count("attached outputs: 'cam', 'cam_classes', 'probability', 'unknown'") == 1
+    for one, said in zip(entry["maps"], (values["cam"][0], values["cam_classes"][0]), strict=True):
+        index = one["class"]["index"]
+        assert np.array_equal(np.load(one["heatmap"]), said if said.ndim == 2 else said[index])
+        assert one["class"]["probability"] == float(values["probability"][0, index])
+    # Another method or another backend is computed here; the probabilities are the file's whatever the map is.
+    for options in ({"method": "gradcam", "classes": 3}, {"method": "hirescam", "backend": "onnx", "classes": 3}):
+        [result] = class_activation_maps(open_model(made), picture, **options)
+        assert result.attached is None
+        assert result.target.probability == float(values["probability"][0, 3])
+    [result] = class_activation_maps(open_model(made), picture, method="hirescam", classes=3)
+    assert result.attached == "cam_classes"
 
     def judge(path: Path) -> Any:
         return audit_model(path, policy("attached-outputs"), data=known).check("attached-outputs")
@@ -78,3 +83,25 @@ def test_other_files_made_from_it_do_not_claim_what_they_lack(make_model: Any, t
     opened = open_model(half.path)
     assert opened.attached is None
     assert "cam" not in opened.graph.outputs
+
+
+def test_one_score_for_two_classes_has_calibrated_probabilities_too(make_model: Any, tmp_path: Path) -> None:
+    def binary(net: Net, x: str) -> str:
+        y = net("Flatten", net("GlobalAveragePool", net("Relu", net.conv(x, 3, 6))))
+        return net("Gemm", y, net.const(np.linspace(-9, 9, 6, dtype=np.float32)[None]), transB=1)
+
+    path = make_model(binary, shape=("N", 3, 8, 8))
+    source = open_model(annotate_model(path, tmp_path / "two.onnx", activation="sigmoid", labels=["no", "yes"]).path)
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        picture = rng.integers(0, 256, (8, 8, 3), np.uint8)
+        folder = tmp_path / "two" / source.predict(picture)[0 if number % 5 else 1].label
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    made = attach_outputs(source, tmp_path / "made.onnx", calibrate=tmp_path / "two").path
+    for picture in sorted((tmp_path / "two").rglob("*.png"))[::9]:
+        second = float(run_file(made, source.tensor(picture))["probability"][0, 0])
+        [found] = inspector.predict(made, picture, top=2)
+        assert {one.index: one.probability for one in found.top} == {0: 1 - second, 1: second}
+        assert found.label == source.predict(picture)[0].label
+        assert found.probability >= 0.5

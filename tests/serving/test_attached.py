@@ -12,12 +12,13 @@ from PIL import Image
 
 from exporters.attaching import attach_outputs
 from inspector.cam import CamResult
+from inspector.errors import ClassNotFound
 from inspector.model import open_model
 from inspector.pages.live import write_live_page
 from inspector.serving.attached import FileMap
 from inspector.serving.frames import Frame
 from inspector.serving.look import Looker
-from inspector.serving.views import Wanted
+from inspector.serving.views import Wanted, read_view
 from tests.attaching.test_attach import pooled, run_file
 from tests.attaching.test_calibration import write_pictures
 from tests.conftest import MakeModel, require
@@ -29,12 +30,14 @@ def test_answers_and_maps_are_those_of_the_file(
 ) -> None:
     source = open_model(make_model(pooled, shape=("N", 3, 8, 8)))
     known = write_pictures(source, tmp_path / "pictures") / "known"
-    made = attach_outputs(source, tmp_path / "made.onnx", cam="hirescam", calibrate=known, unknown=known).path
+    made = attach_outputs(
+        source, tmp_path / "made.onnx", cam="hirescam", calibrate=known, unknown=known, saliency="gradient"
+    ).path
     picture = np.random.default_rng(5).integers(60, 200, (8, 8, 3), np.uint8)
     values = run_file(made, source.tensor(picture))
     best = int(values["probability"].argmax())
     other = (best + 1) % 7
-    looker, wanted = Looker(open_model(made, threads=1)), Wanted(("relu4",), (other, "best"))
+    looker, wanted = Looker(open_model(made, threads=1)), Wanted(("relu4",), (other, "best", "saliency"))
     for _ in range(2):
         before = looker.sessions.runs
         seen = looker.look(Frame(picture, 0.0), wanted)
@@ -52,18 +55,26 @@ def test_answers_and_maps_are_those_of_the_file(
         assert isinstance(found, FileMap)
         assert (found.target.index, found.method, found.layer) == (index, "hirescam", "relu4")
         assert np.abs(found.heatmap - wanted_map).max() < 1e-6
-    # Another method is computed here.
+    shown: Any = seen.maps["saliency"]
+    sizes = np.abs(values["saliency"][0]).max(axis=0)
+    assert np.abs(shown.heatmap - sizes / sizes.max()).max() < 1e-6
+    assert (shown.target.index, shown.method, shown.attached) == (best, "gradient", "saliency")
+    assert read_view(looker.model, {"map": "saliency"}).target == "saliency"
+    with pytest.raises(ClassNotFound):
+        read_view(source, {"map": "saliency"})
+    # Another method is computed here, and the gradient is no method.
     seen = Looker(open_model(made, threads=1), "gradcam").look(Frame(picture, 0.0), wanted)
-    assert all(isinstance(found, CamResult) and found.attached is None for found in seen.maps.values())
+    assert [one.attached for one in seen.maps.values()] == [None, None, "saliency"]
+    assert isinstance(seen.maps["best"], CamResult)
 
     require("uvicorn")
     (tmp_path / "one").mkdir()
     Image.fromarray(picture).save(tmp_path / "one" / "a.png")
     code, out, err = call(capsys, "live", made, "--source", tmp_path / "one", "--once", "--port", "0", "--json")
     assert code == 0, err
-    used = {name: name for name in ("cam", "cam_classes", "probability", "unknown")}
+    used = {name: name for name in ("cam", "cam_classes", "probability", "unknown", "saliency")}
     assert json.loads(out)["attached"] == used
-    assert "by the file's own attached outputs: 'cam', 'cam_classes', 'probability', 'unknown'" in err
+    assert "by the file's own attached outputs: 'cam', 'cam_classes', 'probability', 'unknown', 'saliency'" in err
 
 
 def test_a_page_that_holds_the_network_says_that_there_are_some(make_model: MakeModel, tmp_path: Path) -> None:

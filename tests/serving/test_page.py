@@ -136,12 +136,20 @@ TRIES = """async (address) => {
 
 
 def test_it_says_what_the_file_gives_itself(browser: Any, clip: Path, make_model: Any, tmp_path: Path) -> None:
-    made = attach_outputs(make_model(pooled, shape=("N", 3, 8, 8)), tmp_path / "made.onnx", cam="gradcam").path
+    source = make_model(pooled, shape=("N", 3, 8, 8))
+    made = attach_outputs(source, tmp_path / "made.onnx", cam="gradcam", saliency="gradient").path
     device = Device(made, "--source", clip)
     try:
         with visit(browser, device) as tab:
-            assert "The file's own attached outputs are used: cam, cam_classes." in tab.page.inner_text("#lead")
+            assert "The file's own attached outputs are used: cam, cam_classes, saliency." in tab.page.inner_text(
+                "#lead"
+            )
             tab.until("document.getElementById('map-words').textContent.includes(\"the file's output cam\")")
+            tab.page.select_option("#map", "saliency")
+            tab.until(
+                "document.getElementById('map-words').textContent.includes(\"(gradient, the file's output saliency\")"
+            )
+            assert tab.page.url.endswith("#map=saliency")
     finally:
         device.process.kill()
         device.process.communicate()

@@ -91,8 +91,10 @@ class Evidence:
     def relevance(self, picture: Image) -> dict[str, Any] | None:
         """What each channel of the layer looked at adds to each class, where a gradient is known."""
         from inspector.cam import CamEngine
+        from inspector.cam.file_engine import FileEngine
 
-        for engine in self.engines.values():
+        for made in self.engines.values():
+            engine = made.inner if isinstance(made, FileEngine) else made
             if engine.method.needs == "gradient" and isinstance(engine, CamEngine):
                 values = engine.relevance(picture, top=self.top)
                 return {

@@ -117,6 +117,8 @@ async function meet(signal) {
   $("labels").replaceChildren(...found.labels.map((label, n) => element("option", { value: label }, String(n))));
   $("map-controls").hidden = !found.model.classes;
   $("map-legend").hidden = !found.model.classes;
+  $("map").querySelector("[data-saliency]")?.remove();
+  if (found.attached.saliency) $("map").append(element("option", { value: "saliency", "data-saliency": true }, "of the pixels that move the score"));
   $("drift-figure").hidden = $("drift-details").hidden = !found.drift;
   buildLayers();
   samples.length = 0; tracked.clear();
@@ -162,6 +164,7 @@ function drawPicture() {
   canvas.dataset.frame = head.frame;
   canvas.dataset.map = parts.map ? parts.map.class.index : "";
   $("map-words").textContent = head.no_map ? `no map: ${head.no_map}` : parts.map ? parts.map.empty ? `nothing here speaks for ${parts.map.class.label}` :
+    parts.map.saliency ? `how much each pixel moves the score of ${parts.map.class.label}, least to most (${parts.map.method}, the file's output ${parts.map.attached})` :
     `no evidence to most, of ${parts.map.class.label} (${parts.map.method}${parts.map.layer ? ` at ${parts.map.layer}` : ""}${parts.map.attached ? `, the file's output ${parts.map.attached}` : ""})` : "no map is computed";
 }
 
@@ -418,7 +421,7 @@ function address() {
 function fromAddress() {
   const parts = new URLSearchParams(location.hash.slice(1)), map = parts.get("map");
   return { layer: parts.get("layer") || "", channel: /^\d+$/.test(parts.get("channel") || "") ? Number(parts.get("channel")) : 0,
-    map: map === "none" ? "" : /^(\d+|best)$/.test(map || "") ? map : "best" };
+    map: map === "none" ? "" : /^(\d+|best|saliency)$/.test(map || "") ? map : "best" };
 }
 
 function go(to, keep = false) {
@@ -426,6 +429,7 @@ function go(to, keep = false) {
   Object.assign(state, to);
   if (about && !about.layers.some((layer) => layer.name === state.layer)) state.layer = "";
   if (!about?.model.classes) state.map = "";
+  if (about && state.map === "saliency" && !about.attached.saliency) state.map = "best";
   const l = about ? about.layers.findIndex((layer) => layer.name === state.layer) : -1;
   for (const item of $("layers").children) item.setAttribute("aria-selected", String(item.id === `layer-${l}`));
   $("layers").setAttribute("aria-activedescendant", l < 0 ? "" : `layer-${l}`);
