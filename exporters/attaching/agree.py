@@ -57,8 +57,7 @@ def compare_outputs(
         for tensor, run in zip(tensors[: one.pictures], runs, strict=False):
             if one.expect is not None:
                 claims.append(one.expect(tensor, run[one.name][:1]))
-            else:
-                claims += check_claims(source, one.entry, tensor, run[one.name])
+            claims += check_claims(made, one.entry, tensor, run[one.name])
         if claims:
             rows.append(find_worst_claim(one.name, claims, one.tolerance))
     return rows

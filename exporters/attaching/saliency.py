@@ -9,7 +9,6 @@ through the network as one batch, by a second set of its nodes that shares its w
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,12 +17,12 @@ import onnx
 from numpy.typing import NDArray
 
 from exporters.attaching.derivative import check_covered, emit_gradient
-from exporters.attaching.seeds import emit_top_seed, find_half
+from exporters.attaching.seeds import emit_top_seed
 from exporters.attaching.workbench import Workbench
-from inspector.cam.attached import Claim
+from inspector.cam.saliency import COPY_PREFIX, NOISE_SHARE
 from inspector.cam.target import find_output
 from inspector.errors import NotComputable, UsageError
-from inspector.graph import ATTACHED_PREFIX, Graph
+from inspector.graph import Graph
 from inspector.model import Model
 from inspector.reverse import find_head
 
@@ -31,9 +30,6 @@ Array = NDArray[Any]
 STEPS = 8
 """Copies of the picture where no number is given."""
 _MOST = 256
-_NOISE = 0.15
-"""Standard deviation of SmoothGrad's noise, as a share of the picture's range."""
-_COPY = f"{ATTACHED_PREFIX}copy/"
 _TOLERANCE = 1e-4
 
 
@@ -82,8 +78,8 @@ def attach_saliency(bench: Workbench, text: str) -> None:
         noise = _make_noise(model, steps) if kind == "smoothgrad" else None
         copies = _emit_copies(bench, kind, steps, noise)
         graph = copy_network(bench, copies, scores)
-        head = find_head(graph, copies, _COPY + scores)
-        sizes = bench.measure(head, graph=graph, prefix=_COPY)
+        head = find_head(graph, copies, COPY_PREFIX + scores)
+        sizes = bench.measure(head, graph=graph, prefix=COPY_PREFIX)
         seed = write.reshape(
             _repeat(bench, seed, steps, len(sizes.sample(head.output))), -1, *sizes.sample(head.output)[1:]
         )
@@ -101,8 +97,7 @@ def attach_saliency(bench: Workbench, text: str) -> None:
         f"{_WORDS[kind]} of the top score with respect to the input" + (f", {steps} steps" if steps > 1 else ""),
         (bench.batch, *_declared(model)),
         {"kind": kind, "steps": steps},
-        lambda tensor, said: Claim(_by_numpy(model, scores, kind, steps, noise, tensor), said),
-        _TOLERANCE,
+        tolerance=_TOLERANCE,
         pictures=1,
     )
 
@@ -143,7 +138,7 @@ def _emit_copies(bench: Workbench, kind: str, steps: int, noise: Array | None) -
         assert noise is not None
         axes = [2, 3, 4]
         span = write.emit("Sub", write.reduce("ReduceMax", each, axes), write.reduce("ReduceMin", each, axes))
-        deviation = write.emit("Mul", span, write.number(_NOISE))
+        deviation = write.emit("Mul", span, write.number(NOISE_SHARE))
         many = write.emit("Add", each, write.emit("Mul", write.to_float(write.constant(noise)), deviation))
     lengths = write.emit("Slice", write.emit("Shape", name), write.ints(1), write.ints(4), write.ints(0))
     return write.emit("Reshape", many, write.emit("Concat", write.ints(-1), lengths, axis=0))
@@ -169,7 +164,7 @@ def copy_network(bench: Workbench, picture: str, output: str) -> Graph:
     """
     graph = bench.graph
     chosen, _ = graph.needed([output])
-    renamed = {name: _COPY + name for i in chosen for name in graph.nodes[i].output if name}
+    renamed = {name: COPY_PREFIX + name for i in chosen for name in graph.nodes[i].output if name}
     renamed[bench.model.input.name] = picture
     proto = onnx.ModelProto()
     proto.CopyFrom(graph.proto)
@@ -182,7 +177,7 @@ def copy_network(bench: Workbench, picture: str, output: str) -> Graph:
             )
         node = onnx.NodeProto()
         node.CopyFrom(graph.nodes[i])
-        node.name = _COPY + (node.name or str(i))
+        node.name = COPY_PREFIX + (node.name or str(i))
         for names in (node.input, node.output):
             for k, name in enumerate(names):
                 names[k] = renamed.get(name, name)
@@ -194,30 +189,3 @@ def copy_network(bench: Workbench, picture: str, output: str) -> Graph:
     bench.write.nodes.extend(proto.graph.node)
     inputs = tuple(replace(i, name=picture) if i.name == bench.model.input.name else i for i in graph.inputs)
     return replace(graph, proto=proto, inputs=inputs, outputs=(renamed[output],))
-
-
-# Wide: what the output was made with.
-def _by_numpy(model: Model, scores: str, kind: str, steps: int, noise: Array | None, tensor: Array) -> Array:
-    """The same by the numpy gradients, for one picture."""
-    x = np.asarray(tensor[:1], np.float32)
-    many = x
-    if kind == "integrated":
-        many = x * ((np.arange(steps) + 0.5) / steps).astype(np.float32).reshape(-1, 1, 1, 1)
-    elif noise is not None:
-        many = x + noise[0].astype(np.float32) * np.float32(_NOISE) * (x.max() - x.min())
-    head = find_head(model.graph, model.input.name, scores)
-    top = model.run(x, [scores])[scores]
-    half = find_half(model) if top.size == 1 else None
-    sign = -1 if half is not None and float(top.reshape(())) < half else 1
-    total = np.zeros(x.shape, np.float64)
-    for row in many:
-        values: Mapping[str, Array] = model.run(row[None], [*head.needed, scores])
-        known = {**values, model.input.name: row[None]}
-        known.update({name: model.graph.weight(name) for name in head.weights if name in model.graph.initializers})
-        missing = [name for name in head.weights if name not in known]
-        known.update(model.run(row[None], missing))
-        flat = np.zeros(top.size, np.float32)
-        flat[int(np.argmax(top))] = sign
-        total += head.gradient(flat.reshape(top.shape), known)
-    mean = total / len(many)
-    return np.asarray(mean * x if kind == "integrated" else mean, np.float32)

@@ -9,8 +9,8 @@ import numpy as np
 
 from exporters.attaching.sizes import TensorSizes
 from exporters.attaching.workbench import Workbench
+from inspector.cam.saliency import find_half
 from inspector.graph import operator_of
-from inspector.model import Model
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,3 @@ def emit_top_seed(bench: Workbench, scores: str, sizes: TensorSizes) -> tuple[st
         places = write.constant(np.arange(count)[None])
         seed = write.to_float(write.emit("Equal", top, places))
     return (write.reshape_like(seed, scores) if len(shape) != 2 else seed), top
-
-
-def find_half(model: Model) -> float | None:
-    """The score at which both classes of a network with one score are as likely; None where it has one class."""
-    if model.labels and len(model.labels) == 1:
-        return None
-    return 0.5 if model.classifier is not None and model.classifier.activation == "none" else 0.0

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.attaching.pictures import find_known_pictures, read_values, split_halves
-from exporters.attaching.separation import ClassCenters, fit_centers, measure_energy, summarise
 from exporters.attaching.sizes import TensorSizes
 from exporters.attaching.workbench import AttachError, Workbench
 from inspector.cam.attached import Claim
+from inspector.cam.unknown import KnownRange, digest_arrays, find_features
 from inspector.errors import NotComputable, UsageError
-from inspector.graph import operator_of
 from inspector.image import open_image
+from inspector.metrics.separation import ClassCenters, fit_centers, measure_energy, summarise
 from inspector.model import Model, find_folder_class
 
 Rows = NDArray[np.float64]
@@ -87,26 +87,34 @@ def attach_unknown(
         )
     name = max(tried, key=lambda one: tried[one][2]["auroc"])
     center, inside, _ = tried[name]
-    middle, spread = float(np.median(inside)), _measure_spread(inside)
-    threshold = float(np.quantile(inside, 1 - false_alarms, method="higher"))
-    limit = _squash(threshold, middle, spread)
-    sizes = bench.measure()
-    score = _emit_score(bench, classifier.scores, feature, center, sizes)
+    first_quarter, middle, third_quarter = (float(one) for one in np.quantile(inside, (0.25, 0.5, 0.75)))
+    alarm = float(np.quantile(inside, 1 - false_alarms, method="higher"))
+    normal = KnownRange((first_quarter, middle, third_quarter), alarm)
+    limit = normal.squash(alarm)
+    score, statistics = _emit_score(bench, classifier.scores, feature, center, bench.measure())
     write = bench.write
     shifted = write.emit("Sub", score, write.number(middle))
-    number = write.emit("Sigmoid", write.emit("Div", shifted, write.number(spread)))
+    number = write.emit("Sigmoid", write.emit("Div", shifted, write.number(normal.spread)))
 
     def expect(tensor: Any, said: Any) -> Claim:
         seen = _Values(model.run(tensor, tensors), classifier.scores, feature)
         raw = measure_energy(seen.scores) if center is None else center.measure(_features(seen))
-        return Claim(np.array([_squash(float(raw[0]), middle, spread)]), said.reshape(-1))
+        return Claim(np.array([normal.squash(float(raw[0]))]), said.reshape(-1)[:1], reach=1.0)
 
     output = bench.add_output(
         number,
         "unknown",
         f"how little the picture looks like those the network knows ({name}); above {limit:.4g} it raises an alarm",
         (bench.batch,),
-        {"method": name, "threshold": limit, "false_alarms": false_alarms, "pictures": len(read)},
+        {
+            "method": name,
+            "threshold": limit,
+            "false_alarms": false_alarms,
+            "pictures": len(read),
+            "quartiles": list(normal.quartiles),
+            "alarm": alarm,
+            **statistics,
+        },
         expect,
         1e-4,
     )
@@ -116,11 +124,6 @@ def attach_unknown(
         "tried": {one: summary for one, (_, _, summary) in tried.items()},
     }  # fmt: skip
     return figures, notes
-
-
-def _squash(value: float, middle: float, spread: float) -> float:
-    """A number as one in [0, 1]: 0.5 at the middle of what is known."""
-    return float(0.5 * (1 + np.tanh(0.5 * (value - middle) / spread)))
 
 
 class _Values:
@@ -158,33 +161,6 @@ def _try_all(
     return tried
 
 
-def find_features(model: Model, scores: str) -> str | None:
-    """The tensor that the last convolution or matrix product before the scores reads: one vector for each picture.
-
-    Returns:
-        Its name; None where the last weights read maps, or there is no one tensor.
-    """
-    graph, at = model.graph, scores
-    while (number := graph.producer_of.get(at)) is not None:
-        node = graph.nodes[number]
-        moving = [name for name in node.input if name in graph.from_picture]
-        if len(moving) != 1:
-            return None
-        at = moving[0]
-        if operator_of(node).weighted:
-            picture = np.zeros((model.input.batch or 1, *_sides(model)), model.input.dtype)
-            shape = model.run(picture, [at])[at].shape
-            return at if int(np.prod(shape[1:])) == max(shape[1:], default=0) else None
-    return None
-
-
-def _sides(model: Model) -> tuple[int, ...]:
-    height, width = model.preprocess.size or (224, 224)
-    return (
-        (height, width, model.input.channels) if model.input.layout == "NHWC" else (model.input.channels, height, width)
-    )
-
-
 def _find_labels(model: Model, paths: Sequence[Path], folder: Path, scores: Rows) -> NDArray[np.int64]:
     """The class of each picture: that of its folder where all are named after classes, else the likeliest."""
     names = [path.relative_to(folder).parts[0] if path.parent != folder else "" for path in paths]
@@ -217,16 +193,10 @@ def _shuffle(model: Model, paths: Sequence[Path], tensors: Sequence[str]) -> dic
     return {name: np.concatenate(found) for name, found in rows.items()}
 
 
-def _measure_spread(values: Rows) -> float:
-    """The distance between the quartiles, as a standard deviation."""
-    low, high = np.quantile(values, (0.25, 0.75))
-    return max(float(high - low) / 1.349, 1e-6 * max(1.0, float(np.abs(values).max())))
-
-
 def _emit_score(
     bench: Workbench, scores: str, feature: str | None, center: ClassCenters | None, sizes: TensorSizes
-) -> str:
-    """Write the number itself: (N,)."""
+) -> tuple[str, dict[str, Any]]:
+    """Write the number itself, (N,); gives its name, and what the metadata says of the constants that it is made of."""
     write, batch = bench.write, bench.model.input.batch or -1
 
     def rows(name: str, count: int) -> str:
@@ -236,11 +206,14 @@ def _emit_score(
         values = rows(scores, int(bench.model.classes or 0) or -1)
         top = write.reduce("ReduceMax", values, [1])
         total = write.reduce("ReduceSum", write.emit("Exp", write.emit("Sub", values, top)), [1])
-        return write.reshape(write.emit("Neg", write.emit("Add", top, write.emit("Log", total))), batch)
-    moved = write.emit("Sub", rows(feature, len(center.origin)), write.constant(center.origin.astype(np.float32)))
-    if center.turn is not None:
-        moved = write.emit("MatMul", moved, write.constant(center.turn.astype(np.float32)))
-    means = write.constant(center.means.astype(np.float32)[None])
-    apart = write.emit("Sub", write.emit("Unsqueeze", moved, write.ints(1)), means)
+        return write.reshape(write.emit("Neg", write.emit("Add", top, write.emit("Log", total))), batch), {}
+    arrays = {"origin": center.origin, "turn": center.turn, "means": center.means[None]}
+    single = {key: array.astype(np.float32) for key, array in arrays.items() if array is not None}
+    names = {key: write.constant(array) for key, array in single.items()}
+    moved = write.emit("Sub", rows(feature, len(center.origin)), names["origin"])
+    if "turn" in names:
+        moved = write.emit("MatMul", moved, names["turn"])
+    apart = write.emit("Sub", write.emit("Unsqueeze", moved, write.ints(1)), names["means"])
     distances = write.reduce("ReduceSum", write.emit("Mul", apart, apart), [2])
-    return write.reshape(write.reduce("ReduceMin", distances, [1]), batch)
+    nearest = write.reshape(write.reduce("ReduceMin", distances, [1]), batch)
+    return nearest, {"constants": names, "digest": digest_arrays(single.values())}

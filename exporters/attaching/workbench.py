@@ -43,8 +43,8 @@ class AttachedOutput:
         shape: Its shape: an int where the size is fixed, a word where it is not.
         meaning: What it says, in a sentence.
         entry: What the metadata says of it.
-        expect: The input of a picture, and what the file says -> that beside what it should say; None where the
-            metadata tells enough to compute it anew.
+        expect: The input of a picture, and what the file says -> that beside what it should say, by what only its
+            making knows; None where the file tells enough to compute it anew.
         tolerance: Largest difference that is let pass, as a share of the largest value.
         pictures: How many pictures it is compared on at most.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from inspector.cam.boxes import BoxChoice
 from inspector.cam.engines import MapEngine, finds_boxes, prepare_once
 from inspector.cam.file_engine import FileEngine
 from inspector.cam.result import CamResult
+from inspector.cam.saliency import compute_saliency
+from inspector.cam.unknown import read_claim
 from inspector.metadata import AttachedEntry
 from inspector.model import Model, to_probabilities
 
@@ -23,7 +25,7 @@ ATTACHED_TOLERANCE = 1e-5
 _TERMS = 64
 """How much larger than a map are the terms that it is the sum of: of hundreds of channels, for and against."""
 _SOME = 3
-"""Classes whose maps are compared where the file holds those of all."""
+"""Classes whose maps are compared where the file holds those of all, besides the likeliest one."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +36,29 @@ class Claim:
         right: What the library computes.
         said: What the file says, in the same shape.
         terms: The scale of the numbers that both are computed from; 0 where nothing larger than they themselves is.
+        reach: The largest value that such an output may have, where that is known: differences are shares of it.
+        what: What of the output it is about, where that is not its value.
     """
 
     right: Array = field(repr=False)
     said: Array = field(repr=False)
     terms: float = 0.0
+    reach: float = 0.0
+    what: str = ""
 
     def compare(self, name: str, tolerance: float = ATTACHED_TOLERANCE) -> Agreement:
         """How near the two are, under the name of the output."""
-        return compare_layer(name, self.right, self.said, tolerance=tolerance, operands=self.terms)
+        found = compare_layer(name, self.right, self.said, tolerance=tolerance, operands=self.terms)
+        if self.reach <= found.scale:
+            return found
+        return replace(found, scale=self.reach, ok=found.ok or found.max_abs <= tolerance * self.reach)
 
 
 def check_claims(model: Model, entry: AttachedEntry, tensor: Array, said: Array) -> list[Claim]:
     """What an attached output says of a picture, beside what it should say.
 
     Args:
-        model: The network, without what is attached to it.
+        model: The network; what is attached to it is asked only for what says what an output is made of.
         entry: The output.
         tensor: The input, of one picture.
         said: Its value, of one picture (1, ...).
@@ -58,8 +67,10 @@ def check_claims(model: Model, entry: AttachedEntry, tensor: Array, said: Array)
         A claim for each thing that can be computed anew; none for what only its making knew, and for maps that are all
         rounding.
     """
-    checker = _CHECKERS.get(entry.meaning)
-    return [] if checker is None else checker(model, entry.settings, tensor, said[0])
+    if entry.meaning == "saliency":
+        found = compute_saliency(model, entry, tensor)
+        return [] if found is None else [Claim(*found)]
+    return _CHECKERS[entry.meaning](model, entry.settings, tensor, said[0])
 
 
 def _check_map(model: Model, settings: Mapping[str, Any], tensor: Array, said: Array) -> list[Claim]:
@@ -83,7 +94,8 @@ def _without_file(engine: MapEngine) -> MapEngine:
 
 def _check_class_maps(model: Model, settings: Mapping[str, Any], tensor: Array, said: Array) -> list[Claim]:
     engine, found = _engine(model, settings), []
-    for number in sorted({len(said) * k // _SOME for k in range(_SOME)}):
+    likely = int(np.nan_to_num(model.scores(tensor)[0], nan=-np.inf).argmax())
+    for number in sorted({likely, *(len(said) * k // _SOME for k in range(_SOME))}):
         [result] = engine.maps(tensor, [number])
         if not result.empty:
             found.append(_compare_maps(result, said[number]))
@@ -107,9 +119,23 @@ def _check_probability(model: Model, settings: Mapping[str, Any], tensor: Array,
     return [Claim(right[0].astype(np.float32), said)]
 
 
+def _check_unknown(model: Model, settings: Mapping[str, Any], tensor: Array, said: Array) -> list[Claim]:
+    claim = read_claim(model, settings)
+    if claim is None:
+        return []
+    limit = np.array([claim.known.squash(claim.known.alarm)])
+    claims = [Claim(limit, np.array([float(settings["threshold"])]), reach=1.0, what="its threshold")]
+    if not claim.intact:
+        return [*claims, Claim(np.zeros(1), np.full(1, np.inf), what="the statistics that it is made of")]
+    right = claim.measure(model, tensor)
+    number = np.asarray(said, np.float64).reshape(-1)
+    return [*claims, Claim(np.full(1, np.nan if right is None else right), number, reach=1.0)]
+
+
 _Checker = Callable[[Model, Mapping[str, Any], Array, Array], list[Claim]]
 _CHECKERS: Mapping[str, _Checker] = {
     "cam": _check_map,
     "cam_classes": _check_class_maps,
     "probability": _check_probability,
+    "unknown": _check_unknown,
 }

@@ -1,4 +1,4 @@
-"""How right detectors and segmenters are: plain arithmetic over arrays, without a model or a file."""
+"""How right networks are: plain arithmetic over arrays, without a model or a file."""
 
 from inspector.metrics.boxes import BoxAgreement, TrueBoxes, compute_overlaps, make_true_boxes, match_boxes
 from inspector.metrics.calibration import CalibrationSums, measure_calibration_error

@@ -11,8 +11,8 @@ from PIL import Image
 
 from exporters.attaching import AttachError, attach_outputs
 from exporters.attaching.calibration import fit_temperature, measure_temperature
-from exporters.attaching.separation import fit_centers, measure_energy, measure_separation
 from inspector.errors import ImageError, UsageError
+from inspector.metrics.separation import fit_centers, measure_energy, measure_separation
 from inspector.model import Model, open_model
 from tests.attaching.test_attach import pooled, run_file
 from tests.conftest import require
