@@ -54,8 +54,8 @@ def test_predict_cam_and_audit(make_model: Any, tmp_path: Path, monkeypatch: Any
         assert np.array_equal(np.load(one["heatmap"]), said if said.ndim == 2 else said[index])
         assert one["class"]["probability"] == float(values["probability"][0, index])
     # Another method or another backend is computed here; the probabilities are the file's whatever the map is.
-    for options in ({"method": "gradcam", "classes": 3}, {"method": "hirescam", "backend": "onnx", "classes": 3}):
-        [result] = class_activation_maps(open_model(made), picture, **options)
+    for method, backend in (("gradcam", "auto"), ("hirescam", "onnx")):
+        [result] = class_activation_maps(open_model(made), picture, method=method, backend=backend, classes=3)
         assert result.attached is None
         assert result.target.probability == float(values["probability"][0, 3])
     [result] = class_activation_maps(open_model(made), picture, method="hirescam", classes=3)
@@ -90,8 +90,8 @@ def test_one_score_for_two_classes_has_calibrated_probabilities_too(make_model: 
         y = net("Flatten", net("GlobalAveragePool", net("Relu", net.conv(x, 3, 6))))
         return net("Gemm", y, net.const(np.linspace(-9, 9, 6, dtype=np.float32)[None]), transB=1)
 
-    path = make_model(binary, shape=("N", 3, 8, 8))
-    source = open_model(annotate_model(path, tmp_path / "two.onnx", activation="sigmoid", labels=["no", "yes"]).path)
+    plain = make_model(binary, shape=("N", 3, 8, 8))
+    source = open_model(annotate_model(plain, tmp_path / "two.onnx", activation="sigmoid", labels=["no", "yes"]).path)
     rng = np.random.default_rng(0)
     for number in range(40):
         picture = rng.integers(0, 256, (8, 8, 3), np.uint8)
@@ -99,9 +99,9 @@ def test_one_score_for_two_classes_has_calibrated_probabilities_too(make_model: 
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(folder / f"{number}.png")
     made = attach_outputs(source, tmp_path / "made.onnx", calibrate=tmp_path / "two").path
-    for picture in sorted((tmp_path / "two").rglob("*.png"))[::9]:
-        second = float(run_file(made, source.tensor(picture))["probability"][0, 0])
-        [found] = inspector.predict(made, picture, top=2)
+    for path in sorted((tmp_path / "two").rglob("*.png"))[::9]:
+        second = float(run_file(made, source.tensor(path))["probability"][0, 0])
+        [found] = inspector.predict(made, path, top=2)
         assert {one.index: one.probability for one in found.top} == {0: 1 - second, 1: second}
-        assert found.label == source.predict(picture)[0].label
+        assert found.label == source.predict(path)[0].label
         assert found.probability >= 0.5

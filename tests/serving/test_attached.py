@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,5 +80,9 @@ def test_answers_and_maps_are_those_of_the_file(
 
 def test_a_page_that_holds_the_network_says_that_there_are_some(make_model: MakeModel, tmp_path: Path) -> None:
     made = attach_outputs(make_model(pooled, shape=("N", 3, 8, 8)), tmp_path / "made.onnx", cam="gradcam").path
-    page = write_live_page(open_model(made), [], tmp_path / "page.html").path.read_text()
-    assert "The file has attached outputs (cam, cam_classes)." in page
+    opened = open_model(made)
+    page = write_live_page(opened, [], tmp_path / "page.html").path.read_text()
+    assert "The file's own attached outputs are used: cam, cam_classes." in page
+    without = replace(opened, attached=None)
+    page = write_live_page(without, [], tmp_path / "page.html", original=opened).path.read_text()
+    assert "The file has attached outputs (cam, cam_classes). In int8 there are none" in page

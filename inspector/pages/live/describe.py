@@ -15,6 +15,7 @@ from inspector.image import Preprocess
 from inspector.layers import Layer
 from inspector.model import Model
 from inspector.model.attached import Attached
+from inspector.pages.live.attached import SALIENCY, describe_attached, name_used
 from inspector.pages.live.maps import choose_usual_size, describe_covers, describe_maps
 from inspector.receptive import compute_receptive_fields
 from inspector.reverse.head import find_head
@@ -40,22 +41,22 @@ class Description:
     document: Mapping[str, Any]
 
 
-def describe_live(model: Model, layers: Sequence[Layer], attached: Attached | None = None) -> Description:
+def describe_live(model: Model, layers: Sequence[Layer], original: Attached | None = None) -> Description:
     """Describe a model for the page; it is run once, on a picture of zeros, for the shapes.
 
     Args:
         model: The model.
         layers: Those that are to be shown.
-        attached: Outputs that the file has besides, which the page says.
+        original: Attached outputs that the file has; where the model itself has none, the page says so.
 
     Raises:
         UsageError: None of them can be shown.
         ModelError: The model cannot be run.
     """
     notes: list[str] = []
-    if attached is not None:
-        told = listing([entry.name for entry in attached.entries], 6)
-        notes.append(f"The file has attached outputs ({told}). This page leaves them out, and computes its own.")
+    if original is not None and model.attached is None:
+        told = listing([entry.name for entry in original.entries], 6)
+        notes.append(f"The file has attached outputs ({told}). In int8 there are none; this page computes its own.")
     shown = _choose_shown(model, layers, notes)
     values, classes = _run_once(model, shown)
     segments = _describe_segments(model)
@@ -72,10 +73,13 @@ def describe_live(model: Model, layers: Sequence[Layer], attached: Attached | No
     cuts = _find_cuts(model, shown, answers)
     beside = [name for cut in cuts if cut for name in cut["beside"]] + list(cam["beside"] if cam else ())
     own = model.input.name
+    given, methods = _describe_given(model, methods, shown[cam["layer"]].name if cam else None, notes)
     explained = [cam["target"]["tensor"]] if cam and cam["target"] else []
     names = dict.fromkeys([*(layer.tensor for layer in shown), *scores, *found, *explained, *beside])
     looked = [shown[cam["layer"]].tensor, *cam["beside"]] if cam else []
     quick = dict.fromkeys([*scores, *found, *explained, *looked])
+    if given is not None:
+        _add_attached(given, names, quick, answers, cuts)
     height, width = model.preprocess.frame(choose_usual_size(model))
     document = {
         "preprocess": describe_preprocess(model.preprocess),
@@ -90,11 +94,43 @@ def describe_live(model: Model, layers: Sequence[Layer], attached: Attached | No
         "layers": [_describe_layer(x, y.size) for x, y in zip(shown, values, strict=True)],
         "cam": cam,
         "covers": covers,
+        "attached": given,
         "answers": answers,
         "cuts": cuts,
         "fields": _describe_fields(model, shown),
     }
     return Description(shown, tuple(value.shape for value in values), methods, tuple(notes), document)
+
+
+def _describe_given(
+    model: Model, methods: tuple[str, ...], layer: str | None, notes: list[str]
+) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """What the page takes from attached outputs of the file, and all methods: those of the file first."""
+    if model.attached is None:
+        return None, methods
+    given = describe_attached(model, model.attached, methods, layer)
+    if told := name_used(given):
+        notes.append(f"The file's own attached outputs are used: {listing(told, 6)}.")
+    return given, tuple(dict.fromkeys([*(one["method"] for one in given["maps"] if not one["rest"]), *methods]))
+
+
+def _add_attached(
+    given: dict[str, Any],
+    names: dict[str, None],
+    quick: dict[str, None],
+    answers: list[str],
+    cuts: list[dict[str, list[str]] | None],
+) -> None:
+    """Let the runs that are made anyway give what the file says itself; a gradient, which is dear, has its own."""
+    cheap = [one for one in given["maps"] if one["method"] != SALIENCY]
+    first = [given["probability"], given["unknown"] and given["unknown"]["tensor"], *(one["best"] for one in cheap)]
+    quick.update((name, None) for name in first if name)
+    names.update((name, None) for name in [*first, *(one["every"] for one in cheap)] if name)
+    if given["probability"]:
+        for cut in cuts:
+            if cut is not None and cut["outputs"] == answers:
+                cut["outputs"] = [*answers, given["probability"]]
+        answers.append(given["probability"])
 
 
 def _choose_shown(model: Model, layers: Sequence[Layer], notes: list[str]) -> tuple[Layer, ...]:

@@ -17,6 +17,7 @@ from inspector.guard import check_outputs
 from inspector.image import ImageSource, digest_image, open_image, read_if_open, read_picture
 from inspector.layers import LayerNames
 from inspector.model import Model
+from inspector.model.attached import predict_attached
 from inspector.pages.html import write_page
 from inspector.pages.live.describe import Description, describe_live
 from inspector.pages.live.network import Pieces, take_apart
@@ -114,7 +115,7 @@ def write_live_page(
     )
     about = describe_live(model, model.choose_layers(layers), (original or model).attached)
     chosen = _choose_methods(about, methods)
-    pieces = take_apart(model.graph)
+    pieces = take_apart(model.graph if model.attached is None else model.attached.graph)
     given: list[_Given] = []
     for place, (name, source) in enumerate(named):
         try:
@@ -154,7 +155,10 @@ def _take_picture(model: Model, name: str, source: ImageSource, top: int) -> _Gi
     best: tuple[dict[str, Any], ...] = ()
     if model.classifier is not None:
         try:
-            best = tuple(vars(one) for one in model.predict(data, top))
+            found = model.predict(data, top)
+            if model.attached is not None:
+                found, _ = predict_attached(model, model.tensor(data), top)
+            best = tuple(vars(one) for one in found)
         except NotComputable as error:
             model.warn(f"no predictions: {error.message}")
     else:

@@ -1,5 +1,5 @@
 // The pictures, each with the class activation map that is chosen for it.
-const BACKENDS = { onnx: "without torch", twin: "by the torch twin", browser: "computed in this page" };
+const BACKENDS = { onnx: "without torch", twin: "by the torch twin", browser: "computed in this page", file: "an output of the file itself" };
 
 function camOf(i) {
   const top = images[i].top[guess[i]];

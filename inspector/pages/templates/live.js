@@ -14,7 +14,7 @@ const source = {
     try {
       const found = await ask("map", { slot: i, method, index: top ? top.index : null });
       if (images[i] !== image) return; // another picture has taken its place
-      keepMap(image, found, method, top, layers[data.live.cam.layer].name);
+      keepMap(image, found, method, top, found.attached ? found.layer : layers[data.live.cam.layer].name);
       if (!$("progress").hidden && live.ready) say(`Ready. ${image.name}: ${image.told}.`);
     } catch (error) {
       image.failed.add(key); // said once, and not tried again whenever something is drawn
@@ -26,7 +26,7 @@ const source = {
 
 function keepMap(image, found, method, top, layer, by = "") {
   image.cams.push({ ...found, method, class: top?.index, label: method === "eigencam" ? "" : top.label, number: image.boxes && top ? top.index : null,
-    layer, by, backend: "browser", box: image.box, found: null });
+    layer, by, backend: found.attached ? "file" : "browser", box: image.box, found: null });
 }
 
 // D-RISE, round by round: the map of the chosen box gets better with each, until it is left or all masks were laid over.
@@ -134,7 +134,16 @@ async function takeIn(slot, name, found) {
   if (before?.name === name && before.top.length === top.length && !boxes && !segments) showGuesses(slot);
   else { buildPicture(slot); addClassChoice(slot); }
   if (found.made) showMade();
+  if (found.unknown) showUnknown(slot);
   await drawPicture(slot);
+}
+
+// How little the picture looks like those that the network knows, as the file says it.
+function showUnknown(slot) {
+  const { value, threshold, alarm } = images[slot].found.unknown, old = $(`unknown-${slot}`);
+  const words = `unknown ${value.toFixed(2)}, ${alarm ? "above" : "below"} the threshold ${threshold.toFixed(2)}`;
+  const line = element("p", { id: `unknown-${slot}`, class: "hint" }, alarm ? `Not like what the network knows: ${words}` : `As the file says: ${words}`);
+  if (old) old.replaceWith(line); else $(`figure-${slot}`).lastElementChild.before(line);
 }
 
 // What a network makes of each picture, beside it: a picture, or how near its vector is to those of the others.

@@ -52,7 +52,8 @@ const tasks = {
 
   // The class activation map of a class (an index; of none for methods that know no class).
   async map({ slot, method, index }) {
-    const known = pictures.get(slot);
+    const known = pictures.get(slot), own = about.attached?.maps.find((one) => one.method === method), given = own && await attachedMap(about, network, known, own, index);
+    if (given) return given;
     if (method === "drise") { const shape = sampleOf(known.covers.size), raw = weighMasks(known.covers, index, shape); return { shape, raw: Array.from(raw), ...scaleMap(raw) }; }
     const layer = about.layers[about.cam.layer];
     const { values, shape } = toMaps(layer, known.cam), [h, w] = sidesOf(shape);
@@ -191,7 +192,7 @@ async function answer(slot) {
   if (about.cam?.target && !known.areas) [known.target] = readScores(known.scored, null);
   const scores = about.classifier ? ranked(found) : { scores: null, probabilities: null };
   known.scores = scores.scores;
-  return { ...scores, boxes: about.boxes && findBoxes(found, about.boxes, [known.view.height, known.view.width]), values: found };
+  return { ...scores, ...keepAttached(about, known, found), boxes: about.boxes && findBoxes(found, about.boxes, [known.view.height, known.view.width]), values: found };
 }
 
 // What a run with something taken away says, held against what was said before: of objects the score of the best one of
@@ -208,7 +209,8 @@ function answerOf(found, known) {
 
 function ranked(found) {
   const scores = numbersOf(found[about.classifier.scores]).slice(0, about.classifier.classes);
-  return { scores, probabilities: toProbabilities(scores, about.classifier) };
+  const own = about.attached?.probability; // calibrated, by the file itself
+  return { scores, probabilities: own && found[own] ? Float64Array.from(numbersOf(found[own]).slice(0, scores.length)) : toProbabilities(scores, about.classifier) };
 }
 
 // The picture as the page shows it: at most `side` pixels a side.
