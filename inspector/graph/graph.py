@@ -20,6 +20,7 @@ import onnx
 from numpy.typing import NDArray
 
 from inspector.errors import ModelError, listing
+from inspector.graph.digest import FileDigest
 from inspector.graph.element_types import FLOAT_TYPES, HALF_TYPES
 from inspector.graph.external import identify_file, read_reference
 from inspector.graph.nodes import node_inputs
@@ -71,7 +72,6 @@ class Graph:
 
     Attributes:
         path: The file.
-        sha256: Hex digest of the .onnx file itself; see :attr:`digest` for weights that lie outside of it.
         size: Bytes of the file and of its external data.
         proto: The ModelProto with weights above 1 KiB as references, Constant nodes turned into initializers and local
             functions inlined. Tensor names are those of the file.
@@ -85,7 +85,6 @@ class Graph:
     """
 
     path: Path
-    sha256: str
     size: int
     proto: ModelProto
     inputs: tuple[Input, ...]
@@ -96,6 +95,16 @@ class Graph:
     given: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     origin: Graph | None = field(default=None, repr=False)
     _identities: tuple[tuple[Path, tuple[int, int, int]], ...] = field(repr=False, default=())
+    _hashed: FileDigest | None = field(repr=False, default=None)
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the .onnx file itself; see :attr:`digest` for weights that lie outside of it.
+
+        Raises:
+            ModelError: The file was changed while it was opened.
+        """
+        return self._hashed.result() if self._hashed is not None else ""
 
     @property
     def nodes(self) -> Sequence[NodeProto]:

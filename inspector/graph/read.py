@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +14,7 @@ import onnx
 
 from inspector.errors import ModelError, say_no_path
 from inspector.graph.check import check_graph
+from inspector.graph.digest import FileDigest
 from inspector.graph.element_types import find_numpy_type
 from inspector.graph.external import identify_file, resolve_references
 from inspector.graph.graph import Graph, Input
@@ -49,9 +47,9 @@ def read_graph(path: str | os.PathLike[str], allow_links: Sequence[str | os.Path
     given = Path(path)
     with ExitStack() as opened:
         view, status = _map_file(given, opened)
-        # A third of the time of opening a model is its digest, which needs no lock of the interpreter.
-        pool = opened.enter_context(ThreadPoolExecutor(1))
-        digest = pool.submit(lambda: hashlib.sha256(view).hexdigest())
+        identity = identify_file(status)
+        digest = FileDigest(given, identity)
+        opened.push(digest.end_with)
         proto = _parse(scan_model(view, given), given)
         allowed = tuple(Path(folder).absolute() for folder in allow_links)
         outside = resolve_references(proto, given, status.st_size, allowed)
@@ -60,7 +58,6 @@ def read_graph(path: str | os.PathLike[str], allow_links: Sequence[str | os.Path
         initial = {t.name for t in proto.graph.initializer} | {t.values.name for t in proto.graph.sparse_initializer}
         graph = Graph(
             path=given,
-            sha256="",
             size=status.st_size + sum(size for _, (_, size, _) in outside.files),
             proto=proto,
             inputs=tuple(_input(v, given) for v in proto.graph.input if v.name not in initial),
@@ -68,10 +65,11 @@ def read_graph(path: str | os.PathLike[str], allow_links: Sequence[str | os.Path
             metadata={p.key: p.value for p in proto.metadata_props},
             folder=outside.folder,
             allow_links=allowed,
-            _identities=((given, identify_file(status)), *outside.files),
+            _identities=((given, identity), *outside.files),
+            _hashed=digest,
         )
         check_graph(graph)
-        return replace(graph, sha256=digest.result())
+        return graph
 
 
 def _map_file(given: Path, opened: ExitStack) -> tuple[memoryview, os.stat_result]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx
@@ -523,10 +525,35 @@ def test_copies_are_the_same_bytes_but_for_the_metadata(make_model: MakeModel, t
     assert isinstance(copied, Graph)
 
 
+def test_a_digest_is_of_the_file_that_was_read(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_model(big)
+    whole, go_on = hashlib.file_digest, threading.Event()
+
+    def write_first(file: BinaryIO, name: str) -> object:
+        os.utime(path, ns=(1, 1))
+        return whole(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", write_first)
+    with pytest.raises(ModelError, match="was changed while it was open; open it again"):
+        _ = read_graph(path).digest
+
+    def wait_first(file: BinaryIO, name: str) -> object:
+        go_on.wait(60)
+        return whole(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", wait_first)
+    graph = read_graph(path)
+    monkeypatch.setattr(hashlib, "file_digest", whole)
+    # In a copy of this process the thread that makes it would be missing.
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert graph.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    go_on.set()
+
+
 def test_nothing_stays_open(make_model: MakeModel, no_descriptor_leak: None) -> None:
     path = make_model(big)
     for _ in range(10):
-        read_graph(path)
+        assert read_graph(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     path.write_bytes(path.read_bytes()[:-100])
     for _ in range(10):
         refusal(path)
