@@ -107,6 +107,8 @@ def test_cycles_are_looked_for_as_usual_behind_the_imports(monkeypatch: pytest.M
     assert len([[] for _ in range(app._FIRST_COLLECTION + 1)]) > app._FIRST_COLLECTION
     assert gc.get_threshold() == usual
     assert gc.callbacks == callbacks
+    assert gc.get_freeze_count() > app._FIRST_COLLECTION
+    gc.unfreeze()
     assert os.environ["OPENBLAS_THREAD_TIMEOUT"] == "20"
 
 
@@ -406,7 +408,7 @@ def test_every_command_takes_the_common_options(name: str, capsys: pytest.Captur
 
 @pytest.mark.parametrize("name", ["activations", "cam"])
 def test_help_lists_every_colour_map(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from inspector.render import COLORMAPS
+    from inspector.render.colormap import COLORMAPS
 
     _, out, _ = call(capsys, name, "--help")
     assert ", ".join(COLORMAPS) in " ".join(out.split())

@@ -74,12 +74,13 @@ def _spare_processor() -> None:
     """Leave out what a short process pays for and has nothing of."""
     # The threads of numpy's BLAS keep a core busy for 50 ms after they were made, unless they are told to sleep.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
-    # During the imports Python would look a hundred times for cycles among objects that stay.
+    # During the imports Python would look a hundred times for cycles among objects that stay; it never does now.
     usual = gc.get_threshold()
 
     def go_on(phase: str, info: dict[str, int]) -> None:
         gc.callbacks.remove(go_on)
         gc.set_threshold(*usual)
+        gc.freeze()
 
     gc.callbacks.append(go_on)
     gc.set_threshold(_FIRST_COLLECTION, *usual[1:])

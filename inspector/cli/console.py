@@ -164,7 +164,7 @@ class Console:
         from inspector.api.pictures import Done, handle_pictures
         from inspector.cli.entries import EntryStream
 
-        stream = EntryStream(self, self.head(model, **more), show)
+        stream = EntryStream(self, lambda: self.head(model, **more), show)
         try:
             for step in handle_pictures(self._progress(find_given_pictures(images)), handle):
                 stream.take(step)

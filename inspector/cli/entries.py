@@ -29,7 +29,7 @@ class EntryStream:
     """Entries of a document, or lines for people, given out as they come."""
 
     console: Remarks
-    head: Mapping[str, Any]
+    make_head: Callable[[], Mapping[str, Any]]
     show: Callable[[Mapping[str, Any]], str]
     done: int = 0
     skipped: list[Skipped] = field(default_factory=list)
@@ -47,7 +47,7 @@ class EntryStream:
             return
         if self.console.json:
             # The head waits for the first entry: should none work, the error is the document.
-            print(f'{to_json(self.head)[:-1]}, "images": [' if not self.done else ",", end="")
+            print(f'{to_json(self.make_head())[:-1]}, "images": [' if not self.done else ",", end="")
             print(to_json(step.result), end="")
         else:
             print(self.show(step.result))

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inspector.errors import OutputError, UsageError
 from inspector.files import lock_folder, make_plain, make_safe_name, output_folder
@@ -16,8 +16,10 @@ from inspector.guard import list_inputs
 from inspector.image import ImageSource, digest_image
 from inspector.model import Model
 from inspector.pages.folder import MAPS, OURS, RECORD, read_record, remove_results, write_record
-from inspector.pages.overview import IndexEntry, write_index
 from inspector.provenance import Provenance
+
+if TYPE_CHECKING:
+    from inspector.pages.overview import IndexEntry
 
 _INDEX = '<div class="cards">'
 """Tells a page that leads to pictures from a page of somebody else."""
@@ -196,6 +198,8 @@ class PictureFolders:
         Raises:
             OutputError: It cannot be written.
         """
+        from inspector.pages.overview import write_index
+
         if not self.done or (len(self.done) < 2 and not _is_index(self.out / "index.html")):
             return None
         with lock_folder(self.out):
@@ -209,6 +213,8 @@ class PictureFolders:
 
 def _entries(out: Path) -> tuple[list[IndexEntry], set[str]]:
     """(the pictures whose page is complete, the names of their models)."""
+    from inspector.pages.overview import IndexEntry
+
     found: list[tuple[str, str, str, dict[str, Any]]] = []
     for folder in out.iterdir():
         record = read_record(folder)

@@ -191,7 +191,9 @@ def draw_gallery(
         drawn = tuple(done[layer] for layer in chosen)
         channels = _write_channels(target / "channels.npz", drawn)
         page_pictures = pictures.result()
-    objects, segments = _draw_answers(model, image, target, outputs, model.sides(tensor), picture.size)
+    objects, segments = None, None
+    if outputs:
+        objects, segments = _draw_answers(model, image, target, outputs, model.sides(tensor), picture.size)
     overview = _write_page(target, replace(page, found=objects or segments), drawn, best, page_pictures)
     chart = target / "depth.png" if page_pictures.chart else None
     return Gallery(target, overview, chart, channels, best, drawn, objects, segments)
@@ -199,13 +201,16 @@ def draw_gallery(
 
 def _check_drawing(scale: str, colormap: str, size: int | None) -> None:
     """Raise UsageError for what could not be drawn, before anything is run or written."""
-    from inspector.render.channel import LARGEST, SMALLEST
     from inspector.render.colormap import make_color_table
 
     if scale not in SCALES:
         raise UsageError(f"there is no scale {scale!r}", f"known: {', '.join(SCALES)}")
     make_color_table(colormap)
-    if size is not None and not SMALLEST <= size <= LARGEST:
+    if size is None:
+        return
+    from inspector.render.channel import LARGEST, SMALLEST
+
+    if not SMALLEST <= size <= LARGEST:
         raise UsageError(f"the size must be {SMALLEST} to {LARGEST} pixels, not {size}")
 
 
@@ -317,7 +322,8 @@ def _draw_answers(*given: Any) -> tuple[FoundObjects | None, FoundSegments | Non
 
 def _load_drawing() -> None:
     """Import what draws and make the template ready, while the session is being made."""
-    import inspector.pages.overview  # noqa: F401
+    import inspector.pages.overview
+    import inspector.render.grid  # noqa: F401
     from inspector.pages.html import load_template
 
     load_template("overview")

@@ -6,17 +6,20 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from inspector.files import output_folder
 from inspector.image import Box
-from inspector.pages.answers import FoundObjects, FoundSegments
 from inspector.pages.html import write_page
 from inspector.provenance import Provenance
 from inspector.render.chart import DepthPoint, describe_trend, draw_depth_chart
 from inspector.render.figure import fit_size, mark_box, resize_picture, scale_box
 from inspector.render.png import save_png
+
+if TYPE_CHECKING:
+    from inspector.pages.answers import FoundObjects, FoundSegments
 
 
 @dataclass(frozen=True)
