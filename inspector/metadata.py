@@ -204,7 +204,7 @@ def _describe(place: Sequence[str | int], document: Mapping[str, Any]) -> str:
 
 def _printable(label: str) -> str:
     """Without control characters: labels go to terminals and titles."""
-    return "".join(c if c.isprintable() else " " for c in label)
+    return label if label.isprintable() else "".join(c if c.isprintable() else " " for c in label)
 
 
 def parse_labels(text: str) -> tuple[str, ...]:

@@ -24,11 +24,11 @@ from inspector.image.poses import describe_mean
 from inspector.model import Model
 from inspector.provenance import Provenance
 from inspector.render.cam import draw_overlay
-from inspector.render.png import save_png
-from inspector.render.sheet import draw_sheet
 from inspector.render.confusion import draw_confusion
 from inspector.render.curves import Curve, Panel, draw_curves
 from inspector.render.figure import fit_size, resize_picture
+from inspector.render.png import save_png
+from inspector.render.sheet import draw_sheet
 from inspector.render.text import format_percent
 
 WORST = 24

@@ -184,13 +184,13 @@ def draw_gallery(
         page = _start_page(style, picture)
         points = [(x.name, x.kind, found[x].zero_fraction) for x in full]
         pictures = pool.submit(_draw_page_pictures, target, page, points)
+        tables = pool.submit(_write_channels, target / "channels.npz", [(x.name, found[x]) for x in chosen])
         drawings = pool.map(
             lambda x: _draw_layer(style, x, values[x.name], found[x], files[x.name], apart.get(x.name)), by_size
         )
         done = dict(zip(by_size, drawings, strict=True))
         drawn = tuple(done[layer] for layer in chosen)
-        channels = _write_channels(target / "channels.npz", drawn)
-        page_pictures = pictures.result()
+        page_pictures, channels = pictures.result(), tables.result()
     objects, segments = None, None
     if outputs:
         objects, segments = _draw_answers(model, image, target, outputs, model.sides(tensor), picture.size)
@@ -250,6 +250,7 @@ def _draw_layer(
     from inspector.render.channel import draw_channel
     from inspector.render.grid import draw_map_sheet
     from inspector.render.png import save_png
+    from inspector.render.scale import KnownRange
 
     if not array.size:
         return DrawnLayer(layer, array.shape, found, None, (0, 0), None)
@@ -259,7 +260,15 @@ def _draw_layer(
     title, subtitle = f"{layer.name}  ({layer.kind})", f"{style.model.path.name} on {style.shown}"
     made_by = style.provenance.with_(layer=layer.name, settings={"scale": by, "colormap": style.colormap})
     if channel is None:
-        sheet = draw_map_sheet(maps, title=title, subtitle=subtitle, scale=by, colormap=style.colormap)
+        known = KnownRange(found.channel_minimum, found.channel_maximum, found.zero_fraction)
+        sheet = draw_map_sheet(
+            maps,
+            title=title,
+            subtitle=subtitle,
+            scale=by,
+            colormap=style.colormap,
+            known=None if found.non_finite else known,
+        )
         if apart is not None and apart.size:
             sheet = _stack(sheet, _draw_apart(apart[0], style.colormap))
         drawing: Indices | Image = sheet
@@ -297,20 +306,20 @@ def _stack(upper: Indices, lower: Indices) -> Indices:
     both = np.full((height + more, max(width, other)), upper.pixels[0, 0], np.uint8)
     both[:height, :width] = upper.pixels
     both[height:, :other] = lower.pixels
-    return replace(upper, pixels=both)
+    return replace(upper, pixels=both, repeats=None)
 
 
-def _write_channels(path: Path, drawn: Iterable[DrawnLayer]) -> Path:
+def _write_channels(path: Path, found: Iterable[tuple[str, LayerStatistics]]) -> Path:
     """Statistics of every channel: one float32 (C, 5) array a layer, under the layer's name; see LayerStatistics.table.
 
     np.load reads it. np.savez takes names as keyword arguments, and a layer may well be called `file`.
     """
     with atomic_path(path) as temporary, open_part(temporary) as file, zipfile.ZipFile(file, "w") as archive:
-        for x in drawn:
+        for name, layer in found:
             # A fixed date, so that the same statistics are the same file.
-            entry = zipfile.ZipInfo(f"{x.layer.name}.npy")
+            entry = zipfile.ZipInfo(f"{name}.npy")
             with archive.open(entry, "w") as stream:
-                np.lib.format.write_array(stream, x.statistics.table(), allow_pickle=False)
+                np.lib.format.write_array(stream, layer.table(), allow_pickle=False)
     return path
 
 

@@ -13,11 +13,12 @@ from PIL import Image, ImageDraw
 
 from inspector.errors import UsageError
 from inspector.render.figure import INK, MUTED, draw_lines, draw_ticks, measure_lines, to_grey
-from inspector.render.png import Indices
+from inspector.render.png import ALIKE, SAME, Indices
 from inspector.render.scale import (
     LEVELS,
     NAN_INDEX,
     PAPER_INDEX,
+    KnownRange,
     Scaled,
     as_maps,
     check_scale,
@@ -106,6 +107,7 @@ def draw_map_sheet(
     colormap: str = "viridis",
     columns: int | None = None,
     first_channel: int = 0,
+    known: KnownRange | None = None,
 ) -> Indices:
     """Draw every channel of a layer as a numbered tile, with what the colors mean above them.
 
@@ -122,6 +124,7 @@ def draw_map_sheet(
         colormap: Name of a color map.
         columns: Tiles in a row; 16 unless the sheet would get out of shape.
         first_channel: The number of the first tile, for a sheet that shows a part of a layer.
+        known: The range of the maps, where it need not be looked for.
 
     Returns:
         A picture of palette indices: 0..223 are the color map from low to high.
@@ -138,15 +141,16 @@ def draw_map_sheet(
         raise UsageError(f"the first channel cannot be {first_channel}")
     channels, height, width = array.shape
     layout = plan_layout(channels, height, width, columns, len(str(first_channel + channels - 1)))
-    scaled = to_indices(array, scale, limits, wants_symmetric(colormap, scale), layout.shrink)
+    scaled = to_indices(array, scale, limits, wants_symmetric(colormap, scale), layout.shrink, known)
     across = max(layout.columns * layout.cell_width - _GAP + 2 * _PAD, _MIN_WIDTH)
     header = _header(across, title, _facts(array.shape, scaled, layout), subtitle, scaled)
     sheet = np.full((header.shape[0] + layout.rows * layout.cell_height + _PAD, across), PAPER_INDEX, np.uint8)
     sheet[: header.shape[0], : header.shape[1]] = header
     _place_tiles(sheet[header.shape[0] :, _PAD:], scaled, layout, first_channel)
-    return Indices(sheet, table)
+    return Indices(sheet, table, _find_repeats(header.shape[0], len(sheet), scaled, layout))
 
 
+@lru_cache(maxsize=256)
 def plan_layout(channels: int, height: int, width: int, columns: int | None = None, digits: int = 4) -> SheetLayout:
     """Choose size and arrangement of the tiles for `channels` maps of height x width, numbered with `digits`."""
     shrink = -(-max(height, width) // _LONGEST_SIDE)
@@ -259,6 +263,26 @@ def _place_tiles(area: NDArray[np.uint8], scaled: Scaled, layout: SheetLayout, f
         if hatched is not None:
             row, column = np.divmod(np.flatnonzero(scaled.blank[begin:end]), across)
             target[row, column] = hatched
+
+
+def _find_repeats(top: int, height: int, scaled: Scaled, layout: SheetLayout) -> NDArray[np.uint8] | None:
+    """The rows of a sheet that repeat the one above them, as in Indices; None where no map is enlarged.
+
+    top: the height of the header.
+    height: of the whole sheet.
+    """
+    if layout.enlarge_y == 1:
+        return None
+    cell = np.zeros(layout.cell_height, np.uint8)
+    cell[layout.label_height : layout.label_height + layout.tile_height] = 1
+    cell[layout.label_height : layout.label_height + layout.tile_height : layout.enlarge_y] = 0
+    # The lines of hatching run across the squares.
+    hatched = np.zeros(layout.rows * layout.columns, np.bool_)
+    hatched[: len(scaled.blank)] = scaled.blank
+    kinds = np.where(hatched.reshape(layout.rows, layout.columns).any(axis=1), ALIKE, SAME).astype(np.uint8)
+    found = np.zeros(height, np.uint8)
+    found[top : top + layout.rows * layout.cell_height] = np.outer(kinds, cell).ravel()
+    return found
 
 
 def _facts(shape: tuple[int, ...], scaled: Scaled, layout: SheetLayout) -> str:

@@ -30,6 +30,9 @@ _BAND = 1 << 18
 _SAMPLE = 24
 """Rows in the middle of a picture that are compressed by each filter, to take the best one."""
 
+SAME, ALIKE = 1, 2
+"""What Indices say of a row that repeats the one above it, whole or but for a few pixels."""
+
 _PLAIN, _LEFT, _ABOVE = 0, 1, 2
 """The filters of a row: its pixels, their differences to the left neighbors, those to the row above."""
 
@@ -41,10 +44,13 @@ class Indices:
     Attributes:
         pixels: uint8 (h, w), indices of the palette.
         palette: 256 colors, 768 bytes.
+        repeats: uint8 (h,): SAME for a row that is the one above it, ALIKE for one that is but for a few pixels, 0 for
+            any other; None where nobody knows.
     """
 
     pixels: NDArray[np.uint8]
     palette: bytes
+    repeats: NDArray[np.uint8] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -142,22 +148,31 @@ def _encode_sheet(sheet: Indices, chunks: PngInfo, deflate: ModuleType) -> bytes
     """
     head = [_chunk(name, value) for name, value, *_ in chunks.chunks]
     head.append(_chunk(b"PLTE", sheet.palette))
-    return _join(sheet.pixels, 3, head, lambda: deflate.compressobj(1))
+    return _join(sheet.pixels, 3, head, lambda: deflate.compressobj(1), sheet.repeats)
 
 
-def _join(pixels: NDArray[np.uint8], kind: int, head: list[bytes], make_stream: Callable[[], Any]) -> bytes:
+def _join(
+    pixels: NDArray[np.uint8],
+    kind: int,
+    head: list[bytes],
+    make_stream: Callable[[], Any],
+    repeats: NDArray[np.uint8] | None = None,
+) -> bytes:
     """A file of 8 bits a value, by a compressor of zlib's interface.
 
     kind: the color type of the format, 0 for greys, 2 for three colors in turn, 3 for a palette.
     head: the chunks before the pixels.
+    repeats: as in Indices.
     """
     height, width = pixels.shape
     step = 3 if kind == 2 else 1
-    first = _choose_filter(pixels, make_stream, step)
+    # Where maps were enlarged the pixels are squares, and most are as the one to the left.
+    first = _choose_filter(pixels, make_stream, step) if repeats is None else _LEFT
     stream, above, packed, count = make_stream(), None, [], max(1, _BAND // width)
     for top in range(0, height, count):
         rows = pixels[top : top + count]
-        packed.append(stream.compress(_filter_rows(rows, above, first, step)))
+        known = _find_repeats(rows, above) if repeats is None else repeats[top : top + count]
+        packed.append(stream.compress(_filter_rows(rows, above, first, step, known)))
         above = rows[-1]
     facts = _chunk(b"IHDR", struct.pack(">IIBBBBB", width // step, height, 8, kind, 0, 0, 0))
     data = _chunk(b"IDAT", b"".join([*packed, stream.flush()]))
@@ -169,37 +184,53 @@ def _choose_filter(pixels: NDArray[np.uint8], make_stream: Callable[[], Any], st
     top = max(0, (len(pixels) - _SAMPLE) // 2)
     rows = pixels[top : top + _SAMPLE]
     # Where a third of the rows are as the one above them, the pixels are squares, and most are as the one to the left.
-    if np.count_nonzero((rows[1:] == rows[:-1]).all(axis=1)) >= _SAMPLE // 3:
+    repeats, sizes = _find_repeats(rows, None), {}
+    if np.count_nonzero(repeats) >= _SAMPLE // 3:
         return _LEFT
-    sizes = {}
     for filter in (_LEFT, _PLAIN, _ABOVE):
         stream = make_stream()
-        sizes[filter] = len(stream.compress(_filter_rows(rows, None, filter, step)) + stream.flush())
+        sizes[filter] = len(stream.compress(_filter_rows(rows, None, filter, step, repeats)) + stream.flush())
     return min(sizes, key=lambda filter: sizes[filter])
 
 
-def _filter_rows(rows: NDArray[np.uint8], above: NDArray[np.uint8] | None, filter: int, step: int) -> memoryview:
-    """Rows (h, w), each behind the number of its filter: `filter`, or _ABOVE where a row is like the one above it.
-
-    above: the row (w,) before the first of these; None at the top of the picture, where it counts as zeros.
-    step: bytes of a pixel.
-    """
+def _find_repeats(rows: NDArray[np.uint8], above: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """Which rows (h, w) are as the one above them, as in Indices; above: the row (w,) before these, or None."""
     same = np.zeros(len(rows), np.bool_)
     same[0] = above is not None and np.array_equal(rows[0], above)
     np.all(rows[1:] == rows[:-1], axis=1, out=same[1:])
+    return same.view(np.uint8)  # SAME is 1
+
+
+def _filter_rows(
+    rows: NDArray[np.uint8], above: NDArray[np.uint8] | None, filter: int, step: int, repeats: NDArray[np.uint8]
+) -> memoryview:
+    """Rows (h, w), each behind the number of its filter: `filter`, or _ABOVE for those that repeat the one above them.
+
+    above: the row (w,) before the first of these; None at the top of the picture, where it counts as zeros.
+    step: bytes of a pixel.
+    repeats: uint8 (h,), as in Indices.
+    """
     band = np.empty((len(rows), rows.shape[1] + 1), np.uint8)
-    band[:, 0] = np.where(same, _ABOVE, filter)
-    band[:, 1:] = rows
+    band[:, 0] = np.where(repeats > 0, _ABOVE, filter)
     # Integers of 8 bits wrap around, as the format asks for.
     if filter == _LEFT:
-        band[:, 1 + step :] -= rows[:, :-step]
+        band[:, 1 : 1 + step] = rows[:, :step]
+        np.subtract(rows[:, step:], rows[:, :-step], out=band[:, 1 + step :])
     elif filter == _ABOVE:
-        band[1:, 1:] -= rows[:-1]
-        if above is not None:
-            band[0, 1:] -= above
-    band[same, 1:] = 0
+        band[0, 1:] = rows[0] if above is None else rows[0] - above
+        np.subtract(rows[1:], rows[:-1], out=band[1:, 1:])
+    else:
+        band[:, 1:] = rows
+    band[repeats == SAME, 1:] = 0
+    which = np.flatnonzero(repeats == ALIKE)
+    if which.size:
+        before = rows[which - 1]
+        if which[0] == 0:
+            before[0] = 0 if above is None else above
+        band[which, 1:] = rows[which] - before
     return band.data.cast("B")
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:
-    return b"".join([struct.pack(">I", len(data)), name, data, struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))])
+    crc = (isal_zlib or zlib).crc32
+    return b"".join([struct.pack(">I", len(data)), name, data, struct.pack(">I", crc(data, crc(name)))])

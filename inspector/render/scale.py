@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,20 @@ NAN_COLOR = (255, 0, 255)
 
 # Elements worked on at a time, so that the buffers stay in the processor's cache.
 _CHUNK = 1 << 16
+
+
+class KnownRange(NamedTuple):
+    """What somebody who has looked at maps already knows of them; all their elements are finite.
+
+    Attributes:
+        low: Smallest element of each channel, (C,).
+        high: Largest element of each channel, (C,).
+        zero_fraction: Share of elements that are exactly 0.
+    """
+
+    low: NDArray[Any]
+    high: NDArray[Any]
+    zero_fraction: float
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,7 @@ def to_indices(
     limits: tuple[float, float] | None = None,
     symmetric: bool = False,
     shrink: int = 1,
+    known: KnownRange | None = None,
 ) -> Scaled:
     """Scale `maps` to palette indices.
 
@@ -89,6 +104,7 @@ def to_indices(
         symmetric: Widen every range to -m..m, so that zero is in the middle of a diverging map.
         shrink: Reduce the maps by this factor, each new element the mean of shrink x shrink old ones; the statistics
             are of the maps as given.
+        known: Their range, where it need not be looked for.
 
     Raises:
         UsageError: There is no such scale, the limits are missing or not increasing, or they are given with another
@@ -98,11 +114,12 @@ def to_indices(
     array = as_maps(maps)
     channels, height, width = array.shape
     flat = flat_given = array.reshape(channels, height * width)
-    low, high, finite = _find_range(flat)
+    low, high, finite = _find_range(flat, known)
     blank = (low == high) & (height * width > 1)
-    nan = int(np.isnan(flat).sum()) if finite is not None else 0
-    infinite = int(flat.size - finite.sum()) - nan if finite is not None else 0
+    nan = infinite = 0
     if finite is not None:
+        nan = int(np.isnan(flat).sum())
+        infinite = int(flat.size - finite.sum()) - nan
         blank &= finite.all(axis=1)
     if scale in ("channel", "lecture") and height * width == 1:
         # A map of one element has no range of its own; among its neighbours it says something.
@@ -112,11 +129,8 @@ def to_indices(
         start, stop = np.full(channels, common[0]), np.full(channels, common[1])
     elif scale == "lecture":
         start, stop = _lecture_range(flat, finite)
-    elif symmetric:
-        stop = np.maximum(np.abs(low), np.abs(high))
-        start = -stop
     else:
-        start, stop = low, high
+        start, stop = _widen(low, high) if symmetric else (low, high)
     if shrink > 1:
         with np.errstate(all="ignore"):
             array = average_areas(array, shrink)
@@ -125,14 +139,16 @@ def to_indices(
     indices = _quantize(flat, start, stop, uniform=common is not None, clip=scale in ("fixed", "lecture"))
     if finite is not None:
         indices[~finite] = NAN_INDEX
-    share = _count_zeros(flat_given) / flat_given.size
+    share = known.zero_fraction if known is not None else _count_zeros(flat_given) / flat_given.size
     return Scaled(indices.reshape(array.shape), low, high, blank, common, scale, share, nan, infinite)
 
 
 def _find_range(
-    flat: NDArray[Any],
+    flat: NDArray[Any], known: KnownRange | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_] | None]:
     """(lowest, highest finite value of each channel, 0 where there is none; which are finite, or None for all)."""
+    if known is not None:
+        return known.low.astype(np.float64), known.high.astype(np.float64), None
     with np.errstate(all="ignore"):
         low, high = flat.min(axis=1), flat.max(axis=1)
         finite: NDArray[np.bool_] | None = None
@@ -163,6 +179,12 @@ def _common_range(
     return (-most, most) if symmetric else (lowest, highest)
 
 
+def _widen(low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Ranges -m..m that hold those from low to high."""
+    most = np.maximum(np.abs(low), np.abs(high))
+    return -most, most
+
+
 def check_scale(scale: str, limits: tuple[float, float] | None) -> None:
     """Raise UsageError unless `scale` is one of SCALES and `limits` fit it."""
     if scale not in SCALES:
@@ -187,6 +209,7 @@ def average_areas(maps: NDArray[Any], factor: int) -> NDArray[Any]:
     return out
 
 
+@lru_cache(maxsize=16)
 def make_palette(colormap: str = "viridis") -> bytes:
     """The 256 colors of a sheet as 768 bytes: the map, the greys, and the color for what is not finite."""
     table = np.full((256, 3), 255, np.uint8)

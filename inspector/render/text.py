@@ -85,14 +85,23 @@ def _cell(char: str, size: int, bold: bool = False) -> tuple[NDArray[np.uint8], 
     assert face is not None
     ascent, descent = _metrics(size)
     advance = max(1, round(face.getlength(char)))
-    tile = Image.new("L", (advance + 2 * size, ascent + descent))
-    # The built-in face has one weight; a stroke of a fraction of a pixel makes another.
-    ImageDraw.Draw(tile).text((size, 0), char, fill=255, font=face, stroke_width=size / 48 if bold else 0)
-    full = np.frombuffer(tile.tobytes(), np.uint8).reshape(tile.height, tile.width)  # a third of asarray's time
+    full = np.zeros((ascent + descent, advance + 2 * size), np.uint8)
+    if isinstance(face, ImageFont.FreeTypeFont):
+        # As ImageDraw.text does it, in half the time. The built-in face has one weight; a stroke of a fraction of a
+        # pixel makes another.
+        width = size / 48 if bold else 0
+        mask, (x, y) = face.getmask2(char, "L", stroke_width=width, anchor="la", start=(0, 0), stroke_filled=True)
+        ink = np.frombuffer(bytes(mask), np.uint8).reshape(mask.size[1], mask.size[0])
+        top, left = max(0, y), max(0, size + x)
+        ink = ink[top - y :, left - size - x :][: len(full) - top, : full.shape[1] - left]
+        full[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
+    else:  # a Pillow without FreeType
+        tile = Image.new("L", (full.shape[1], full.shape[0]))
+        ImageDraw.Draw(tile).text((size, 0), char, fill=255, font=face)
+        full[:] = np.asarray(tile)
     cell = full[:, size : size + advance].copy()
-    beyond = full.copy()
-    beyond[:, size : size + advance] = 0
-    return cell, beyond if beyond.any() else None
+    full[:, size : size + advance] = 0
+    return cell, full if full.any() else None
 
 
 @lru_cache(maxsize=1024)

@@ -7,7 +7,7 @@ from PIL import Image
 from inspector import files
 from inspector.errors import OutputError
 from inspector.render import png
-from inspector.render.grid import draw_grid
+from inspector.render.grid import draw_grid, draw_map_sheet
 from inspector.render.png import encode_sprite, save_png
 from tests.render.pictures import gradient
 
@@ -131,6 +131,20 @@ def test_colors_come_back(tmp_path, monkeypatch, size, filter):
     with Image.open(save_png(Image.fromarray(pixels), tmp_path / "a.png", {"a": "b"})) as back:
         assert (back.mode, back.text) == ("RGB", {"a": "b"})
         assert back.tobytes() == pixels.tobytes()
+
+
+@pytest.mark.parametrize("band", [1, 900, png._BAND])
+def test_enlarged_sheets_come_back_with_what_is_known_of_their_rows(tmp_path, monkeypatch, band):
+    monkeypatch.setattr(png, "_BAND", band)
+    maps = np.random.default_rng(1).normal(size=(70, 5, 6)).astype(np.float32)
+    maps[[3, 40]] = 1  # hatched, across the squares beside them
+    drawn = draw_map_sheet(maps, title="a")
+    rows = drawn.pixels
+    assert set(drawn.repeats.tolist()) == {0, png.SAME, png.ALIKE}
+    assert all((rows[y] == rows[y - 1]).all() for y in np.flatnonzero(drawn.repeats == png.SAME))
+    assert any((rows[y] != rows[y - 1]).any() for y in np.flatnonzero(drawn.repeats == png.ALIKE))
+    with Image.open(save_png(drawn, tmp_path / "a.png")) as back:
+        assert back.tobytes() == rows.tobytes()
 
 
 def test_few_colors_are_left_to_pillow(tmp_path):

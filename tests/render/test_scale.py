@@ -10,6 +10,7 @@ from inspector.render.scale import (
     NAN_COLOR,
     NAN_INDEX,
     SCALES,
+    KnownRange,
     average_areas,
     find_grey_index,
     make_palette,
@@ -32,6 +33,21 @@ def slowly(maps, start, stop):
         if stop[c] > start[c]:
             out[c] = np.clip(np.floor((channel - start[c]) / (stop[c] - start[c]) * TOP + 0.5), 0, TOP)
     return out
+
+
+def test_a_known_range_is_not_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = np.random.default_rng(3).normal(size=(5, 6, 7)).astype(np.float32)
+    maps[1] = 2
+    maps[2].flat[:21] = 0
+    flat = maps.reshape(5, -1)
+    known = KnownRange(flat.min(axis=1), flat.max(axis=1), 21 / maps.size)
+    for which in ("channel", "layer", "lecture"):
+        plain, quick = to_indices(maps, which), to_indices(maps, which, known=known)
+        for name in vars(plain):
+            np.testing.assert_array_equal(getattr(plain, name), getattr(quick, name))
+    # The sheet below the words is of it.
+    wrong = KnownRange(known.low - 1, known.high, known.zero_fraction)
+    assert not np.array_equal(to_indices(maps, known=wrong).indices, to_indices(maps).indices)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 2), (3, 7, 7), (17, 5, 9), (2, 300, 300), (700, 7, 7)])
