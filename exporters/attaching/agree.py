@@ -12,6 +12,7 @@ from exporters.attaching.workbench import AttachedOutput
 from inspector.agreement import Agreement
 from inspector.cam.attached import Claim, check_claims
 from inspector.errors import NotComputable
+from inspector.metadata import AttachedEntry
 from inspector.model import Model
 
 Array = NDArray[Any]
@@ -68,12 +69,34 @@ def find_worst_claim(name: str, claims: Sequence[Claim], tolerance: float) -> Ag
     return max((claim.compare(name, tolerance) for claim in claims), key=lambda row: (not row.ok, row.relative))
 
 
-def check_rows(rows: Sequence[Agreement]) -> None:
-    """Raise NotComputable where an output is further from what it should be than is allowed."""
+def check_rows(rows: Sequence[Agreement], source: Model, outputs: Sequence[AttachedOutput]) -> None:
+    """Raise NotComputable where an output is further from what it should be than is allowed, with why if that is known.
+
+    Args:
+        rows: What was compared.
+        source: The model as it was.
+        outputs: What was attached to it.
+    """
     bad = [row for row in rows if not row.ok]
     if bad:
         worst = max(bad, key=lambda row: row.relative)
         raise NotComputable(
-            f"the attached file differs at {worst.layer!r} by {worst.max_abs:.3g} of {worst.scale:.3g}",
+            f"the attached file differs at {worst.layer!r} by {worst.max_abs:.3g} of {worst.scale:.3g}"
+            + next((_say_why(source, one.entry) for one in outputs if one.name == worst.layer), ""),
             "nothing was written",
         )
+
+
+def _say_why(source: Model, entry: AttachedEntry) -> str:
+    """What is known of why a map differs, as the end of a sentence."""
+    if entry.settings.get("method") != "gradcam++" or "layer" not in entry.settings:
+        return ""
+    layer = source.layer(entry.settings["layer"])
+    for picture in make_noise(source):
+        maps = layer.to_maps(source.layer_values(source.tensor(picture), [layer])[0][layer.name])
+        if (maps.reshape(*maps.shape[:2], -1).sum(axis=2) < 0).any():
+            return (
+                f": gradcam++ divides by 2 G^2 + S G^3, which passes through 0 where a channel has a negative sum "
+                f"S, as at {layer.name}, so that rounding decides the map; gradcam and layercam do not"
+            )
+    return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,10 @@ from exporters.attaching.agree import check_rows, compare_outputs, make_noise
 from exporters.attaching.boxes import attach_box_map
 from exporters.attaching.calibration import attach_probability
 from exporters.attaching.finish import finish_attached
-from exporters.attaching.maps import attach_maps
+from exporters.attaching.maps import attach_maps, find_formula
+from exporters.attaching.pictures import find_known_pictures
 from exporters.attaching.result import AttachedModel
-from exporters.attaching.saliency import attach_saliency
+from exporters.attaching.saliency import attach_saliency, parse_saliency
 from exporters.attaching.unknown import attach_unknown
 from exporters.attaching.workbench import open_workbench
 from inspector.cam import finds_boxes
@@ -22,7 +22,6 @@ from inspector.files import atomic_path, temporary_folder
 from inspector.guard import check_outputs
 from inspector.model import Model, drop_false_classes, open_model
 
-Note = Callable[[str], None]
 Folder = str | os.PathLike[str]
 _RATE = 0.05
 """False alarms that are let pass where no rate is given."""
@@ -43,7 +42,6 @@ def attach_outputs(
     saliency: str | None = None,
     provider: str = "auto",
     threads: int | None = None,
-    note: Note | None = None,
 ) -> AttachedModel:
     """Write a copy of a model with further outputs behind its own, measured, or write nothing.
 
@@ -59,7 +57,6 @@ def attach_outputs(
         saliency: ``gradient``, ``smoothgrad[:STEPS]`` or ``integrated[:STEPS]``; adds the gradient of the top score.
         provider: What onnxruntime computes with, see :func:`inspector.open_model`.
         threads: How many threads it uses; None for its own choice.
-        note: Gets a line on what is being done.
 
     Returns:
         The file that was written, and how near its outputs are to what the library computes.
@@ -77,7 +74,7 @@ def attach_outputs(
         >>> [output.name for output in made.outputs]
         ['cam', 'cam_classes']
     """
-    check_options(cam, layer, calibrate, unknown, outliers, false_alarms, saliency)
+    check_attached_options(cam, layer, calibrate, unknown, outliers, false_alarms, saliency)
     source = model if isinstance(model, Model) else open_model(model, provider=provider, threads=threads)
     source = drop_false_classes(source)
     check_outputs({"-o": path}, {"the model itself": source.graph.files})
@@ -112,7 +109,7 @@ def attach_outputs(
         trial.write_bytes(data)
         made = open_model(trial, provider=provider, threads=threads, inputs=source.graph.given)
         rows = compare_outputs(source, made, bench.outputs, make_noise(source))
-        check_rows(rows)
+        check_rows(rows, source, bench.outputs)
         digest = made.sha256
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
@@ -120,7 +117,7 @@ def attach_outputs(
 
 
 # Wide: one for each option.
-def check_options(
+def check_attached_options(
     cam: str | None,
     layer: str | None,
     calibrate: Folder | None,
@@ -129,7 +126,13 @@ def check_options(
     false_alarms: float | None,
     saliency: str | None,
 ) -> None:
-    """Raise UsageError where nothing was asked for, or where an option does nothing without one that is missing."""
+    """Check what can be said wrong of the options of :func:`attach_outputs` before a model is opened.
+
+    Raises:
+        UsageError: Nothing was asked for, there is no such thing, or an option needs one that is missing.
+        NotComputable: The method cannot be written as nodes.
+        ImageError: A folder holds no pictures.
+    """
     given = (("--layer", layer, "--cam METHOD", cam), ("--outliers", outliers, "--unknown DIR", unknown),
              ("--false-alarms", false_alarms, "--unknown DIR", unknown))  # fmt: skip
     for option, value, other, needed in given:
@@ -137,3 +140,14 @@ def check_options(
             raise UsageError(f"{option} does nothing without {other.split()[0]}", f"give {other} too, or leave it out")
     if all(option is None for option in (cam, calibrate, unknown, saliency)):
         raise UsageError("nothing was asked for", "give --cam, --calibrate, --unknown or --saliency")
+    if cam is not None:
+        find_formula(cam)
+    if saliency is not None:
+        parse_saliency(saliency)
+    if false_alarms is not None and not 0 < false_alarms < 1:
+        raise UsageError(
+            f"false alarms {false_alarms} is not between 0 and 1", "0.05 alarms one known picture in twenty"
+        )
+    for option, folder in (("--calibrate", calibrate), ("--unknown", unknown), ("--outliers", outliers)):
+        if folder is not None:
+            find_known_pictures(folder, option)

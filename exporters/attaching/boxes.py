@@ -7,7 +7,7 @@ import numpy as np
 from exporters.attaching.derivative import check_covered, emit_gradient
 from exporters.attaching.formulas import emit_map, scale_maps
 from exporters.attaching.maps import find_formula
-from exporters.attaching.scales import Scale, find_scales
+from exporters.attaching.scales import Scale, find_scales, open_size
 from exporters.attaching.sizes import Lengths, make_picture_shape
 from exporters.attaching.workbench import Workbench
 from inspector.cam.resize import sampling_weights
@@ -33,9 +33,9 @@ def attach_box_map(bench: Workbench, name: str) -> None:
     sizes = bench.measure(*heads)
     shapes = [sizes.sample(head.output) for head in heads]
     if any(None in sizes.fixed(name)[1:] for head in heads for name in (head.layer, head.output)):
-        raise NotComputable(f"{model.path} leaves the size of its input open", "export it with a fixed size")
+        raise open_size(model)
     for head in heads:
-        check_covered(write, sizes, head, f"{method.name} of a box")
+        check_covered(write, sizes, head, f"{method.name} of a box", "look at it with inspector cam")
     flat = [_emit_scores(bench, one, classes, shape) for one, shape in zip(scales, shapes, strict=True)]
     scores = flat[0] if len(flat) == 1 else write.emit("Concat", *flat, axis=1)
     counts = [scale.anchors * classes * shape[2] * shape[3] for scale, shape in zip(scales, shapes, strict=True)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import exporters.attaching.rules  # noqa: F401  the rules are registered by the import
-from exporters.attaching.rule import BackStep, EmitRule, find_emit_rule
+from exporters.attaching.rule import EMIT_RULES, BackStep, EmitRule, find_emit_rule
 from exporters.attaching.sizes import TensorSizes
 from exporters.attaching.writer import GraphWriter
 from inspector.errors import NotComputable, listing
@@ -22,13 +22,18 @@ def list_steps(write: GraphWriter, sizes: TensorSizes, head: Head) -> list[tuple
     return [(step, find_emit_rule(step)) for step in steps]
 
 
-def check_covered(write: GraphWriter, sizes: TensorSizes, head: Head, what: str) -> None:
+def check_covered(write: GraphWriter, sizes: TensorSizes, head: Head, what: str, hint: str = "") -> None:
     """Raise NotComputable, with their names, where operators have no derivative as nodes."""
-    unknown = list(dict.fromkeys(step.node.op_type for step, rule in list_steps(write, sizes, head) if rule is None))
+    missing = {step.node.op_type: step.node for step, rule in reversed(list_steps(write, sizes, head)) if rule is None}
+    # Of an operator that has a rule it is the form of a node that has none, such as a place that is computed.
+    unknown = [
+        f"{name} in the form that {node.name or node.output[0]!r} has" if name in EMIT_RULES else name
+        for name, node in reversed(missing.items())
+    ]
     if unknown:
         raise NotComputable(
             f"{what} needs the gradient of {listing(unknown, 6)}, which cannot be written as nodes",
-            "choose a layer behind it with --layer, or a method without gradients",
+            hint or "choose a layer behind it with --layer",
         )
 
 

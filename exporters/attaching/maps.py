@@ -126,10 +126,20 @@ def check_plain(bench: Workbench, layer: Layer, sizes: TensorSizes) -> None:
     plain = plain and (lies is None or lies.channel == (2 if layer.channels_last else 1))
     maps = grid is None and layer.shape is not None and len(layer.shape) == len(shape) == 4
     if not plain or not (tokens or maps):
-        raise NotComputable(
-            f"layer {layer.name!r} holds its maps neither as rows and columns nor as one row of tokens",
-            "choose another layer with --layer",
-        )
+        raise NotComputable(f"layer {layer.name!r} {_say_why(layer, shape)}", "choose another layer with --layer")
+
+
+def _say_why(layer: Layer, shape: Sequence[int]) -> str:
+    """Why the maps of a layer cannot be read off its tensor, as the rest of a sentence."""
+    lies = layer.arrangement
+    if lies is not None and lies.parts > 1:
+        return f"holds the places of a picture in {lies.parts} windows, one behind the other"
+    if lies is not None and lies.block > 1:
+        return f"holds its channels in blocks of {lies.block}"
+    if lies is not None and lies.batch != 0:
+        return f"has the pictures on axis {lies.batch} of {len(shape)}"
+    sides = " x ".join(map(str, shape))
+    return f"holds no maps: {sides} is neither channels over rows and columns nor one row of tokens"
 
 
 def emit_channels_first(bench: Workbench, layer: Layer, tensor: str, sizes: TensorSizes, gradient: bool = False) -> str:

@@ -66,7 +66,8 @@ def attach_saliency(bench: Workbench, text: str) -> None:
         raise NotComputable(f"the input of {model.path} holds {model.input.dtype}, which has no gradient", "")
     head = find_head(bench.graph, name, scores)
     sizes = bench.measure(head)
-    check_covered(write, sizes, head, "the gradient with respect to the picture")
+    hint = "--cam METHOD needs the gradient of what lies behind a layer alone"
+    check_covered(write, sizes, head, "the gradient with respect to the picture", hint)
     seed, _ = emit_top_seed(bench, scores, sizes)
     graph, noise = bench.graph, None
     if kind != "gradient":

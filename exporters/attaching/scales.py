@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporters.attaching.sizes import Lengths, make_picture_shape
 from inspector.cam.ways import RunValues, Ways
 from inspector.errors import NotComputable
 from inspector.graph import Graph
-from inspector.model import Model
+from inspector.model import Model, to_probabilities
 from inspector.reverse import Head, find_head
 from inspector.reverse.origin import Origin, trace_origin, trace_others
 from inspector.tasks.answers import Element
@@ -51,8 +52,13 @@ def find_scales(model: Model, graph: Graph) -> tuple[list[Scale], int]:
     decoder = model.decoder
     assert isinstance(decoder, BoxDecoder)
     shape = make_picture_shape(model)
-    if model.input.layout != "NCHW" or model.preprocess.size is None:
-        raise NotComputable(f"{model.path} takes no (N, C, H, W) of fixed size", "export it with a fixed size")
+    if model.input.layout != "NCHW":
+        raise NotComputable(
+            f"{model.path} takes pictures with the channels last, and maps of boxes are written for (N, C, H, W)",
+            "export it with the channels first",
+        )
+    if model.preprocess.size is None:
+        raise open_size(model)
     ways = Ways(model)
     values = ways.run(np.zeros(shape, model.input.dtype), decoder.outputs)
     found = decoder.decode({name: values.known[name] for name in decoder.outputs}, (shape[2], shape[3]))
@@ -69,9 +75,18 @@ def find_scales(model: Model, graph: Graph) -> tuple[list[Scale], int]:
     if sure is not None:
         numbers = values.known[found.tensor].shape[2]
         scales = _add_objectness(ways, values, scales, (found.tensor, sure, numbers))
-        _check_product(values, scales, int(model.classes or 0), found)
+        _check_product(ways, scales, int(model.classes or 0), (found.tensor, sure, place[2] - number))
     heads = [find_head(graph, one.head.layer, one.head.output) for one in scales]
     return [replace(one, head=head) for one, head in zip(scales, heads, strict=True)], int(model.classes or 0)
+
+
+def open_size(model: Model) -> NotComputable:
+    """The error that a detector takes pictures of any size."""
+    return NotComputable(
+        f"{model.path} leaves the size of its input open, and the map of a box is enlarged to it by matrices (MatMul) "
+        "of fixed size",
+        "export it with a fixed size",
+    )
 
 
 def _find_objectness(decoder: BoxDecoder, found: Candidates, shape: Lengths) -> int | None:
@@ -122,20 +137,46 @@ def _add_objectness(ways: Ways, values: RunValues, scales: list[Scale], table: t
     return made
 
 
-def _check_product(values: RunValues, scales: list[Scale], classes: int, found: Candidates) -> None:
-    """Raise NotComputable where a score is something else than the product of two sigmoids."""
-    best = 0.0
-    values.fetch([name for one in scales for name in (one.head.output, *(one.sure or ())[:1])])
-    for one in scales:
-        assert one.sure is not None
-        logits, sure = (values.known[name].astype(np.float64) for name in (one.head.output, one.sure[0]))
-        parts = [
-            array.reshape(len(array), one.anchors, -1, *array.shape[2:])[:, :, start : start + count]
-            for array, start, count in ((logits, one.first, classes), (sure, one.sure[1], 1))
-        ]
-        both = [1 / (1 + np.exp(-part)) for part in parts]
-        best = max(best, float((both[0] * both[1]).max()))
-    if abs(best - float(found.scores.max())) > _NEAR:
-        raise NotComputable(
-            "a score is no product of the sigmoids of a class and of the objectness", "look at it with inspector cam"
-        )
+def _check_product(ways: Ways, scales: list[Scale], classes: int, table: tuple[str, int, int]) -> None:
+    """Raise NotComputable where a score is something else than the product of two sigmoids.
+
+    All scores of each class are compared, in the order of their size, on pictures of zeros and of noise.
+
+    Args:
+        ways: How to run the network.
+        scales: The scores of each scale.
+        classes: Number of classes.
+        table: (tensor, the number of the objectness, the first of those of classes) of what the boxes are read from.
+    """
+    model, (tensor, at, first) = ways.model, table
+    decoder = model.decoder
+    assert isinstance(decoder, BoxDecoder)
+    shape, rng = make_picture_shape(model), np.random.default_rng(0)
+    for contrast in (0.0, 1.0, 8.0):
+        picture = contrast * rng.standard_normal(shape) * (255 * model.preprocess.scale)
+        values = ways.run(picture.astype(model.input.dtype), decoder.outputs)
+        values.fetch([name for one in scales for name in (one.head.output, *(one.sure or ())[:1])])
+        made = np.concatenate([_multiply(values, one, classes) for one in scales])
+        rows = values.known[tensor][0].astype(np.float64)
+        told = rows[:, at, None] * rows[:, first : first + classes]
+        found = decoder.decode({name: values.known[name] for name in decoder.outputs}, (shape[2], shape[3]))
+        best = float(found.scores.max(initial=0.0)) if len(found) else float(told.max())
+        same = made.shape == told.shape and np.abs(np.sort(made, axis=0) - np.sort(told, axis=0)).max() <= _NEAR
+        if not same or abs(best - float(told.max())) > _NEAR:
+            raise NotComputable(
+                "a score is no product of the sigmoids of a class and of the objectness",
+                "look at it with inspector cam",
+            )
+
+
+def _multiply(values: RunValues, one: Scale, classes: int) -> NDArray[np.float64]:
+    """The products of one scale, (places, classes)."""
+    assert one.sure is not None
+    logits, sure = (values.known[name][:1].astype(np.float64) for name in (one.head.output, one.sure[0]))
+    parts = [
+        array.reshape(1, one.anchors, -1, *array.shape[2:])[:, :, start : start + count]
+        for array, start, count in ((logits, one.first, classes), (sure, one.sure[1], 1))
+    ]
+    both = [to_probabilities(part, "sigmoid") for part in parts]
+    made: NDArray[np.float64] = np.moveaxis(both[0] * both[1], 2, -1).reshape(-1, classes)
+    return made

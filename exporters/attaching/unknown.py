@@ -15,7 +15,7 @@ from exporters.attaching.sizes import TensorSizes
 from exporters.attaching.workbench import AttachError, Workbench
 from inspector.cam.attached import Claim
 from inspector.cam.unknown import KnownRange, digest_arrays, find_features
-from inspector.errors import NotComputable, UsageError
+from inspector.errors import NotComputable
 from inspector.image import open_image
 from inspector.metrics.separation import ClassCenters, fit_centers, measure_energy, summarise
 from inspector.model import Model, find_folder_class
@@ -50,15 +50,10 @@ def attach_unknown(
         The figures, and notes.
 
     Raises:
-        UsageError: The rate is out of range.
         NotComputable: The network is no classifier, or its last layer reads no features.
         ImageError: There are no pictures.
         AttachError: There are too few.
     """
-    if not 0 < false_alarms < 1:
-        raise UsageError(
-            f"false alarms {false_alarms} is not between 0 and 1", "0.05 alarms one known picture in twenty"
-        )
     model, classifier = bench.model, bench.model.classifier
     if classifier is None or (model.classes or 0) == 1:
         raise NotComputable(f"{model.path} is no classifier of several classes", "--unknown looks at scores of classes")

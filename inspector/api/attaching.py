@@ -61,13 +61,14 @@ def attach(
         >>> [output.name for output in made.outputs]
         ['cam', 'cam_classes']
     """
-    from exporters.attaching import attach_outputs
+    from exporters.attaching import attach_outputs, check_attached_options
 
     for name, value in (("cam", cam), ("layer", layer)):
         if value is not None:
             check_text(name, value)
+    check_attached_options(cam, layer, calibrate, unknown, outliers, false_alarms, saliency)
     opened = to_model(model, provider, threads, warn)
     return attach_outputs(
         opened, out, cam=cam, layer=layer, calibrate=calibrate, unknown=unknown, outliers=outliers,
-        false_alarms=false_alarms, saliency=saliency, provider=opened.provider, threads=opened.threads, note=warn,
+        false_alarms=false_alarms, saliency=saliency, provider=opened.provider, threads=opened.threads,
     )  # fmt: skip

@@ -92,13 +92,14 @@ def attach(
 
     Standard operators only: any program that runs the model gets the outputs, behind the model's own.
     """
-    from exporters.attaching import attach_outputs
+    from exporters.attaching import attach_outputs, check_attached_options
 
     console = Console("attach", json, quiet)
+    check_attached_options(cam, layer, calibrate, unknown, outliers, false_alarms, saliency)
     opened = console.open(model, provider, threads, links, inputs)
     made = attach_outputs(
         opened, out, cam=cam, layer=layer, calibrate=calibrate, unknown=unknown, outliers=outliers,
-        false_alarms=false_alarms, saliency=saliency, provider=provider, threads=threads, note=console.note,
+        false_alarms=false_alarms, saliency=saliency, provider=provider, threads=threads,
     )  # fmt: skip
     console.document(console.head(opened, file=relative(made.path), sha256=made.sha256, **made.to_json()))
     console.say(show(made))

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from typer.testing import CliRunner
 
 import inspector
-from exporters.attaching import attach_outputs
+from exporters.attaching import AttachedOutput, attach_outputs
+from exporters.attaching.agree import check_rows
+from exporters.attaching.maps import check_plain
+from inspector.agreement import Agreement
 from inspector.cam import class_activation_maps
-from inspector.errors import NotComputable, UsageError
+from inspector.cli.app import app
+from inspector.errors import ImageError, NotComputable, UsageError
+from inspector.layers import Layer
+from inspector.layers.arrangement import Arrangement
+from inspector.metadata import AttachedEntry
 from inspector.model import Model, open_model
 from inspector.model.annotate import annotate_model
 from tests.conftest import require
@@ -177,7 +186,54 @@ def test_what_cannot_be_attached_is_said(make_model: Any, tmp_path: Path) -> Non
 
     with pytest.raises(NotComputable, match="needs the gradient of ThresholdedRelu"):
         attach_outputs(make_model(scattered, name="other.onnx"), out, cam="gradcam")
+
+    def moved(net: Net, x: str) -> str:
+        y = net("GlobalAveragePool", net("Slice", net.conv(x, 3, 6, 3), *map(net.const, ([0, 0, 0, 0], [1, 6, 6, 6]))))
+        places = net("Cast", net("ReduceMax", net("Mul", y, net.const(np.float32(0))), axes=[1, 2, 3]), to=7)
+        y = net("Slice", net("Flatten", y), net("Reshape", places, net.const([1])), net.const([6]), net.const([1]))
+        return net("Gemm", net("Reshape", y, net.const([1, 6])), net.weight((7, 6)), transB=1)
+
+    with pytest.raises(NotComputable, match=r"Slice in the form that '[^']+' has"):
+        attach_outputs(make_model(moved, name="form.onnx"), out, cam="hirescam", layer="conv3")
+    windows = Layer("attn", "t", "linear", ("N", 8, 16, 16), False, arrangement=Arrangement(channel=2, parts=16))
+    bench: Any = SimpleNamespace(model=source)
+    sizes: Any = SimpleNamespace(sample=lambda name: (16, 16, 8))
+    with pytest.raises(NotComputable, match="layer 'attn' holds the places of a picture in 16 windows"):
+        check_plain(bench, windows, sizes)
     assert not out.exists()
+
+
+def test_what_is_wrong_with_the_options_is_said_before_a_model_is_opened(tmp_path: Path) -> None:
+    missing, out = tmp_path / "missing.onnx", tmp_path / "made.onnx"
+    for options, error in (
+        ({"cam": "gradcamm"}, UsageError),
+        ({"saliency": "grad"}, UsageError),
+        ({"unknown": tmp_path, "false_alarms": 2.0}, UsageError),
+        ({"calibrate": tmp_path / "nowhere"}, ImageError),
+        ({"cam": "gradcam", "outliers": tmp_path}, UsageError),
+    ):
+        for call in (attach_outputs, inspector.attach):
+            with pytest.raises(error):
+                call(missing, out, **options)
+        flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+        run = CliRunner().invoke(app, ["attach", str(missing), "-o", str(out), *flags])
+        assert isinstance(run.exception, error)
+
+
+def test_gradcampp_is_refused_with_its_reason_where_rounding_decides_it(make_model: Any) -> None:
+    def bent(net: Net, x: str) -> str:
+        y = net("Tanh", net("Sub", net("Abs", net.conv(x, 3, 6)), net.const(np.float32(9))))
+        return net("Gemm", net("Flatten", net("GlobalAveragePool", y)), net.weight((7, 6)), transB=1)
+
+    rows = [Agreement("cam", 1e-3, 1.0, False)]
+    for build, reason in ((bent, "passes through 0 where a channel has a negative sum"), (pooled, "")):
+        source = open_model(make_model(build, name=f"{build.__name__}.onnx"))
+        at = next(layer.name for layer in source.layers if layer.kind == "activation")
+        output = AttachedOutput("cam", (), "", AttachedEntry("cam", "cam", {"method": "gradcam++", "layer": at}))
+        with pytest.raises(NotComputable) as caught:
+            check_rows(rows, source, [output])
+        assert caught.value.message.startswith("the attached file differs at 'cam' by 0.001 of 1")
+        assert (reason in caught.value.message) if reason else ("passes" not in caught.value.message)
 
 
 def test_the_public_call(make_model: Any, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_the_best_box_of_three_scales(style: str, method: str, tmp_path: Path) -
         attach_outputs(source, tmp_path / "other.onnx", cam="gradcam")
 
 
-def with_objectness(net: Net, x: str, anchors: int, turned: bool = False) -> str:
+def with_objectness(net: Net, x: str, anchors: int, turned: int = 0) -> str:
     """Three scales; of three anchors one convolution gives all numbers, of one anchor each part has its own."""
     x = net("Mul", x, net.const(np.float32(1 if anchors > 1 else 1 / 64)))  # YOLOX takes 0 to 255
     y, rows, parts = net("Relu", net.conv(net("Relu", net.conv(x, 3, 6, 3, stride=4)), 6, 8, 3, stride=1)), [], "ab"
@@ -55,8 +55,11 @@ def with_objectness(net: Net, x: str, anchors: int, turned: bool = False) -> str
             rows.append(net("Reshape", z, net.const(np.array([1, -1, 8]))))
             continue
         sure, classes = (net.conv(net("Relu", net.conv(z, 8, 8, 3)), 8, n, 1) for n in (1, 3))
-        squash = "Tanh" if turned else "Sigmoid"
-        z = net("Concat", net.conv(z, 8, 4, 1), net("Sigmoid", sure), net(squash, classes), axis=1)
+        squashed = net("Sigmoid", classes)
+        if turned:  # the last classes are something else than a probability
+            bent = net.const((np.arange(3) >= 3 - turned).reshape(1, 3, 1, 1))
+            squashed = net("Where", bent, net("Tanh", classes), squashed)
+        z = net("Concat", net.conv(z, 8, 4, 1), net("Sigmoid", sure), squashed, axis=1)
         rows.append(net("Transpose", net("Reshape", z, net.const(np.array([1, 8, -1]))), perm=[0, 2, 1]))
     return net("Concat", *rows, axis=1)
 
@@ -73,7 +76,8 @@ def test_the_best_box_of_heads_with_objectness(anchors: int, make_model: Any, tm
         assert np.abs(run_file(made.path, tensor)["cam"][0] - result.heatmap).max() < 1e-5
 
 
-def test_scores_that_are_no_product_are_refused(make_model: Any, tmp_path: Path) -> None:
-    source = open_model(make_model(lambda net, x: with_objectness(net, x, 1, True), shape=(1, 3, 64, 64)))
-    with pytest.raises(NotComputable, match="no product of the sigmoids"):
+@pytest.mark.parametrize("turned", [1, 3])
+def test_scores_that_are_no_product_are_refused(turned: int, make_model: Any, tmp_path: Path) -> None:
+    source = open_model(make_model(lambda net, x: with_objectness(net, x, 1, turned), shape=(1, 3, 64, 64)))
+    with pytest.raises(NotComputable, match=r"no product of the sigmoids|no maps of its classes"):
         attach_outputs(source, tmp_path / "made.onnx", cam="layercam")
