@@ -84,13 +84,24 @@ def emit_map(write: GraphWriter, method: str, activation: str, gradient: str) ->
     return FORMULAS[method](write, activation, gradient)
 
 
-def scale_maps(write: GraphWriter, raw: str, axes: Sequence[int]) -> str:
-    """max(raw, 0) / max(raw) over the last axes; zeros where there is no positive evidence beyond rounding."""
-    high = write.reduce("ReduceMax", raw, axes)
-    reach = write.reduce("ReduceMax", write.emit("Abs", raw), axes)
-    shows = write.emit("Greater", high, write.emit("Mul", reach, write.number(NOISE)))
-    share = write.emit("Div", write.emit("Relu", raw), _or_one(write, shows, high))
-    return write.keep_where(shows, share)
+def scale_maps(write: GraphWriter, raw: str, axes: Sequence[int], many: bool = False) -> str:
+    """max(raw, 0) / max(raw) over the last axes; zeros where there is no positive evidence beyond rounding.
+
+    What shows nothing is divided by infinity, which costs less than to choose at each place.
+
+    Args:
+        write: Where to.
+        raw: The maps.
+        axes: Those of the places.
+        many: There are many maps; onnxruntime is slow with long rows of numbers that end in axes of length 1.
+    """
+    high = write.reduce("ReduceMax", raw, axes, keep=not many)
+    low = write.reduce("ReduceMin", raw, axes, keep=not many)
+    shows = write.emit("Greater", high, write.emit("Mul", low, write.number(-NOISE)))
+    whole = write.emit("Where", shows, high, write.number(np.inf))
+    if many:
+        whole = write.emit("Unsqueeze", whole, write.ints(*axes))
+    return write.emit("Div", write.emit("Relu", raw), whole)
 
 
 def find_channel_weights(method: str, gradient: _Floats, sized: bool) -> _Floats | None:

@@ -86,7 +86,7 @@ def attach_maps(bench: Workbench, name: str, layer: str | None = None) -> None:
         settings,
     )
     if weights is not None and stored is not None:
-        every = scale_maps(write, write.emit("MatMul", stored, flat), [-1])
+        every = scale_maps(write, write.emit("MatMul", stored, flat), [-1], many=True)
         bench.add_output(
             _to_rows_and_columns(bench, every, activation, shape[1:], len(weights)),
             "cam_classes",

@@ -52,7 +52,8 @@ def emit_top(bench: Workbench, scores: str, sizes: TensorSizes) -> TopSeed:
         if len(shape) != 2 or len(sizes.sample(node.input[0])) != 2 or sizes.is_half(weight):
             break
         axis = operator_of(node).rows_axis(node)
-        row = write.emit("Gather", weight, write.reshape(top, -1), axis=0 if axis == 0 else 1)
+        best = write.emit("ArgMax", _emit_rows(bench, scores, sizes), axis=1, keepdims=0)
+        row = write.emit("Gather", weight, best, axis=0 if axis == 0 else 1)
         return TopSeed(node.input[0], row if axis == 0 else write.emit("Transpose", row, perm=[1, 0]), top)
     return TopSeed(scores, seed, top)
 
@@ -71,12 +72,10 @@ def emit_top_seed(bench: Workbench, scores: str, sizes: TensorSizes) -> tuple[st
         The name of the seed, float32; and that of the index of the top class, int64 (N, 1), empty for one score.
     """
     write, model = bench.write, bench.model
-    name = write.to_float(scores) if sizes.is_half(scores) else scores
     shape = sizes.sample(scores)
     top = ""
     count = math.prod(shape) // (model.input.batch or 1)
-    plain = len(shape) == 2 and shape[1] == count
-    rows = name if plain else write.reshape(name, model.input.batch or -1, count)
+    rows = _emit_rows(bench, scores, sizes)
     if count == 1:
         ones = write.emit("Add", write.emit("Mul", rows, write.number(0)), write.number(1))
         half = find_half(model)
@@ -90,3 +89,11 @@ def emit_top_seed(bench: Workbench, scores: str, sizes: TensorSizes) -> tuple[st
         places = write.constant(np.arange(count)[None])
         seed = write.to_float(write.emit("Equal", top, places))
     return (write.reshape_like(seed, scores) if len(shape) != 2 else seed), top
+
+
+def _emit_rows(bench: Workbench, scores: str, sizes: TensorSizes) -> str:
+    """The scores as float32 (N, K)."""
+    write, batch, shape = bench.write, bench.model.input.batch, sizes.sample(scores)
+    name = write.to_float(scores) if sizes.is_half(scores) else scores
+    count = math.prod(shape) // (batch or 1)
+    return name if len(shape) == 2 and shape[1] == count else write.reshape(name, batch or -1, count)

@@ -9,6 +9,9 @@ import numpy as np
 from exporters.attaching.rule import BackStep, Names, emit_rule
 from exporters.attaching.writer import GraphWriter
 
+_BELOW_3 = float(np.nextafter(np.float32(3), np.float32(0)))
+"""Shrink keeps what lies strictly beyond."""
+
 
 def _one_less(write: GraphWriter, x: str) -> str:
     return write.emit("Sub", write.number(1), x)
@@ -82,10 +85,11 @@ def _hard_sigmoid(step: BackStep, g: str) -> Names:
 
 @emit_rule("HardSwish")
 def _hard_swish(step: BackStep, g: str) -> Names:
+    """HardSigmoid(x), and x / 6 more where -3 < x < 3: without a Where, which takes onnxruntime twice as long."""
     write, x = step.write, step.value()
-    middle = write.emit("Add", write.emit("Mul", x, write.number(1 / 3)), write.number(0.5))
-    upper = write.emit("Where", write.emit("Less", x, write.number(3)), middle, write.number(1))
-    slope = write.keep_where(write.emit("Greater", x, write.number(-3)), upper)
+    gate = write.emit("HardSigmoid", x, alpha=1 / 6, beta=0.5)
+    inside = write.emit("Sub", x, write.emit("Shrink", x, lambd=_BELOW_3, bias=0.0))
+    slope = write.emit("Add", gate, write.emit("Mul", inside, write.number(1 / 6)))
     return [write.emit("Mul", g, slope)]
 
 
