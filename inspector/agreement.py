@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.records import record
+
 TOLERANCE = 1e-3
 """Largest difference that is let pass, as a share of the layer's largest magnitude.
 
@@ -35,7 +37,7 @@ FAINT = 1e-2
 """A channel below this share of its layer's mean power is left out of "the worst channel": nothing rests on it."""
 
 
-@dataclass(frozen=True)
+@record
 class Agreement:
     """How near one layer's values are to a reference.
 
@@ -142,7 +144,7 @@ def to_decibels(signal: NDArray[np.float64], noise: NDArray[np.float64]) -> NDAr
     return found
 
 
-@dataclass(frozen=True)
+@record
 class LayerDrift:
     """What one layer lost over several pictures.
 

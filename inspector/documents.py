@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import is_dataclass
 from functools import cache
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from inspector.records import record
 
 OPEN: dict[str, Any] = {"use_attribute_docstrings": True}
 """For ``__pydantic_config__`` of a dataclass: the docstrings of the attributes are the descriptions of the schema."""
@@ -24,7 +26,7 @@ class DoesNotFitError(Exception):
     """A document does not fit its dataclass; :func:`find_misfits` says where."""
 
 
-@dataclass(frozen=True)
+@record
 class Misfit:
     """One place of a document that does not fit.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Literal, get_args
 
 from inspector.documents import OPEN, DoesNotFitError, build_value, find_misfits
 from inspector.errors import MetadataError
 from inspector.image import Preprocess
+from inspector.records import record
 
 KEY = "inspector"
 SCHEMA = 1
@@ -25,7 +26,7 @@ _MOST_FAULTS = 6
 _AGAIN = "write it again with `inspector annotate`"
 
 
-@dataclass(frozen=True)
+@record
 class LayerEntry:
     """A layer as the exporter named it."""
 
@@ -45,7 +46,7 @@ Attachment = Literal["cam", "cam_classes", "probability", "unknown", "saliency"]
 """What an attached output says."""
 
 
-@dataclass(frozen=True)
+@record
 class AttachedEntry:
     """An output that `inspector attach` added."""
 
@@ -59,7 +60,7 @@ class AttachedEntry:
     """How it was made: any keys."""
 
 
-@dataclass(frozen=True)
+@record
 class Metadata:
     """Everything the graph itself cannot say. Every part may be absent."""
 

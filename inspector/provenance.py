@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
+from inspector.records import record
 from inspector.text import to_plain
 from inspector.version import __version__
 
 TOOL = "inspector"
 
 
-@dataclass(frozen=True)
+@record
 class Provenance:
     """What made a picture, a page or a document. The same values and versions make the same file again.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from inspector.api.pictures import Picture
 from inspector.image import read_if_open
 from inspector.model import Model, Predictions
 from inspector.model.attached import predict_attached
+from inspector.records import record
 
 if TYPE_CHECKING:
     from inspector.metadata import Task
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from inspector.tasks.answers import Detections, Segmentation
 
 
-@dataclass(frozen=True)
+@record
 class AnswerOptions:
     """The options of `inspector predict`.
 
@@ -41,7 +42,7 @@ class AnswerOptions:
     draw: bool = False
 
 
-@dataclass(frozen=True)
+@record
 class Segment:
     """A class of a segmenter on one picture.
 
@@ -56,7 +57,7 @@ class Segment:
     share: float
 
 
-@dataclass(frozen=True)
+@record
 class OutputSummary:
     """One output of a head that is not known.
 
@@ -75,7 +76,7 @@ class OutputSummary:
     high: float | None
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class PicturePredictions:
     """What a network answers about one picture. What its task does not give is empty or None.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from inspector.api.arguments import (
 )
 from inspector.api.model import to_model
 from inspector.api.pictures import Picture, Pictures, Results, collect, find_pictures, handle_pictures
+from inspector.records import record
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from inspector.pages.overlays import DrawnMap
 
 
-@dataclass(frozen=True)
+@record
 class ActivationOptions:
     """How activations are drawn; see :func:`draw_activations`."""
 
@@ -140,7 +140,7 @@ def draw_activations(
         return collect(handle_pictures(find_pictures(images), run.draw, on_progress))
 
 
-@dataclass(frozen=True)
+@record
 class PictureMaps:
     """The class activation maps of one picture, as files.
 

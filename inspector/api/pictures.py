@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast
 
@@ -19,6 +18,7 @@ from inspector.errors import (
     wrong_type,
 )
 from inspector.guard import is_pipe
+from inspector.records import record
 from inspector.text import relative
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ FATAL = (UsageError, OutputError, LayerNotFound, ClassNotFound, MissingExtra)
 """Errors that the next picture would meet again; any other that a picture causes is that picture's own."""
 
 
-@dataclass(frozen=True)
+@record
 class Picture:
     """A picture with a name.
 
@@ -57,7 +57,7 @@ Pictures: TypeAlias = "ImageSource | Picture | Iterable[ImageSource | Picture]"
 """What is taken for pictures: one, a folder of them, or several of either."""
 
 
-@dataclass(frozen=True)
+@record
 class Skipped:
     """A picture that could not be used.
 
@@ -70,7 +70,7 @@ class Skipped:
     error: InspectorError
 
 
-@dataclass(frozen=True)
+@record
 class Done(Generic[T]):
     """A picture and what was made of it."""
 

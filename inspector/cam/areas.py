@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from inspector.errors import NotComputable
 from inspector.graph import attributes, operator_of
 from inspector.image import Box
 from inspector.model import Model
+from inspector.records import record
 from inspector.tasks.decoder import MapDecoder
 
 _LONGEST_TAIL = 8
@@ -21,7 +21,7 @@ USUAL_AREAS = 5
 """Classes that are explained where none are named, those of the largest share first."""
 
 
-@dataclass(frozen=True)
+@record
 class AreaExplained(Explained):
     """The scores of classes at every place of a segmenter.
 

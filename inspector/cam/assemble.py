@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -12,13 +11,14 @@ from inspector.cam.place import measure_inside
 from inspector.cam.result import CamResult, find_peak
 from inspector.cam.target import CamClass
 from inspector.image import Box
+from inspector.records import record
 from inspector.tasks.answers import Detection
 
 ScaledMap = tuple[NDArray[np.float32], NDArray[np.float32], bool]
 """(raw, heatmap, empty); see :class:`CamResult`."""
 
 
-@dataclass(frozen=True)
+@record
 class MapMaker:
     """How a map was made.
 

@@ -21,6 +21,7 @@ from inspector.graph import Graph
 from inspector.image import Box, ImageSource, Preprocess, open_image
 from inspector.layers import Layer
 from inspector.model import Model
+from inspector.records import record
 from inspector.reverse import Head, Spot, SpotValues
 from inspector.reverse.origin import Origin
 from inspector.tasks.answers import Detection, Detections, Element
@@ -34,7 +35,7 @@ CELLS = 3
 """Cells of coarser maps that have to fit across a box, on heads that put all scores into one map."""
 
 
-@dataclass(frozen=True)
+@record
 class BoxChoice:
     """Which boxes of a picture are explained.
 
@@ -88,7 +89,7 @@ _Number = tuple[str, tuple[int, ...], float]
 """(tensor, place, factor) of a number that is explained."""
 
 
-@dataclass(frozen=True)
+@record
 class _Frame:
     """The part of the picture that the network sees, (width, height) of the picture, (H, W) of the input."""
 

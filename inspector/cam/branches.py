@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from inspector.graph import Graph, operator_of, value_inputs
+from inspector.records import record
 from inspector.reverse import Head, find_head
 
 _Shape = Callable[[str], tuple[int, ...] | None]
@@ -14,7 +14,7 @@ _ROUNDED = 0.1
 """How far a size may be from the half of another, since odd ones are rounded."""
 
 
-@dataclass(frozen=True)
+@record
 class Branch:
     """The way from a layer's maps to the scores of the places of one scale.
 
@@ -70,7 +70,7 @@ def find_branch(graph: Graph, end: str, shape: _Shape) -> Branch | None:
     return Branch(end, find_head(graph, chosen, end)) if chosen is not None else None
 
 
-@dataclass(frozen=True)
+@record
 class Level:
     """Maps that are coarser than those of the scores, on the way to them.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from inspector.cam.resize import enlarge
 from inspector.cam.target import Target
+from inspector.records import record
 
 FloatArray = NDArray[np.float32]
 Blocks = Callable[[int], Iterator[FloatArray]]
@@ -22,7 +22,7 @@ _AT_ONCE = 16
 """Maps that are summed up at the same time."""
 
 
-@dataclass(frozen=True)
+@record
 class MethodContext:
     """One layer on one picture.
 
@@ -82,7 +82,7 @@ def draw_grids(size: tuple[int, int], count: int, seed: int) -> Iterator[tuple[F
         yield grid, y, x
 
 
-@dataclass(frozen=True)
+@record
 class CoverContext:
     """What D-RISE may ask about the boxes of one picture.
 

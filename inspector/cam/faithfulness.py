@@ -7,7 +7,6 @@ to the input, so that evidence against the class comes last and not in no order 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from inspector.cam.result import CamResult
 from inspector.errors import NotComputable, UsageError
 from inspector.image import ImageSource, open_image
 from inspector.model import Model
+from inspector.records import record
 
 Array = NDArray[Any]
 Baseline = Literal["mean", "blur"]
@@ -27,7 +27,7 @@ STEPS = 32
 _SAMPLES = 512
 
 
-@dataclass(frozen=True)
+@record
 class FaithfulnessCurve:
     """The class's probability while pixels are removed or inserted.
 
@@ -172,7 +172,7 @@ def _blur(values: Array, axis: int, sigma: float) -> Array:
 # --- against a region that a person marked ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@record
 class Region:
     """Where the object is.
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal, cast
 
 from inspector.cam.context import FloatArray, MethodContext
+from inspector.records import record
 
 Needs = Literal["gradient", "activation", "runs", "detections"]
 
 
-@dataclass(frozen=True)
+@record
 class Method:
     """One way to weigh a layer's maps.
 

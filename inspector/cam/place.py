@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +10,12 @@ from numpy.typing import NDArray
 from inspector.cam.resize import sampling_weights
 from inspector.cam.result import NOISE
 from inspector.image import Box
+from inspector.records import record
 
 Map = NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class MapPatch:
     """The part of a map that is not zero.
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inspector.graph import Graph, operator_of
+from inspector.records import record
 
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
+@record
 class Quantization:
     """real = (integer - zero) * scale: one scale and zero point for the whole tensor."""
 

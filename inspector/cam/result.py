@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from inspector.cam.resize import enlarge
 from inspector.cam.target import CamClass
 from inspector.image import Box
+from inspector.records import record
 from inspector.tasks.answers import Detection
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ NOISE = 4 * float(np.finfo(np.float32).eps)
 """Positive evidence below this share of the largest value of either sign is rounding."""
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class CamResult:
     """One class activation map of one picture.
 

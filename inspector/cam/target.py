@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from inspector.errors import ClassNotFound, NotComputable, UsageError, nearest
 from inspector.model import Model, Prediction
+from inspector.records import record
 from inspector.tasks.classify import find_ends
 
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
+@record
 class CamClass:
     """The class (or output element) that a map explains.
 
@@ -34,7 +35,7 @@ class CamClass:
     score: float
 
 
-@dataclass(frozen=True)
+@record
 class Target:
     """A number read off the output tensor: `sign` times the sum of the elements `cells` of a picture's row.
 
@@ -62,7 +63,7 @@ class Target:
         return out.reshape(shape)
 
 
-@dataclass(frozen=True)
+@record
 class Explained:
     """Which tensor of the model is explained.
 

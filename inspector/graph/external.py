@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +14,13 @@ from inspector.errors import ModelError
 from inspector.graph.element_types import SUB_BYTE_TYPES, find_numpy_type
 from inspector.graph.nodes import iterate_tensors
 from inspector.graph.wire import EXTERNAL, NOT_ONNX, SELF
+from inspector.records import record
 
 if TYPE_CHECKING:
     from onnx import ModelProto, StringStringEntryProto, TensorProto
 
 
-@dataclass(frozen=True)
+@record
 class _Reference:
     location: str
     offset: int
@@ -41,7 +41,7 @@ def read_reference(tensor: TensorProto) -> _Reference:
     return reference
 
 
-@dataclass(frozen=True)
+@record
 class Outside:
     """The files that a model's references lead to.
 

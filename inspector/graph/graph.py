@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +26,13 @@ from inspector.graph.external import identify_file, read_reference
 from inspector.graph.nodes import node_inputs
 from inspector.graph.operators import operator_of, value_inputs
 from inspector.graph.wire import EXTERNAL
+from inspector.records import record
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 
-@dataclass(frozen=True)
+@record
 class Input:
     """One input of a graph as the file declares it.
 
@@ -47,7 +48,7 @@ class Input:
     dtype: str
 
 
-@dataclass(frozen=True)
+@record
 class Cut:
     """A part of a graph, ready for a session.
 
@@ -66,7 +67,7 @@ class Cut:
     shape_only: bool
 
 
-@dataclass(frozen=True)
+@record
 class Graph:
     """The structure of one .onnx file. Made by :func:`read_graph`; never changed afterwards.
 

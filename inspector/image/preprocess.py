@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from inspector.documents import CLOSED, DoesNotFitError, Misfit, build_value, find_misfits
 from inspector.errors import ImageError, MetadataError
 from inspector.image.open import MAX_PIXELS, Box
+from inspector.records import record
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,7 +27,7 @@ Place = Literal["centre", "corner"]
 FILTERS: tuple[Filter, ...] = get_args(Filter)
 
 
-@dataclass(frozen=True)
+@record
 class Preprocess:
     """How a picture becomes the network's input: value = (pixel * scale - mean) / std, with pixel in 0..255.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +10,13 @@ from numpy.typing import NDArray
 
 from inspector.layers.tokens import TokenGrid
 from inspector.layers.track import Track
+from inspector.records import record
 
 if TYPE_CHECKING:
     from inspector.layers.layer import Layer
 
 
-@dataclass(frozen=True)
+@record
 class Arrangement:
     """Where the pictures and the channels of a tensor lie.
 

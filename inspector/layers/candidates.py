@@ -17,6 +17,7 @@ from inspector.layers.layout import find_picture_axis, infer_values, read_known_
 from inspector.layers.places import PlaceWalk
 from inspector.layers.tokens import TokenGrid
 from inspector.layers.track import Track
+from inspector.records import record
 
 if TYPE_CHECKING:
     from onnx import NodeProto, ValueInfoProto
@@ -45,7 +46,7 @@ class Candidate:
     inside: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True)
+@record
 class TensorLayout:
     """How a tensor is laid out.
 

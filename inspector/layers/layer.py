@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inspector.errors import LayerNotFound, listing, nearest, wrong_type
+from inspector.records import record
 
 if TYPE_CHECKING:
     from inspector.layers.arrangement import Arrangement
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 Size = int | str | None
 
 
-@dataclass(frozen=True)
+@record
 class Layer:
     """One layer of a graph.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.records import record
 
-@dataclass(frozen=True)
+
+@record
 class LayerStatistics:
     """Statistics of one layer on one picture, over all its elements and for each channel.
 

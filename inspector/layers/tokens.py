@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from inspector.records import record
 
 if TYPE_CHECKING:
     from inspector.layers.layer import Layer
@@ -16,7 +18,7 @@ MOST_EXTRA = 8
 """Class and register tokens that may stand before those of the places."""
 
 
-@dataclass(frozen=True)
+@record
 class TokenGrid:
     """How rows of tokens lie over the picture.
 

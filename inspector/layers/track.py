@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.records import record
+
 Numbers = NDArray[np.int32]
 
 
-@dataclass(frozen=True)
+@record
 class Track:
     """What is known of one tensor.
 

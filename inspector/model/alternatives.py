@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from inspector.image import NAMED, ImageSource, Preprocess, open_image
 from inspector.model.assume import guess_values
 from inspector.model.model import Model
 from inspector.model.probabilities import Prediction
+from inspector.records import record
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-@dataclass(frozen=True)
+@record
 class Alternative:
     """A preprocess with which the top class of a picture would be another one.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -15,6 +15,7 @@ from inspector.image import DType, Layout, Preprocess
 from inspector.layers import find_channel_axis, find_picture_axis
 from inspector.metadata import Metadata
 from inspector.model.pixels import choose_range, find_arithmetic
+from inspector.records import record
 from inspector.tasks.decoder import Habit
 
 DEFAULT_SIZE = 224
@@ -25,7 +26,7 @@ MAX_INPUT_BYTES = 1024**3
 """Largest input tensor that a graph may ask for."""
 
 
-@dataclass(frozen=True)
+@record
 class ImageInput:
     """The one input of a model that takes pictures.
 
@@ -153,7 +154,7 @@ def _follow_habit(graph: Graph, habit: Habit, given: ImageInput, assumed: list[s
     return replace(found, layout=given.layout, dtype=given.dtype)
 
 
-@dataclass(frozen=True)
+@record
 class Guess:
     """The values that a network wants, as far as its graph tells.
 

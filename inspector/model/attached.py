@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +13,14 @@ from inspector.graph import Graph
 from inspector.metadata import AttachedEntry, Attachment
 from inspector.model.batches import run_in_batches
 from inspector.model.probabilities import Predictions
+from inspector.records import record
 from inspector.runtime import Sessions
 
 if TYPE_CHECKING:
     from inspector.model.model import Model
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Attached:
     """What `inspector attach` added to a file.
 

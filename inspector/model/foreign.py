@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from inspector.image import Preprocess
 from inspector.metadata import Metadata, Task
+from inspector.records import record
 from inspector.tasks.seen import NO_HINTS, Hints
 
 _LONGEST_TEXT = 1 << 20
 _MOST_CLASSES = 100_000
 
 
-@dataclass(frozen=True)
+@record
 class Foreign:
     """What the metadata of another exporter says.
 

@@ -6,7 +6,6 @@ wants numbers from 0 to 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from inspector.graph import Graph, attributes, operator_of
 from inspector.image import IMAGENET_MEAN, IMAGENET_STD
 from inspector.layers import find_first_nodes
+from inspector.records import record
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -37,7 +37,7 @@ _SMALLEST = 0.02
 """Part of the range of pixels below which neither a mean nor a deviation of pictures lies."""
 
 
-@dataclass(frozen=True)
+@record
 class Arithmetic:
     """value = factor * pixel + shift, for each channel of the input as it is declared.
 

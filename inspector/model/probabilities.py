@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,11 @@ from numpy.typing import NDArray
 
 from inspector.errors import NotComputable, UsageError, wrong_type
 from inspector.metadata import Activation
+from inspector.records import record
 from inspector.tasks.classify import Classifier
 
 
-@dataclass(frozen=True)
+@record
 class Prediction:
     """One class of an answer.
 

@@ -41,6 +41,12 @@ class FoundObjects:
     size: tuple[int, int]
     masks: tuple[Path | None, ...]
 
+    @property
+    def words(self) -> str:
+        """What the drawing shows."""
+        count = len(self.boxes)
+        return f"{count} object{'' if count == 1 else 's'}" if count else "Nothing found"
+
 
 @dataclass(frozen=True, eq=False)
 class FoundSegments:
@@ -57,6 +63,12 @@ class FoundSegments:
     mask: Path
     drawing: Path
     size: tuple[int, int]
+
+    @property
+    def words(self) -> str:
+        """What the drawing shows."""
+        count = len(self.shares)
+        return f"The class of each pixel: {count} class{'' if count == 1 else 'es'}"
 
 
 # Wide: an answer, and the run that it is read off.

@@ -6,7 +6,7 @@ import os
 import zipfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from inspector.pages.folder import OURS, list_files, place_sheet, start_folder
 from inspector.pages.maps import to_maps
 from inspector.pages.runs import run_picture
 from inspector.provenance import Provenance
+from inspector.records import record
 from inspector.runtime import count_cores
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ SCALES = ("channel", "layer", "lecture")
 _Values = Mapping[str, NDArray[np.float32]]
 
 
-@dataclass(frozen=True)
+@record
 class DrawnLayer:
     """One layer of a gallery: its statistics and the files made from it.
 
@@ -65,7 +66,7 @@ class DrawnLayer:
     tokens: int = 0
 
 
-@dataclass(frozen=True)
+@record
 class Gallery:
     """What was drawn for one image.
 
@@ -97,7 +98,7 @@ class Gallery:
         return bars + show_pictures(sheets, f"Everything: {self.overview}")
 
 
-@dataclass(frozen=True)
+@record
 class _Style:
     """How the layers of one picture are drawn."""
 
@@ -250,7 +251,7 @@ def _draw_layer(
     from inspector.render.channel import draw_channel
     from inspector.render.grid import draw_map_sheet
     from inspector.render.png import save_png
-    from inspector.render.scale import KnownRange
+    from inspector.render.scale import MapRange
 
     if not array.size:
         return DrawnLayer(layer, array.shape, found, None, (0, 0), None)
@@ -260,7 +261,7 @@ def _draw_layer(
     title, subtitle = f"{layer.name}  ({layer.kind})", f"{style.model.path.name} on {style.shown}"
     made_by = style.provenance.with_(layer=layer.name, settings={"scale": by, "colormap": style.colormap})
     if channel is None:
-        known = KnownRange(found.channel_minimum, found.channel_maximum, found.zero_fraction)
+        known = MapRange(found.channel_minimum, found.channel_maximum, found.zero_fraction)
         sheet = draw_map_sheet(
             maps,
             title=title,

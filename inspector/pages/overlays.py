@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from inspector.guard import check_folder
 from inspector.image import ImageSource, digest_image, open_image, read_if_open
 from inspector.pages.folder import note_maps
 from inspector.provenance import Provenance
+from inspector.records import record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from inspector.render.cam import CamMap
 
 
-@dataclass(frozen=True)
+@record
 class DrawnMap:
     """One map and its files.
 
@@ -44,7 +45,7 @@ class DrawnMap:
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@record
 class DrawnMaps:
     """The maps of one picture.
 
@@ -56,7 +57,7 @@ class DrawnMaps:
     sheet: Path | None
 
 
-@dataclass(frozen=True)
+@record
 class MapStyle:
     """How maps are laid on a picture.
 
@@ -141,7 +142,7 @@ def write_overlays(
     return DrawnMaps(tuple(drawn), sheet)
 
 
-@dataclass(frozen=True)
+@record
 class _MapWriter:
     """Writes the maps of one picture."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from inspector.files import output_folder
 from inspector.image import Box
 from inspector.pages.html import write_page
 from inspector.provenance import Provenance
+from inspector.records import record
 from inspector.render.chart import DepthPoint, describe_trend, draw_depth_chart
 from inspector.render.figure import fit_size, mark_box, resize_picture, scale_box
 from inspector.render.png import save_png
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from inspector.pages.answers import FoundObjects, FoundSegments
 
 
-@dataclass(frozen=True)
+@record
 class PageLayer:
     """One layer of the overview.
 
@@ -55,7 +56,7 @@ class PageLayer:
     empty: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Overview:
     """What the page of one picture shows.
 
@@ -86,13 +87,7 @@ class Overview:
     @property
     def found_words(self) -> str:
         """What the drawing of what was found shows."""
-        if self.found is None:
-            return ""
-        if isinstance(self.found, FoundSegments):
-            count = len(self.found.shares)
-            return f"The class of each pixel: {count} class{'' if count == 1 else 'es'}"
-        count = len(self.found.boxes)
-        return f"{count} object{'' if count == 1 else 's'}" if count else "Nothing found"
+        return self.found.words if self.found is not None else ""
 
     @property
     def found_size(self) -> tuple[int, int]:
@@ -101,7 +96,7 @@ class Overview:
         return fit_size(size, 640) if max(size) > 640 else size
 
 
-@dataclass(frozen=True)
+@record
 class PagePictures:
     """What `draw_page_pictures` wrote: width and height of ``picture.png``, and of ``depth.png`` if there is one."""
 
@@ -173,7 +168,7 @@ def _points_of(page: Overview) -> list[DepthPoint]:
     )
 
 
-@dataclass(frozen=True)
+@record
 class IndexEntry:
     """One picture of several.
 

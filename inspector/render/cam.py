@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from inspector.errors import UsageError
 from inspector.image import Box
+from inspector.records import record
 from inspector.render.colormap import make_color_table
 from inspector.render.figure import (
     INK,
@@ -40,7 +40,7 @@ SMALLEST, LARGEST = 64, 2048
 _BAND = 1 << 20
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class CamMap:
     """A heatmap and the class it is for.
 
@@ -62,7 +62,7 @@ class CamMap:
     inside: float | None = None
 
 
-@dataclass(frozen=True)
+@record
 class _Style:
     """How maps are laid on a picture; see `draw_cam`. size: the longer side of the picture in pixels."""
 
@@ -73,7 +73,7 @@ class _Style:
     size: int
 
 
-@dataclass(frozen=True)
+@record
 class _Texts:
     """What a figure says: above the pictures, beside the color bar, and on a map that is empty."""
 

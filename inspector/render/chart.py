@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from inspector.errors import UsageError
+from inspector.records import record
 from inspector.render.figure import INK, MUTED, PAD, PAPER, RULE, Color, draw_lines, measure_lines
 from inspector.render.text import draw_text, draw_text_up, format_percent, measure_text, shorten
 
@@ -20,7 +20,7 @@ _PITCH = 13
 """Names read upwards, and each has the height of a line."""
 
 
-@dataclass(frozen=True)
+@record
 class DepthPoint:
     """One layer of the chart: its name, its zero fraction in [0, 1], and whether it is an activation layer."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -12,13 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from inspector.errors import UsageError
+from inspector.records import record
 from inspector.render.figure import INK, MUTED, draw_lines, draw_ticks, measure_lines, to_grey
 from inspector.render.png import ALIKE, SAME, Indices
 from inspector.render.scale import (
     LEVELS,
     NAN_INDEX,
     PAPER_INDEX,
-    KnownRange,
+    MapRange,
     Scaled,
     as_maps,
     check_scale,
@@ -47,7 +47,7 @@ _TALLEST = 2.5
 _INK, _MUTED = to_grey(INK), to_grey(MUTED)
 
 
-@dataclass(frozen=True)
+@record
 class SheetLayout:
     """Where the tiles of a sheet go, in pixels: each cell is a number above a tile, and a gap."""
 
@@ -107,7 +107,7 @@ def draw_map_sheet(
     colormap: str = "viridis",
     columns: int | None = None,
     first_channel: int = 0,
-    known: KnownRange | None = None,
+    known: MapRange | None = None,
 ) -> Indices:
     """Draw every channel of a layer as a numbered tile, with what the colors mean above them.
 

@@ -6,7 +6,6 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from inspector.files import atomic_path, open_part, write_bytes
+from inspector.records import record
 
 isal_zlib: ModuleType | None
 try:
@@ -37,7 +37,7 @@ _PLAIN, _LEFT, _ABOVE = 0, 1, 2
 """The filters of a row: its pixels, their differences to the left neighbors, those to the row above."""
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Indices:
     """A picture of one byte a pixel, as it is drawn and as a file holds it: an image would only copy it twice.
 

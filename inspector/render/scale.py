@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.errors import UsageError, listing
+from inspector.records import record
 from inspector.render.colormap import is_diverging, make_color_table
 
 SCALES = ("channel", "layer", "fixed", "lecture")
@@ -26,7 +26,7 @@ NAN_COLOR = (255, 0, 255)
 _CHUNK = 1 << 16
 
 
-class KnownRange(NamedTuple):
+class MapRange(NamedTuple):
     """What somebody who has looked at maps already knows of them; all their elements are finite.
 
     Attributes:
@@ -40,7 +40,7 @@ class KnownRange(NamedTuple):
     zero_fraction: float
 
 
-@dataclass(frozen=True)
+@record
 class Scaled:
     """A layer as palette indices.
 
@@ -87,7 +87,7 @@ def to_indices(
     limits: tuple[float, float] | None = None,
     symmetric: bool = False,
     shrink: int = 1,
-    known: KnownRange | None = None,
+    known: MapRange | None = None,
 ) -> Scaled:
     """Scale `maps` to palette indices.
 
@@ -144,7 +144,7 @@ def to_indices(
 
 
 def _find_range(
-    flat: NDArray[Any], known: KnownRange | None
+    flat: NDArray[Any], known: MapRange | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_] | None]:
     """(lowest, highest finite value of each channel, 0 where there is none; which are finite, or None for all)."""
     if known is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import inspector.reverse.rules  # noqa: F401  the derivatives are registered by the import
 from inspector.errors import ModelError, NotComputable
 from inspector.graph import Graph, node_inputs, operator_of, value_inputs
+from inspector.records import record
 from inspector.reverse.local import go_back
 from inspector.reverse.rule import GradientRule, HeadNode, find_rule, is_linear, make_step
 from inspector.reverse.spot import Spot, SpotValues
@@ -20,7 +21,7 @@ from inspector.reverse.spot import Spot, SpotValues
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
+@record
 class Head:
     """What lies between a layer's tensor and an output tensor.
 

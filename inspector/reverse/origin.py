@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from inspector.graph import Graph, node_inputs, operator_of
+from inspector.records import record
 from inspector.reverse.rule import HeadNode, make_step
 from inspector.reverse.spot import SpotValues
 
@@ -20,7 +20,7 @@ CellIndex = tuple[int, ...]
 _LONGEST = 200
 
 
-@dataclass(frozen=True)
+@record
 class Cross:
     """A concatenation on the way, whose other inputs may be the same answer of other places.
 
@@ -37,7 +37,7 @@ class Cross:
     place: CellIndex
 
 
-@dataclass(frozen=True)
+@record
 class Origin:
     """The element that a number was made of.
 

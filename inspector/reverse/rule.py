@@ -8,12 +8,13 @@ kink (ReLU at 0, ties in a maximum) it takes the value that torch takes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import NDArray
 
 from inspector.graph import attributes, is_standard
+from inspector.records import record
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -23,7 +24,7 @@ Gradients = Sequence[Array | None]
 Linearity = Literal["always", "product", "numerator", "never"]
 
 
-@dataclass(frozen=True)
+@record
 class HeadNode:
     """One node between the layer and the scores.
 
@@ -64,7 +65,7 @@ class HeadNode:
 Derivative = Callable[[HeadNode, Array], Gradients]
 
 
-@dataclass(frozen=True)
+@record
 class GradientRule:
     """How to go backwards through one operator.
 

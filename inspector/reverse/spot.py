@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.records import record
+
 Array = NDArray[Any]
 CellRange = tuple[int, int]
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Spot:
     """A tensor that is zero outside a window.
 
@@ -83,7 +85,7 @@ def shrink(values: Array) -> Spot | None:
     return Spot(tuple(a for a, _ in ranges), inside, values.shape)
 
 
-@dataclass(frozen=True)
+@record
 class SpotValues:
     """The tensors of a run that a gradient reads, whole or as windows.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Any, Protocol
 
 import numpy as np
 
+from inspector.records import record
 from inspector.reverse.rule import Array
 
 
@@ -19,7 +19,7 @@ class HasSettings(Protocol):
         """The attribute `name`."""
 
 
-@dataclass(frozen=True)
+@record
 class Windows:
     """Where a sliding window lies: kernel, stride, dilation and padding per spatial axis, sizes before and after."""
 

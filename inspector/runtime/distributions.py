@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+
+from inspector.records import record
 
 KNOWN = (
     "onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-rocm",
@@ -17,7 +18,7 @@ KNOWN = (
 """Distributions that bring the package. Asking for each is quick; reading what all distributions hold is not."""
 
 
-@dataclass(frozen=True)
+@record
 class RuntimePackage:
     """The package that `import onnxruntime` gives.
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from inspector.errors import ModelError, one_line
 from inspector.graph import Cut, Graph
+from inspector.records import record
 from inspector.runtime.limits import check_sizes, measure_memory
 from inspector.runtime.providers import PROVIDERS, choose_providers, count_cores, load_runtime
 
@@ -167,7 +168,7 @@ class Sessions:
         return runtime.InferenceSession(data, options, providers=providers, enable_fallback=0)
 
 
-@dataclass(frozen=True)
+@record
 class Session:
     """One onnxruntime session over one part of a graph."""
 

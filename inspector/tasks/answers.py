@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inspector.metadata import Task as Task
+from inspector.records import record
 
 Corners = tuple[float, float, float, float]
 """x1, y1, x2, y2: left, top, right, bottom."""
 
 
-@dataclass(frozen=True)
+@record
 class Element:
     """One number of a tensor of the graph.
 
@@ -28,7 +29,7 @@ class Element:
     index: tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Detection:
     """One object that a detector found.
 
@@ -52,7 +53,7 @@ class Detection:
     mask: NDArray[np.bool_] | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Detections(Sequence[Detection]):
     """All objects found on one picture, highest score first.
 
@@ -93,7 +94,7 @@ class Detections(Sequence[Detection]):
         return np.array([one.index for one in self.found], np.int64)
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Segmentation:
     """What a segmenter makes of one picture: a class for every pixel.
 

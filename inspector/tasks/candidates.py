@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.records import record
 from inspector.tasks.answers import Detection, Element
 
 MOST = 300
 """Objects of one picture that are kept at most."""
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Candidates:
     """n objects in pixels of the network's input.
 

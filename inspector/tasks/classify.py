@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from onnx import NodeProto
@@ -12,13 +12,14 @@ from inspector.graph import Graph, is_standard, operator_of
 from inspector.graph.operators import Ending
 from inspector.layers import infer_shapes
 from inspector.metadata import Activation, Metadata
+from inspector.records import record
 from inspector.tasks.values import Shapes, find_values, sums_over_all_classes
 
 _ACTIVATION: dict[Ending, Activation] = {"softmax": "softmax", "log-softmax": "softmax", "sigmoid": "sigmoid"}
 _LONGEST_TAIL = 16
 
 
-@dataclass(frozen=True)
+@record
 class Classifier:
     """Where a model says which class it sees.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from inspector.errors import NotComputable
 from inspector.image import Preprocess
+from inspector.records import record
 from inspector.tasks.answers import Detection, Task
 from inspector.tasks.candidates import MOST, Candidates
 from inspector.tasks.layout import HeadLayout
@@ -24,7 +24,7 @@ CONFIDENCE = 0.25
 Arrays = Mapping[str, NDArray[Any]]
 
 
-@dataclass(frozen=True)
+@record
 class Habit:
     """How a family takes its pictures where the file does not say it.
 
@@ -41,7 +41,7 @@ LETTERBOX = Preprocess(size=(640, 640), resize="pad")
 """RGB in [0, 1], the whole picture in a frame of grey: as YOLO has it."""
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Decoder(ABC):
     """What turns the outputs of a head into answers.
 
@@ -116,7 +116,7 @@ class Decoder(ABC):
         return np.asarray(value[0], np.float32)
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class BoxDecoder(Decoder):
     """A head that finds objects."""
 
@@ -188,7 +188,7 @@ class BoxDecoder(Decoder):
         return self.find(values, size, confidence).detections()
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class MapDecoder(Decoder):
     """A head that gives a class for every place: a semantic segmenter.
 
@@ -208,7 +208,7 @@ class MapDecoder(Decoder):
         """float32 (K, h, w) of logits or probabilities, or (1, h, w) of one foreground or of class indices."""
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class VectorDecoder(Decoder):
     """A head that gives a vector, near for pictures that are alike."""
 
@@ -217,7 +217,7 @@ class VectorDecoder(Decoder):
         """float32 (D,)."""
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class PictureDecoder(Decoder):
     """A head that gives a picture."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from inspector.records import record
 
 _INF = math.inf
 
@@ -11,7 +12,7 @@ ROUNDING = 1e-6
 """How far sums and products of float32 may be from what real numbers give, relative to the numbers."""
 
 
-@dataclass(frozen=True)
+@record
 class Values:
     """What is known of a tensor's values as long as the input is finite.
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from inspector.records import record
+
 NumberPlace = tuple[int, int]
 """(table, column): one number of every place."""
 NumberRange = tuple[int, int, int | None]
 """(table, first column, how many): some numbers of every place; None for how many takes all that follow."""
 
 
-@dataclass(frozen=True)
+@record
 class OutputTable:
     """Numbers of every place that a head looks at, or of every object.
 
@@ -27,7 +29,7 @@ class OutputTable:
     inner: int = 1
 
 
-@dataclass(frozen=True)
+@record
 class PlaceGrid:
     """Boxes that are told from the place of a grid.
 
@@ -45,7 +47,7 @@ class PlaceGrid:
     bins: int = 0
 
 
-@dataclass(frozen=True)
+@record
 class Points:
     """Keypoints.
 
@@ -62,7 +64,7 @@ class Points:
     swapped: bool = False
 
 
-@dataclass(frozen=True)
+@record
 class Masks:
     """Masks of objects.
 
@@ -75,7 +77,7 @@ class Masks:
     coefficients: NumberRange | None = None
 
 
-@dataclass(frozen=True)
+@record
 class MapPieces:
     """Objects that are pieces of one map, each in the smallest rectangle around it.
 

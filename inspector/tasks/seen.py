@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import onnx
@@ -11,6 +10,7 @@ import onnx
 from inspector.graph import Graph, find_numpy_type, operator_of, value_inputs
 from inspector.layers.layout import infer_values, read_known_shape
 from inspector.metadata import Task
+from inspector.records import record
 from inspector.tasks.intervals import Values
 from inspector.tasks.values import find_values
 
@@ -18,7 +18,7 @@ Size = int | str | None
 _TAIL = 24
 
 
-@dataclass(frozen=True)
+@record
 class Hints:
     """What the metadata of another exporter says of the outputs.
 
@@ -43,7 +43,7 @@ NO_HINTS = Hints()
 """Nothing is said."""
 
 
-@dataclass(frozen=True)
+@record
 class Output:
     """One output of a graph.
 
@@ -84,7 +84,7 @@ def _show_size(size: Size) -> str:
     return "?" if size is None or (isinstance(size, str) and not size.isidentifier()) else str(size)
 
 
-@dataclass(frozen=True)
+@record
 class Seen:
     """What is known of a file.
 

@@ -10,7 +10,7 @@ from inspector.render.scale import (
     NAN_COLOR,
     NAN_INDEX,
     SCALES,
-    KnownRange,
+    MapRange,
     average_areas,
     find_grey_index,
     make_palette,
@@ -40,13 +40,13 @@ def test_a_known_range_is_not_looked_for_again(monkeypatch: pytest.MonkeyPatch) 
     maps[1] = 2
     maps[2].flat[:21] = 0
     flat = maps.reshape(5, -1)
-    known = KnownRange(flat.min(axis=1), flat.max(axis=1), 21 / maps.size)
+    known = MapRange(flat.min(axis=1), flat.max(axis=1), 21 / maps.size)
     for which in ("channel", "layer", "lecture"):
         plain, quick = to_indices(maps, which), to_indices(maps, which, known=known)
         for name in vars(plain):
             np.testing.assert_array_equal(getattr(plain, name), getattr(quick, name))
     # The sheet below the words is of it.
-    wrong = KnownRange(known.low - 1, known.high, known.zero_fraction)
+    wrong = MapRange(known.low - 1, known.high, known.zero_fraction)
     assert not np.array_equal(to_indices(maps, known=wrong).indices, to_indices(maps).indices)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from inspector.records import record
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -14,7 +15,7 @@ Ending = Literal["", "softmax", "log-softmax", "sigmoid"]
 IntegerForm = Literal["", "weights", "arithmetic", "pool", "join", "moved", "range"]
 
 
-@dataclass(frozen=True)
+@record
 class Operator:
     """One operator of ONNX or of onnxruntime. What is not known of it has the value that promises least.
 
