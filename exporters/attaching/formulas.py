@@ -6,6 +6,7 @@ Activation and gradient are float32 (N, C, P), with P = h w places; a map is (N,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,30 @@ from inspector.cam.methods.gradcampp import SMALL
 from inspector.cam.result import NOISE
 
 _Floats = NDArray[np.float32]
-Formula = Callable[[GraphWriter, str, str], str]
+
+
+@dataclass(frozen=True)
+class PlaceSums:
+    """Sums and means over the places of maps (N, C, P): (N, C, 1).
+
+    Attributes:
+        write: Where they are written.
+        rows: A tensor (N, C, h, w): its rows are added up first, and then what comes of them, so that the rounding of
+            fifty thousand numbers does not add up; empty adds up all at once, which is enough for small maps.
+    """
+
+    write: GraphWriter
+    rows: str = ""
+
+    def reduce(self, op: str, x: str) -> str:
+        """Reduce the places by ReduceSum or ReduceMean."""
+        if not self.rows:
+            return self.write.reduce(op, x, [2])
+        by_rows = self.write.reduce(op, self.write.reshape_like(x, self.rows), [3])
+        return self.write.reshape(self.write.reduce(op, by_rows, [2]), 0, 0, 1)
+
+
+Formula = Callable[[PlaceSums, str, str], str]
 _UNIFORM = 1e-5
 """Gradients that differ by less from place to place, as a share of their largest, are the same: as `cam` has it."""
 
@@ -25,36 +49,34 @@ def _weigh(write: GraphWriter, weights: str, activation: str) -> str:
     return write.emit("MatMul", write.emit("Transpose", weights, perm=[0, 2, 1]), activation)
 
 
-def _gradcam(write: GraphWriter, activation: str, gradient: str) -> str:
-    return _weigh(write, write.reduce("ReduceMean", gradient, [2]), activation)
+def _gradcam(sums: PlaceSums, activation: str, gradient: str) -> str:
+    return _weigh(sums.write, sums.reduce("ReduceMean", gradient), activation)
 
 
-def _hirescam(write: GraphWriter, activation: str, gradient: str) -> str:
-    return write.reduce("ReduceSum", write.emit("Mul", gradient, activation), [1])
+def _hirescam(sums: PlaceSums, activation: str, gradient: str) -> str:
+    return sums.write.reduce("ReduceSum", sums.write.emit("Mul", gradient, activation), [1])
 
 
-def _layercam(write: GraphWriter, activation: str, gradient: str) -> str:
-    return _hirescam(write, activation, write.emit("Relu", gradient))
+def _layercam(sums: PlaceSums, activation: str, gradient: str) -> str:
+    return _hirescam(sums, activation, sums.write.emit("Relu", gradient))
 
 
-def _gradcampp(write: GraphWriter, activation: str, gradient: str) -> str:
-    sums = write.reduce("ReduceSum", activation, [2])
+def _gradcampp(sums: PlaceSums, activation: str, gradient: str) -> str:
+    write, whole = sums.write, sums.reduce("ReduceSum", activation)
     square = write.emit("Mul", gradient, gradient)
     cube = write.emit("Mul", square, gradient)
-    divisor = write.emit("Add", write.emit("Mul", square, write.number(2)), write.emit("Mul", sums, cube))
+    divisor = write.emit("Add", write.emit("Mul", square, write.number(2)), write.emit("Mul", whole, cube))
     divisor = write.emit("Add", divisor, write.number(SMALL))
     counts = write.emit("And", _is_not_zero(write, gradient), _is_not_zero(write, divisor))
     share = write.keep_where(counts, write.emit("Div", square, _or_one(write, counts, divisor)))
-    return _weigh(
-        write, write.reduce("ReduceSum", write.emit("Mul", share, write.emit("Relu", gradient)), [2]), activation
-    )
+    return _weigh(write, sums.reduce("ReduceSum", write.emit("Mul", share, write.emit("Relu", gradient))), activation)
 
 
-def _xgradcam(write: GraphWriter, activation: str, gradient: str) -> str:
-    sums = write.reduce("ReduceSum", activation, [2])
-    along = write.reduce("ReduceSum", write.emit("Mul", gradient, activation), [2])
-    counts = _is_not_zero(write, sums)
-    quotient = write.keep_where(counts, write.emit("Div", along, _or_one(write, counts, sums)))
+def _xgradcam(sums: PlaceSums, activation: str, gradient: str) -> str:
+    write, whole = sums.write, sums.reduce("ReduceSum", activation)
+    along = sums.reduce("ReduceSum", write.emit("Mul", gradient, activation))
+    counts = _is_not_zero(write, whole)
+    quotient = write.keep_where(counts, write.emit("Div", along, _or_one(write, counts, whole)))
     high = write.reduce("ReduceMax", gradient, [2])
     low = write.reduce("ReduceMin", gradient, [2])
     return _weigh(write, write.emit("Where", write.emit("Equal", high, low), high, quotient), activation)
@@ -79,9 +101,17 @@ FORMULAS: dict[str, Formula] = {
 """Method -> what writes its map."""
 
 
-def emit_map(write: GraphWriter, method: str, activation: str, gradient: str) -> str:
-    """Write the map of a method, before ReLU and scaling: (N, 1, P)."""
-    return FORMULAS[method](write, activation, gradient)
+def emit_map(write: GraphWriter, method: str, activation: str, gradient: str, rows: str = "") -> str:
+    """Write the map of a method, before ReLU and scaling: (N, 1, P).
+
+    Args:
+        write: Where to.
+        method: Its name.
+        activation: The maps, (N, C, P).
+        gradient: Their gradient, (N, C, P).
+        rows: Of large maps the same as (N, C, h, w), see :class:`PlaceSums`.
+    """
+    return FORMULAS[method](PlaceSums(write, rows), activation, gradient)
 
 
 def scale_maps(write: GraphWriter, raw: str, axes: Sequence[int], many: bool = False) -> str:

@@ -24,6 +24,8 @@ from inspector.reverse import Head, find_head
 _Floats = NDArray[np.float32]
 _AT_ONCE = 64
 """Classes whose weights are computed together."""
+_LARGE = 1024
+"""Places of a map beyond which its sums are made row by row."""
 
 
 def find_formula(name: str) -> Method:
@@ -66,6 +68,8 @@ def attach_maps(bench: Workbench, name: str, layer: str | None = None) -> None:
             f"after {chosen.name!r} comes {listing(list(dict.fromkeys(head.operators)), 6)}",
             "gradcam and hirescam work with any head",
         )
+    if weights is not None and len(weights) < 2:  # one score says two classes, whose maps are no product of theirs
+        weights = None
     activation = emit_channels_first(bench, chosen, chosen.tensor, sizes)
     flat = write.reshape(activation, 0, 0, -1)
     seed = emit_top(bench, explained.tensor, sizes)
@@ -114,7 +118,9 @@ def _emit_by_gradient(
     found = emit_gradient(write, sizes, {seed.tensor: seed.gradient}, head)
     assert found is not None
     gradient = emit_channels_first(bench, layer, found, sizes, gradient=True)
-    return emit_map(write, method.name, flat, write.reshape(gradient, 0, 0, -1))
+    height, width = _map_shape(bench, layer, sizes)[1:]
+    large = isinstance(height, str) or isinstance(width, str) or height * width > _LARGE
+    return emit_map(write, method.name, flat, write.reshape(gradient, 0, 0, -1), gradient if large else "")
 
 
 def check_plain(bench: Workbench, layer: Layer, sizes: TensorSizes) -> None:
@@ -182,7 +188,7 @@ def _to_rows_and_columns(
 def _class_weights(bench: Workbench, method: Method, head: Head, layer: Layer, sizes: TensorSizes) -> _Floats | None:
     """What each class gives to the mean of each channel, float32 (K, C); None where the picture has a say in it."""
     classes = bench.model.classes
-    if not head.linear or not head.bottleneck or not classes or classes < 2:
+    if not head.linear or not head.bottleneck or not classes:
         return None
     model = bench.model
     picture = np.zeros(make_picture_shape(model), model.input.dtype)
