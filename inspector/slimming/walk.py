@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto
 
-from inspector.graph import Graph, node_inputs, operator_of
+from inspector.graph import Graph, infer_types, node_inputs, operator_of
 from inspector.graph.nodes import GRAPHS
 from inspector.slimming.channels import ChannelFacts, ChannelReader, CutConstant, CutNumber, Doubles, Findings, Units
 from inspector.slimming.evaluate import NodeEvaluator, requantize
@@ -140,10 +141,20 @@ class ChannelWalk:
             low[given] = high[given] = fixed[given]
         number = self.numbers.fresh(len(low)) if number is None else number
         factor = np.ones(len(low)) if factor is None else factor
+        if (known := (low == high) & np.isfinite(low)).any():
+            # x * 0 + 1 is no longer x: a constant has lost what it was computed from, whatever is made of it next.
+            number, factor = number.copy(), np.where(known, 1.0, factor)
+            number[known] = self.numbers.of_keys([("constant", name, float(x)) for x in low[known]])
         made = ChannelFacts(axis, rank, self.found.total, low, high, number, factor)
         self.found.total += len(low)
         self.found.channels[name] = made
         return made
+
+    @cached_property
+    def others(self) -> set[str]:
+        """Tensors that hold something else than float32."""
+        found = {value.name: value.type.tensor_type.elem_type for value in infer_types(self.graph.proto)}
+        return {name for name, kind in found.items() if kind != TensorProto.FLOAT}
 
     def tie(self, one: Units, other: Units) -> None:
         """Units go together, pair by pair."""

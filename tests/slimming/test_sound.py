@@ -146,3 +146,76 @@ def test_slice_of_a_weight_that_is_an_output(tmp_path: Path) -> None:
     before, after = (ReferenceEvaluator(each).run(None, picture) for each in (proto, cut_graph(plan)))
     for one, other in zip(before, after, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def repeat_first(net: Net, x: str, bias: float = 0.0) -> str:
+    """Six channels: the second repeats the first, the last two are constants."""
+    weight, given = net.rng.standard_normal((6, 3, 1, 1)), np.full(6, bias)
+    weight[1], weight[4:] = weight[0], 0
+    given[4:] = 0.3, 0.7
+    return net("Conv", x, net.const(weight), net.const(given))
+
+
+def times_zero(net: Net, x: str, op: str) -> str:
+    """A channel and its copy, of which one is multiplied by 0, in front of what may hide that it is constant."""
+    by = np.ones((6, 1, 1))
+    by[1] = 0
+    y = net("Add", net("Mul", repeat_first(net, x), net.const(by)), net.const(0.3))
+    if op == "ReduceSum":
+        y = net(op, y, net.const(np.array([2, 3])))
+    elif op == "Resize":
+        y = net(op, y, "", net.const(np.array([1, 1, 2, 2], np.float32)), mode="cubic")
+    else:
+        y = net(op, y, net.const(np.ones(6)), net.const(np.ones(6)))
+    return net("Conv", y, net.weight((2, 6, 1, 1)))
+
+
+def without_scale(net: Net, x: str) -> str:
+    """A norm whose scale is 0 for the copy of a channel."""
+    scale = np.ones(6)
+    scale[1] = 0
+    more = [net.const(np.full(6, v)) for v in (0.3, 0.0, 1.0)]
+    y = net("BatchNormalization", repeat_first(net, x), net.const(scale), *more, epsilon=0.0)
+    y = net("Resize", y, "", net.const(np.array([1, 1, 2, 2], np.float32)), mode="cubic")
+    return net("Conv", y, net.weight((2, 6, 1, 1)))
+
+
+def copied_length(net: Net, x: str) -> str:
+    """A reshape that copies the number of channels from the axis of the columns, which are as many."""
+    weight = net.rng.standard_normal((8, 3, 1, 1))
+    weight[5] = 0
+    y = net("Reshape", net("Conv", x, net.const(weight)), net.const(np.array([0, 1, 0, 8, 8])))
+    return net("Conv", net("Squeeze", y, net.const(np.array([1]))), net.weight((2, 8, 1, 1)))
+
+
+def whole_numbers(net: Net, x: str) -> str:
+    """A sum in int32, of which one part is the same for every picture."""
+    fixed = net("Conv", x, net.const(np.zeros((6, 3, 1, 1))), net.const(np.arange(6.0)))
+    parts = [net("Cast", part, to=onnx.TensorProto.INT32) for part in (repeat_first(net, x, 2.0), fixed)]
+    return net("Conv", net("Cast", net("Add", *parts), to=onnx.TensorProto.FLOAT), net.weight((2, 6, 1, 1)))
+
+
+def at_a_step(net: Net, x: str) -> str:
+    """Constants that are whole numbers in float32, and a hair above them in float64."""
+    by = np.ones((6, 1, 1))
+    by[4:, 0, 0] = 10, 1 / 0.7
+    y = net("Ceil", net("Mul", repeat_first(net, x), net.const(by)))
+    return net("Conv", y, net.weight((2, 6, 1, 1)))
+
+
+def turned_selu(net: Net, x: str) -> str:
+    """A function that falls, as one of its numbers is below 0."""
+    one, other = (net("Clip", repeat_first(net, x), net.const(0.0), net.const(1.0)) for _ in range(2))
+    y = net("Add", net("Selu", one, gamma=-0.5), net("Mul", other, net.const(0.5)))
+    return net("Conv", y, net.weight((2, 6, 1, 1)))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        *(lambda net, x, op=op: times_zero(net, x, op) for op in ("ReduceSum", "Resize", "InstanceNormalization")),
+        without_scale, copied_length, whole_numbers, at_a_step, turned_selu,
+    ],
+)  # fmt: skip
+def test_answers_stay(make_model: MakeModel, build: Any) -> None:
+    cut_alike(make_model, build)

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 Ends = tuple[Doubles, Doubles]
 
+_NEAR = 2.0**-20
+"""How far a runtime's float32 may be from what is computed here, relative to it."""
+
+_SMOOTH = 1e-3
+"""How far a function may go within that, relative to its value, and count as one without a step there."""
+
 
 @dataclass
 class Operand:
@@ -101,7 +107,8 @@ def _is_fixed(walk: ChannelWalk, name: str) -> bool:
 def _take_fixed(walk: ChannelWalk, position: int, name: str, axis: int, rank: int, count: int) -> Operand | None:
     """An operand whose channels are all constant, as a constant of one value for each."""
     channels = walk.of(name)
-    if channels is None or channels.axis + rank - channels.rank != axis or len(channels) not in (1, count):
+    fits = channels is not None and channels.axis + rank - channels.rank == axis and len(channels) in (1, count)
+    if channels is None or not fits or name in walk.others:
         return _take_operand(walk, position, name, axis, rank, count)
     shape = [len(channels) if k == channels.axis else 1 for k in range(channels.rank)]
     value = channels.low.astype(np.float32).reshape(shape)
@@ -166,10 +173,15 @@ def _bound(walk: ChannelWalk, node: NodeProto, parts: Sequence[Operand], count: 
             low, high = np.fmax(low, ends[0]), np.fmin(high, ends[1])
     fixed = np.all([(a == b) & np.isfinite(a) for a, b in zip(lows, highs, strict=True)], axis=0)
     if fixed.any() and not (low[fixed] == high[fixed]).all():
-        values = _run(walk, node, [x[fixed] for x in lows])
-        if values is not None and values.shape == (int(fixed.sum()),) and np.isfinite(values).all():
+        values, *near = (_run(walk, node, [x[fixed] * by for x in lows]) for by in (1, 1 - _NEAR, 1 + _NEAR))
+        shape = (int(fixed.sum()),)
+        if values is not None and values.shape == shape and np.isfinite(values).all():
+            sure = np.ones(shape, bool)
+            for beside in near:
+                sure &= beside is not None and np.isclose(beside, values, rtol=_SMOOTH, atol=_NEAR)
+            fixed[fixed] = sure
             low, high = low.copy(), high.copy()
-            low[fixed] = high[fixed] = values
+            low[fixed] = high[fixed] = values[sure]
     return low, high
 
 
@@ -186,14 +198,19 @@ def _run(walk: ChannelWalk, node: NodeProto, values: Sequence[Doubles]) -> Doubl
 def _bound_unary(walk: ChannelWalk, node: NodeProto, low: Doubles, high: Doubles) -> Ends | None:
     """One function of one number, where the row says how it runs."""
     row = operator_of(node)
-    turned = any(a.name == "alpha" and a.f < 0 for a in node.attribute)
+    turned = any(a.name in ("alpha", "gamma") and a.f < 0 for a in node.attribute)
     if row.domain or turned or not (row.increasing or row.valley is not None):
         return None
     first, last = _run(walk, node, [low]), _run(walk, node, [high])
     if first is None or last is None:
         return None
     if row.increasing:
-        return first, last
+        # Rounded by a hair, a number may fall to the other side of a step.
+        under, over = _run(walk, node, [low - np.abs(low) * _NEAR]), _run(walk, node, [high + np.abs(high) * _NEAR])
+        if under is None or over is None:
+            return None
+        down, up = (~np.isclose(a, b, rtol=_SMOOTH, atol=_NEAR) for a, b in ((under, first), (over, last)))
+        return np.where(down, under, first), np.where(up, over, last)
     if row.valley is None or attributes(node).get("alpha", 1.0) != 1.0:
         return None
     # Far below, such a function comes back to zero; the reference has no number for it at minus infinity.

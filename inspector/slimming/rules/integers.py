@@ -11,6 +11,7 @@ import numpy as np
 from inspector.graph import attributes, operator_of
 from inspector.graph.operators.contributed import MICROSOFT
 from inspector.slimming.channels import ChannelFacts, ChannelReader, CutConstant, CutNumber, Doubles, Units
+from inspector.slimming.rules.quantized import round_high, round_low
 from inspector.slimming.rules.weighing import WeightFacts, bound_sums, find_additions, find_touches, has_pads
 from inspector.slimming.walk import ChannelWalk, slim_rule
 
@@ -34,10 +35,11 @@ class IntegerGrid:
     low: float
     high: float
 
-    def to_integers(self, values: Doubles) -> Doubles:
-        """Round numbers to the grid, as integers in float64; what is beyond it becomes its end."""
+    def to_integers(self, low: Doubles, high: Doubles) -> tuple[Doubles, Doubles]:
+        """Round bounds to the grid, as integers in float64; what is beyond it becomes its end."""
         with np.errstate(all="ignore"):
-            return np.clip(np.rint(values / self.scale) + self.zero, self.low, self.high)
+            ends = round_low(low / self.scale) + self.zero, round_high(high / self.scale) + self.zero
+            return np.clip(ends[0], self.low, self.high), np.clip(ends[1], self.low, self.high)
 
     def to_numbers(self, values: Doubles) -> Doubles:
         """What integers stand for."""
@@ -120,7 +122,8 @@ def _weigh(
     shifted = None if inside is None else _shift(inside, float(given.zero[0]))
     low, high = bound_sums(kernel, shifted)
     step = np.broadcast_to(given.scale * own.scale, count)
-    ends = [made_on.to_integers(x * step) if np.isfinite(made_on.low) else x * step for x in (low, high)]
+    ends = low * step, high * step
+    ends = made_on.to_integers(*ends) if np.isfinite(made_on.low) else ends
     made = walk.give(node.output[0], 1, weights.ndim, ends[0], ends[1])
     for position in (4, 5, bias):
         constant = walk.constant(node.input[position]) if len(node.input) > position and node.input[position] else None
@@ -168,7 +171,7 @@ def _combine(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
         else:
             low, high = ends[0][0] + ends[0][1], ends[1][0] + ends[1][1]
     low, high = (np.nan_to_num(x, nan=y) for x, y in ((low, -np.inf), (high, np.inf)))
-    made = walk.give(node.output[0], known[0].axis, known[0].rank, out.to_integers(low), out.to_integers(high))
+    made = walk.give(node.output[0], known[0].axis, known[0].rank, *out.to_integers(low, high))
     for part in known:
         walk.tie(part.units, made.units)
     return True
@@ -193,7 +196,7 @@ def _pass(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
         if slope < 0:
             return False
         low, high = np.where(low < 0, low * slope, low), np.where(high < 0, high * slope, high)
-    made = walk.give(node.output[0], inside.axis, inside.rank, out.to_integers(low), out.to_integers(high))
+    made = walk.give(node.output[0], inside.axis, inside.rank, *out.to_integers(low, high))
     walk.tie(inside.units, made.units)
     return True
 
@@ -211,9 +214,10 @@ def _join(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     if any(part.rank != rank or part.axis != axis for part in known):
         return False
     ends = [
-        np.concatenate([out.to_integers(grid.to_numbers(x)) for grid, x in zip(grids, line, strict=True) if grid])
+        np.concatenate([grid.to_numbers(x) for grid, x in zip(grids, line, strict=True) if grid])
         for line in ([part.low for part in known], [part.high for part in known])
     ]
+    ends = list(out.to_integers(*ends))
     made = walk.give(node.output[0], axis, rank, ends[0], ends[1])
     start = 0
     for part in known:

@@ -247,7 +247,10 @@ def _cut_shape(walk: ChannelWalk, index: int, axis: int, length: int) -> list[in
     value = walk.constant(node.input[1]) if len(node.input) > 1 else None
     if value is None or axis >= value.size:
         return None
-    said = int(value.reshape(-1)[axis])
+    lengths, own = [int(x) for x in value.reshape(-1)], walk.found.channels[node.input[0]].axis
+    said = lengths[axis]
+    if axis != own and (said == 0 or (own < len(lengths) and lengths[own] == 0)):
+        return None  # a length that is copied from an axis of the same number, of which only one has channels
     if said in (0, -1):
         return []
     return [1] if said == length else None

@@ -15,6 +15,19 @@ from inspector.slimming.walk import ChannelWalk, slim_rule
 if TYPE_CHECKING:
     from onnx import NodeProto
 
+_HAIR = 1e-5
+"""Steps, and share of them, within which a number that lies between two integers may be rounded to either."""
+
+
+def round_low(steps: Doubles) -> Doubles:
+    """To the nearest whole number; to the lower one where a runtime's rounding in float32 may decide."""
+    return np.asarray(np.rint(steps - _HAIR * (1 + np.abs(steps))), np.float64)
+
+
+def round_high(steps: Doubles) -> Doubles:
+    """To the nearest whole number; to the higher one where a runtime's rounding in float32 may decide."""
+    return -round_low(-steps)
+
 
 def _read_grid(walk: ChannelWalk, node: NodeProto, inside: ChannelFacts) -> tuple[Doubles, Doubles, np.dtype] | None:
     """Scale and zero point, (1,) or (C,) each, and the type of the integers; None where they are computed."""
@@ -58,10 +71,8 @@ def _quantize(walk: ChannelWalk, index: int, node: NodeProto) -> bool:
     scale, zero, kind = grid
     info = np.iinfo(kind)
     with np.errstate(all="ignore"):
-        ends = [
-            np.clip(np.rint(x.astype(np.float32) / scale.astype(np.float32)) + zero, info.min, info.max)
-            for x in (inside.low, inside.high)
-        ]
+        steps = [x.astype(np.float64) / scale.astype(np.float64) for x in (inside.low, inside.high)]
+        ends = [np.clip(x + zero, info.min, info.max) for x in (round_low(steps[0]), round_high(steps[1]))]
     _give_grid(walk, index, node, inside, (ends[0].astype(np.float64), ends[1].astype(np.float64)))
     return True
 
