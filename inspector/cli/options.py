@@ -101,6 +101,10 @@ class GroupedCommand(TyperCommand):
         """The arguments and options, that of the help among them."""
         return spare_checks(super().get_params(ctx))
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments, in which other options may stand between an option and its values."""
+        return super().parse_args(ctx, gather_values(self.get_params(ctx), args))
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments and the options, group by group."""
         groups: dict[str, list[tuple[str, str]]] = {"Arguments": []}
@@ -118,6 +122,38 @@ class GroupedCommand(TyperCommand):
             if records:
                 with formatter.section(name):
                     formatter.write_dl(records)
+
+
+def gather_values(params: Sequence[Any], args: Sequence[str]) -> list[str]:
+    """Put the values of an option that takes several behind it, and the options that stand between them before it.
+
+    Args:
+        params: The parameters of the command.
+        args: What it is given.
+
+    Returns:
+        The same words; ``--check --json FILE CERTIFICATE`` as ``--json --check FILE CERTIFICATE``.
+    """
+    options = [param for param in params if param.param_type_name == "option"]
+    takes = {
+        name: 0 if getattr(option, "is_flag", False) else option.nargs
+        for option in options
+        for name in (*option.opts, *option.secondary_opts)
+    }
+    made: list[str] = []
+    left = list(args)
+    while left and left[0] != "--":
+        word = left.pop(0)
+        count = takes.get(word, 0)
+        values: list[str] = []
+        while left and left[0] != "--" and len(values) < count:
+            if count > 1 and left[0].partition("=")[0] in takes:
+                more = 1 if "=" in left[0] else 1 + takes[left[0]]
+                made, left = [*made, *left[:more]], left[more:]
+            else:
+                values.append(left.pop(0))
+        made += [word, *values]
+    return made + left
 
 
 def add_fields(
