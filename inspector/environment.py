@@ -23,6 +23,8 @@ from inspector.runtime import (
     find_runtimes,
     has_device,
     load_runtime,
+    name_device,
+    try_provider,
 )
 
 _PACKAGES = (
@@ -89,10 +91,10 @@ def examine(provider: str = "auto", threads: int | None = None) -> dict[str, Any
         _check_runtime(runtimes, problems)
         available = load_runtime().get_available_providers()
         chosen = choose_providers(provider)
-        names = {v: k for k, v in PROVIDERS.items()}
-        on = ", ".join(names.get(c, c) for c in chosen)
-        count = threads or count_cores()
-        advice.append(f"--provider {provider} runs on: {on} ({count} thread{'s' * (count != 1)})")
+        if len(chosen) > 1 and (why := try_provider(chosen[0])):
+            advice.append(f"{chosen[0]} cannot be used ({why}); models run on the CPU in its place")
+            chosen = chosen[1:]
+        advice.append(_say_where(provider, chosen, threads or count_cores()))
         if PROVIDERS["cuda"] in available and not has_device("cuda"):
             advice.append("this onnxruntime has CUDA, but no CUDA device was found")
     except MissingExtra as error:
@@ -142,6 +144,18 @@ def _list_packages(runtimes: Sequence[str]) -> list[dict[str, Any]]:
         }
         for name, module, purpose in rows
     ]
+
+
+def _say_where(asked: str, chosen: Sequence[str], threads: int) -> str:
+    on = ", ".join(_name_provider(provider) for provider in chosen)
+    return f"--provider {asked} runs on: {on} ({threads} thread{'s' * (threads != 1)})"
+
+
+def _name_provider(provider: str) -> str:
+    """Its name for --provider, and the card that it runs on where that is known."""
+    name = {v: k for k, v in PROVIDERS.items()}.get(provider, provider)
+    card = name_device(name)
+    return f"{name} ({card})" if card else name
 
 
 def _check_runtime(runtimes: Sequence[str], problems: Mapping[str, str]) -> None:

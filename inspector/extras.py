@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,14 +62,33 @@ _stderr_lock = threading.Lock()
 @contextmanager
 def hush_stderr() -> Iterator[None]:
     """Without what a library prints on the process's stderr by itself; what is wrong is raised besides."""
-    with _stderr_lock, open(os.devnull, "wb") as nothing:  # noqa: PTH123
+    with open(os.devnull, "wb") as nothing, _redirect_stderr(nothing.fileno()):  # noqa: PTH123
+        yield
+
+
+@contextmanager
+def catch_stderr() -> Iterator[list[str]]:
+    """As :func:`hush_stderr`; the text is in the list afterwards, for libraries that say there what is wrong."""
+    said: list[str] = []
+    with tempfile.TemporaryFile() as file:
+        try:
+            with _redirect_stderr(file.fileno()):
+                yield said
+        finally:
+            file.seek(0)
+            said.append(file.read().decode("utf-8", "replace"))
+
+
+@contextmanager
+def _redirect_stderr(to: int) -> Iterator[None]:
+    with _stderr_lock:
         try:
             kept = os.dup(2)
         except OSError:  # it is closed already
             yield
             return
         try:
-            os.dup2(nothing.fileno(), 2)
+            os.dup2(to, 2)
             yield
         finally:
             os.dup2(kept, 2)

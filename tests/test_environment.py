@@ -54,6 +54,20 @@ def test_cuda_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cuda == {"name": "cuda", "built_in": True, "device": False}
 
 
+def test_the_card_is_named_and_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "choose_providers", lambda name: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(environment, "name_device", lambda name: "Card 9000" if name == "cuda" else "")
+    monkeypatch.setattr(environment, "try_provider", lambda name: "")
+    assert environment.examine("auto", 2)["advice"][0] == "--provider auto runs on: cuda (Card 9000), cpu (2 threads)"
+    monkeypatch.setattr(environment, "try_provider", lambda name: "libcudnn.so.9: cannot open")
+    found = environment.examine("auto", 2)
+    assert found["chosen"] == ["CPUExecutionProvider"]
+    assert found["advice"][:2] == [
+        "CUDAExecutionProvider cannot be used (libcudnn.so.9: cannot open); models run on the CPU in its place",
+        "--provider auto runs on: cpu (2 threads)",
+    ]
+
+
 def test_the_provider_and_threads_asked_for() -> None:
     found = environment.examine("cpu", 3)
     assert found["advice"][0] == "--provider cpu runs on: cpu (3 threads)"

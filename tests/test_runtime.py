@@ -22,7 +22,7 @@ from inspector import open_model, runtime
 from inspector.cli.app import run
 from inspector.errors import MissingExtra, ModelError, UsageError
 from inspector.extras import install_command
-from inspector.runtime import limits, providers, sessions
+from inspector.runtime import limits, providers, sessions, trial
 from tests.conftest import ROOT, MakeModel
 from tests.foreign import Net
 
@@ -100,6 +100,16 @@ def test_no_device_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert runtime.has_device("cuda")
     assert runtime.has_device("cpu")
+    assert runtime.name_device("cuda") == ""  # a driver that cannot say it
+
+    def name(text: Any, size: int, number: int) -> int:
+        text.value = b"Card 9000"
+        return 0
+
+    driver = SimpleNamespace(cuInit=lambda flags: 0, cuDeviceGetCount=count, cuDeviceGetName=name)
+    monkeypatch.setattr(providers.ctypes, "CDLL", lambda name: driver)
+    assert runtime.name_device("cuda") == "Card 9000"
+    assert runtime.name_device("cpu") == ""
 
 
 def test_an_accelerator_that_fails_falls_back_in_one_line(
@@ -118,6 +128,52 @@ def test_an_accelerator_that_fails_falls_back_in_one_line(
     model = open_model(make_model(simple), warn=lines.append)
     assert model.activations(ARRAY)
     assert lines == [f"{CUDA} cannot be used (libcudnn.so.9: cannot open shared object file); running on CPU"]
+    assert capfd.readouterr() == ("", "")
+
+
+class Quiet:
+    """onnxruntime with CUDA built in whose libraries are missing: it says so on stderr alone, and takes the CPU."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(onnxruntime, name)
+
+    def preload_dlls(self) -> None:
+        print("Failed to load libcublas.so.13")
+
+    def InferenceSession(self, data: bytes, options: Any, providers: list[Any], **more: Any) -> Any:  # noqa: N802
+        self.asked.append(providers)
+        if providers != [CPU]:
+            reason = "libcublasLt.so.13: cannot open shared object file"
+            os.write(2, f"1 : FAIL : Failed to load library /x/lib.so with error: {reason}\nNo CUDA\n".encode())
+        return onnxruntime.InferenceSession(data, options, providers=[CPU], **more)
+
+
+def test_an_accelerator_that_is_quietly_left_out_is_found(
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines: list[str] = []
+    quiet = Quiet()
+    monkeypatch.setattr(sessions, "choose_providers", lambda name: [CPU] if name == "cpu" else [CUDA, CPU])
+    monkeypatch.setattr(sessions, "load_runtime", lambda again: quiet)
+    model = open_model(make_model(simple), warn=lines.append)
+    assert model.activations(ARRAY)
+    assert model.activations(ARRAY, layers=["c"])
+    why = "libcublasLt.so.13: cannot open shared object file"
+    assert lines == [f"{CUDA} cannot be used ({why}); running on CPU"]
+    # float32 is float32, and what failed once is not tried again.
+    assert quiet.asked[0][0][0] == CUDA
+    assert quiet.asked[0][0][1]["use_tf32"] == "0"
+    assert len(quiet.asked) > 1
+    assert all(asked == [CPU] for asked in quiet.asked[1:])
+    named = runtime.Sessions(model.graph, "cuda", fall_back=False)
+    with pytest.raises(ModelError, match=f"{CUDA} cannot be used: {why}"):
+        named.run({"x": model.tensor(ARRAY)}, ["r"])
+    monkeypatch.setattr(trial, "load_runtime", lambda again: quiet)
+    assert runtime.try_provider(CUDA) == why
+    assert runtime.try_provider(CPU) == ""
     assert capfd.readouterr() == ("", "")
 
 

@@ -32,10 +32,10 @@ from exporters.planning.dataset import Dataset
 from exporters.planning.options import CACHE_LIMIT, FineTuneOptions
 from exporters.planning.plan import FineTunePlan
 from exporters.sources.needs import torch
-from inspector.ascent.network import choose_device
 from inspector.errors import UsageError
 from inspector.files import output_folder
 from inspector.runtime import choose_providers
+from inspector.twin.devices import choose_device
 
 
 # Wide: the keyword-only parameters are the options of `inspector finetune`.

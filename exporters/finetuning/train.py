@@ -23,6 +23,7 @@ from exporters.finetuning.norms import State, fold_state
 from exporters.planning.options import FineTuneOptions
 from exporters.sources.needs import nn, torch
 from inspector.errors import InspectorError
+from inspector.twin.devices import compute_exactly
 
 HEAD, JOINT = "head", "joint"
 
@@ -159,6 +160,7 @@ class Trainer:
         """The weights of the best epoch."""
         return self.folder / "best.safetensors"
 
+    @compute_exactly()
     def run(self, resume: bool = False) -> TrainingState:
         """Train to the end, from the beginning or from the last checkpoint.
 
@@ -336,6 +338,7 @@ class Trainer:
             for name, value in network.moving().items():
                 average[name].lerp_(value, 1 - decay)
 
+    @compute_exactly()
     def scores(self, network: TrainableNetwork, data: StoredActivations) -> NDArray[np.float32]:
         """Scores of the plain version of every picture: float32 (N, K)."""
         network.eval()

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from inspector.ascent.loop import make_generator
-from inspector.ascent.network import Network, choose_device
+from inspector.ascent.network import Network
 from inspector.ascent.objectives import Objective, deep, likeness
 from inspector.ascent.pictures import to_image
 from inspector.ascent.precision import choose_precision
@@ -28,6 +28,7 @@ from inspector.errors import NotComputable, UsageError
 from inspector.image import ImageSource, open_image
 from inspector.layers import Layer
 from inspector.model import Model
+from inspector.twin.devices import choose_device, compute_exactly
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -94,6 +95,7 @@ class Dream:
 
 # Wide: the options of `inspector dream`, all but the first three by name.
 # Long: half of it says what they are.
+@compute_exactly()
 def dream(
     model: Model,
     image: ImageSource,
@@ -146,14 +148,14 @@ def dream(
     weighted = choose_weighted(model, layers)
     _check(weighted, octaves, ratio, steps, rate, tile)
     opened = open_image(image, warn=model.warn)
-    photograph = picture_to_tensor(opened, model.preprocess.channels)
     network = Network(model, [layer for layer, _ in weighted], device=choose_device(provider))
+    photograph = picture_to_tensor(opened, model.preprocess.channels).to(network.device)
     sizes = plan_octaves((photograph.shape[2], photograph.shape[3]), model.preprocess.size, octaves, ratio)
     probe = (min(sizes[0][0], 224), min(sizes[0][1], 224))
     own = model.preprocess.size
     if own is not None and _takes_only(network, own, [probe, (min(sizes[-1][0], tile), min(sizes[-1][1], tile))]):
         model.warn(f"the graph fixes the size of its pictures: the dream is of {own[1]}x{own[0]} pixels")
-        photograph = picture_to_tensor(model.preprocess.view(opened), model.preprocess.channels)
+        photograph = picture_to_tensor(model.preprocess.view(opened), model.preprocess.channels).to(network.device)
         sizes, probe, tile = [own], own, max(*own, tile)
     worker = _Dreamer(network, weighted, photograph, tile, jitter, seed, caricature)
     worker.check(probe)

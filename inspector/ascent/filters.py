@@ -121,7 +121,7 @@ class _FilterAscent:
         if spec.objective.variants > 1:
             channels = self.network.shapes(spec.size)[spec.layer.name][0]
             each += 3 * 4 * channels**2  # correlations between channels, and what their gradient needs
-        budget = min(_BUDGET, int(0.35 * measure_free_memory()))
+        budget = min(_BUDGET, int(0.35 * measure_free_memory(self.network.device)))
         return max(1, min(_BATCH, budget // max(each, 1)))
 
     def find(self, numbers: Sequence[int]) -> list[Pattern]:

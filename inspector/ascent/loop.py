@@ -15,6 +15,7 @@ from inspector.ascent.optimise import Optimiser
 from inspector.ascent.parametrise import Canvas
 from inspector.ascent.regularise import Penalty
 from inspector.ascent.transforms import View
+from inspector.twin.devices import compute_exactly
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class AscentResult:
 
 
 # Wide: the parts that an ascent is composed of, and what is told of it, by name.
+@compute_exactly()
 def ascend(
     network: Network,
     objective: Objective,

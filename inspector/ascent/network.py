@@ -240,8 +240,14 @@ def has_bfloat16() -> bool:
     return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
 
 
-def measure_free_memory() -> int:
-    """Bytes that may be taken without swapping; a guess of 2 GB where the system does not say."""
+def measure_free_memory(device: torch.device | None = None) -> int:
+    """Bytes that may be taken without swapping; a guess of 2 GB where the system does not say.
+
+    Args:
+        device: A GPU, whose own memory counts; else that of the machine.
+    """
+    if device is not None and device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -260,15 +266,6 @@ def _cgroup_room() -> int:
         return max(int(limit) - used, 64 * 1024**2)
     except (OSError, ValueError):
         return 1 << 62
-
-
-def choose_device(provider: str) -> str:
-    """torch's device for a --provider: "cuda" where asked for or automatic and there, else "cpu"."""
-    if provider in ("auto", "cuda", "tensorrt") and torch.cuda.is_available():
-        return "cuda"
-    if provider in ("cuda", "tensorrt"):
-        raise UsageError("torch finds no CUDA device here", "leave --provider out, or give cpu")
-    return "cpu"
 
 
 def take_layer(values: Mapping[str, Tensor], name: str) -> Tensor:

@@ -19,7 +19,7 @@ def to_image(picture: Tensor) -> Image:
     """uint8 (C, H, W) as an RGB picture; one channel is shown grey."""
     from PIL import Image as images
 
-    array = picture.permute(1, 2, 0).contiguous().numpy()
+    array = picture.permute(1, 2, 0).contiguous().cpu().numpy()
     return images.fromarray(array[:, :, 0] if array.shape[2] == 1 else array).convert("RGB")
 
 

@@ -10,11 +10,13 @@ from inspector.ascent.objectives import channel
 from inspector.ascent.recipes import Recipe
 from inspector.errors import NotComputable, UsageError
 from inspector.layers import Layer
+from inspector.twin.devices import compute_exactly
 
 _SIMILAR = 0.99
 """Cosine of the gradient in bfloat16 with the gradient in float32 from which on pictures look the same."""
 
 
+@compute_exactly()
 def choose_precision(
     network: Network,
     layer: Layer,

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from inspector.ascent.sampling import sample_pictures
+
 Draw = Callable[[Tensor], Tensor]
 
 
@@ -109,9 +111,8 @@ class View:
         theta = (outer @ total @ inner)[:, :2]
         grid = functional.affine_grid(theta, [len(pictures), 1, rows, columns], align_corners=False)
         if self.fill == "grey":
-            sampled = functional.grid_sample(pictures - 0.5, grid, padding_mode="zeros", align_corners=False)
-            return sampled + 0.5
-        return functional.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+            return sample_pictures(pictures - 0.5, grid, "zeros") + 0.5
+        return sample_pictures(pictures, grid, "reflection")
 
 
 def compose(transforms: Sequence[Transform], fill: str = "mirror") -> View:

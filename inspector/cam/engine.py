@@ -96,7 +96,8 @@ def _sources(
             how = "gradient in numpy, straight through the quantisation"
         return tuple(NumpyGradient(head) for head in heads), "onnx", how
     try:
-        return tuple(TwinGradient(head, model.input.name) for head in heads), "twin", "gradient by the torch twin"
+        sources = tuple(TwinGradient(head, model.input.name, model.provider) for head in heads)
+        return sources, "twin", "gradient by the torch twin"
     except MissingExtra:
         why = f"the gradient of {listing(unknown)}" if unknown else "torch, since backend twin was asked for"
         other = (

@@ -68,6 +68,7 @@ class TwinGradient:
 
     Args:
         picture: Name of the graph's input.
+        provider: What the model is run on.
 
     Raises:
         MissingExtra: torch is missing.
@@ -75,12 +76,12 @@ class TwinGradient:
         TwinMismatch: The same: it disagrees with onnxruntime.
     """
 
-    def __init__(self, head: Head, picture: str) -> None:
+    def __init__(self, head: Head, picture: str, provider: str = "cpu") -> None:
         import inspector.twin  # noqa: F401  (says at once when torch is missing)
 
         self.head = head
         self.needed = tuple(name for name in head.siblings if name != picture)
-        self._picture = picture
+        self._picture, self._provider = picture, provider
         self._part: TwinPart | None = None
         self._built_for: tuple[int, ...] = ()
 
@@ -90,7 +91,7 @@ class TwinGradient:
 
         head = self.head
         shapes = {self._picture: values[self._picture].shape}
-        part = TwinPart(head.graph, head.output, [head.layer, *head.siblings], shapes)
+        part = TwinPart(head.graph, head.output, [head.layer, *head.siblings], shapes, self._provider)
         tolerance = HALF_TOLERANCE if head.graph.half_precision else TOLERANCE
         theirs = np.asarray(values[head.output], np.float32)
         found = compare_layer(head.output, theirs, part.compute(given), tolerance=tolerance)

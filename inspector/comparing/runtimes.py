@@ -50,7 +50,10 @@ def choose_runtime(name: str) -> EngineMaker:
     if provider not in (*PROVIDERS, "auto"):
         raise UsageError(f"there is no runtime {name!r}", f"known: {', '.join(list_runtimes())}")
     choose_providers(provider)
-    return lambda model, graph: SessionEngine(Sessions(graph, provider, model.threads, model.warn))
+    # What was named is compared, and not the CPU in its place.
+    return lambda model, graph: SessionEngine(
+        Sessions(graph, provider, model.threads, model.warn, fall_back=provider == "auto")
+    )
 
 
 def use_model(model: Model, graph: Graph) -> Engine:

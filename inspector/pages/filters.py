@@ -94,7 +94,7 @@ def draw_filters(
     run = FilterRun((), False)
     if patterns:
         from inspector.ascent import FilterObjective, FilterOptions, find_recipe
-        from inspector.ascent.network import choose_device
+        from inspector.twin.devices import choose_device
 
         options = FilterOptions(
             recipe=find_recipe(recipe) if isinstance(recipe, str) else recipe,

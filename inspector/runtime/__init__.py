@@ -9,6 +9,7 @@ from inspector.runtime.providers import (
     count_cores,
     has_device,
     load_runtime,
+    name_device,
 )
 from inspector.runtime.sessions import (
     ARENA_BYTES,
@@ -19,6 +20,7 @@ from inspector.runtime.sessions import (
     Sessions,
     ignore,
 )
+from inspector.runtime.trial import try_provider
 
 __all__ = [
     "ARENA_BYTES",
@@ -40,5 +42,7 @@ __all__ = [
     "load_runtime",
     "measure_block",
     "measure_memory",
+    "name_device",
     "release_memory",
+    "try_provider",
 ]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -81,16 +84,37 @@ def has_device(provider: str) -> bool:
     return provider == "openvino"
 
 
+def _open_driver() -> ctypes.CDLL:
+    """CUDA's driver, which loads no CUDA library of a package."""
+    return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+
+
 def _count_cuda_devices() -> int:
-    """Number of CUDA devices by the driver itself, without loading any CUDA library of a package."""
+    """Number of CUDA devices by the driver itself."""
     try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        driver = _open_driver()
         count = ctypes.c_int(0)
         if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
             return 0
     except (OSError, AttributeError):
         return 0
     return count.value
+
+
+def name_device(provider: str) -> str:
+    """The name of the card that a provider runs on, the first one; "" where it is not known.
+
+    Args:
+        provider: A key of PROVIDERS.
+    """
+    if provider not in ("cuda", "tensorrt") or not has_device(provider):
+        return ""
+    try:
+        driver, text = _open_driver(), ctypes.create_string_buffer(256)
+        done = driver.cuDeviceGetName(text, len(text), 0) == 0
+    except (OSError, AttributeError):
+        return ""
+    return text.value.decode("utf-8", "replace") if done else ""
 
 
 def choose_providers(name: str = "auto") -> list[str]:
@@ -124,6 +148,35 @@ def choose_providers(name: str = "auto") -> list[str]:
     if not has_device(name):
         raise UsageError(f"no device for provider {name!r} was found", "use --provider cpu")
     return [PROVIDERS[name]] if name == "cpu" else [PROVIDERS[name], cpu]
+
+
+def load_accelerator(runtime: ModuleType, provider: str) -> None:
+    """Load what a provider's library needs from the packages that bring it, where the system does not have it.
+
+    onnxruntime finds CUDA and cuDNN of the packages ``nvidia-*`` only where it is told to look, or where torch, which
+    brings them, was imported before.
+
+    Args:
+        runtime: onnxruntime.
+        provider: onnxruntime's own name of it.
+    """
+    if provider in (PROVIDERS["cuda"], PROVIDERS["tensorrt"]) and hasattr(runtime, "preload_dlls"):
+        # It prints what it does not find, which is said where a session is made.
+        with redirect_stdout(io.StringIO()), suppress(OSError, RuntimeError):
+            runtime.preload_dlls()
+
+
+def set_options(providers: Sequence[str]) -> list[str | tuple[str, dict[str, str]]]:
+    """Providers with their options, as onnxruntime takes them.
+
+    Args:
+        providers: onnxruntime's own names, in order of preference.
+
+    Returns:
+        The same, and for CUDA that float32 is float32: by itself it multiplies with ten bits (TensorFloat-32) on
+        cards from 2020 on, and an inspection would find that instead of what the file computes.
+    """
+    return [(name, {"use_tf32": "0"}) if name == PROVIDERS["cuda"] else name for name in providers]
 
 
 def count_cores() -> int:

@@ -14,10 +14,18 @@ import onnx
 from numpy.typing import NDArray
 
 from inspector.errors import ModelError, one_line
+from inspector.extras import catch_stderr
 from inspector.graph import Cut, Graph
 from inspector.records import record
 from inspector.runtime.limits import check_sizes, measure_memory
-from inspector.runtime.providers import PROVIDERS, choose_providers, count_cores, load_runtime
+from inspector.runtime.providers import (
+    PROVIDERS,
+    choose_providers,
+    count_cores,
+    load_accelerator,
+    load_runtime,
+    set_options,
+)
 
 ARENA_BYTES = 2 * 1024**3
 """What all graphs together may take whose sizes cannot be told before they are run."""
@@ -44,6 +52,7 @@ class Sessions:
         threads: Threads for one operator; None takes all cores that this process may use.
         warn: Gets a line when an accelerator cannot be used after all.
         level: How far onnxruntime may rewrite the graph: all, extended, basic or disabled.
+        fall_back: Whether the CPU is then taken; else it is an error.
         arena: Whether a session keeps the memory of its runs for the next one. Where sessions take turns, that of all
             of them adds up.
     """
@@ -54,10 +63,12 @@ class Sessions:
     warn: Callable[[str], None] = field(default=ignore, repr=False)
     level: OptimisationLevel = "all"
     arena: bool = True
+    fall_back: bool = True
     _kept: OrderedDict[tuple[tuple[str, ...], tuple[str, ...] | None], Session] = field(
         default_factory=OrderedDict, repr=False
     )
     _judged: dict[tuple[tuple[str, ...], tuple[str, ...] | None], int] = field(default_factory=dict, repr=False)
+    _fallen: bool = field(default=False, repr=False)
 
     def run(self, feeds: Mapping[str, NDArray[Any]], tensors: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Compute tensors of the graph, and only what they depend on.
@@ -130,20 +141,34 @@ class Sessions:
             value.ClearField("type")  # it is inferred; what the file says may be wrong after a conversion to float16
         bounded = check_sizes(self.graph, cut, {name: array.shape for name, array in feeds.items()})
         self.graph.check_unchanged()
-        providers = choose_providers(self.provider)
+        providers = choose_providers("cpu" if self._fallen else self.provider)
         runtime = load_runtime(again=True)
         data = cut.proto.SerializeToString()
-        try:
-            session = self._session(runtime, data, providers, bounded)
-        except Exception as error:  # onnxruntime raises bare Exception subclasses of its own
-            if len(providers) == 1:
-                raise ModelError(f"onnxruntime cannot load {self.graph.path}: {explain_run_failure(error)}") from None
-            self.warn(f"{providers[0]} cannot be used ({one_line(explain_run_failure(error), 120)}); running on CPU")
+        session, why = None, ""
+        if len(providers) > 1:
+            session, why = self._accelerated(runtime, data, providers, bounded)
+            if why:
+                if not self.fall_back:
+                    raise ModelError(f"{providers[0]} cannot be used: {why}", "see `inspector doctor`")
+                self.warn(f"{providers[0]} cannot be used ({one_line(why, 120)}); running on CPU")
+                self._fallen = True
+        if session is None:
             try:
                 session = self._session(runtime, data, [PROVIDERS["cpu"]], bounded)
-            except Exception as again:  # as above
-                raise ModelError(f"onnxruntime cannot load {self.graph.path}: {explain_run_failure(again)}") from None
+            except Exception as error:  # onnxruntime raises bare Exception subclasses of its own
+                raise ModelError(f"onnxruntime cannot load {self.graph.path}: {explain_run_failure(error)}") from None
         return Session(self.graph, cut, session)
+
+    def _accelerated(self, runtime: ModuleType, data: bytes, providers: list[str], bounded: bool) -> tuple[Any, str]:
+        """(a session on an accelerator or None, why there is none)."""
+        load_accelerator(runtime, providers[0])
+        try:
+            # Without its libraries onnxruntime says so here alone, and quietly takes the CPU.
+            with catch_stderr() as said:
+                session = self._session(runtime, data, providers, bounded)
+        except Exception as error:  # as above
+            return None, explain_run_failure(error)
+        return (session, "") if providers[0] in session.get_providers() else (None, explain_loading(said[0]))
 
     def _session(self, runtime: ModuleType, data: bytes, providers: list[str], bounded: bool) -> Any:
         _register_allocator(runtime)
@@ -165,7 +190,7 @@ class Sessions:
             ("optimization.constant_folding_max_output_size_in_bytes", str(FOLDING_LIMIT)),
         ):
             options.add_session_config_entry(key, value)
-        return runtime.InferenceSession(data, options, providers=providers, enable_fallback=0)
+        return runtime.InferenceSession(data, options, providers=set_options(providers), enable_fallback=0)
 
 
 @record
@@ -219,6 +244,14 @@ def explain_run_failure(error: Exception) -> str:
     text = re.sub(where, r"\1 \2: ", text)
     text = re.sub(r"/onnxruntime_src/\S+:\d+ .*?\)(?: const)? (?:.{0,200}? was false\. ?)?", "", text)
     return one_line(text, 400)
+
+
+def explain_loading(said: str) -> str:
+    """Say why a provider's library was not loaded, from what onnxruntime printed about it."""
+    found = re.search(r"Failed to load library \S+ with error: ([^\n]*)", said)
+    if found is not None:
+        return one_line(found[1], 400)
+    return "onnxruntime does not say why"
 
 
 def _register_allocator(runtime: ModuleType) -> None:

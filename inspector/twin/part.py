@@ -12,6 +12,7 @@ from torch import Tensor
 
 from inspector.graph import Graph
 from inspector.twin.builder import build_twin
+from inspector.twin.devices import compute_exactly, find_device
 from inspector.twin.types import to_array, to_tensor
 
 Array = NDArray[Any]
@@ -25,16 +26,26 @@ class TwinPart:
         output: Name of the tensor that is computed.
         inputs: Names of the tensors that are given; gradients are with respect to the first.
         shapes: Shape of the graph's input by its name, for parts that read it.
+        provider: What the model is run on: on a GPU the part is too, where torch sees it.
     """
 
-    def __init__(self, graph: Graph, output: str, inputs: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self._twin = build_twin(graph, [output], inputs, shapes=shapes)
+    def __init__(
+        self,
+        graph: Graph,
+        output: str,
+        inputs: Sequence[str],
+        shapes: Mapping[str, tuple[int, ...]],
+        provider: str = "cpu",
+    ) -> None:
+        self.device = find_device(provider)
+        self._twin = build_twin(graph, [output], inputs, shapes=shapes, device=self.device)
         self._output = output
 
+    @compute_exactly()
     def compute(self, given: Sequence[Array]) -> Array:
         """The output's value for the values of the inputs, in the type that the twin computes in."""
         with torch.no_grad():
-            return to_array(self._twin(*_to_tensors(given))[self._output])
+            return to_array(self._twin(*_to_tensors(given, self.device))[self._output])
 
     def open_gradient(self, given: Sequence[Array]) -> Callable[[slice, float | Array], Array]:
         """Run the part once for the values of the inputs.
@@ -43,28 +54,29 @@ class TwinPart:
             A function from cells of the flattened output and a sign, or a weight for each, to the gradient of their
             weighted sum, float32 in the shape of the first input; zeros where the cells do not depend on it.
         """
-        tensors = _to_tensors(given)
+        tensors = _to_tensors(given, self.device)
         # A twin carries integers of a quantized file as floats, so that a gradient can pass.
         first = tensors[0] = tensors[0].float().requires_grad_(True)
-        with torch.enable_grad():
+        with torch.enable_grad(), compute_exactly():
             output = self._twin(*tensors)[self._output]
 
+        @compute_exactly()
         def gradient(cells: slice, weight: float | Array) -> Array:
             found = None
             if output.requires_grad:
-                factor = to_tensor(weight) if isinstance(weight, np.ndarray) else weight
+                factor = to_tensor(weight).to(self.device) if isinstance(weight, np.ndarray) else weight
                 total = (factor * output.reshape(-1)[cells]).sum()
                 (found,) = torch.autograd.grad(total, first, retain_graph=True, allow_unused=True)
             if found is None:
                 return np.zeros(given[0].shape, np.float32)
-            array: Array = found.detach().numpy()
+            array: Array = found.detach().cpu().numpy()
             return array
 
         return gradient
 
 
-def _to_tensors(given: Sequence[Array]) -> list[Tensor]:
-    tensors = [to_tensor(np.asarray(values)) for values in given]
+def _to_tensors(given: Sequence[Array], device: str = "cpu") -> list[Tensor]:
+    tensors = [to_tensor(np.asarray(values)).to(device) for values in given]
     return [t.float() if t.is_floating_point() else t for t in tensors]
 
 

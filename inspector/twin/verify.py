@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from inspector.agreement import TOLERANCE, Agreement, compare_layer
 from inspector.errors import InspectorError, UsageError, listing
 from inspector.tasks.rounding import find_operand_scales
+from inspector.twin.devices import compute_exactly
 from inspector.twin.types import to_array, to_tensor
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class TwinMismatch(InspectorError):
         self.agreements = tuple(agreements)
 
 
+@compute_exactly()
 def verify_twin(
     twin: Twin,
     graph: Graph,

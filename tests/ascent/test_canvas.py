@@ -26,6 +26,7 @@ from inspector.ascent import (  # noqa: E402
     total_variation,
 )
 from inspector.ascent.optimise import normalise_gradient, scale_to_unit  # noqa: E402
+from inspector.ascent.sampling import OrderedSample  # noqa: E402
 from inspector.ascent.spectrum import COLOR, DECORRELATED, compute_frequencies, compute_natural_magnitude  # noqa: E402
 
 
@@ -150,6 +151,19 @@ def test_a_quarter_turn_and_an_enlargement() -> None:
     ramp = torch.linspace(-4, 4, 9).expand(1, 1, 9, 9).contiguous()
     larger = compose([scale(2, 2.0001)])(ramp, torch.tensor([[0.0]]))
     assert torch.allclose(larger, ramp / 2, atol=1e-3)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "reflection"])
+def test_sampling_in_order_has_the_gradient_of_torch(padding: str) -> None:
+    """What a GPU uses; far outside the picture too, where a mirror turns several times."""
+    pictures = noise(3, 2, 9, 13).requires_grad_()
+    grid = 5 * torch.rand(3, 17, 11, 2, generator=torch.Generator().manual_seed(1)) - 2.5
+    weight = noise(3, 2, 17, 11, seed=2)
+    theirs = torch.nn.functional.grid_sample(pictures, grid, padding_mode=padding, align_corners=False)
+    ours = OrderedSample.apply(pictures, grid, padding)
+    assert torch.equal(ours, theirs)
+    wanted, found = (torch.autograd.grad((x * weight).sum(), pictures)[0] for x in (theirs, ours))
+    assert (found - wanted).abs().max() < 1e-6 * wanted.abs().max()
 
 
 def test_each_picture_has_its_own_draw() -> None:
