@@ -82,6 +82,8 @@ class Metadata:
     """What the outputs mean."""
     head: str | None = None
     """The head that the outputs are those of, by the name of what decodes them, such as yolov8."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the inputs that are no picture, by name: numbers, or lists of them."""
     attached: tuple[AttachedEntry, ...] = ()
     """Outputs that `inspector attach` added, which are no answers of the network itself."""
     source: Mapping[str, Any] = field(default_factory=dict)
@@ -117,7 +119,7 @@ class Metadata:
             document["attached"] = [
                 {"name": e.name, "meaning": e.meaning, "settings": dict(e.settings)} for e in self.attached
             ]
-        for key in ("source", "training", "versions"):
+        for key in ("inputs", "source", "training", "versions"):
             if value := getattr(self, key):
                 document[key] = dict(value)
         return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

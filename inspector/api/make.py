@@ -53,7 +53,8 @@ def annotate(
     What is not given is kept from the file's own metadata, or written as it had to be assumed.
 
     Args:
-        model: The path of an .onnx file, or a model that is open.
+        model: The path of an .onnx file, or a model that is open; the values of second inputs that it was opened with
+            are written too.
         out: The file to write.
         preprocess: imagenet, unit, signed, caffe, raw, a JSON file with its keys, or a Preprocess.
         labels: The class names, or a file of them: one a line, or JSON.
@@ -66,7 +67,8 @@ def annotate(
         provider: auto, cpu, cuda, ...
         threads: Threads of onnxruntime; None takes all cores.
         allow_links: Where a path is given: folders that links to external data may lead into.
-        inputs: Where a path is given: values of the inputs that are no picture, by name.
+        inputs: Where a path is given: values of the inputs that are no picture, by name. They are written into the
+            copy, and whoever opens it gets them.
         warn: Gets a line where something is noteworthy but not wrong.
 
     Returns:

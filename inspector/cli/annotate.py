@@ -82,7 +82,8 @@ def annotate(
 ) -> None:
     """Write preprocess, labels and layer names into a copy of a model; the network itself stays byte for byte.
 
-    What is not given is kept from the file's own metadata, or written as it had to be assumed.
+    What is not given is kept from the file's own metadata, or written as it had to be assumed. Values of --input are
+    written too: every command then uses them, and says so; --input there gives others.
     """
     from inspector import annotate as call
 

@@ -44,7 +44,8 @@ def annotate_model(
 ) -> M | Model:
     """Write a copy of a model with its metadata completed, and open it. Graph and weights are copied byte for byte.
 
-    What is not given is kept from the file's metadata, or written as it was assumed.
+    What is not given is kept from the file's metadata, or written as it was assumed. Values of second inputs that the
+    model was opened with are written too.
 
     Args:
         model: The path of a file, or a model that is open; its provider, threads and `warn` are those of the result.
@@ -174,6 +175,7 @@ def complete_metadata(opened: Model, preprocess: Preprocess, labels: tuple[str, 
         activation=document.activation or (opened.classifier.activation if opened.classifier else None),
         task=document.task or (opened.decoder.task if opened.decoder else None),
         head=_head(opened),
+        inputs={name: value.tolist() for name, value in opened.graph.given.items()},
         attached=opened.attached.entries if opened.attached is not None else (),
     )
 

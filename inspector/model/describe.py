@@ -29,6 +29,7 @@ def describe_model(model: Model) -> Mapping[str, Any]:
         "labelled": model.labels is not None,
         "parameters": model.graph.parameters,
         "bytes": model.graph.size,
+        "inputs": {name: value.tolist() for name, value in model.graph.given.items()},
         "preprocess": model.preprocess.to_json(),
         "assumed": list(model.assumed),
     }

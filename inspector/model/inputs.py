@@ -9,13 +9,45 @@ from typing import Any, get_args
 
 import numpy as np
 
-from inspector.errors import ModelError, NoPictureError, UsageError, listing, nearest
+from inspector.errors import MetadataError, ModelError, NoPictureError, UsageError, listing, nearest, one_line
 from inspector.graph import Graph, Input, add_batch_axis, fill_inputs, shape_value
 from inspector.image import DType, Preprocess
 from inspector.layers import find_channel_axis
 
 NO_INPUTS: Mapping[str, Any] = MappingProxyType({})
 """Nothing is given beside the picture."""
+
+
+def add_stored(graph: Graph, stored: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Values of inputs: those that are given, and those that the file's metadata holds where none is given.
+
+    Args:
+        graph: The graph of a file.
+        stored: Of its metadata, by name.
+        given: By whoever opens it.
+
+    Returns:
+        (the values by name, a line on each that was taken from the file or that no input takes).
+
+    Raises:
+        MetadataError: A stored value does not fit its input.
+    """
+    values, said = dict(given), []
+    known = {i.name: i for i in graph.inputs}
+    for name in (name for name in stored if name not in given):
+        if name not in known:
+            said.append(f"{graph.path}: the metadata has a value for the input {name!r}, which the file does not have")
+            continue
+        try:
+            values[name] = shape_value(known[name], stored[name])
+        except UsageError as error:
+            raise MetadataError(
+                f"{graph.path}: the metadata does not fit: {error.message}",
+                f"give another: `inspector annotate --input {name}=VALUE,...`",
+            ) from None
+        shown = one_line(",".join(f"{x:g}" for x in np.ravel(values[name])), 60)
+        said.append(f"{graph.path}: input {name}={shown}, as the file's metadata says; --input gives another")
+    return values, said
 
 
 def take_picture(graph: Graph, given: Mapping[str, Any]) -> Graph:

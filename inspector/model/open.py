@@ -25,7 +25,7 @@ from inspector.metadata import Metadata, read_metadata
 from inspector.model.assume import assume_preprocess, find_image_input
 from inspector.model.attached import Attached
 from inspector.model.foreign import complete, read_foreign
-from inspector.model.inputs import NO_INPUTS, fill_others, take_picture
+from inspector.model.inputs import NO_INPUTS, add_stored, fill_others, take_picture
 from inspector.model.model import Model
 from inspector.runtime import Sessions, ignore, measure_block
 from inspector.tasks.decoder import BoxDecoder, MapDecoder
@@ -84,7 +84,8 @@ def open_model(
         threads: Threads for onnxruntime, 1 to 1024; None takes all cores that this process may use.
         metadata: False ignores the metadata document that the file carries.
         allow_links: Folders that links to external data may lead into; see :func:`inspector.graph.read_graph`.
-        inputs: Values of the inputs that are no picture, by name; see :func:`inspector.graph.shape_value`.
+        inputs: Values of the inputs that are no picture, by name; see :func:`inspector.graph.shape_value`. They win
+            over those that the file's metadata holds.
         warn: Gets a line where something is noteworthy but not wrong.
         cls: The class of the result, :class:`Model` or a subclass of it.
 
@@ -98,8 +99,10 @@ def open_model(
     """
     if threads is not None and not 1 <= threads <= 1024:
         raise UsageError(f"threads {threads} is not between 1 and 1024")
-    graph = take_picture(read_graph(path, allow_links), inputs)
+    graph = read_graph(path, allow_links)
     document = read_metadata(graph.metadata) if metadata else Metadata()
+    inputs, stored = add_stored(graph, document.inputs, inputs)
+    graph = take_picture(graph, inputs)
     # What was attached is no answer of the network, and no layer of it: everything looks at the network alone.
     whole, graph = graph, detach(graph, [entry.name for entry in document.attached])
     image_input = find_image_input(graph)
@@ -132,6 +135,8 @@ def open_model(
         document = document.with_(labels=None)
     block = measure_block() if has_blocks(graph) else None
     if warn is not None:
+        for line in stored:
+            warn(line)
         _warn_of_training(graph, warn)
         _warn_of_blocks(graph, block, warn)
     sessions = Sessions(whole, provider, threads, warn or ignore)

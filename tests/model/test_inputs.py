@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from PIL import Image
 
 from inspector import open_model
 from inspector.cli.app import run
-from inspector.errors import ModelError, UsageError
+from inspector.errors import MetadataError, ModelError, UsageError
 from inspector.graph import Input, shape_value
 from tests.conftest import MakeModel
 from tests.foreign import FLOAT, INT64, Net
@@ -99,3 +101,47 @@ def test_values_take_the_declared_shape() -> None:
     assert shape_value(Input("training", (), "bool"), 0).dtype == np.bool_
     with pytest.raises(UsageError, match=r"takes bool, not \[2\]"):
         shape_value(Input("training", (), "bool"), [2])
+
+
+def test_annotate_stores_values_and_every_command_uses_them(
+    make_model: MakeModel, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def build(n: Net, x: str) -> str:
+        y = n("Relu", n("Mul", n.conv(x, 3, 4), n.input("gain", ("N", 4, 1, 1), FLOAT)), out="features")
+        return n("Flatten", n("GlobalAveragePool", y), out="scores")
+
+    path, named = make_model(build, shape=(1, 3, 8, 8)), str(tmp_path / "named.onnx")
+    assert run(["annotate", str(path), "-o", named, "--input", "gain=1,2,3,4", "--json"]) == 0
+    capsys.readouterr()
+    picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    for options, gain in (([], [1, 2, 3, 4]), (["--input", "gain=4,0.5,1,1"], [4, 0.5, 1, 1])):
+        assert run(["layers", named, "--json", *options]) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out)["model"]["inputs"] == {"gain": np.reshape(gain, (1, 4, 1, 1)).tolist()}
+        said = f"{named}: input gain=1,2,3,4, as the file's metadata says; --input gives another"
+        assert (said in err) == (not options)
+        opened = open_model(named, inputs={} if not options else {"gain": gain})
+        feeds = {"x": opened.tensor(picture), "gain": np.array(gain, np.float32).reshape(1, 4, 1, 1)}
+        [expected] = onnxruntime.InferenceSession(named).run(["scores"], feeds)
+        again = copy.copy(opened)
+        for model in (opened, again):
+            np.testing.assert_allclose(model.run(feeds["x"], ["scores"])["scores"], expected, rtol=1e-6)
+    # A later annotate keeps them, and so does what is made of the file.
+    kept = str(tmp_path / "kept.onnx")
+    assert run(["annotate", named, "-o", kept, "--preprocess", "unit"]) == 0
+    Image.fromarray(picture).save(tmp_path / "picture.png")
+    half = ["-o", str(tmp_path / "half.onnx"), "--to", "fp16", "--calibrate", str(tmp_path)]
+    assert run(["quantize", kept, *half]) == 0
+    for file in (kept, tmp_path / "half.onnx"):
+        assert np.ravel(open_model(file).graph.given["gain"]).tolist() == [1, 2, 3, 4]
+    proto = onnx.load(named)
+    for value, message in (
+        ('{"gain":[1,2]}', "the metadata does not fit: input 'gain' of shape"),
+        ('{"gain":"a"}', "the metadata does not fit: input 'gain' takes float32"),
+        ("[1]", "inputs in the metadata must be an object"),
+    ):
+        text = json.dumps(json.loads(proto.metadata_props[0].value) | {"inputs": json.loads(value)})
+        proto.metadata_props[0].value = text
+        onnx.save(proto, named)
+        with pytest.raises(MetadataError, match=message):
+            open_model(named)
