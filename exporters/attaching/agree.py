@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from exporters.attaching.workbench import AttachedOutput
 from inspector.agreement import Agreement
-from inspector.cam.attached import Claim, check_claims
+from inspector.cam.attached import HALF_ROUNDING, Claim, check_claims
 from inspector.errors import NotComputable
 from inspector.metadata import AttachedEntry
 from inspector.model import Model
@@ -44,13 +44,16 @@ def compare_outputs(
         pictures: What `open_image` takes.
     """
     assert made.attached is not None
+    least = HALF_ROUNDING if source.graph.half_precision else 0.0
     tensors = [source.tensor(picture) for picture in pictures]
     own = [name for name in source.graph.outputs if name in source.graph.producer_of]
     names = [*own, *(one.name for one in outputs)]
     runs = [made.attached.run(made.input.name, tensor, names, made.input.batch) for tensor in tensors]
     before = [source.run(tensor, own) for tensor in tensors]
     rows = [
-        find_worst_claim(name, [Claim(a[name], run[name]) for a, run in zip(before, runs, strict=True)], UNTOUCHED)
+        find_worst_claim(
+            name, [Claim(a[name], run[name]) for a, run in zip(before, runs, strict=True)], max(UNTOUCHED, least)
+        )
         for name in own
     ]
     for one in outputs:
@@ -60,7 +63,7 @@ def compare_outputs(
                 claims.append(one.expect(tensor, run[one.name][:1]))
             claims += check_claims(made, one.entry, tensor, run[one.name])
         if claims:
-            rows.append(find_worst_claim(one.name, claims, one.tolerance))
+            rows.append(find_worst_claim(one.name, claims, max(one.tolerance, least)))
     return rows
 
 
@@ -89,6 +92,13 @@ def check_rows(rows: Sequence[Agreement], source: Model, outputs: Sequence[Attac
 
 def _say_why(source: Model, entry: AttachedEntry) -> str:
     """What is known of why a map differs, as the end of a sentence."""
+    if source.graph.half_precision and entry.meaning == "saliency":
+        return ": in half precision the file and numpy take other sides of a bend, or other places of a maximum"
+    if "boxes" in entry.settings:
+        return (
+            ": the file takes the largest score before it becomes a probability, and the detector another box, as "
+            "where many scores round to the same number (int8) or a box is left out"
+        )
     if entry.settings.get("method") != "gradcam++" or "layer" not in entry.settings:
         return ""
     layer = source.layer(entry.settings["layer"])

@@ -36,6 +36,8 @@ def attach_box_map(bench: Workbench, name: str) -> None:
         raise open_size(model)
     for head in heads:
         check_covered(write, sizes, head, f"{method.name} of a box", "look at it with inspector cam")
+    if whole := next((name for head in heads for name in (head.layer, head.output) if sizes.is_whole(name)), ""):
+        raise NotComputable(f"{whole!r} holds its numbers as integers", "look at it with inspector cam")
     flat = [_emit_scores(bench, one, classes, shape) for one, shape in zip(scales, shapes, strict=True)]
     scores = flat[0] if len(flat) == 1 else write.emit("Concat", *flat, axis=1)
     counts = [scale.anchors * classes * shape[2] * shape[3] for scale, shape in zip(scales, shapes, strict=True)]
@@ -49,7 +51,8 @@ def attach_box_map(bench: Workbench, name: str) -> None:
         found = emit_gradient(write, sizes, {head.output: placed}, head)
         assert found is not None
         rows, columns = sizes.sample(head.layer)[2:]
-        parts = [write.reshape(part, 0, 0, -1) for part in (head.layer, found)]
+        activation = write.to_float(head.layer) if sizes.is_half(head.layer) else head.layer
+        parts = [write.reshape(part, 0, 0, -1) for part in (activation, found)]
         # Scaled twice: what lies between the cells is less than the highest of them.
         small = scale_maps(write, emit_map(write, method.name, *parts), [-1])
         wide = write.emit(

@@ -16,6 +16,7 @@ from exporters.attaching.workbench import Workbench
 from inspector.cam.choose import choose_cam_layers
 from inspector.cam.method import Method
 from inspector.cam.methods import METHODS, find_method
+from inspector.cam.quantized import find_quantization
 from inspector.cam.target import find_output
 from inspector.errors import NotComputable, listing
 from inspector.layers import Layer, find_token_grid
@@ -56,6 +57,11 @@ def attach_maps(bench: Workbench, name: str, layer: str | None = None) -> None:
         NotComputable: The network is no classifier, or the method cannot be written as nodes there.
     """
     model, write, method = bench.model, bench.write, find_formula(name)
+    if model.classifier is None:
+        does = f": its task is {model.task}" if model.task else ", and what it does is not known (inspector annotate)"
+        raise NotComputable(
+            f"{model.path} finds neither classes nor boxes{does}", "--cam attaches maps of classes and of boxes"
+        )
     explained = find_output(model, None)
     [chosen], [head], _ = choose_cam_layers(model, explained.tensor, None if layer is None else [layer])
     head = find_head(bench.graph, chosen.tensor, explained.tensor)
@@ -151,7 +157,13 @@ def _say_why(layer: Layer, shape: Sequence[int]) -> str:
 def emit_channels_first(bench: Workbench, layer: Layer, tensor: str, sizes: TensorSizes, gradient: bool = False) -> str:
     """A layer's tensor, or its gradient, as float32 (N, C, h, w); tokens that are no places are left out."""
     write = bench.write
-    name = write.to_float(tensor) if not gradient and sizes.is_half(tensor) else tensor
+    name = write.to_float(tensor) if not gradient and (sizes.is_half(tensor) or sizes.is_whole(tensor)) else tensor
+    if sizes.is_whole(layer.tensor):
+        stored = find_quantization(bench.graph, layer.tensor)
+        scale = write.number(stored.scale)
+        name = write.emit("Div", name, scale) if gradient else write.emit(
+            "Mul", write.emit("Sub", name, write.number(stored.zero)), scale
+        )  # fmt: skip
     grid = find_token_grid(bench.model.layers, layer)
     if grid is not None:
         rows = write.emit("Transpose", name, perm=[0, 2, 1]) if layer.channels_last else name

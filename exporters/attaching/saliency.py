@@ -61,6 +61,8 @@ def attach_saliency(bench: Workbench, text: str) -> None:
     """
     kind, steps = parse_saliency(text)
     model, write = bench.model, bench.write
+    if model.classifier is None:
+        raise NotComputable(f"{model.path} is no classifier", "--saliency is the gradient of the top score of classes")
     name, scores = model.input.name, find_output(model, None).tensor
     if model.input.dtype != "float32":
         raise NotComputable(f"the input of {model.path} holds {model.input.dtype}, which has no gradient", "")

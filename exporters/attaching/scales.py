@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.attaching.sizes import Lengths, make_picture_shape
+from inspector.cam.attached import HALF_ROUNDING
 from inspector.cam.ways import RunValues, Ways
 from inspector.errors import NotComputable
 from inspector.graph import Graph
@@ -152,6 +153,7 @@ def _check_product(ways: Ways, scales: list[Scale], classes: int, table: tuple[s
     decoder = model.decoder
     assert isinstance(decoder, BoxDecoder)
     shape, rng = make_picture_shape(model), np.random.default_rng(0)
+    near = HALF_ROUNDING if model.graph.half_precision else _NEAR
     for contrast in (0.0, 1.0, 8.0):
         picture = contrast * rng.standard_normal(shape) * (255 * model.preprocess.scale)
         values = ways.run(picture.astype(model.input.dtype), decoder.outputs)
@@ -161,8 +163,8 @@ def _check_product(ways: Ways, scales: list[Scale], classes: int, table: tuple[s
         told = rows[:, at, None] * rows[:, first : first + classes]
         found = decoder.decode({name: values.known[name] for name in decoder.outputs}, (shape[2], shape[3]))
         best = float(found.scores.max(initial=0.0)) if len(found) else float(told.max())
-        same = made.shape == told.shape and np.abs(np.sort(made, axis=0) - np.sort(told, axis=0)).max() <= _NEAR
-        if not same or abs(best - float(told.max())) > _NEAR:
+        same = made.shape == told.shape and np.abs(np.sort(made, axis=0) - np.sort(told, axis=0)).max() <= near
+        if not same or abs(best - float(told.max())) > near:
             raise NotComputable(
                 "a score is no product of the sigmoids of a class and of the objectness",
                 "look at it with inspector cam",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -12,7 +13,7 @@ from inspector.graph import HALF_TYPES, Graph, infer_types, read_shape
 from inspector.model import Model
 
 Lengths = tuple[int, ...]
-
+_STORED = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
 
 Runner = Callable[[Sequence[str]], Mapping[str, NDArray[Any]]]
 """Names of tensors -> their values for one picture."""
@@ -30,6 +31,7 @@ class TensorSizes:
 
     def __init__(self, graph: Graph, picture: tuple[str, Lengths], names: Sequence[str], run: Runner) -> None:
         self._fixed: dict[str, tuple[int | str | None, ...]] = {}
+        self._whole: set[str] = set()
         self._half: set[str] = {t.name for t in graph.initializers.values() if t.data_type in HALF_TYPES}
         for value in infer_types(graph.proto):
             shape = read_shape(value)
@@ -37,6 +39,8 @@ class TensorSizes:
                 self._fixed[value.name] = shape
             if value.type.tensor_type.elem_type in HALF_TYPES:
                 self._half.add(value.name)
+            elif value.type.tensor_type.elem_type in _STORED:
+                self._whole.add(value.name)
         self._samples: dict[str, Lengths] = {name: tuple(t.dims) for name, t in graph.initializers.items()}
         self._fixed.update(self._samples)
         for value in infer_types(_with_input(graph, *picture)):
@@ -47,6 +51,7 @@ class TensorSizes:
         if missing:
             values = run(missing)
             self._samples.update((name, values[name].shape) for name in missing)
+            self._whole.update(name for name in missing if values[name].dtype in (np.int8, np.uint8))
 
     def sample(self, name: str) -> Lengths:
         """The shape for one picture, or for as many as the file fixes."""
@@ -62,6 +67,10 @@ class TensorSizes:
         if known is None or len(known) != self.rank(name):
             return (None,) * self.rank(name)
         return tuple(size if isinstance(size, int) else None for size in known)
+
+    def is_whole(self, name: str) -> bool:
+        """Whether a tensor holds numbers as integers of 8 bits."""
+        return name in self._whole
 
     def is_half(self, name: str) -> bool:
         """Whether a tensor is in half precision."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 import inspector
@@ -18,6 +20,7 @@ from exporters.attaching import AttachedOutput, attach_outputs
 from exporters.attaching.agree import check_rows
 from exporters.attaching.maps import check_plain
 from inspector.agreement import Agreement
+from inspector.auditing import audit_model
 from inspector.cam import class_activation_maps
 from inspector.cli.app import app
 from inspector.errors import ImageError, NotComputable, UsageError
@@ -26,8 +29,10 @@ from inspector.layers.arrangement import Arrangement
 from inspector.metadata import AttachedEntry
 from inspector.model import Model, open_model
 from inspector.model.annotate import annotate_model
+from tests.audit.policies import policy
 from tests.conftest import require
 from tests.foreign import Net
+from tests.pages.live.test_maps import build_quantized
 
 METHODS = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam")
 
@@ -174,6 +179,10 @@ def test_what_cannot_be_attached_is_said(make_model: Any, tmp_path: Path) -> Non
     out = tmp_path / "made.onnx"
     with pytest.raises(UsageError, match="nothing was asked for"):
         attach_outputs(source, out)
+    vector = make_model(lambda net, x: net("Flatten", net.conv(x, 3, 2)), name="vector.onnx", outputs=None)
+    for option, text in (("cam", "gradcam"), ("saliency", "gradient")):
+        with pytest.raises(NotComputable, match=r"finds neither classes nor boxes|is no classifier"):
+            inspector.attach(replace(open_model(vector), classifier=None), out, **{option: text})  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="--layer does nothing without --cam"):
         attach_outputs(source, out, saliency="gradient", layer="relu4")
     with pytest.raises(UsageError, match="--false-alarms does nothing without --unknown"):
@@ -291,3 +300,28 @@ def test_tokens_are_places_without_the_class_token(pool: bool, tmp_path: Path) -
         made = attach_outputs(source, tmp_path / "made.onnx", cam=method, layer="norm")
         assert made.outputs[0].shape[1:] == (6, 8)
         check_maps(source, made.path, tensor, method, "norm")
+
+
+@pytest.mark.parametrize(("to", "near"), [("int8", 1e-5), ("fp16", 5e-3)])
+def test_files_of_fewer_bits(to: str, near: float, make_model: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / "a.png")
+    plain = make_model(gated, shape=("N", 3, 8, 8), opset=17)
+    source = open_model(inspector.quantize(plain, tmp_path / "less.onnx", [tmp_path / "a.png"], to=to).path)
+    made = attach_outputs(source, tmp_path / "made.onnx", cam="layercam", saliency="gradient")
+    onnx.checker.check_model(str(made.path), full_check=True)
+    tensor = rng.standard_normal((2, 3, 8, 8)).astype(source.input.dtype)
+    values = run_file(made.path, tensor)
+    for number in range(2):
+        [result] = class_activation_maps(source, tensor[number : number + 1], method="layercam")
+        assert np.abs(values["cam"][number] - result.heatmap).max() < near
+    assert audit_model(made.path, policy("attached-outputs")).check("attached-outputs").status == "pass"
+
+
+def test_maps_of_a_layer_of_integers(tmp_path: Path) -> None:
+    onnx.save(build_quantized(), tmp_path / "net.onnx")
+    source = open_model(tmp_path / "net.onnx")
+    tensor = np.random.default_rng(0).standard_normal((1, 3, 24, 24)).astype(np.float32)
+    for method in ("gradcam", "gradcam++", "hirescam"):
+        made = attach_outputs(source, tmp_path / "made.onnx", cam=method)
+        check_maps(source, made.path, tensor, method)

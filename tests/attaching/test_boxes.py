@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import inspector
 from exporters.attaching import attach_outputs
 from inspector.cam import BoxChoice, class_activation_maps
 from inspector.errors import NotComputable
@@ -81,3 +83,16 @@ def test_scores_that_are_no_product_are_refused(turned: int, make_model: Any, tm
     source = open_model(make_model(lambda net, x: with_objectness(net, x, 1, turned), shape=(1, 3, 64, 64)))
     with pytest.raises(NotComputable, match=r"no product of the sigmoids|no maps of its classes"):
         attach_outputs(source, tmp_path / "made.onnx", cam="layercam")
+
+
+def test_of_a_detector_in_half_precision(make_model: Any, tmp_path: Path) -> None:
+    plain = make_model(lambda net, x: with_objectness(net, x, 1), shape=(1, 3, 64, 64))
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "a.png")
+    source = open_model(inspector.quantize(plain, tmp_path / "half.onnx", [tmp_path / "a.png"], to="fp16").path)
+    made = attach_outputs(source, tmp_path / "made.onnx", cam="layercam")
+    tensor = (64 * np.random.default_rng(1).random((1, 3, 64, 64))).astype(source.input.dtype)
+    choice = BoxChoice(confidence=0.0, iou=1.0)
+    results: Any = class_activation_maps(source, tensor, method="layercam", choice=choice, top=8)
+    likely = [one for one in results if one.found.score > results[0].found.score - 5e-3]  # but for rounding the best
+    found = run_file(made.path, tensor)["cam"][0]
+    assert min(np.abs(found - one.heatmap).max() for one in likely) < 5e-3

@@ -44,6 +44,12 @@ CHAINS: list[tuple[str, list[tuple[str, list[str], dict[str, Any], int]], dict[s
     ("a choice", [("Neg", ["layer"], {}, 1), ("Where", ["w", "layer", "a"], {}, 1)], {"w": floats(1, 4, 1, 6) > 0}),
     ("squeeze and excitation", [("GlobalAveragePool", ["layer"], {}, 1), ("Sigmoid", ["a"], {}, 1),
                                 ("Mul", ["layer", "b"], {}, 1)], {}),
+    ("rounding, and what is cut off", [("QuantizeLinear", ["layer", "s", "z"], {}, 1),
+                                       ("DequantizeLinear", ["a", "s", "z"], {}, 1)],
+     {"s": np.array(0.01, np.float32), "z": np.array(-20, np.int8)}),
+    ("rounding by channels, of which one begins at zero", [
+        ("QuantizeLinear", ["layer", "s", "z"], {"axis": 1}, 1), ("DequantizeLinear", ["a", "s", "z"], {"axis": 1}, 1)],
+     {"s": floats(2, 4).__abs__().astype(np.float32) / 99, "z": np.array([0, 9, 128, 255], np.uint8)}),
     ("attention", [("Transpose", ["layer"], {"perm": [0, 1, 3, 2]}, 1), ("MatMul", ["layer", "a"], {}, 1),
                    ("Softmax", ["b"], {}, 1), ("MatMul", ["c", "layer"], {}, 1)], {}),
 ]  # fmt: skip

@@ -1,5 +1,5 @@
 """The derivatives as nodes, family by family; importing the package registers them all."""
 
-from exporters.attaching.rules import activations, arithmetic, form, pooling, resize, weights
+from exporters.attaching.rules import activations, arithmetic, form, pooling, quantized, resize, weights
 
-__all__ = ["activations", "arithmetic", "form", "pooling", "resize", "weights"]
+__all__ = ["activations", "arithmetic", "form", "pooling", "quantized", "resize", "weights"]

@@ -8,7 +8,7 @@ from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import Finding, NotChecked, Verdict, Where, at_most
 from inspector.auditing.subject import Subject
-from inspector.cam.attached import check_claims
+from inspector.cam.attached import HALF_ROUNDING, check_claims
 from inspector.errors import listing
 
 _GRADIENTS = 16
@@ -27,6 +27,9 @@ def attached_outputs(subject: Subject, limits: Limits) -> Verdict:
         raise NotChecked("the file has no attached outputs")
     findings, compared = [], dict.fromkeys((entry.name for entry in model.attached.entries), 0)
     worst, where = 0.0, Where()
+    limit = limits["max"]
+    if limit is not None and model.graph.half_precision:
+        limit = max(limit, HALF_ROUNDING)
     names = [entry.name for entry in model.attached.entries]
     for number, (shown, tensor) in enumerate(subject.tensors(3)):
         values = model.attached.run(model.input.name, tensor, names, model.input.batch)
@@ -41,7 +44,6 @@ def attached_outputs(subject: Subject, limits: Limits) -> Verdict:
             compared[entry.name] += len(rows)
             if relative > worst:
                 worst, where = relative, Where(None, None, shown)
-            limit = limits["max"]
             if limit is not None and relative > limit:
                 text = f"the output {entry.name!r} differs by {relative:.1e} of its scale" + f": {what}" * bool(what)
                 findings.append(Finding(text, relative, limit, Where(None, None, shown)))
@@ -50,5 +52,5 @@ def attached_outputs(subject: Subject, limits: Limits) -> Verdict:
     if others:
         message = f"{message}; " * bool(anew) + f"{listing(others)}: finite, and not computed anew"
     if findings:
-        return Verdict(findings[0].message, worst, limits["max"], where, tuple(findings[:100]))
-    return at_most(worst, limits["max"], message, where=where)
+        return Verdict(findings[0].message, worst, limit, where, tuple(findings[:100]))
+    return at_most(worst, limit, message, where=where)
