@@ -15,6 +15,7 @@ from exporters.slimming.rewrite import cut_graph
 from inspector.graph import read_graph
 from inspector.slimming import find_slim_plan
 from tests.slimming.networks import PlantedNetwork
+from tests.slimming.structures import RANGE, StructuredNetwork
 
 
 def to_double(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -34,11 +35,16 @@ def run_reference(proto: onnx.ModelProto, picture: NDArray[np.float64]) -> NDArr
     return found
 
 
-def run_runtime(proto: onnx.ModelProto, picture: NDArray[np.float64]) -> NDArray[np.float32]:
+def open_runtime(proto: onnx.ModelProto, optimised: bool = True) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    found: NDArray[np.float32] = session.run(None, {"x": picture.astype(np.float32)})[0]
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def run_runtime(proto: onnx.ModelProto, picture: NDArray[np.float64]) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = open_runtime(proto).run(None, {"x": picture.astype(np.float32)})[0]
     return found
 
 
@@ -64,11 +70,48 @@ def slim_and_compare(seeds: range, folder: Path, reference: bool) -> float:
     return found / planted
 
 
+def slim_structures(seeds: range, kind: str, folder: Path) -> int:
+    """How many channels are cut of networks of rare structures; asserts that no answer changes."""
+    path, count = folder / "network.onnx", 0
+    for seed in seeds:
+        network = StructuredNetwork(seed, kind)
+        proto = network.build()
+        path.unlink(missing_ok=True)
+        path.write_bytes(proto.SerializeToString())
+        known = {"x": RANGE} if kind == "bounded" and not network.integers else None
+        plan = find_slim_plan(read_graph(path), inputs=known)
+        slimmed = cut_graph(plan)
+        rng = np.random.default_rng(seed)
+        pictures = [rng.uniform(*RANGE, (1, 3, 8, 8)), rng.choice(RANGE, (1, 3, 8, 8))]
+        if network.integers:
+            pictures = [rng.integers(0, 256, (1, 3, 8, 8)), rng.choice([0, 255], (1, 3, 8, 8))]
+        # What onnxruntime makes of pairs around integers is rounded in ways of its own, and not the same in both files.
+        before, after = (open_runtime(each, optimised=kind != "grid") for each in (proto, slimmed))
+        for picture in pictures:
+            given = {"x": picture.astype(np.uint8 if network.integers else np.float32)}
+            for old, new in zip(before.run(None, given), after.run(None, given), strict=True):
+                assert old.shape == new.shape, f"seed {seed}: {network.used}"
+                assert np.abs(old - new).max() <= 1e-5 * max(np.abs(old).max(), 1e-3), f"seed {seed}: {network.used}"
+        count += plan.total
+    return count
+
+
 def test_what_is_planted_is_cut(tmp_path: Path) -> None:
-    assert slim_and_compare(range(30), tmp_path, reference=False) >= 0.95
+    assert slim_and_compare(range(20), tmp_path, reference=False) >= 0.95
+
+
+@pytest.mark.parametrize("kind", ["plain", "grid", "bounded"])
+def test_rare_structures_answer_as_before(kind: str, tmp_path: Path) -> None:
+    assert slim_structures(range(4), kind, tmp_path)
 
 
 @pytest.mark.slow
 def test_a_thousand_networks(tmp_path: Path) -> None:
-    assert slim_and_compare(range(1000, 1700), tmp_path, reference=False) >= 0.95
-    assert slim_and_compare(range(1700, 2000), tmp_path, reference=True) >= 0.95
+    assert slim_and_compare(range(1000, 1750), tmp_path, reference=False) >= 0.95
+    assert slim_and_compare(range(1750, 2000), tmp_path, reference=True) >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["plain", "grid", "bounded"])
+def test_many_rare_structures(kind: str, tmp_path: Path) -> None:
+    assert slim_structures(range(1000, 1100), kind, tmp_path)
