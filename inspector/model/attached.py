@@ -20,6 +20,36 @@ if TYPE_CHECKING:
     from inspector.model.model import Model
 
 
+_SETTINGS: Mapping[Attachment, Mapping[str, type | tuple[type, ...]]] = {
+    "cam": {"method": str},
+    "cam_classes": {"method": str, "layer": str},
+    "probability": {"temperature": (int, float)},
+    "unknown": {"method": str, "threshold": (int, float)},
+    "saliency": {"kind": str, "steps": int},
+}
+"""What the settings of an output have to say."""
+
+
+def choose_sound(entries: Sequence[AttachedEntry], graph: Graph) -> tuple[tuple[AttachedEntry, ...], list[str]]:
+    """The attached outputs that can be used, and a line on each of the others.
+
+    Args:
+        entries: As the metadata has them.
+        graph: The graph of the whole file.
+    """
+    sound, notes = [], []
+    for entry in entries:
+        wanted = _SETTINGS[entry.meaning]
+        missing = [name for name, kind in wanted.items() if not isinstance(entry.settings.get(name), kind)]
+        if entry.name not in graph.outputs:
+            notes.append(f"the metadata tells of an attached output {entry.name!r}, which the file does not have")
+        elif missing:
+            notes.append(f"the attached output {entry.name!r} is left out: its metadata lacks {', '.join(missing)}")
+        else:
+            sound.append(entry)
+    return tuple(sound), notes
+
+
 @record(eq=False)
 class Attached:
     """What `inspector attach` added to a file.

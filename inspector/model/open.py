@@ -23,7 +23,7 @@ from inspector.graph import (
 from inspector.layers import find_layers
 from inspector.metadata import Metadata, read_metadata
 from inspector.model.assume import assume_preprocess, find_image_input
-from inspector.model.attached import Attached
+from inspector.model.attached import Attached, choose_sound
 from inspector.model.foreign import complete, read_foreign
 from inspector.model.inputs import NO_INPUTS, add_stored, fill_others, take_picture
 from inspector.model.model import Model
@@ -105,6 +105,7 @@ def open_model(
     graph = take_picture(graph, inputs)
     # What was attached is no answer of the network, and no layer of it: everything looks at the network alone.
     whole, graph = graph, detach(graph, [entry.name for entry in document.attached])
+    attached, left_out = choose_sound(document.attached, whole)
     image_input = find_image_input(graph)
     foreign = read_foreign(graph.metadata) if metadata else None
     if foreign is not None:
@@ -135,7 +136,7 @@ def open_model(
         document = document.with_(labels=None)
     block = measure_block() if has_blocks(graph) else None
     if warn is not None:
-        for line in stored:
+        for line in (*stored, *left_out):
             warn(line)
         _warn_of_training(graph, warn)
         _warn_of_blocks(graph, block, warn)
@@ -155,7 +156,7 @@ def open_model(
         warn=warn or ignore,
         reads_metadata=metadata,
         reopen=open_again,
-        attached=Attached(document.attached, whole, sessions) if document.attached else None,
+        attached=Attached(attached, whole, sessions) if attached else None,
     )
 
 

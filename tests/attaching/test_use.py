@@ -105,3 +105,23 @@ def test_one_score_for_two_classes_has_calibrated_probabilities_too(make_model: 
         assert {one.index: one.probability for one in found.top} == {0: 1 - second, 1: second}
         assert found.label == source.predict(path)[0].label
         assert found.probability >= 0.5
+
+
+def test_metadata_that_says_too_little_is_left_out_with_a_word(make_model: Any, tmp_path: Path) -> None:
+    made = attach_outputs(make_model(pooled, shape=("N", 3, 8, 8)), tmp_path / "made.onnx", cam="cam").path
+    changed = onnx.load(made)
+    [entry] = [entry for entry in changed.metadata_props if entry.key == KEY]
+    document = json.loads(entry.value)
+    del document["attached"][0]["settings"]["method"]
+    document["attached"].append({"name": "nowhere", "meaning": "unknown", "settings": {"threshold": "high"}})
+    entry.value = json.dumps(document)
+    onnx.save(changed, tmp_path / "changed.onnx")
+    lines: list[str] = []
+    opened = open_model(tmp_path / "changed.onnx", warn=lines.append)
+    assert opened.attached is not None
+    assert [one.name for one in opened.attached.entries] == ["cam_classes"]
+    assert opened.graph.outputs == open_model(made).graph.outputs
+    assert lines == [
+        "the attached output 'cam' is left out: its metadata lacks method",
+        "the metadata tells of an attached output 'nowhere', which the file does not have",
+    ]
