@@ -93,6 +93,11 @@ def attach_probability(bench: Workbench, folder: str | os.PathLike[str]) -> tupl
     model, classifier = bench.model, bench.model.classifier
     if classifier is None:
         raise NotComputable(f"{model.path} is no classifier", "--calibrate makes probabilities of classes")
+    if model.classes == 1 and model.labels and len(model.labels) == 1:
+        raise NotComputable(
+            f"{model.path} knows one class, and folders named after it hold nothing else",
+            "name both classes (annotate --labels), the second being that which a high score says",
+        )
     pictures = find_by_class(model, folder, "--calibrate")
     values, read, notes = read_values(model, pictures.paths, [classifier.scores])
     raw = values[classifier.scores].reshape(len(read), -1).astype(np.float64)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -16,6 +17,7 @@ from exporters.attaching import attach_outputs
 from inspector.auditing import audit_model
 from inspector.cam import class_activation_maps
 from inspector.cli.app import app
+from inspector.errors import NotComputable
 from inspector.metadata import KEY
 from inspector.model import open_model
 from inspector.model.annotate import annotate_model
@@ -85,26 +87,34 @@ def test_other_files_made_from_it_do_not_claim_what_they_lack(make_model: Any, t
     assert "cam" not in opened.graph.outputs
 
 
-def test_one_score_for_two_classes_has_calibrated_probabilities_too(make_model: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("labels", [None, ["no", "yes"]])
+def test_one_score_for_two_classes_has_calibrated_probabilities_too(
+    labels: list[str] | None, make_model: Any, tmp_path: Path
+) -> None:
     def binary(net: Net, x: str) -> str:
         y = net("Flatten", net("GlobalAveragePool", net("Relu", net.conv(x, 3, 6))))
         return net("Gemm", y, net.const(np.linspace(-9, 9, 6, dtype=np.float32)[None]), transB=1)
 
     plain = make_model(binary, shape=("N", 3, 8, 8))
-    source = open_model(annotate_model(plain, tmp_path / "two.onnx", activation="sigmoid", labels=["no", "yes"]).path)
+    source = open_model(annotate_model(plain, tmp_path / "two.onnx", activation="sigmoid", labels=labels).path)
     rng = np.random.default_rng(0)
     for number in range(40):
         picture = rng.integers(0, 256, (8, 8, 3), np.uint8)
-        folder = tmp_path / "two" / source.predict(picture)[0 if number % 5 else 1].label
+        found = source.predict(picture)[0 if number % 5 else 1]
+        folder = tmp_path / "two" / (found.label if labels else str(found.index))
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(folder / f"{number}.png")
     made = attach_outputs(source, tmp_path / "made.onnx", calibrate=tmp_path / "two").path
     for path in sorted((tmp_path / "two").rglob("*.png"))[::9]:
         second = float(run_file(made, source.tensor(path))["probability"][0, 0])
-        [found] = inspector.predict(made, path, top=2)
-        assert {one.index: one.probability for one in found.top} == {0: 1 - second, 1: second}
-        assert found.label == source.predict(path)[0].label
-        assert found.probability >= 0.5
+        [said] = inspector.predict(made, path, top=2)
+        assert {one.index: one.probability for one in said.top} == {0: 1 - second, 1: second}
+        assert said.label == source.predict(path)[0].label
+        assert said.probability >= 0.5
+    if labels:
+        alone = annotate_model(plain, tmp_path / "one.onnx", activation="sigmoid", labels=["yes"])
+        with pytest.raises(NotComputable, match="knows one class"):
+            attach_outputs(alone, tmp_path / "other.onnx", calibrate=tmp_path / "two")
 
 
 def test_metadata_that_says_too_little_is_left_out_with_a_word(make_model: Any, tmp_path: Path) -> None:
