@@ -182,7 +182,8 @@ def check_differences(source: Model, found: Sequence[Difference]) -> None:
             raise SlimError(
                 f"output {each.output!r} of {source.path} would differ by {each.max_abs:.3g} at a scale of "
                 f"{each.scale:.3g} on {each.picture}; nothing was written",
-                "give --provider cpu; a network in half precision rounds by more than what is let pass",
+                "give --provider cpu; a network in half precision, or one that adds up floats before QuantizeLinear, "
+                "rounds by more than what is let pass",
             )
 
 
