@@ -14,6 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from exporters.slimming.rewrite import cut_graph
 from inspector.graph import read_graph
 from inspector.slimming import find_slim_plan
+from tests.slimming.integers import IntegerNetwork
 from tests.slimming.networks import PlantedNetwork
 from tests.slimming.structures import RANGE, StructuredNetwork
 
@@ -74,21 +75,22 @@ def slim_structures(seeds: range, kind: str, folder: Path) -> int:
     """How many channels are cut of networks of rare structures; asserts that no answer changes."""
     path, count = folder / "network.onnx", 0
     for seed in seeds:
-        network = StructuredNetwork(seed, kind)
+        network = IntegerNetwork(seed) if kind == "integers" else StructuredNetwork(seed, kind)
+        pixels = isinstance(network, StructuredNetwork) and network.integers
         proto = network.build()
         path.unlink(missing_ok=True)
         path.write_bytes(proto.SerializeToString())
-        known = {"x": RANGE} if kind == "bounded" and not network.integers else None
+        known = {"x": RANGE} if kind == "bounded" and not pixels else None
         plan = find_slim_plan(read_graph(path), inputs=known)
         slimmed = cut_graph(plan)
         rng = np.random.default_rng(seed)
         pictures = [rng.uniform(*RANGE, (1, 3, 8, 8)), rng.choice(RANGE, (1, 3, 8, 8))]
-        if network.integers:
+        if pixels:
             pictures = [rng.integers(0, 256, (1, 3, 8, 8)), rng.choice([0, 255], (1, 3, 8, 8))]
         # What onnxruntime makes of pairs around integers is rounded in ways of its own, and not the same in both files.
         before, after = (open_runtime(each, optimised=kind != "grid") for each in (proto, slimmed))
         for picture in pictures:
-            given = {"x": picture.astype(np.uint8 if network.integers else np.float32)}
+            given = {"x": picture.astype(np.uint8 if pixels else np.float32)}
             for old, new in zip(before.run(None, given), after.run(None, given), strict=True):
                 assert old.shape == new.shape, f"seed {seed}: {network.used}"
                 assert np.abs(old - new).max() <= 1e-5 * max(np.abs(old).max(), 1e-3), f"seed {seed}: {network.used}"
@@ -100,9 +102,9 @@ def test_what_is_planted_is_cut(tmp_path: Path) -> None:
     assert slim_and_compare(range(20), tmp_path, reference=False) >= 0.95
 
 
-@pytest.mark.parametrize("kind", ["plain", "grid", "bounded"])
+@pytest.mark.parametrize("kind", ["plain", "grid", "bounded", "integers"])
 def test_rare_structures_answer_as_before(kind: str, tmp_path: Path) -> None:
-    assert slim_structures(range(4), kind, tmp_path)
+    assert slim_structures(range(3), kind, tmp_path)
 
 
 @pytest.mark.slow
@@ -112,6 +114,6 @@ def test_a_thousand_networks(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["plain", "grid", "bounded"])
+@pytest.mark.parametrize("kind", ["plain", "grid", "bounded", "integers"])
 def test_many_rare_structures(kind: str, tmp_path: Path) -> None:
     assert slim_structures(range(1000, 1100), kind, tmp_path)
