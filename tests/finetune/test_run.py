@@ -470,7 +470,7 @@ def test_the_average_is_that_of_the_weights_after_every_step(
         found = real_step(self, *given)
         if len(holder[0].phases) > 1 and holder[0].state.phase == 1:
             state = holder[0].phases[1].network.state()
-            steps.append({name: value.double().numpy() for name, value in state.items()})
+            steps.append({name: value.double().cpu().numpy() for name, value in state.items()})
         return found
 
     def evaluate(self: Any, *given: Any) -> Any:
