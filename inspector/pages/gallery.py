@@ -26,7 +26,7 @@ from inspector.pages.maps import to_maps
 from inspector.pages.runs import run_picture
 from inspector.provenance import Provenance
 from inspector.records import record
-from inspector.runtime import count_cores
+from inspector.runtime import count_cores, load_runtime
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -163,8 +163,10 @@ def draw_gallery(
     shown = name or (os.fspath(image) if isinstance(image, str | os.PathLike) else "image")
     # Drawing is numpy and zlib, which leave the interpreter lock alone, and so does making a session.
     with ThreadPoolExecutor(model.threads or count_cores()) as pool:
-        pool.submit(_load_drawing)
         tensor = model.preprocess.tensor(picture)
+        # First what this thread needs: two threads that import take turns, and one that makes a session does not.
+        load_runtime()
+        pool.submit(_load_drawing)
         values, scores, outputs = run_picture(model, tensor, chosen, layers is not None)
         apart = {x.name: x.take_apart(values[x.name]) for x in chosen if x.grid is not None}
         values = {x.name: x.to_maps(values[x.name]) for x in chosen}
