@@ -142,6 +142,11 @@ def compare(
     other: AnyModel = opened if b is None else to_model(b, provider, threads, warn)
     if run is not None:
         folder, opened = check_run(run, other), match_input(opened, other)
+    held_against_a = b is None and len(names) == 1  # which runs as it was opened
+    if names and not held_against_a and opened.provider != "auto":
+        raise UsageError(
+            f"with these runtimes nothing runs on provider {opened.provider!r}", f"name it: --runtime {opened.provider}"
+        )
     pairs = _pair_runtimes(names, b is not None)
     sources = [(x.path, x.source) for x in pictures] or list(make_pictures(opened))
     files = [*opened.graph.files, *other.graph.files]

@@ -64,6 +64,10 @@ class AnswerSums:
 
     def _give_up(self, error: NotComputable) -> None:
         self.compares = False
+        # A share of the pictures up to here would be read as that of all.
+        self.compared = 0
+        self.shares.clear()
+        self.flipped.clear()
         self.note = f"the answers are not compared: {error.message}"
 
     def _add_classes(self, path: str, a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) -> None:

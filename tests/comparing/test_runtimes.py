@@ -9,7 +9,10 @@ import pytest
 from PIL import Image
 
 import inspector
+from inspector import open_model
 from inspector.comparing import list_runtimes
+from inspector.comparing.answers import AnswerSums
+from inspector.errors import UsageError
 from tests.audit.detectors import LABELS, detector, opened, paint, random_cells, segmenter
 from tests.comparing.test_compare import build
 from tests.conftest import MakeModel
@@ -27,6 +30,26 @@ def test_another_runtime_does_not_part(make_model: MakeModel, photo: Path, name:
     assert found.parted is None
     assert found.layers[0].own_db is not None
     assert len(found.layers) == len(inspector.list_layers(path))
+
+
+def test_a_provider_that_nothing_runs_on_is_refused(make_model: MakeModel) -> None:
+    model = open_model(make_model(segmenter()), provider="cpu")
+    for more in ({"runtimes": ["basic", "reference"]}, {"b": model, "runtimes": "basic"}):
+        with pytest.raises(UsageError, match="nothing runs on provider 'cpu'; name it: --runtime cpu"):
+            inspector.compare(model, **more)
+
+
+def test_no_share_is_told_where_one_answer_cannot_be_read(make_model: MakeModel) -> None:
+    model = opened(make_model, segmenter(), labels=("other", *LABELS))
+    sums = AnswerSums(model, model)
+    picture = Image.fromarray(paint(random_cells(1)[0]))
+    tensor = model.preprocess.tensor(picture)
+    values = model.run(tensor, sums.tensors[0])
+    sums.add("a", picture, (tensor, tensor), values, values)
+    assert sums.conclude().agreement == 1
+    sums.add("b", picture, (tensor, tensor), values, {name: x[0, 0, 0] for name, x in values.items()})
+    assert sums.note.startswith("the answers are not compared: ")
+    assert sums.conclude().agreement is None
 
 
 @pytest.mark.parametrize(("make", "labels", "off", "share"), [
