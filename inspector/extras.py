@@ -62,7 +62,7 @@ _stderr_lock = threading.Lock()
 @contextmanager
 def hush_stderr() -> Iterator[None]:
     """Without what a library prints on the process's stderr by itself; what is wrong is raised besides."""
-    with open(os.devnull, "wb") as nothing, _redirect_stderr(nothing.fileno()):  # noqa: PTH123
+    with Path(os.devnull).open("wb") as nothing, _redirect_stderr(nothing.fileno()):
         yield
 
 

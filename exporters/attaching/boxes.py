@@ -8,10 +8,11 @@ from exporters.attaching.derivative import check_covered, emit_gradient
 from exporters.attaching.formulas import emit_map, scale_maps
 from exporters.attaching.maps import find_formula
 from exporters.attaching.scales import Scale, find_scales, open_size
-from exporters.attaching.sizes import Lengths, make_picture_shape
+from exporters.attaching.sizes import Lengths
 from exporters.attaching.workbench import Workbench
 from inspector.cam.resize import sampling_weights
 from inspector.errors import NotComputable
+from inspector.model import make_picture_shape
 
 
 def attach_box_map(bench: Workbench, name: str) -> None:

@@ -6,11 +6,10 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from exporters.attaching.sizes import make_picture_shape
 from exporters.attaching.workbench import AttachError, Workbench
 from inspector.graph import infer_types, restore_interface
 from inspector.metadata import KEY
-from inspector.model import Model
+from inspector.model import Model, make_picture_shape
 from inspector.model.annotate import complete_metadata
 from inspector.version import __version__
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from exporters.attaching.derivative import check_covered, emit_gradient
 from exporters.attaching.formulas import FORMULAS, emit_map, find_channel_weights, scale_maps
 from exporters.attaching.seeds import TopSeed, emit_top
-from exporters.attaching.sizes import TensorSizes, make_picture_shape
+from exporters.attaching.sizes import TensorSizes
 from exporters.attaching.sums import emit_channel_sums
 from exporters.attaching.workbench import Workbench
 from inspector.cam.choose import choose_cam_layers
@@ -20,6 +20,7 @@ from inspector.cam.quantized import find_quantization
 from inspector.cam.target import find_output
 from inspector.errors import NotComputable, listing
 from inspector.layers import Layer, find_token_grid
+from inspector.model import make_picture_shape
 from inspector.reverse import Head, find_head
 
 _Floats = NDArray[np.float32]

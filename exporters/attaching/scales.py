@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.attaching.sizes import Lengths, make_picture_shape
+from exporters.attaching.sizes import Lengths
 from inspector.cam.attached import HALF_ROUNDING
 from inspector.cam.ways import RunValues, Ways
 from inspector.errors import NotComputable
 from inspector.graph import Graph
-from inspector.model import Model, to_probabilities
+from inspector.model import Model, make_picture_shape, to_probabilities
 from inspector.reverse import Head, find_head
 from inspector.reverse.origin import Origin, trace_origin, trace_others
 from inspector.tasks.answers import Element

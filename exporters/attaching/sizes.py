@@ -10,7 +10,6 @@ import onnx
 from numpy.typing import NDArray
 
 from inspector.graph import HALF_TYPES, Graph, infer_types, read_shape
-from inspector.model import Model
 
 Lengths = tuple[int, ...]
 _STORED = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
@@ -75,14 +74,6 @@ class TensorSizes:
     def is_half(self, name: str) -> bool:
         """Whether a tensor is in half precision."""
         return name in self._half
-
-
-def make_picture_shape(model: Model) -> tuple[int, ...]:
-    """The shape of the smallest input of a model: one picture, or as many as the file fixes."""
-    height, width = model.preprocess.size or (224, 224)
-    channels = model.input.channels
-    sides = (height, width, channels) if model.input.layout == "NHWC" else (channels, height, width)
-    return (model.input.batch or 1, *sides)
 
 
 def _with_input(graph: Graph, name: str, shape: Sequence[int]) -> onnx.ModelProto:

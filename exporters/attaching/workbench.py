@@ -12,13 +12,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from exporters.attaching.sizes import TensorSizes, make_picture_shape
+from exporters.attaching.sizes import TensorSizes
 from exporters.attaching.writer import GraphWriter
 from inspector.cam.attached import ATTACHED_TOLERANCE, Claim
 from inspector.errors import InspectorError
 from inspector.graph import Graph
 from inspector.metadata import AttachedEntry, Attachment
-from inspector.model import Model
+from inspector.model import Model, make_picture_shape
 from inspector.reverse import Head
 
 OPSET = 13

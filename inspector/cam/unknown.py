@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from inspector.graph import operator_of
 from inspector.metrics.separation import ClassCenters, measure_energy
-from inspector.model import Model
+from inspector.model import Model, make_picture_shape
 
 Array = NDArray[Any]
 Rows = NDArray[np.float64]
@@ -37,16 +37,10 @@ def find_features(model: Model, scores: str) -> str | None:
             return None
         at = moving[0]
         if operator_of(node).weighted:
-            picture = np.zeros((model.input.batch or 1, *_sides(model)), model.input.dtype)
+            picture = np.zeros(make_picture_shape(model), model.input.dtype)
             shape = model.run(picture, [at])[at].shape
             return at if int(np.prod(shape[1:])) == max(shape[1:], default=0) else None
     return None
-
-
-def _sides(model: Model) -> tuple[int, ...]:
-    height, width = model.preprocess.size or (224, 224)
-    channels = model.input.channels
-    return (height, width, channels) if model.input.layout == "NHWC" else (channels, height, width)
 
 
 @dataclass(frozen=True)

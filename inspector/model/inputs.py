@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from inspector.errors import MetadataError, ModelError, NoPictureError, UsageErr
 from inspector.graph import Graph, Input, add_batch_axis, fill_inputs, shape_value
 from inspector.image import DType, Preprocess
 from inspector.layers import find_channel_axis
+
+if TYPE_CHECKING:
+    from inspector.model.model import Model
 
 NO_INPUTS: Mapping[str, Any] = MappingProxyType({})
 """Nothing is given beside the picture."""
@@ -158,3 +161,11 @@ def _shape_text(given: Input) -> str:
     if given.shape is None:
         return "(unknown)"
     return "(" + ", ".join("?" if s is None else str(s) for s in given.shape) + ")"
+
+
+def make_picture_shape(model: Model) -> tuple[int, ...]:
+    """The shape of the smallest input of a model: one picture, or as many as the file fixes."""
+    height, width = model.preprocess.size or (224, 224)
+    channels = model.input.channels
+    sides = (height, width, channels) if model.input.layout == "NHWC" else (channels, height, width)
+    return (model.input.batch or 1, *sides)
