@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 import time
 import unicodedata
 from collections.abc import Iterator
@@ -52,24 +53,28 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     shown = Path(path)
     if "\0" in str(shown):
         raise OutputError(say_no_path(shown, ValueError()), "give the name of a file")
-    target = Path(os.path.realpath(shown))
-    temporary = target.with_name(f"{name_part()}{target.suffix[:32]}")
+    # As text: a folder of a hundred sheets would make a thousand paths.
+    target = os.path.realpath(shown)
+    folder, name = os.path.split(target)
+    temporary = Path(folder, f"{name_part()}{os.path.splitext(name)[1][:32]}")  # noqa: PTH122
     try:
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "is a folder")
-        if target.exists() and not target.is_file():
-            # Renaming over /dev/null would replace the device.
-            raise OutputError(f"cannot write {shown}: it is not an ordinary file", "give the name of a file")
+        with suppress(FileNotFoundError):
+            kind = os.stat(target).st_mode  # noqa: PTH116
+            if stat.S_ISDIR(kind):
+                raise IsADirectoryError(errno.EISDIR, "is a folder")
+            if not stat.S_ISREG(kind):
+                # Renaming over /dev/null would replace the device.
+                raise OutputError(f"cannot write {shown}: it is not an ordinary file", "give the name of a file")
     except OSError as error:
         raise _output_error(shown, error) from error
     check_writing(shown, target)
-    sweep(target.parent)
+    sweep(folder)
     try:
         # Created here, so that a folder that cannot be written is found before the work; 0o666 leaves the mode
         # to the umask, where tempfile would make a file only its owner can read.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
-        temporary.replace(target)
+        os.replace(temporary, target)  # noqa: PTH105
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()

@@ -128,13 +128,13 @@ class _Guard:
         self.inputs.setdefault(role, []).extend(more)
         self._known = None
 
-    def check(self, shown: Path, target: Path) -> None:
+    def check(self, shown: Path, target: str | os.PathLike[str]) -> None:
         """Raise OutputError where `target`, which is about to be written, is an input."""
         if (role := self.find(target)) is not None:
             raise OutputError(f"{shown} is {role}", "give another folder or file to write to")
         self.written.add(os.fspath(target))
 
-    def find(self, path: Path) -> str | None:
+    def find(self, path: str | os.PathLike[str]) -> str | None:
         """What a file is called that is an input; None for any other, and for what this command wrote itself."""
         if os.fspath(path) in self.written:
             return None
@@ -218,7 +218,7 @@ def list_inputs() -> Iterator[Path]:
                     yield from walk_pictures(file) if os.path.isdir(file) else [Path(file)]  # noqa: PTH112
 
 
-def check_writing(shown: Path, target: Path) -> None:
+def check_writing(shown: Path, target: str | os.PathLike[str]) -> None:
     """Raise OutputError where `target` is an input of the command that runs.
 
     Args:

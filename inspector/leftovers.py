@@ -16,7 +16,7 @@ from pathlib import Path
 
 _NAME = re.compile(r"\.inspector-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.part(\..*)?", re.DOTALL)
 _DAY = 24 * 3600.0
-_swept: set[Path] = set()
+_swept: set[str] = set()
 
 
 def name_part() -> str:
@@ -24,15 +24,15 @@ def name_part() -> str:
     return f".inspector-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part"
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: str | os.PathLike[str]) -> None:
     """Remove what runs that were killed left in `folder`; once in a process. What cannot be removed stays.
 
     A process of this machine must be gone. Of another machine, or another container, nobody here can tell:
     there it must have rested for a day. Only what belongs to this user is removed.
     """
-    if folder in _swept:
+    if (place := os.fspath(folder)) in _swept:
         return
-    _swept.add(folder)
+    _swept.add(place)
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             found = _NAME.fullmatch(entry.name)

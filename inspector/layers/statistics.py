@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inspector.records import record
+
+_PIECE = 1 << 19
+"""Elements that are gone through at a time: the second look at them finds them in the processor's cache."""
 
 
 @record
@@ -85,18 +89,18 @@ def statistics(values: NDArray[np.float32]) -> LayerStatistics:
         return _summarise_nothing(len(values))
     maps = values.reshape(len(values), -1) if values.ndim > 1 else values.reshape(-1, 1)
     size = maps.shape[1]
-    low, high = maps.min(axis=1), maps.max(axis=1)
-    bad = 0
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        # min and max carry NaN and infinities on, so this look at every element is only paid for when there are some.
-        finite = np.isfinite(maps)
-        bad = int(finite.size - np.count_nonzero(finite))
-        return _summarise_finite(maps, finite, bad)
-    with np.errstate(over="ignore", under="ignore"):
-        square = np.einsum("ij,ij->i", maps, maps, dtype=np.float32) / np.float32(size)
+    step = max(1, _PIECE // size)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        pieces = [_measure_channels(maps[at : at + step]) for at in range(0, len(maps), step)]
+        low, high, square, mean, zeros = (np.concatenate(found) for found in zip(*pieces, strict=True))
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            # min and max carry NaN and infinities on, so only then is a look at every element paid for.
+            finite = np.isfinite(maps)
+            return _summarise_finite(maps, finite, int(finite.size - np.count_nonzero(finite)))
+        square /= np.float32(size)
         if not np.isfinite(square).all():
-            return _summarise_finite(maps, np.ones(maps.shape, np.bool_), bad)
-        mean = maps.mean(axis=1).clip(low, high)
+            return _summarise_finite(maps, np.ones(maps.shape, np.bool_), 0)
+        mean = mean.clip(low, high)
         variance = np.maximum(square.astype(np.float64) - mean.astype(np.float64) ** 2, 0)
     # E[x^2] - E[x]^2 loses its digits where the mean is large against the spread: do those channels in two passes.
     # The same where squares fall below what float32 can hold.
@@ -104,9 +108,9 @@ def statistics(values: NDArray[np.float32]) -> LayerStatistics:
     variance[low == high] = 0
     unsure &= low != high
     if unsure.any():
-        variance[unsure] = maps[unsure].astype(np.float64).var(axis=1)
-    # Half the time that count_nonzero takes along an axis.
-    zeros = np.add.reduce(maps == 0, axis=1, dtype=np.uint32)
+        apart = maps[unsure].astype(np.float64)
+        apart -= apart.mean(axis=1, keepdims=True)
+        variance[unsure] = np.einsum("ij,ij->i", apart, apart) / size
     overall_mean = float(mean.mean(dtype=np.float64))
     spread = variance.mean() + np.square(mean.astype(np.float64) - overall_mean).mean()
     return LayerStatistics(
@@ -117,12 +121,24 @@ def statistics(values: NDArray[np.float32]) -> LayerStatistics:
         std=float(np.sqrt(spread)),
         zero_fraction=float(zeros.sum() / maps.size),
         blank_channels=tuple(np.flatnonzero(low == high).tolist()) if size > 1 else (),
-        non_finite=bad,
+        non_finite=0,
         channel_minimum=low,
         channel_maximum=high,
         channel_mean=mean,
         channel_std=np.sqrt(variance).astype(np.float32),
         channel_zero_fraction=(zeros / size).astype(np.float32),
+    )
+
+
+def _measure_channels(maps: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+    """Of each channel of (C, K): minimum, maximum, sum of squares, mean, and how many elements are zero."""
+    return (
+        maps.min(axis=1),
+        maps.max(axis=1),
+        np.einsum("ij,ij->i", maps, maps, dtype=np.float32),
+        maps.mean(axis=1),
+        # Half the time that count_nonzero takes along an axis.
+        np.add.reduce(maps == 0, axis=1, dtype=np.uint32),
     )
 
 

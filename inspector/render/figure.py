@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from inspector.image import Box
 from inspector.render.colormap import make_color_table
-from inspector.render.text import choose_ticks, draw_text, format_ticks, measure_line, measure_text, wrap
+from inspector.render.text import GreyCanvas, choose_ticks, draw_text, format_ticks, measure_line, measure_text, wrap
 
 Color = tuple[int, int, int]
 
@@ -27,7 +27,7 @@ def to_grey(color: Color) -> int:
 
 
 def draw_lines(
-    draw: ImageDraw.ImageDraw,
+    draw: ImageDraw.ImageDraw | GreyCanvas,
     left: int,
     top: int,
     room: int,
@@ -54,7 +54,7 @@ def measure_lines(room: int, blocks: Sequence[tuple[str, int, int | Color, int]]
 
 
 def draw_ticks(
-    draw: ImageDraw.ImageDraw,
+    draw: ImageDraw.ImageDraw | GreyCanvas,
     edge: tuple[float, float, float],
     span: tuple[float, float],
     fill: int | Color,

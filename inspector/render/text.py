@@ -220,8 +220,49 @@ def _fitting(text: str, size: int, limit: int) -> int:
     return low
 
 
+class GreyCanvas:
+    """White paper of one byte a pixel that takes text and upright lines, to be read as an array.
+
+    It is for what stands above the tiles of a sheet: an image of Pillow would be copied three times on its way there.
+    The greys are those that Pillow would give.
+
+    Args:
+        width: In pixels.
+        height: In pixels.
+        greys: The byte that stands for each grey, black to white: 256 bytes, none greater than the one before it.
+
+    Attributes:
+        pixels: uint8 (height, width), such bytes.
+    """
+
+    def __init__(self, width: int, height: int, greys: bytes) -> None:
+        self._greys = greys
+        self.pixels = np.full((height, width), greys[255], np.uint8)
+
+    def draw_mask(self, left: int, top: int, mask: NDArray[np.uint8], fill: int) -> None:
+        """Lay the grey `fill` over the pixels from (left, top) as far as `mask`, coverage uint8 (h, w), says."""
+        target = self.pixels[top : top + mask.shape[0], left : left + mask.shape[1]]
+        shaded = np.frombuffer(mask.tobytes().translate(_shade(fill, self._greys)), np.uint8).reshape(mask.shape)
+        # Where letters meet, the darker one stays; the greater byte is the darker grey.
+        np.maximum(target, shaded[: target.shape[0], : target.shape[1]], out=target)
+
+    def line(self, ends: tuple[float, float, float, float], fill: int | tuple[int, int, int]) -> None:
+        """Draw an upright line from ends[:2] to ends[2:], both included, of the grey `fill`."""
+        assert isinstance(fill, int)
+        left, top, _, bottom = (round(end) for end in ends)
+        self.pixels[top : bottom + 1, left] = self._greys[fill]
+
+
+@lru_cache(maxsize=16)
+def _shade(fill: int, greys: bytes) -> bytes:
+    """What white paper becomes by `fill` at each coverage 0..255: 256 bytes out of `greys`."""
+    strip = Image.new("L", (256, 1), 255)
+    ImageDraw.Draw(strip).bitmap((0, 0), Image.fromarray(np.arange(256, dtype=np.uint8)[None]), fill=fill)
+    return strip.tobytes().translate(greys)
+
+
 def draw_text(
-    draw: ImageDraw.ImageDraw,
+    draw: ImageDraw.ImageDraw | GreyCanvas,
     xy: tuple[float, float],
     text: str,
     size: int,
@@ -230,14 +271,14 @@ def draw_text(
     bold: bool = False,
 ) -> None:
     """Draw one line of `text` with its top at xy[1], and its left, middle or right at xy[0] as `align` says."""
-    stencil = _stencil(text, size, bold)
-    shift = {"left": 0.0, "middle": stencil.width / 2, "right": float(stencil.width)}[align]
-    draw.bitmap((round(xy[0] - shift), round(xy[1])), stencil, fill=fill)
-
-
-@lru_cache(maxsize=256)
-def _stencil(text: str, size: int, bold: bool) -> Image.Image:
-    return Image.fromarray(draw_text_mask(text, size, bold))
+    mask = draw_text_mask(text, size, bold)
+    width = mask.shape[1]
+    left = round(xy[0] - {"left": 0.0, "middle": width / 2, "right": float(width)}[align])
+    if isinstance(draw, GreyCanvas):
+        assert isinstance(fill, int)
+        draw.draw_mask(left, round(xy[1]), mask, fill)
+    else:
+        draw.bitmap((left, round(xy[1])), Image.fromarray(mask), fill=fill)
 
 
 def draw_text_up(
