@@ -175,12 +175,14 @@ def draw_gallery(
         names: set[str] = set()
         files = {x.name: target / f"{i:03d}-{make_safe_name(x.name, names)}" for i, x in enumerate(chosen)}
         best = tuple(model.top(scores[0], top)) if scores is not None else ()
-        shares = [(p.label, p.probability) for p in best]
         full = [x for x in chosen if values[x.name].size]
-        start_folder(target, model, list_files([files[x.name] for x in full], channel, save_arrays), shown, shares)
+        # Removing what an earlier run left waits for the disk more than it computes.
+        planned = list_files([files[x.name] for x in full], channel, save_arrays)
+        started = pool.submit(start_folder, target, model, planned, shown, [(p.label, p.probability) for p in best])
         # Large layers first, so that no thread is left with one at the end.
         by_size = sorted(chosen, key=lambda layer: -values[layer.name].size)
         found = dict(zip(by_size, pool.map(lambda x: statistics(take_first(values[x.name])), by_size), strict=True))
+        started.result()
         made_by = Provenance(model.digest, digest_image(image), method="activations")
         view = model.preprocess.view(picture).convert("RGB")
         style = _Style(model, shown, view, channel, scale, colormap, size, save_arrays, made_by)
@@ -194,7 +196,7 @@ def draw_gallery(
         done = dict(zip(by_size, drawings, strict=True))
         drawn = tuple(done[layer] for layer in chosen)
         page_pictures, channels = pictures.result(), tables.result()
-    objects, segments = None, None
+    objects = segments = None
     if outputs:
         objects, segments = _draw_answers(model, image, target, outputs, model.sides(tensor), picture.size)
     overview = _write_page(target, replace(page, found=objects or segments), drawn, best, page_pictures)

@@ -112,7 +112,24 @@ def measure_text(text: str, size: int) -> int:
         face = _font(name, size)
         assert face is not None
         return math.ceil(face.getlength(text))
-    return sum(_cell(char, size)[0].shape[1] for char in text)
+    widths: dict[str, int] = _widths(size)
+    return sum(map(widths.__getitem__, text))
+
+
+class _Widths(dict[str, int]):
+    """The width in pixels of each character of the built-in face that was asked for."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+
+    def __missing__(self, char: str) -> int:
+        width: int = _cell(char, self._size)[0].shape[1]
+        self[char] = width
+        return width
+
+
+_widths = lru_cache(maxsize=64)(_Widths)
 
 
 @lru_cache(maxsize=1024)
@@ -129,7 +146,8 @@ def draw_text_mask(text: str, size: int, bold: bool = False) -> NDArray[np.uint8
     elif not text:
         mask = np.zeros((ascent + descent, 1), np.uint8)
     else:
-        cells = [_cell(char, size, bold) for char in text]
+        drawn = {char: _cell(char, size, bold) for char in set(text)}
+        cells = [drawn[char] for char in text]
         mask = np.concatenate([cell for cell, _ in cells], axis=1)
         x = 0
         for cell, beyond in cells:

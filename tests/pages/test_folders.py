@@ -232,7 +232,7 @@ def test_what_an_earlier_run_drew_is_gone_before_anything_is_drawn(
         seen.append({p.name for p in Path("out/a").iterdir()})
         raise OutputError("no more", "")
 
-    monkeypatch.setattr("inspector.pages.gallery._draw_layer", draw)
-    monkeypatch.setattr("inspector.pages.gallery._draw_page_pictures", draw)
+    for step in ("_draw_layer", "_draw_page_pictures", "_write_channels"):
+        monkeypatch.setattr(f"inspector.pages.gallery.{step}", draw)
     assert run_here(["activations", "m.onnx", "a.png", "-o", "out"]) == 2
     assert seen[0] == {".inspector.json"}
