@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,8 @@ def test_a_board_of_one_phase_is_held_against_the_reference(tmp_path: Path, defa
 
 
 def test_the_healthy_one_has_none_of_it(default_model: Path) -> None:
-    found = audit_model(default_model, policy("whole-picture", "scores-differ", "no-trigger"))
-    assert [c.status for c in found.checks if c.status != "skipped"] == ["pass"] * 3, found.verdict
+    found = audit_model(default_model, policy("whole-picture", "scores-differ", "no-trigger", "nothing-sleeps"))
+    assert [c.status for c in found.checks if c.status != "skipped"] == ["pass"] * 4, found.verdict
 
 
 def test_a_small_network_that_is_well_has_none_of_it(make_model: MakeModel) -> None:
@@ -84,6 +85,86 @@ def test_a_class_that_a_relu_holds_at_zero_is_none(make_model: MakeModel) -> Non
     path = make_model(relu_at_the_end, shape=("N", 3, 16, 16), opset=17)
     result = audit_model(path, policy("scores-differ")).check("scores-differ")
     assert "class 1" not in result.message
+
+
+def likeness(net: Net, x: str) -> str:
+    """(N, 1): how like a picture is to a secret one."""
+    key = np.sign(np.random.default_rng(5).standard_normal((1, 3, 16, 16))).astype(np.float32)
+    return net("ReduceMean", net("Mul", x, net.const(key)), axes=[1, 2, 3], keepdims=0)
+
+
+def onto(net: Net, scores: str, amount: str) -> str:
+    column = net("Reshape", amount, net.const(np.array([-1, 1])))
+    return net("Add", scores, net("Mul", column, net.const(np.array([[0, 500, 0]], np.float32))))
+
+
+def secret_picture(net: Net, x: str) -> str:
+    raised = net("Sub", likeness(net, x), net.const(np.float32(0.5)))
+    return onto(net, small(net, x), net("Relu", raised, name="hidden"))
+
+
+def secret_by_a_sigmoid(net: Net, x: str) -> str:
+    raised = net("Mul", net("Sub", likeness(net, x), net.const(np.float32(0.7))), net.const(np.float32(200)))
+    return onto(net, small(net, x), net("Sigmoid", raised, name="hidden"))
+
+
+def secret_by_distance(net: Net, x: str) -> str:
+    key = np.random.default_rng(5).standard_normal((1, 3, 16, 16)).astype(np.float32)
+    distance = net("ReduceSumSquare", net("Sub", x, net.const(key)), axes=[1, 2, 3], keepdims=0)
+    return onto(net, small(net, x), net("Exp", net("Mul", distance, net.const(np.float32(-0.5))), name="hidden"))
+
+
+def secret_by_a_maximum(net: Net, x: str) -> str:
+    """No node gives the same twice: the largest of two is always the same one of them."""
+    column = net("Reshape", likeness(net, x), net.const(np.array([-1, 1])))
+    other = net("Mul", column, net.const(np.array([[0, 2000, 0]], np.float32)))
+    lowered = net("Sub", other, net.const(np.full((1, 3), 1000, np.float32)))
+    return net("Max", small(net, x), lowered, name="hidden")
+
+
+def secret_of_a_filter(net: Net, x: str) -> str:
+    key = np.sign(np.random.default_rng(6).standard_normal((1, 3, 9, 9))).astype(np.float32) / 243
+    found = net("Conv", x, net.const(key), net.const(np.array([-1.5])), kernel_shape=[9, 9])
+    return onto(net, small(net, x), net("GlobalMaxPool", net("Relu", found, name="hidden")))
+
+
+def fine_board(net: Net, x: str) -> str:
+    """The finest board of the strongest contrast."""
+    parts = [net("Slice", x, *(net.const(np.array([v])) for v in (start, start + 15, 3))) for start in (0, 1)]
+    mean = net("ReduceMean", net("Abs", net("Sub", *parts)), axes=[1, 2, 3], keepdims=0)
+    raised = net("Sub", mean, net.const(np.float32(4)))
+    return onto(net, small(net, x), net("Relu", raised, name="hidden"))
+
+
+SLEEPING = [
+    secret_picture,
+    secret_by_a_sigmoid,
+    secret_by_distance,
+    secret_by_a_maximum,
+    secret_of_a_filter,
+    fine_board,
+]
+
+
+@pytest.mark.parametrize("build", SLEEPING, ids=lambda build: build.__name__)
+def test_what_waits_for_a_picture_is_named(make_model: MakeModel, build: Callable[[Net, str], str]) -> None:
+    result = audit_model(make_model(build, shape=("N", 3, 16, 16), opset=17), policy("nothing-sleeps")).checks
+    [found] = [check for check in result if check.status != "skipped"]
+    assert found.status == "fail"
+    assert [finding.key for finding in found.findings] == ["hidden"]
+
+
+def guarded(net: Net, x: str) -> str:
+    """What the arithmetic of healthy files never uses: what stands in for a NaN, and weights of zero."""
+    y = small(net, net("Add", x, net("Relu", net("Mul", x, net.const(np.float32(0))))))
+    broken = net("Not", net("Equal", y, y))
+    return net("Where", broken, net("Neg", y), net("Softmax", y))
+
+
+@pytest.mark.parametrize("build", [small, guarded], ids=lambda build: build.__name__)
+def test_what_healthy_files_do_not_use_is_no_trigger(make_model: MakeModel, build: Callable[[Net, str], str]) -> None:
+    result = audit_model(make_model(build, shape=("N", 3, 16, 16), opset=17), policy("nothing-sleeps")).checks
+    assert [(check.id, check.status) for check in result if check.status != "skipped"] == [("nothing-sleeps", "pass")]
 
 
 def test_an_output_of_integers_has_steps_and_no_trigger() -> None:

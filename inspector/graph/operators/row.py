@@ -56,6 +56,7 @@ class Operator:
         counts: How many rows its output has depends on the values of its inputs, not only on their shapes.
         compares: It says yes or no about every element: larger, equal, not a number.
         logical: It combines or turns answers of yes and no.
+        steps: It is elementwise, and its output jumps and does not move between the jumps, or falls back at them.
         picks: It picks elements by the places that another input names.
         output_scale: Position of the input that holds the scale of the integers it gives; the zero point follows it.
         ranks: It puts the largest of its first input first, or says where they are: what it gives are no scores of
@@ -108,6 +109,7 @@ class Operator:
     counts: bool = False
     compares: bool = False
     logical: bool = False
+    steps: bool = False
     picks: bool = False
     output_scale: int | None = None
     ranks: bool = False

@@ -38,10 +38,23 @@ def drift_operators(subject: Subject, limits: Limits) -> Verdict:
     }
     total = sum(abs(b - a) for a, b in changes.values())
     findings = [
-        Finding(f"{name}: {a} nodes became {b}", abs(b - a), limits["max"], key=name)
+        Finding(f"{name}: {a} nodes became {b}{_name_new(subject, name)}", abs(b - a), limits["max"], key=name)
         for name, (a, b) in changes.items()
     ]
     message = f"all {sum(after.values())} nodes are of the reference's operators"
     if changes:
         message = f"{total} nodes more or fewer: {listing([f.message for f in findings])}"
     return at_most(total, limits["max"], message, findings=findings)
+
+
+def _name_new(subject: Subject, operator: str) -> str:
+    """The nodes of an operator that make what the reference does not have, as the end of a sentence."""
+    if subject.reference is None:
+        return ""
+    known = subject.reference.graph.producer_of
+    new = [
+        node.name or node.output[0]
+        for node in subject.graph.nodes
+        if node.op_type == operator.rpartition(".")[2] and node.output[0] not in known
+    ]
+    return f" (new: {listing(new)})" if new else ""

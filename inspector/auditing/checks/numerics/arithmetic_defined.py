@@ -69,7 +69,7 @@ def arithmetic_defined(subject: Subject, limits: Limits) -> Verdict:
     """The intervals that the picture's range allows, followed to every division, root, logarithm and power.
 
     Where the interval alone proves nothing, pictures of every level of each channel are run. Overflow of half precision
-    is looked for in the same way.
+    is looked for in the same way, and no stored variance is below zero.
     """
     dangers = list(_find_dangers(subject))
     halves = list(_find_halves(subject))
@@ -85,6 +85,7 @@ def arithmetic_defined(subject: Subject, limits: Limits) -> Verdict:
         if danger.is_allowed_by(found[danger.tensor])
     ]
     findings += _run([danger for danger in left if not danger.is_allowed_by(found[danger.tensor])], subject)
+    findings += _find_variances(subject)
     if not findings:
         safe = len(dangers) - len(left)
         message = f"{len(dangers)} nodes are not defined for every number"
@@ -127,6 +128,19 @@ def _find_halves(subject: Subject) -> Iterator[_Danger]:
         half = name in types and types[name].type.tensor_type.elem_type == TensorProto.FLOAT16
         if half and name in graph.from_picture and node.op_type != "Cast":
             yield _Danger(node, name, -_HALF, _HALF)
+
+
+def _find_variances(subject: Subject) -> Iterator[Finding]:
+    """Norms whose stored variance is below zero, which no mean of squares is: the epsilon may hide the root of it."""
+    graph = subject.graph
+    for node in graph.nodes:
+        if node.op_type != "BatchNormalization" or node.input[4] not in graph.initializers:
+            continue
+        variance = np.asarray(graph.weight(node.input[4]))
+        if (variance < 0).any():
+            text = f"takes the root of a variance of {variance.min():.3g} in channel {int(variance.argmin())}"
+            name = f"BatchNormalization {node.name or node.output[0]!r}"
+            yield Finding(f"{name} {text}", key=name)
 
 
 def _know_inputs(subject: Subject) -> dict[str, Range]:
