@@ -27,6 +27,7 @@ from inspector.guard import check_outputs
 from inspector.image import open_image
 from inspector.metadata import KEY
 from inspector.model import Model, open_model
+from inspector.model.probabilities import ClassRows
 from inspector.twin import build_twin, verify_twin
 from inspector.version import __version__
 
@@ -60,8 +61,8 @@ class FinishedModel:
         samples: Sequence[Sample],
         poses: Sequence[str] = (),
         progress: TrainingProgress = lambda what, done, total: None,
-    ) -> NDArray[np.float32]:
-        """Compute the scores of the file itself on pictures from their files.
+    ) -> ClassRows:
+        """Compute what the file itself says of pictures from their files.
 
         Args:
             samples: N pictures.
@@ -69,18 +70,21 @@ class FinishedModel:
             progress: Gets (what, done, all).
 
         Returns:
-            float32 (N, K).
+            Of N pictures; over poses the scores alone.
         """
-        found: list[NDArray[np.float32]] = []
+        found: list[ClassRows] = []
         step = 1 if poses else 16
         for start in range(0, len(samples), step):
             piece = [s.path for s in samples[start : start + step]]
             if poses:
-                found.append(self.model.mean_scores(piece[0], poses)[None])
+                found.append(ClassRows(self.model.mean_scores(piece[0], poses)[None]))
             else:
-                found.append(self.model.scores(np.concatenate([self.model.tensor(p) for p in piece])))
+                found.append(self.model.run_classes(np.concatenate([self.model.tensor(p) for p in piece])))
             progress("running model.onnx", start + len(piece), len(samples))
-        return np.concatenate(found)
+        own = [one.probabilities for one in found if one.probabilities is not None]
+        return ClassRows(
+            np.concatenate([one.scores for one in found]), np.concatenate(own) if len(own) == len(found) else None
+        )
 
 
 def finish_model(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
 from PIL import Image
 
 from exporters.finetuning.metrics import Metrics
@@ -22,6 +21,7 @@ from inspector.files import write_text
 from inspector.image import open_image
 from inspector.image.poses import describe_mean
 from inspector.model import Model
+from inspector.model.probabilities import ClassRows, order_classes
 from inspector.provenance import Provenance
 from inspector.render.cam import draw_overlay
 from inspector.render.confusion import draw_confusion
@@ -69,7 +69,7 @@ class Reporter:
         self.written = len(history)
 
     def finish(
-        self, model: Model, state: TrainingState, samples: Sequence[Sample], scores: NDArray[Any], figures: Metrics
+        self, model: Model, state: TrainingState, samples: Sequence[Sample], scores: ClassRows, figures: Metrics
     ) -> None:
         """curves.png, confusion.png, mistakes.json, worst.png.
 
@@ -77,7 +77,7 @@ class Reporter:
             model: The model that was made.
             state: Where the run ended.
             samples: What model.onnx is judged on, the test pictures or those of the validation.
-            scores: (N, K) of them.
+            scores: What the model says of them.
             figures: What it measures.
         """
         dataset, confusion = self.dataset, figures.confusion
@@ -138,14 +138,13 @@ class Reporter:
         save_png(figure, self.folder / "curves.png", made_by)
 
 
-def find_mistakes(model: Model, scores: NDArray[Any], samples: Sequence[Sample]) -> list[Mistake]:
+def find_mistakes(model: Model, scores: ClassRows, samples: Sequence[Sample]) -> list[Mistake]:
     """The wrong answers, the most confident first."""
-    probabilities = model.probabilities(scores)
-    found = [
-        Mistake(s, int(row.argmax()), float(row.max()))
-        for s, row in zip(samples, probabilities, strict=True)
-        if int(row.argmax()) != s.label
-    ]
+    found = []
+    for sample, row, shares in zip(samples, scores.scores, model.probabilities(scores), strict=True):
+        answer = int(order_classes(row, shares)[0])
+        if answer != sample.label:
+            found.append(Mistake(sample, answer, float(shares[answer])))
     return sorted(found, key=lambda m: -m.probability)
 
 

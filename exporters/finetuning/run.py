@@ -246,6 +246,6 @@ def _judge_model(run: _Training, made: FinishedModel, state: TrainingState, repo
     if options.poses and not dataset.test:
         context.note("poses are for test pictures, and there are none: --test holds some out")
     scores = made.scores(judged, options.poses if dataset.test else (), context.progress)
-    figures = measure(scores, np.array([s.label for s in judged]))
+    figures = measure(scores.scores, np.array([s.label for s in judged]))
     reporter.finish(made.model, state, judged, scores, figures)
     return figures

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from inspector.auditing.pictures import PictureEntry
 from inspector.image import digest_image
 from inspector.layers import Layer
+from inspector.model.probabilities import ClassRows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -64,7 +65,7 @@ class ForwardPass:
         entry: Where it is, and its class where that is known.
         picture: Upright, RGB.
         tensor: The input of the network (1, ...).
-        scores: float32 (K,), None without a classification output.
+        classes: Scores and the file's own probabilities, of this one picture; None without a classification output.
         layers: What the layers give, by name; empty when no probe asked for them.
         outputs: What the outputs of a detector or segmenter give, by name; empty when no probe asked for them.
         memo: For probes that share something costly about this picture.
@@ -74,10 +75,15 @@ class ForwardPass:
     entry: PictureEntry
     picture: Image
     tensor: NDArray[Any]
-    scores: NDArray[np.float32] | None
+    classes: ClassRows | None
     layers: dict[str, LayerOutput]
     outputs: dict[str, NDArray[Any]] = field(default_factory=dict)
     memo: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def scores(self) -> NDArray[np.float32] | None:
+        """float32 (K,), None without a classification output."""
+        return None if self.classes is None else self.classes.scores[0]
 
     @cached_property
     def digest(self) -> str:

@@ -230,7 +230,8 @@ def make_fixed_pictures(size: tuple[int, int]) -> dict[str, NDArray[np.uint8]]:
 
 def score_plain_pictures(model: Model, pictures: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.float64]]:
     """Probabilities (K,) that a classifier gives each picture, by the picture's name."""
-    return {name: model.probabilities(model.scores(model.tensor(picture)))[0] for name, picture in pictures.items()}
+    found = {name: model.run_classes(model.tensor(picture)) for name, picture in pictures.items()}
+    return {name: model.probabilities(classes)[0] for name, classes in found.items()}
 
 
 def _need_reference(subject: Subject) -> None:

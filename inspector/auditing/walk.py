@@ -93,9 +93,9 @@ class AuditWalk:
         outputs = model.decoder.outputs if with_answers and model.decoder is not None else ()
         tensor = model.preprocess.tensor(picture)
         wanted = layers or classifies or outputs
-        values, scores, answers = model.run_layers(tensor, layers, classifies, outputs) if wanted else ({}, None, {})
+        values, classes, answers = model.run_layers(tensor, layers, classifies, outputs) if wanted else ({}, None, {})
         return ForwardPass(
-            index, entry, picture, tensor, None if scores is None else scores[0],
+            index, entry, picture, tensor, classes,
             {layer.name: LayerOutput(layer, values[layer.name][0]) for layer in layers if values[layer.name].size},
             answers,
         )  # fmt: skip

@@ -160,9 +160,17 @@ class CamEngine:
             if self.method.needs == "runs" and source is None and not self.method.whole_network:
                 names.update(dict.fromkeys(head.siblings))
         names[self.explained.tensor] = None
+        if self._own is not None:
+            names[self._own] = None
         names.pop(self.model.input.name, None)
         self._fetch = tuple(names)
         self._reruns = Reruns(self.model)
+
+    @property
+    def _own(self) -> str | None:
+        """The tensor with the file's own probabilities of the classes that are explained."""
+        classifier = self.model.classifier
+        return classifier.probabilities if classifier is not None and self.explained.classifier else None
 
     def maps(
         self, image: ImageSource | Array, classes: Classes | None = None, top: int | None = None
@@ -216,7 +224,8 @@ class CamEngine:
         if isinstance(self.explained, AreaExplained):
             targets = choose_areas(self.model, self.explained, output, wanted, top, box, size)
         else:
-            targets = choose_targets(self.model, self.explained, output, wanted, top)
+            own = values[self._own][:1] if self._own is not None else None
+            targets = choose_targets(self.model, self.explained, output, wanted, top, own)
         contexts = [
             self._context(layer, head, source, targets, values)
             for layer, head, source in zip(self.layers, self.heads, self.sources, strict=True)

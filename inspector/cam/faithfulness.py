@@ -120,15 +120,17 @@ def _probabilities(model: Model, found: CamResult, inputs: Any) -> NDArray[np.fl
         )
     index = found.target.index
 
-    def read(scores: Array) -> NDArray[np.float64]:
-        rows = scores.reshape(len(scores), -1)
-        probabilities = model.probabilities(rows)
+    own = model.classifier.probabilities
+
+    def read(values: Array) -> NDArray[np.float64]:
+        rows = values.reshape(len(values), -1)
+        probabilities = model.probabilities(rows) if own is None else rows.astype(np.float64)
         if rows.shape[1] > 1:
             return probabilities[:, index]
         second = index == 1 or not model.labels or len(model.labels) != 2
         return probabilities[:, 0] if second else 1 - probabilities[:, 0]
 
-    return Reruns(model).input_values(model.classifier.scores, inputs, read)
+    return Reruns(model).input_values(own or model.classifier.scores, inputs, read)
 
 
 def _tensor(model: Model, image: ImageSource | Array) -> Array:

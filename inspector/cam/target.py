@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from inspector.errors import ClassNotFound, NotComputable, UsageError, nearest
 from inspector.model import Model, Prediction
+from inspector.model.probabilities import ClassRows
 from inspector.records import record
 from inspector.tasks.classify import find_ends
 
@@ -114,7 +115,12 @@ def _ends(model: Model) -> tuple[str, ...]:
 
 
 def choose_targets(
-    model: Model, explained: Explained, values: Array, classes: Sequence[str | int], top: int
+    model: Model,
+    explained: Explained,
+    values: Array,
+    classes: Sequence[str | int],
+    top: int,
+    own: Array | None = None,
 ) -> list[Target]:
     """The targets for one picture, in the order asked for, or the `top` highest.
 
@@ -124,9 +130,11 @@ def choose_targets(
         values: The explained tensor of this picture, batch axis of 1 included.
         classes: Indices or labels that were named, if any.
         top: How many of the most likely classes where none is named.
+        own: The probabilities of the classes as the file itself gives them, where it does.
     """
     if explained.classifier:
-        return _of_classifier(model, values.reshape(-1), classes, top)
+        given = None if own is None else own.reshape(1, -1).astype(np.float64)
+        return _of_classifier(model, ClassRows(values.reshape(1, -1), given), classes, top)
     shape = values.shape[1:] if values.ndim > 1 else values.shape
     if explained.element is not None:
         if classes:
@@ -180,12 +188,13 @@ def _element(explained: Explained, element: tuple[int, ...], values: Array, shap
     return Target(CamClass(first, label, None, score), cells)
 
 
-def _of_classifier(model: Model, row: Array, classes: Sequence[str | int], top: int) -> list[Target]:
+def _of_classifier(model: Model, given: ClassRows, classes: Sequence[str | int], top: int) -> list[Target]:
+    row = given.scores[0]
     if row.size == 1:
-        return _of_single_logit(model, row, classes, top)
+        return _of_single_logit(model, given, classes, top)
     if not classes:
-        return [_target(p) for p in model.top(row, top)]
-    probabilities = model.probabilities(row[None])[0]
+        return [_target(p) for p in model.top(given, top)]
+    probabilities = model.probabilities(given)[0]
     found = []
     for name in classes:
         index = model.find_class(name)
@@ -199,9 +208,9 @@ def _target(p: Prediction) -> Target:
     return Target(CamClass(p.index, p.label, p.probability, p.score), range(p.index, p.index + 1))
 
 
-def _of_single_logit(model: Model, row: Array, classes: Sequence[str | int], top: int) -> list[Target]:
+def _of_single_logit(model: Model, given: ClassRows, classes: Sequence[str | int], top: int) -> list[Target]:
     """One logit: the second of two labels, with the first as its opposite; or the only class there is."""
-    found = list(model.top(row, 2))
+    found = list(model.top(given, 2))
     by_index = {p.index: p for p in found}
     if classes:
         indices = []

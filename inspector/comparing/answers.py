@@ -11,7 +11,7 @@ from inspector.comparing.result import AnswerDifference, FlippedPicture
 from inspector.errors import NotComputable
 from inspector.model import Model
 from inspector.model.agreement import PictureAnswer, compare_answers, find_kind, list_answer_tensors, read_answer
-from inspector.model.probabilities import Prediction, read_rows
+from inspector.model.probabilities import Prediction
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -101,6 +101,4 @@ class AnswerSums:
 
 
 def _find_top(model: Model, values: Mapping[str, NDArray[Any]]) -> Prediction:
-    assert model.classifier is not None
-    scores = values[model.classifier.scores]
-    return model.top(read_rows(scores, model.input.batch or 1, model.classifier, model.path)[0], 1)[0]
+    return model.top(model.read_classes(values, model.input.batch or 1), 1)[0]

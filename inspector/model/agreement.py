@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from inspector.metrics import BoxAgreement, sample_classes, share_of_same
 from inspector.model.boxes import find_boxes
 from inspector.model.model import Model
-from inspector.model.probabilities import read_rows
 from inspector.tasks.answers import Detections
 from inspector.tasks.decoder import BoxDecoder
 
@@ -49,7 +48,7 @@ class AnswerAgreement:
 def list_answer_tensors(model: Model) -> tuple[str, ...]:
     """The tensors that :func:`read_answer` reads; none for a network that answers in no way that can be compared."""
     if model.classifier is not None:
-        return (model.classifier.scores,)
+        return model.classifier.tensors
     if isinstance(model.decoder, BoxDecoder) or (model.task == "segment" and model.decoder is not None):
         return model.decoder.outputs
     return ()
@@ -81,9 +80,8 @@ def read_answer(
     Raises:
         NotComputable: The values are not what the file declares.
     """
-    if (classifier := model.classifier) is not None:
-        rows = read_rows(values[classifier.scores], len(tensor), classifier, model.path)
-        return model.top(rows[0], 1)[0].index
+    if model.classifier is not None:
+        return model.top(model.read_classes(values, len(tensor)), 1)[0].index
     if isinstance(decoder := model.decoder, BoxDecoder):
         return find_boxes(model, picture, decoder.confidence, tensor, values)
     return sample_classes(model.read_segments(values, picture.size).classes)

@@ -80,4 +80,4 @@ def _named(model: Model, name: str) -> Preprocess:
 
 
 def _top_class(model: Model, preprocess: Preprocess, picture: Image) -> Prediction:
-    return model.top(model.scores(preprocess.tensor(picture))[0], 1)[0]
+    return model.top(model.run_classes(preprocess.tensor(picture)), 1)[0]

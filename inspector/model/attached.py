@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from inspector.graph import Graph
 from inspector.metadata import AttachedEntry, Attachment
 from inspector.model.batches import run_in_batches
-from inspector.model.probabilities import Predictions
+from inspector.model.probabilities import Predictions, run_rounded
 from inspector.records import record
 from inspector.runtime import Sessions
 
@@ -135,10 +135,11 @@ def predict_attached(model: Model, tensor: NDArray[Any], top: int) -> tuple[Pred
     attached, classifier = model.attached, model.classifier
     assert attached is not None
     assert classifier is not None
-    values = attached.run(
-        model.input.name, tensor, [classifier.scores, *name_answers(attached)], model.input.batch
+    names = [*classifier.tensors, *name_answers(attached)]
+    values = run_rounded(
+        classifier, names, lambda asked: attached.run(model.input.name, tensor, asked, model.input.batch)
     )  # fmt: skip
-    found = model.top(values[classifier.scores][:1].reshape(-1), top)
+    found = model.top(model.read_classes(values, len(tensor)), top)
     row, said = read_answers(attached, values, model.labels)
     if row is not None:
         found = Predictions(replace(one, probability=float(row[one.index])) for one in found)

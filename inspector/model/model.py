@@ -13,29 +13,20 @@ from numpy.typing import NDArray
 from inspector.errors import ModelError, NotComputable, wrong_type
 from inspector.graph import Graph
 from inspector.image import ImageSource, Preprocess, open_image
-from inspector.image.poses import check_poses, list_poses, turn_picture
 from inspector.layers import Layer, LayerNames, Layers, find_layer, move_channels_first
 from inspector.metadata import Metadata
-from inspector.model.answers import Answers
 from inspector.model.assume import ImageInput
 from inspector.model.attached import Attached
 from inspector.model.batches import run_in_batches
-from inspector.model.classes import find_class
-from inspector.model.probabilities import (
-    Prediction,
-    Predictions,
-    are_probabilities,
-    check_top,
-    read_rows,
-    to_probabilities,
-)
+from inspector.model.class_answers import ClassAnswers
+from inspector.model.probabilities import ClassRows, run_rounded
 from inspector.runtime import Sessions, ignore
 from inspector.tasks.classify import Classifier
 from inspector.tasks.decoder import Decoder
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Model(Answers):
+class Model(ClassAnswers):
     """An opened .onnx file. Made by :func:`open_model`.
 
     Two models are equal only when they are the same object, so a model can be the key of a dictionary. A model that is
@@ -110,17 +101,6 @@ class Model(Answers):
         """Hex digest of the file and of the weights that lie outside of it: what identifies the model."""
         return self.graph.digest
 
-    @property
-    def labels(self) -> tuple[str, ...] | None:
-        """K class names, or None when the file has none or too few."""
-        return self.metadata.labels or (self.decoder.names if self.decoder is not None else ()) or None
-
-    @property
-    def classes(self) -> int | None:
-        """Number of classes K; None where the model has no classes, or their number is not fixed."""
-        source = self.classifier or self.decoder
-        return source.classes if source else None
-
     def layer(self, name: str | Layer) -> Layer:
         """Find a layer.
 
@@ -157,28 +137,6 @@ class Model(Answers):
             raise wrong_type("layers", names, "give the name of a layer, one of model.layers, or a list of them")
         return Layers(dict.fromkeys(self.layer(name) for name in names))
 
-    def label(self, index: int) -> str:
-        """The name of a class; ``class 6`` when the file has no names."""
-        return self.labels[index] if self.labels and index < len(self.labels) else f"class {index}"
-
-    def find_class(self, name: str | int) -> int:
-        """Find a class.
-
-        Args:
-            name: Its label in any case, one of several names in its label, or its index.
-
-        Returns:
-            The index of the class, 0 or more.
-
-        Raises:
-            ClassNotFound: No class, or more than one, goes by that name; the nearest labels are told.
-
-        Example:
-            >>> model.find_class("egyptian cat")
-            285
-        """
-        return find_class(name, self.labels or (), self.classes)
-
     def tensor(self, image: ImageSource) -> NDArray[Any]:
         """Prepare one picture for the network.
 
@@ -209,7 +167,11 @@ class Model(Answers):
         names = list(dict.fromkeys(tensors))
         if not names:
             return {}
-        return run_in_batches(self.sessions, self.input.name, tensor, names, self.input.batch, self.layers)
+
+        def run(names: Sequence[str]) -> dict[str, NDArray[Any]]:
+            return run_in_batches(self.sessions, self.input.name, tensor, names, self.input.batch, self.layers)
+
+        return run_rounded(self.classifier, names, run)
 
     def activations(self, image: ImageSource, layers: LayerNames | None = None) -> dict[str, NDArray[np.float32]]:
         """Compute what layers make of one picture. Only the part of the graph that they need is run.
@@ -251,149 +213,22 @@ class Model(Answers):
             LayerNotFound: No layer, or more than one, goes by a name.
             ModelError: onnxruntime cannot run the model, or there is nothing to compute.
         """
-        return self.run_layers(tensor, layers, scores)[:2]
+        found, classes, _ = self.run_layers(tensor, layers, scores)
+        return found, None if classes is None else classes.scores
 
     def run_layers(
         self, tensor: NDArray[Any], layers: LayerNames | None, scores: bool, others: Sequence[str] = ()
-    ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32] | None, dict[str, NDArray[Any]]]:
-        """:meth:`layer_values`, with other tensors of the graph as they are, by name."""
+    ) -> tuple[dict[str, NDArray[np.float32]], ClassRows | None, dict[str, NDArray[Any]]]:
+        """:meth:`layer_values`, with the file's own probabilities, and other tensors as they are, by name."""
         chosen = self.choose_layers(layers)
         if not (chosen or scores or others):
             raise ModelError(f"{self.path} has no layers to look at")
-        scored = [self.classifier.scores] if scores and self.classifier is not None else []
+        scored = self.classifier.tensors if scores and self.classifier is not None else ()
         values = self.run(tensor, [*(layer.tensor for layer in chosen), *others, *scored])
         found = {x.name: move_channels_first(values[x.tensor], x, len(tensor)) for x in chosen}
         rest = {name: values[name] for name in others}
         try:
-            return found, self._rows(values[scored[0]], len(tensor)) if scored else None, rest
+            return found, self.read_classes(values, len(tensor)) if scored else None, rest
         except NotComputable as error:  # the layers are right all the same
             self.warn(f"no predictions: {error.message}")
             return found, None, rest
-
-    def scores(self, tensor: NDArray[Any]) -> NDArray[np.float32]:
-        """Compute the scores, before softmax or sigmoid.
-
-        Args:
-            tensor: An input tensor as :meth:`tensor` makes it, with any number N of pictures.
-
-        Returns:
-            float32 (N, K).
-
-        Raises:
-            NotComputable: The model has no classification output.
-            ModelError: onnxruntime cannot run the model.
-        """
-        classifier = self._classifier()
-        return self._rows(self.run(tensor, [classifier.scores])[classifier.scores], len(tensor))
-
-    def _rows(self, values: NDArray[Any], pictures: int) -> NDArray[np.float32]:
-        """Scores as (N, K). What the file declares of them is held against what a run gives."""
-        return read_rows(values, pictures, self._classifier(), self.path)
-
-    def probabilities(self, scores: NDArray[Any]) -> NDArray[np.float64]:
-        """Turn scores into probabilities: by softmax, by sigmoid or not at all, as the model means them.
-
-        Args:
-            scores: (N, K), as :meth:`scores` gives them.
-
-        Returns:
-            float64 (N, K) in [0, 1].
-
-        Raises:
-            NotComputable: The model has no classification output.
-        """
-        classifier = self._classifier()
-        if classifier.guessed and are_probabilities(scores):
-            self.warn(
-                f"the scores of {self.path} are probabilities already (in [0, 1], and they add up to 1): taken as they "
-                "are; `inspector annotate --activation none` writes that into the file"
-            )
-            return to_probabilities(scores, "none")
-        return to_probabilities(scores, classifier.activation)
-
-    def mean_scores(self, image: ImageSource, kinds: Sequence[str] = ()) -> NDArray[np.float32]:
-        """Compute the scores of one picture as the mean over its flips and turns.
-
-        The mean of scores is the geometric mean of probabilities.
-
-        Args:
-            image: A path, the bytes of a file, an open file, a PIL image, or a uint8 array (H, W, 3).
-            kinds: ``hflip``, ``vflip``, ``rotate``; none means the picture as it is.
-
-        Returns:
-            float32 (K,).
-
-        Raises:
-            NotComputable: The model has no classification output.
-            ImageError: The picture cannot be opened.
-            UsageError: There is no such pose.
-        """
-        if not kinds:
-            return np.asarray(self.scores(self.tensor(image))[0])
-        check_poses(kinds)
-        picture = open_image(image, warn=self.warn)
-        tensors = [self.tensor(turn_picture(picture, pose)) for pose in list_poses(kinds)]
-        # A turn of an oblong picture has another shape where the preprocess keeps it.
-        together = len({t.shape for t in tensors}) == 1
-        rows = self.scores(np.concatenate(tensors)) if together else [self.scores(t)[0] for t in tensors]
-        return np.asarray(np.mean(rows, axis=0, dtype=np.float64), np.float32)
-
-    def predict(self, image: ImageSource, top: int = 3, poses: Sequence[str] = ()) -> Predictions:
-        """Name the most likely classes of one picture.
-
-        Args:
-            image: A path, the bytes of a file, a PIL image, or a uint8 array (H, W, 3).
-            top: How many classes, 1 or more.
-            poses: ``hflip``, ``vflip``, ``rotate``: the answer is that of the scores' mean over them.
-
-        Returns:
-            The classes, most likely first. A notebook shows them with bars.
-
-        Raises:
-            NotComputable: The model has no classification output.
-            ImageError: The picture cannot be opened.
-            UsageError: `top` is not 1 or more, or there is no such pose.
-
-        Example:
-            >>> model.predict("docs/chelsea.jpg")[0].label
-            'Egyptian cat'
-        """
-        check_top(top)
-        return self.top(self.mean_scores(image, poses), top)
-
-    def top(self, scores: NDArray[Any], top: int = 3) -> Predictions:
-        """Name the most likely classes of one row of scores.
-
-        Args:
-            scores: (K,), one row of what :meth:`scores` gives.
-            top: How many classes, 1 or more.
-
-        Returns:
-            The classes, most likely first.
-
-        Raises:
-            NotComputable: The model has no classification output.
-            UsageError: `top` is not 1 or more.
-        """
-        check_top(top)
-        row = np.asarray(scores, np.float64)
-        if row.size == 1 and self._classifier().activation != "softmax":
-            return Predictions(self._binary(float(row[0]))[:top])
-        probabilities = self.probabilities(row[None])[0]
-        order = np.argsort(-np.nan_to_num(row, nan=-np.inf), kind="stable")[:top]
-        return Predictions(
-            Prediction(int(i), self.label(int(i)), float(probabilities[i]), float(row[i])) for i in order
-        )
-
-    def _binary(self, score: float) -> list[Prediction]:
-        """One score for two classes: what it gives is the probability of the second, or of the only label there is."""
-        activation = self._classifier().activation
-        p = float(to_probabilities(np.array([[score]]), activation)[0, 0])
-        if self.labels and len(self.labels) == 1:
-            return [Prediction(0, self.label(0), p, score)]
-        other = 1 - score if activation == "none" else -score
-        both = [Prediction(1, self.label(1), p, score), Prediction(0, self.label(0), 1 - p, other)]
-        return both if p >= 0.5 else both[::-1]
-
-    def _classifier(self) -> Classifier:
-        return self.classifier if self.classifier is not None else self._refuse("predict")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,19 @@ class Prediction:
     label: str
     probability: float
     score: float
+
+
+@record(eq=False)
+class ClassRows:
+    """What one run says of the classes of N pictures.
+
+    Attributes:
+        scores: float32 (N, K), before softmax or sigmoid.
+        probabilities: float64 (N, K), as the file itself gives them; None where it gives none.
+    """
+
+    scores: NDArray[np.float32]
+    probabilities: NDArray[np.float64] | None = None
 
 
 class Predictions(list[Prediction]):
@@ -89,6 +103,46 @@ def _to_rows(values: NDArray[Any], pictures: int, classes: int | None) -> NDArra
     if classes is not None and flat.shape[1] != classes:
         raise ValueError(f"a run {shape}, not {classes} scores")
     return np.ascontiguousarray(flat, np.float32)
+
+
+def order_classes(scores: NDArray[Any], probabilities: NDArray[Any] | None = None) -> NDArray[np.intp]:
+    """Put classes in order, the likeliest first.
+
+    Args:
+        scores: (K,); NaN comes last.
+        probabilities: (K,), as the file gives them. Where it rounds two of them to one number, the score decides.
+
+    Returns:
+        The indices (K,); of equal ones the first stays first.
+    """
+    least = [-np.nan_to_num(row, nan=-np.inf) for row in (scores, probabilities) if row is not None]
+    return np.lexsort(least)
+
+
+def run_rounded(
+    classifier: Classifier | None, names: Sequence[str], run: Callable[[Sequence[str]], dict[str, NDArray[Any]]]
+) -> dict[str, NDArray[Any]]:
+    """Run a graph, with rounded scores rounded here where its own probabilities are asked for beside them.
+
+    onnxruntime computes a softmax between integers by a table of its own, unless somebody looks at what stands right in
+    front of it: then it computes in floats, which rounds to the next integer here and there. So what is looked at are
+    the floats before they are rounded.
+
+    Args:
+        classifier: Where the classes are.
+        names: The tensors that are wanted.
+        run: Computes tensors of the graph by their names.
+
+    Returns:
+        Tensor name -> array, of `names`.
+    """
+    rounding = classifier.rounding if classifier is not None else None
+    if classifier is None or rounding is None or classifier.probabilities not in names:
+        return run(names)
+    values = run(list(dict.fromkeys(rounding.tensor if name == classifier.scores else name for name in names)))
+    if classifier.scores in names:
+        values[classifier.scores] = rounding.round(values[rounding.tensor])
+    return {name: values[name] for name in names}
 
 
 def are_probabilities(scores: NDArray[Any]) -> bool:

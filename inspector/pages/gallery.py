@@ -167,14 +167,14 @@ def draw_gallery(
         # First what this thread needs: two threads that import take turns, and one that makes a session does not.
         load_runtime()
         pool.submit(_load_drawing)
-        values, scores, outputs = run_picture(model, tensor, chosen, layers is not None)
+        values, classes, outputs = run_picture(model, tensor, chosen, layers is not None)
         apart = {x.name: x.take_apart(values[x.name]) for x in chosen if x.grid is not None}
         values = {x.name: x.to_maps(values[x.name]) for x in chosen}
         chosen = _keep_drawable(chosen, values, channel, layers is not None)
         target = output_folder(folder)
         names: set[str] = set()
         files = {x.name: target / f"{i:03d}-{make_safe_name(x.name, names)}" for i, x in enumerate(chosen)}
-        best = tuple(model.top(scores[0], top)) if scores is not None else ()
+        best = tuple(model.top(classes, top)) if classes is not None else ()
         full = [x for x in chosen if values[x.name].size]
         # Removing what an earlier run left waits for the disk more than it computes.
         planned = list_files([files[x.name] for x in full], channel, save_arrays)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from inspector.errors import ModelError
 from inspector.layers import Layer
 from inspector.model import Model
+from inspector.model.probabilities import ClassRows
 
 DRAWN = ("detect", "pose", "segment")
 """Tasks whose answer is drawn beside the layers."""
@@ -18,7 +19,7 @@ DRAWN = ("detect", "pose", "segment")
 
 def run_picture(
     model: Model, tensor: NDArray[Any], chosen: Sequence[Layer], named: bool
-) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32] | None, dict[str, NDArray[Any]]]:
+) -> tuple[dict[str, NDArray[np.float32]], ClassRows | None, dict[str, NDArray[Any]]]:
     """Run one picture.
 
     Args:
@@ -28,8 +29,8 @@ def run_picture(
         named: Whether somebody asked for these layers, and not for all.
 
     Returns:
-        The activations by layer name; the scores of classes, or None; the outputs of a detector or segmenter by name,
-        none where they cannot be run, which is warned of.
+        The activations by layer name; what the run says of classes, or None; the outputs of a detector or segmenter by
+        name, none where they cannot be run, which is warned of.
 
     Raises:
         ModelError: The layers cannot be run.

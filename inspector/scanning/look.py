@@ -19,6 +19,7 @@ from inspector.image import open_image
 from inspector.layers import Layer
 from inspector.layers.statistics import statistics, take_first
 from inspector.model import Model
+from inspector.model.probabilities import ClassRows, order_classes
 from inspector.scanning.exact import BINS, find_bins, sum_exactly, to_fixed
 from inspector.scanning.listing import Listed, read_shard
 from inspector.scanning.plan import ScanPlan, load_plan
@@ -125,12 +126,12 @@ class ShardLooker:
         image = open_image(data)
         view = self.model.preprocess.view(image)
         tensor = self.model.preprocess.normalise(np.asarray(view))
-        values, scores = self.model.layer_values(tensor, [*self.layers, self.embed], self.plan.classifies)
+        values, found, _ = self.model.run_layers(tensor, [*self.layers, self.embed], self.plan.classifies)
         for place, layer in enumerate(self.layers):
             start = self.ends[place - 1] if place else 0
             self._add_layer(layer, take_first(layer.to_maps(values[layer.name])), seen, row, place, start)
         label = self.plan.labels.get(picture.label, -1) if picture.label is not None else -1
-        classes, probabilities, own, entropy = self._judge(scores, label)
+        classes, probabilities, own, entropy = self._judge(found, label)
         return (
             number, label, image.size, np.frombuffer(hashlib.sha256(data).digest()[:16], np.uint8),
             classes, probabilities, own, entropy, _embed(self.embed, values[self.embed.name], self.plan.width),
@@ -167,17 +168,17 @@ class ShardLooker:
         seen.non_finite[place] += found.non_finite
 
     def _judge(
-        self, scores: NDArray[np.float32] | None, label: int
+        self, found: ClassRows | None, label: int
     ) -> tuple[NDArray[np.int32], NDArray[np.float32], float, float]:
         """(the most likely classes, their probabilities, that of the label, the entropy) of one picture."""
         kept = min(self.plan.known, KEPT_CLASSES)
-        if scores is None:
+        if found is None:
             return np.full(kept, -1, np.int32), np.full(kept, np.nan, np.float32), float("nan"), float("nan")
-        each = self.model.probabilities(scores)[0]
+        each, row = self.model.probabilities(found)[0], found.scores[0]
         if len(each) == 1 and self.plan.known == 2:
-            each = np.array([1 - each[0], each[0]])
+            each, row = np.array([1 - each[0], each[0]]), np.array([-row[0], row[0]])
         each = np.nan_to_num(each, nan=0.0)
-        order = np.argsort(-each, kind="stable")[:kept]
+        order = order_classes(row, each)[:kept]
         whole = each / max(each.sum(), 1e-300)
         entropy = float(-(whole * np.log(np.maximum(whole, 1e-300))).sum())
         own = float(each[label]) if 0 <= label < len(each) else float("nan")

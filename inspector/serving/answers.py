@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from inspector.errors import NotComputable
 from inspector.model import Model
 from inspector.model.attached import predict_attached
+from inspector.model.probabilities import ClassRows
 from inspector.tasks.answers import Detections
 from inspector.tasks.back import segment_picture, take_back
 from inspector.tasks.decoder import BoxDecoder, MapDecoder, PictureDecoder
@@ -48,7 +49,7 @@ class FrameAnswer:
 def answer_frame(
     model: Model,
     tensor: NDArray[Any],
-    scores: NDArray[np.float32] | None,
+    classes: ClassRows | None,
     size: tuple[int, int],
     small: tuple[int, int],
 ) -> FrameAnswer:
@@ -57,15 +58,15 @@ def answer_frame(
     Args:
         model: The model.
         tensor: The input tensor.
-        scores: float32 (1, K), of a classifier.
+        classes: What the run says of a classifier's classes.
         size: (width, height) of the frame.
         small: (width, height) of what the page shows of it, which masks are made for.
 
     Returns:
         The answer; an empty one where the task is not known, or is none that can be watched.
     """
-    if scores is not None:
-        return _tell_classes(model, tensor, scores)
+    if classes is not None:
+        return _tell_classes(model, tensor, classes)
     decoder = model.decoder
     if isinstance(decoder, BoxDecoder):
         sides = tensor.shape[1:3] if model.preprocess.layout == "NHWC" else tensor.shape[2:4]
@@ -83,8 +84,8 @@ def answer_frame(
     return FrameAnswer({})
 
 
-def _tell_classes(model: Model, tensor: NDArray[Any], scores: NDArray[np.float32]) -> FrameAnswer:
-    top, unscaled = model.top(scores[0], TOP), None
+def _tell_classes(model: Model, tensor: NDArray[Any], classes: ClassRows) -> FrameAnswer:
+    top, unscaled = model.top(classes, TOP), None
     said: dict[str, Any] = {}
     if top and model.attached is not None:
         own = float(top[0].probability)

@@ -94,13 +94,13 @@ class Looker:
         layers = [self.model.layer(name) for name in dict.fromkeys((*wanted.layers, *more))]
         known = [layer.tensor for layer in layers]
         if self.model.classifier is not None:
-            known.append(self.model.classifier.scores)
+            known += self.model.classifier.fetched
         elif self.model.decoder is not None:
             known += self.model.decoder.outputs
         self.sessions.begin({self.model.input.name: tensor}, known, wanted, more)
         try:
-            values, scores = self.model.layer_values(tensor, layers, scores=True)
-            answer = answer_frame(self.model, tensor, scores, picture.size, fit_side(picture.size))
+            values, classes, _ = self.model.run_layers(tensor, layers, True)
+            answer = answer_frame(self.model, tensor, classes, picture.size, fit_side(picture.size))
             maps = self._make_maps(tensor, answer, wanted.targets if shown else ())
         finally:
             self.sessions.end()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any
 
 from onnx import NodeProto
@@ -13,6 +13,7 @@ from inspector.graph.operators import Ending
 from inspector.layers import infer_shapes
 from inspector.metadata import Activation, Metadata
 from inspector.records import record
+from inspector.tasks.own import RoundedScores, find_own, find_rounding
 from inspector.tasks.values import Shapes, find_values, sums_over_all_classes
 
 _ACTIVATION: dict[Ending, Activation] = {"softmax": "softmax", "log-softmax": "softmax", "sigmoid": "sigmoid"}
@@ -30,6 +31,9 @@ class Classifier:
         classes: K; None where the graph does not fix it.
         in_graph: The graph itself ends in the activation, or in values that are provably probabilities.
         guessed: Neither the graph nor the metadata says the activation: it is the likeliest.
+        probabilities: Tensor with the softmax or sigmoid of the scores as the graph itself gives it, perhaps rounded;
+            None where it gives none beside the scores.
+        rounding: How the graph rounds the scores to integers, where it rounds its probabilities so as well.
     """
 
     scores: str
@@ -37,6 +41,18 @@ class Classifier:
     classes: int | None
     in_graph: bool
     guessed: bool = field(default=False, compare=False)
+    probabilities: str | None = None
+    rounding: RoundedScores | None = None
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """The tensors that an answer is read off: the scores, and the graph's own probabilities where it has some."""
+        return (self.scores,) if self.probabilities is None else (self.scores, self.probabilities)
+
+    @property
+    def fetched(self) -> tuple[str, ...]:
+        """The same, as a run asks the graph for them: what is rounded in the place of rounded scores."""
+        return self.tensors if self.rounding is None else (self.rounding.tensor, *self.tensors[1:])
 
 
 def find_classifier(graph: Graph, document: Metadata, assumed: list[str]) -> Classifier | None:
@@ -80,10 +96,22 @@ def find_classifier(graph: Graph, document: Metadata, assumed: list[str]) -> Cla
     others += [other for other in outputs if other not in others and _has_rows(shapes.get(other))]
     if others:
         assumed.append(f"the classes are output {name!r} (not {', '.join(others[:4])})")
+    if not best.in_graph:
+        best = _find_beside(graph, best, shapes)
     if best.guessed:
         many = f"softmax over the {best.classes or ''} scores".replace("  ", " ")
         what = "the sigmoid of its one score" if best.activation == "sigmoid" else many
         assumed.append(f"probabilities by {what} (the graph ends without one; annotate --activation says otherwise)")
+    return best
+
+
+def _find_beside(graph: Graph, best: Classifier, shapes: Shapes) -> Classifier:
+    """The classifier of raw scores, with the output that is their softmax or sigmoid, where there is one."""
+    for name in graph.outputs:
+        end = _before_ranks(graph, name, shapes)
+        scores, activation = _before_activation(graph, end, shapes)
+        if scores == best.scores and activation == best.activation:
+            return replace(_add_own(graph, name, best), guessed=False)
     return best
 
 
@@ -98,7 +126,7 @@ def _judge(graph: Graph, name: str, shapes: Shapes, document: Metadata) -> Class
         return None
     scores, activation = _before_activation(graph, end, shapes)
     if activation is not None:  # the graph itself knows better than any metadata
-        return Classifier(scores, activation, count, True)
+        return _add_own(graph, name, Classifier(scores, activation, count, True))
     values = find_values(graph, end, shapes)
     if values.unit and document.activation is None and not (document.labels and len(document.labels) == count):
         return None
@@ -108,6 +136,15 @@ def _judge(graph: Graph, name: str, shapes: Shapes, document: Metadata) -> Class
         return None  # nothing is known of this output: it may as well be a stack of maps
     guess: Activation = "sigmoid" if count == 1 else "softmax"
     return Classifier(end, document.activation or guess, count, False, document.activation is None)
+
+
+def _add_own(graph: Graph, name: str, found: Classifier) -> Classifier:
+    """The classifier with what the output `name` gives of its probabilities."""
+    own = find_own(graph, name) if found.activation != "none" else None
+    if own is None:
+        return found
+    rounds = operator_of(graph.nodes[graph.producer_of[own]]).requantizes
+    return replace(found, probabilities=own, rounding=find_rounding(graph, found.scores) if rounds else None)
 
 
 def _has_rows(shape: Sequence[Any] | None) -> bool:

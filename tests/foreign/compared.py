@@ -116,14 +116,12 @@ def compare_probabilities(place: Place) -> Outcome:
     fitting = [np.asarray(v, np.float64).ravel() for v in real.values() if np.asarray(v).size == model.classes]
     half = any(t.data_type == onnx.TensorProto.FLOAT16 for t in proto.graph.initializer)
     rounded = any(n.op_type == "DequantizeLinear" and set(n.output) & set(outputs) for n in proto.graph.node)
-    # A file that rounds its probabilities to bytes: the tool tells them before that, by the same scores.
-    tolerance = 1 / 255 if rounded else 2e-3 if half else 1e-5
     own = [
         v for v in fitting if v.min() >= 0 and v.max() <= 1 and abs(v.sum() - 1) < (v.size / 255 if rounded else 1e-3)
     ]
     if own:
         off = min(float(np.abs(v - have).max()) for v in own)
-        return Outcome(name, OK if off < tolerance else FAULT, "the file's own" if off < tolerance else f"off by {off}")
+        return Outcome(name, OK if off < 1e-6 else FAULT, "the file's own" if off < 1e-6 else f"off by {off}")
     forms = {}
     for v in fitting:
         raised = np.exp(v - v.max())
@@ -131,7 +129,7 @@ def compare_probabilities(place: Place) -> Outcome:
         forms["sigmoid of its scores"] = 1 / (1 + np.exp(-v))
         forms["its scores as they are"] = v
     for said, value in forms.items():
-        if float(np.abs(value - have).max()) < tolerance:
+        if float(np.abs(value - have).max()) < (2e-3 if half else 1e-5):
             return Outcome(name, OK, said)
     if not fitting:
         return Outcome(name, SKIPPED, "no output has one number for each class")

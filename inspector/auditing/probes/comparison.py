@@ -83,7 +83,7 @@ class Comparison(Probe):
         scores = reference.classifier is not None
         if not wanted and not scores:
             return
-        values, theirs = reference.layer_values(reference.tensor(forward.picture), wanted, scores=scores)
+        values, theirs, _ = reference.run_layers(reference.tensor(forward.picture), wanted, scores)
         self.sampled += bool(wanted)
         pairs = self._lay_out(forward, values) if wanted else []
         sums = [self.sums.setdefault(name, SignalToNoise()) for name, _, _ in pairs]
@@ -93,9 +93,9 @@ class Comparison(Probe):
             own.add(before.reshape(len(before), -1), after.reshape(len(after), -1))
 
         self.subject.spread(add, list(zip(sums, pairs, strict=True)), [before.size for _, before, _ in pairs])
-        if theirs is None or forward.scores is None:
+        if theirs is None or forward.classes is None:
             return
-        best = reference.top(theirs[0], 1)[0]
+        best = reference.top(theirs, 1)[0]
         self._compare_answers(forward, best.index, best.label, best.probability, reference.labels)
         if forward.entry.label is not None:
             folder = forward.entry.key.split("/")[0]
@@ -145,7 +145,7 @@ class Comparison(Probe):
                 maps = forward.layers[layer.name].maps
                 self.moments.setdefault(layer.name, Moments(len(maps))).add(maps)
         known = snapshot.predictions.get(forward.digest)
-        if known is None or forward.scores is None:
+        if known is None or forward.classes is None:
             return
         index, probability = known
         labels = snapshot.labels
@@ -160,9 +160,9 @@ class Comparison(Probe):
     def _compare_answers(
         self, forward: ForwardPass, index: int, label: str, probability: float, labels: tuple[str, ...] | None
     ) -> None:
-        assert forward.scores is not None
+        assert forward.classes is not None
         model = self.subject.model
-        now = model.top(forward.scores, 1)[0]
+        now = model.top(forward.classes, 1)[0]
         # By name where both have names: an index may mean another class after the labels were changed.
         same = now.label == label if model.labels and labels else now.index == index
         self.compared += 1

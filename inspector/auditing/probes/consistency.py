@@ -82,12 +82,12 @@ class Consistency(Probe):
         return found
 
     def _compare_top(self, forward: ForwardPass) -> None:
-        assert forward.scores is not None
+        assert forward.classes is not None
         model = self.subject.model
         view = model.preprocess.view(forward.picture)
         pixels = np.asarray(self.change(view, self.subject.random(3, forward.index)))
-        before = model.top(forward.scores, 1)[0]
-        after = model.top(model.scores(model.preprocess.normalise(pixels))[0], 1)[0]
+        before = model.top(forward.classes, 1)[0]
+        after = model.top(model.run_classes(model.preprocess.normalise(pixels)), 1)[0]
         if after.index != before.index:
             self.changed.append(PredictionChange(forward.entry.shown, before.label, after.label, before.probability))
 

@@ -191,9 +191,9 @@ class Avoided(TopMaps):
         """Whether the map of this picture is judged; counts those that are."""
         if forward.index not in self.chosen:
             return False
-        assert forward.scores is not None
+        assert forward.classes is not None
         own = forward.entry.label
-        found = own if own is not None else self.subject.model.top(forward.scores, 1)[0].index
+        found = own if own is not None else self.subject.model.top(forward.classes, 1)[0].index
         count = self.subject.policy.images.explain
         if 0 < count <= self.seen[found]:
             return False

@@ -63,8 +63,8 @@ class TopPredictions(Probe):
 
     def look(self, forward: ForwardPass) -> None:
         """Take in one picture."""
-        assert forward.scores is not None
-        best = self.subject.model.top(forward.scores, 1)[0]
+        assert forward.classes is not None
+        best = self.subject.model.top(forward.classes, 1)[0]
         digest = forward.digest if self.subject.digests else ""
         self.top.append(TopPrediction(forward.entry.shown, digest, best.index, best.probability, forward.entry.label))
 

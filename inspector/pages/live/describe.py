@@ -65,7 +65,7 @@ def describe_live(model: Model, layers: Sequence[Layer], original: Attached | No
     covers = None
     if boxes is not None:
         covers, methods = describe_covers(model.preprocess.frame(choose_usual_size(model))), ("drise", *methods)
-    scores = [model.classifier.scores] if model.classifier is not None and classes else []
+    scores = list(model.classifier.tensors) if model.classifier is not None and classes else []
     found = [*(boxes["outputs"] if boxes else ()), *([segments["tensor"]] if segments else ())]
     answers = scores or found
     made = _describe_made(model)
@@ -188,6 +188,7 @@ def _describe_scores(model: Model, classes: int) -> dict[str, Any]:
     assert model.classifier is not None
     return {
         "scores": model.classifier.scores,
+        "probabilities": model.classifier.probabilities,
         "activation": model.classifier.activation,
         "guessed": model.classifier.guessed,
         "classes": classes,

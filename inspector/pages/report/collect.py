@@ -193,10 +193,10 @@ class _Collector:
         """Run one picture and keep what the page shows of it."""
         model = self.model
         tensor = model.preprocess.tensor(picture)
-        values, scores, outputs = run_picture(model, tensor, self.layers, named=False)
+        values, classes, outputs = run_picture(model, tensor, self.layers, named=False)
         values = {x.name: x.to_maps(values[x.name]) for x in self.layers}
         self._choices = self._choices or _sides([values[x.name].shape for x in self.layers], self.expected)
-        best = tuple(vars(p) for p in model.top(scores[0], self.maps.top)) if scores is not None else ()
+        best = tuple(vars(p) for p in model.top(classes, self.maps.top)) if classes is not None else ()
         cams = self.maps.of(picture)
         sides, size = model.sides(tensor), picture.size
         boxes, segments = list_boxes(model, outputs, sides, size), list_segments(model, outputs, size, _PICTURE_SIDE)

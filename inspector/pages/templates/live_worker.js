@@ -209,7 +209,7 @@ function answerOf(found, known) {
 
 function ranked(found) {
   const scores = numbersOf(found[about.classifier.scores]).slice(0, about.classifier.classes);
-  const own = about.attached?.probability; // calibrated, by the file itself
+  const own = about.attached?.probability ?? about.classifier.probabilities; // by the file itself, calibrated or not
   return { scores, probabilities: own && found[own] ? Float64Array.from(numbersOf(found[own]).slice(0, scores.length)) : toProbabilities(scores, about.classifier) };
 }
 
