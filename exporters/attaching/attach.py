@@ -55,8 +55,8 @@ def attach_outputs(
         outliers: Pictures such as it is not for, to choose by and to measure on.
         false_alarms: The share of known pictures that may lie above the threshold, in (0, 1); None is 0.05.
         saliency: ``gradient``, ``smoothgrad[:STEPS]`` or ``integrated[:STEPS]``; adds the gradient of the top score.
-        provider: What onnxruntime computes with, see :func:`inspector.open_model`.
-        threads: How many threads it uses; None for its own choice.
+        provider: What onnxruntime computes with, see :func:`inspector.open_model`; auto takes that of an open model.
+        threads: How many threads it uses; None takes those of an open model, or else its own choice.
 
     Returns:
         The file that was written, and how near its outputs are to what the library computes.
@@ -107,7 +107,8 @@ def attach_outputs(
     with temporary_folder() as folder:
         trial = folder / "trial.onnx"
         trial.write_bytes(data)
-        made = open_model(trial, provider=provider, threads=threads, inputs=source.graph.given)
+        own = source.provider if provider == "auto" else provider
+        made = open_model(trial, provider=own, threads=threads or source.threads, inputs=source.graph.given)
         rows = compare_outputs(source, made, bench.outputs, make_noise(source))
         check_rows(rows, source, bench.outputs)
         digest = made.sha256

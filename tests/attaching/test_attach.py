@@ -102,7 +102,7 @@ def test_maps_equal_those_of_the_library(
     build: Any, opset: int, methods: tuple[str, ...], make_model: Any, tmp_path: Path
 ) -> None:
     shape = ("N", 9, 9, 3) if build is channels_last else ("N", 3, 8, 8)
-    source = open_model(make_model(build, shape=shape, opset=opset))
+    source = open_model(make_model(build, shape=shape, opset=opset), provider="cpu")
     tensor = np.random.default_rng(3).random((3, *shape[1:]), np.float32)
     linear = build in (pooled, channels_last)
     for method in methods:
@@ -122,7 +122,7 @@ def test_maps_equal_those_of_the_library(
 
 @pytest.mark.parametrize("shape", [("N", 3, "H", "W"), (2, 3, 8, 8)])
 def test_open_sizes_and_fixed_batches(shape: Any, make_model: Any, tmp_path: Path) -> None:
-    source = open_model(make_model(pooled, shape=shape))
+    source = open_model(make_model(pooled, shape=shape), provider="cpu")
     made = attach_outputs(source, tmp_path / "made.onnx", cam="cam")
     sides = (11, 13) if shape[2] == "H" else (8, 8)
     batch = shape[0] if isinstance(shape[0], int) else 3
@@ -139,22 +139,22 @@ def test_open_sizes_and_fixed_batches(shape: Any, make_model: Any, tmp_path: Pat
 
 
 def test_the_weights_of_the_last_layer_are_not_written_twice(make_model: Any, tmp_path: Path) -> None:
-    source = open_model(make_model(pooled, shape=("N", 3, 8, 8)))
+    source = open_model(make_model(pooled, shape=("N", 3, 8, 8)), provider="cpu")
     made = attach_outputs(source, tmp_path / "made.onnx", cam="cam")
     proto = onnx.load(made.path)
     assert [tuple(t.dims) for t in proto.graph.initializer].count((7, 12)) == 1
 
 
 def test_old_operator_sets_are_raised(make_model: Any, tmp_path: Path) -> None:
-    source = open_model(make_model(pooled, shape=("N", 3, 8, 8), opset=11))
+    source = open_model(make_model(pooled, shape=("N", 3, 8, 8), opset=11), provider="cpu")
     made = attach_outputs(source, tmp_path / "made.onnx", cam="gradcam")
     assert onnx.load(made.path).opset_import[0].version == 13
     check_maps(source, made.path, np.random.default_rng(3).random((2, 3, 8, 8), np.float32), "gradcam")
 
 
 def test_everything_else_sees_the_network_alone(make_model: Any, tmp_path: Path) -> None:
-    source = open_model(make_model(flattened, shape=("N", 3, 8, 8)))
-    made = open_model(attach_outputs(source, tmp_path / "made.onnx", cam="gradcam").path)
+    source = open_model(make_model(flattened, shape=("N", 3, 8, 8)), provider="cpu")
+    made = open_model(attach_outputs(source, tmp_path / "made.onnx", cam="gradcam").path, provider="cpu")
     assert [x.name for x in made.layers] == [x.name for x in source.layers]
     assert made.graph.outputs == source.graph.outputs
     assert made.task == source.task == "classify"
@@ -168,21 +168,21 @@ def test_everything_else_sees_the_network_alone(make_model: Any, tmp_path: Path)
     bare = onnx.load(made.path)
     del bare.metadata_props[:]
     onnx.save(bare, tmp_path / "bare.onnx")
-    assert open_model(tmp_path / "bare.onnx").graph.outputs == source.graph.outputs
+    assert open_model(tmp_path / "bare.onnx", provider="cpu").graph.outputs == source.graph.outputs
     again = attach_outputs(made, tmp_path / "again.onnx", cam="layercam")
     assert "attached outputs already (cam)" in again.notes[0]
     assert [o.name for o in again.outputs] == ["cam"]
 
 
 def test_what_cannot_be_attached_is_said(make_model: Any, tmp_path: Path) -> None:
-    source = open_model(make_model(flattened, shape=("N", 3, 8, 8)))
+    source = open_model(make_model(flattened, shape=("N", 3, 8, 8)), provider="cpu")
     out = tmp_path / "made.onnx"
     with pytest.raises(UsageError, match="nothing was asked for"):
         attach_outputs(source, out)
     vector = make_model(lambda net, x: net("Flatten", net.conv(x, 3, 2)), name="vector.onnx", outputs=None)
     for option, text in (("cam", "gradcam"), ("saliency", "gradient")):
         with pytest.raises(NotComputable, match=r"finds neither classes nor boxes|is no classifier"):
-            inspector.attach(replace(open_model(vector), classifier=None), out, **{option: text})  # type: ignore[arg-type]
+            inspector.attach(replace(open_model(vector, provider="cpu"), classifier=None), out, **{option: text})  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="--layer does nothing without --cam"):
         attach_outputs(source, out, saliency="gradient", layer="relu4")
     with pytest.raises(UsageError, match="--false-alarms does nothing without --unknown"):
@@ -240,7 +240,7 @@ def test_gradcampp_is_refused_with_its_reason_where_rounding_decides_it(make_mod
 
     rows = [Agreement("cam", 1e-3, 1.0, False)]
     for build, reason in ((bent, "passes through 0 where a channel has a negative sum"), (pooled, "")):
-        source = open_model(make_model(build, name=f"{build.__name__}.onnx"))
+        source = open_model(make_model(build, name=f"{build.__name__}.onnx"), provider="cpu")
         at = next(layer.name for layer in source.layers if layer.kind == "activation")
         output = AttachedOutput("cam", (), "", AttachedEntry("cam", "cam", {"method": "gradcam++", "layer": at}))
         with pytest.raises(NotComputable) as caught:
@@ -277,7 +277,9 @@ def test_large_linear_layers_are_not_read_twice(
     last: bool, shared: bool, make_model: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("exporters.attaching.sums.LARGE", 500)
-    source = open_model(make_model(lambda n, x: read_by_layers(n, x, last, shared), shape=("N", 3, 8, 8)))
+    source = open_model(
+        make_model(lambda n, x: read_by_layers(n, x, last, shared), shape=("N", 3, 8, 8)), provider="cpu"
+    )
     made = attach_outputs(source, tmp_path / "made.onnx", cam="gradcam", layer="relu4")
     check_maps(source, made.path, np.random.default_rng(3).random((3, 3, 8, 8), np.float32), "gradcam")
     graph = onnx.load(made.path).graph
@@ -307,7 +309,9 @@ def test_files_of_fewer_bits(to: str, near: float, make_model: Any, tmp_path: Pa
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / "a.png")
     plain = make_model(gated, shape=("N", 3, 8, 8), opset=17)
-    source = open_model(inspector.quantize(plain, tmp_path / "less.onnx", [tmp_path / "a.png"], to=to).path)
+    source = open_model(
+        inspector.quantize(plain, tmp_path / "less.onnx", [tmp_path / "a.png"], to=to).path, provider="cpu"
+    )
     made = attach_outputs(source, tmp_path / "made.onnx", cam="layercam", saliency="gradient")
     onnx.checker.check_model(str(made.path), full_check=True)
     tensor = rng.standard_normal((2, 3, 8, 8)).astype(source.input.dtype)
@@ -315,12 +319,12 @@ def test_files_of_fewer_bits(to: str, near: float, make_model: Any, tmp_path: Pa
     for number in range(2):
         [result] = class_activation_maps(source, tensor[number : number + 1], method="layercam")
         assert np.abs(values["cam"][number] - result.heatmap).max() < near
-    assert audit_model(made.path, policy("attached-outputs")).check("attached-outputs").status == "pass"
+    assert audit_model(made.path, policy("attached-outputs"), provider="cpu").check("attached-outputs").status == "pass"
 
 
 def test_maps_of_a_layer_of_integers(tmp_path: Path) -> None:
     onnx.save(build_quantized(), tmp_path / "net.onnx")
-    source = open_model(tmp_path / "net.onnx")
+    source = open_model(tmp_path / "net.onnx", provider="cpu")
     tensor = np.random.default_rng(0).standard_normal((1, 3, 24, 24)).astype(np.float32)
     for method in ("gradcam", "gradcam++", "hirescam"):
         made = attach_outputs(source, tmp_path / "made.onnx", cam=method)

@@ -29,7 +29,7 @@ def attached(tmp_path_factory: Any) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("attached")
     net = Net()
     onnx.save(net.model(pooled(net, net.input("x", ("N", 3, 8, 8)))), folder / "net.onnx")
-    source = open_model(folder / "net.onnx")
+    source = open_model(folder / "net.onnx", provider="cpu")
     known = write_pictures(source, folder / "pictures") / "known"
     made = attach_outputs(
         source, folder / "made.onnx", cam="hirescam", calibrate=known, unknown=known, saliency="gradient"
@@ -39,7 +39,7 @@ def attached(tmp_path_factory: Any) -> tuple[Path, Path]:
 
 
 def judge(path: Path, known: Path) -> Any:
-    return audit_model(path, policy("attached-outputs"), data=known).check("attached-outputs")
+    return audit_model(path, policy("attached-outputs"), data=known, provider="cpu").check("attached-outputs")
 
 
 def find_node(proto: ModelProto, output: str) -> Any:
@@ -133,7 +133,7 @@ def test_what_is_whole_passes(attached: Any) -> None:
 
 
 def test_means_over_copies(make_model: Any, tmp_path: Path) -> None:
-    source: Model = open_model(make_model(pooled, shape=("N", 3, 8, 8)))
+    source: Model = open_model(make_model(pooled, shape=("N", 3, 8, 8)), provider="cpu")
     known = write_pictures(source, tmp_path / "pictures") / "known"
     path = attach_outputs(source, tmp_path / "made.onnx", saliency="smoothgrad:3").path
     assert judge(path, known).status == "pass"

@@ -36,7 +36,7 @@ def check_best_box(source: Model, path: Path, method: str) -> None:
     made = attach_outputs(source, path, cam=method)
     height, width = source.preprocess.size or (0, 0)
     assert [(o.name, o.shape[1:]) for o in made.outputs] == [("cam", (height, width))]
-    opened = open_model(made.path)
+    opened = open_model(made.path, provider="cpu")
     assert opened.task == "detect"
     tensor = np.random.default_rng(1).random((1, 3, height, width), np.float32)
     choice = BoxChoice(boxes=(0,), confidence=0.0)
@@ -53,7 +53,7 @@ def check_best_box(source: Model, path: Path, method: str) -> None:
 
 
 def test_the_best_box_of_three_scales(make_model: Any, tmp_path: Path) -> None:
-    source = open_model(make_model(three_scales, shape=(1, 3, 64, 64)))
+    source = open_model(make_model(three_scales, shape=(1, 3, 64, 64)), provider="cpu")
     check_best_box(source, tmp_path / "made.onnx", "layercam")
 
 
@@ -61,13 +61,13 @@ def test_the_best_box_of_three_scales(make_model: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("style", "method"), [("v8", "layercam"), ("v11", "hirescam")])
 def test_the_best_box_of_what_torch_exports(style: str, method: str, tmp_path: Path) -> None:
     torch.manual_seed(3)
-    source = open_model(export(Detector(style).eval(), tmp_path / "net.onnx"))
+    source = open_model(export(Detector(style).eval(), tmp_path / "net.onnx"), provider="cpu")
     check_best_box(source, tmp_path / "made.onnx", method)
     tensor, choice = (
         np.random.default_rng(1).random((1, 3, 160, 192), np.float32),
         BoxChoice(side="left", confidence=0.0),
     )
-    opened = open_model(tmp_path / "made.onnx")
+    opened = open_model(tmp_path / "made.onnx", provider="cpu")
     assert class_activation_maps(opened, tensor, method=method, choice=choice, top=1)[0].attached is None
 
 
@@ -97,7 +97,9 @@ def with_objectness(net: Net, x: str, anchors: int, turned: int = 0) -> str:
 
 @pytest.mark.parametrize("anchors", [3, 1])
 def test_the_best_box_of_heads_with_objectness(anchors: int, make_model: Any, tmp_path: Path) -> None:
-    source = open_model(make_model(lambda net, x: with_objectness(net, x, anchors), shape=(1, 3, 64, 64)))
+    source = open_model(
+        make_model(lambda net, x: with_objectness(net, x, anchors), shape=(1, 3, 64, 64)), provider="cpu"
+    )
     assert source.task == "detect"
     made = attach_outputs(source, tmp_path / "made.onnx", cam="layercam")
     rng, choice = np.random.default_rng(1), BoxChoice(boxes=(0,), confidence=0.0)
@@ -109,7 +111,9 @@ def test_the_best_box_of_heads_with_objectness(anchors: int, make_model: Any, tm
 
 @pytest.mark.parametrize("turned", [1, 3])
 def test_scores_that_are_no_product_are_refused(turned: int, make_model: Any, tmp_path: Path) -> None:
-    source = open_model(make_model(lambda net, x: with_objectness(net, x, 1, turned), shape=(1, 3, 64, 64)))
+    source = open_model(
+        make_model(lambda net, x: with_objectness(net, x, 1, turned), shape=(1, 3, 64, 64)), provider="cpu"
+    )
     with pytest.raises(NotComputable, match=r"no product of the sigmoids|no maps of its classes"):
         attach_outputs(source, tmp_path / "made.onnx", cam="layercam")
 
@@ -118,7 +122,9 @@ def test_scores_that_are_no_product_are_refused(turned: int, make_model: Any, tm
 def test_of_a_detector_in_half_precision(make_model: Any, tmp_path: Path) -> None:
     plain = make_model(lambda net, x: with_objectness(net, x, 1), shape=(1, 3, 64, 64))
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "a.png")
-    source = open_model(inspector.quantize(plain, tmp_path / "half.onnx", [tmp_path / "a.png"], to="fp16").path)
+    source = open_model(
+        inspector.quantize(plain, tmp_path / "half.onnx", [tmp_path / "a.png"], to="fp16").path, provider="cpu"
+    )
     made = attach_outputs(source, tmp_path / "made.onnx", cam="layercam")
     tensor = (64 * np.random.default_rng(1).random((1, 3, 64, 64))).astype(source.input.dtype)
     choice = BoxChoice(confidence=0.0, iou=1.0)

@@ -128,7 +128,7 @@ def write_pictures(source: Model, root: Path) -> Path:
 
 
 def test_files_with_both_outputs(make_model: Any, tmp_path: Path) -> None:
-    source = open_model(make_model(pooled, shape=("N", 3, 8, 8)))
+    source = open_model(make_model(pooled, shape=("N", 3, 8, 8)), provider="cpu")
     folders = write_pictures(source, tmp_path / "pictures")
     known, strange = folders / "known", folders / "strange"
     made = attach_outputs(source, tmp_path / "made.onnx", calibrate=known, unknown=known, outliers=strange)
@@ -153,7 +153,7 @@ def test_files_with_both_outputs(make_model: Any, tmp_path: Path) -> None:
 
 
 def test_what_pictures_cannot_do(make_model: Any, tmp_path: Path) -> None:
-    source, out = open_model(make_model(pooled, shape=("N", 3, 8, 8))), tmp_path / "made.onnx"
+    source, out = open_model(make_model(pooled, shape=("N", 3, 8, 8)), provider="cpu"), tmp_path / "made.onnx"
     folders = write_pictures(source, tmp_path / "pictures")
     with pytest.raises(ImageError, match=r"no folder in .*is named after a class"):
         attach_outputs(source, out, calibrate=folders)

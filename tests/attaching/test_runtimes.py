@@ -25,7 +25,7 @@ SHAPE = (2, 3, 8, 8)
 @pytest.fixture
 def attached(make_model: Any, tmp_path: Path) -> tuple[Path, Any, dict[str, Any]]:
     """A file with every kind of output, an input, and what onnxruntime says."""
-    source = open_model(make_model(strided, shape=("N", *SHAPE[1:])))
+    source = open_model(make_model(strided, shape=("N", *SHAPE[1:])), provider="cpu")
     known = write_pictures(source, tmp_path / "pictures") / "known"
     path = tmp_path / "made.onnx"
     attach_outputs(source, path, cam="gradcam++", calibrate=known, unknown=known, saliency="integrated:4")

@@ -28,7 +28,7 @@ def strided(net: Net, x: str) -> str:
 def differences(path: Path, tensor: Any, step: float = 1e-3) -> Any:
     """The slope of the top score along a random direction, by central differences."""
     way = np.random.default_rng(0).standard_normal(tensor.shape).astype(np.float32)
-    source = open_model(path)
+    source = open_model(path, provider="cpu")
     top = int(source.scores(tensor)[0].argmax())
     up, down = (source.scores(tensor + sign * step * way)[0, top] for sign in (1, -1))
     return (up - down) / (2 * step), way
@@ -53,7 +53,7 @@ def test_gradients(build: Any, make_model: Any, tmp_path: Path) -> None:
 
 
 def test_integrated_gradients_add_up_and_noise_is_the_same_every_time(make_model: Any, tmp_path: Path) -> None:
-    source = open_model(make_model(strided, shape=("N", 3, 8, 8)))
+    source = open_model(make_model(strided, shape=("N", 3, 8, 8)), provider="cpu")
     tensor = np.random.default_rng(4).random((3, 3, 8, 8), np.float32)
     made = attach_outputs(source, tmp_path / "made.onnx", saliency="integrated:64", cam="gradcam")
     assert [o.name for o in made.outputs] == ["cam", "cam_classes", "saliency"]
@@ -64,7 +64,7 @@ def test_integrated_gradients_add_up_and_noise_is_the_same_every_time(make_model
         assert values[number].sum() == pytest.approx(wanted, abs=0.02 * float(np.abs(scores).max()))
     again = attach_outputs(source, tmp_path / "again.onnx", saliency="smoothgrad:4")
     assert np.array_equal(*(run_file(again.path, tensor)["saliency"] for _ in range(2)))
-    assert open_model(again.path).layers == source.layers
+    assert open_model(again.path, provider="cpu").layers == source.layers
 
 
 def test_what_is_refused(make_model: Any, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_the_default_model_equals_the_twin(
                 node.op_type = "Gelu"
                 del node.input[1:]
         onnx.save(proto, tmp_path / "smooth.onnx")
-    source = open_model(tmp_path / "smooth.onnx" if smooth else default_model)
+    source = open_model(tmp_path / "smooth.onnx" if smooth else default_model, provider="cpu")
     made = attach_outputs(source, tmp_path / "made.onnx", saliency="gradient")
     assert source.classifier is not None
     scores = source.classifier.scores
@@ -134,5 +134,7 @@ def test_one_score_that_says_no(make_model: Any, tmp_path: Path) -> None:
         y = net("Flatten", net("GlobalAveragePool", net("Relu", net.conv(x, 3, 6))))
         return net("Sigmoid", net("Gemm", y, net.const(-np.ones((1, 6), np.float32)), transB=1))
 
-    made = attach_outputs(make_model(binary, shape=("N", 3, 8, 8)), tmp_path / "made.onnx", saliency="gradient")
+    made = attach_outputs(
+        make_model(binary, shape=("N", 3, 8, 8)), tmp_path / "made.onnx", saliency="gradient", provider="cpu"
+    )
     assert made.parity[-1].ok

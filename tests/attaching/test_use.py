@@ -29,7 +29,7 @@ from tests.foreign import Net
 
 def test_predict_cam_and_audit(make_model: Any, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    source = open_model(make_model(pooled, shape=("N", 3, 8, 8)))
+    source = open_model(make_model(pooled, shape=("N", 3, 8, 8)), provider="cpu")
     known = write_pictures(source, tmp_path / "pictures") / "known"
     made = attach_outputs(source, tmp_path / "made.onnx", cam="hirescam", calibrate=known, unknown=known).path
     picture = sorted(known.rglob("*.png"))[0]
@@ -40,12 +40,14 @@ def test_predict_cam_and_audit(make_model: Any, tmp_path: Path, monkeypatch: Any
     assert found.attached["unknown"]["value"] == float(values["unknown"][0])
     assert found.label == source.predict(picture)[0].label
 
-    run = CliRunner().invoke(app, ["predict", str(made), str(picture), "--json"])
+    run = CliRunner().invoke(app, ["predict", str(made), str(picture), "--provider", "cpu", "--json"])
     [entry] = json.loads(run.stdout)["images"]
     assert entry["attached"]["unknown"]["output"] == "unknown"
     assert run.stderr.count("attached outputs: 'probability', 'unknown'") == 1
     told = entry["attached"]
-    run = CliRunner().invoke(app, ["cam", str(made), str(picture), "--method", "hirescam", "--top", "2", "--json"])
+    run = CliRunner().invoke(
+        app, ["cam", str(made), str(picture), "--provider", "cpu", "--method", "hirescam", "--top", "2", "--json"]
+    )
     [entry] = json.loads(run.stdout)["images"]
     assert [one["attached"] for one in entry["maps"]] == ["cam", "cam_classes"]
     assert entry["attached"] == told
@@ -57,14 +59,16 @@ def test_predict_cam_and_audit(make_model: Any, tmp_path: Path, monkeypatch: Any
         assert one["class"]["probability"] == float(values["probability"][0, index])
     # Another method or another backend is computed here; the probabilities are the file's whatever the map is.
     for method, backend in (("gradcam", "auto"), ("hirescam", "onnx")):
-        [result] = class_activation_maps(open_model(made), picture, method=method, backend=backend, classes=3)
+        [result] = class_activation_maps(
+            open_model(made, provider="cpu"), picture, method=method, backend=backend, classes=3
+        )
         assert result.attached is None
         assert result.target.probability == float(values["probability"][0, 3])
-    [result] = class_activation_maps(open_model(made), picture, method="hirescam", classes=3)
+    [result] = class_activation_maps(open_model(made, provider="cpu"), picture, method="hirescam", classes=3)
     assert result.attached == "cam_classes"
 
     def judge(path: Path) -> Any:
-        return audit_model(path, policy("attached-outputs"), data=known).check("attached-outputs")
+        return audit_model(path, policy("attached-outputs"), data=known, provider="cpu").check("attached-outputs")
 
     assert judge(made).status == "pass"
     changed = onnx.load(made)
@@ -79,10 +83,12 @@ def test_predict_cam_and_audit(make_model: Any, tmp_path: Path, monkeypatch: Any
 
 
 def test_other_files_made_from_it_do_not_claim_what_they_lack(make_model: Any, tmp_path: Path) -> None:
-    made = attach_outputs(make_model(pooled, shape=("N", 3, 8, 8)), tmp_path / "made.onnx", cam="cam").path
+    made = attach_outputs(
+        make_model(pooled, shape=("N", 3, 8, 8)), tmp_path / "made.onnx", cam="cam", provider="cpu"
+    ).path
     Image.new("RGB", (8, 8), (90, 10, 200)).save(tmp_path / "a.png")
     half = inspector.quantize(made, tmp_path / "half.onnx", [tmp_path / "a.png"], to="fp16")
-    opened = open_model(half.path)
+    opened = open_model(half.path, provider="cpu")
     assert opened.attached is None
     assert "cam" not in opened.graph.outputs
 
@@ -96,7 +102,9 @@ def test_one_score_for_two_classes_has_calibrated_probabilities_too(
         return net("Gemm", y, net.const(np.linspace(-9, 9, 6, dtype=np.float32)[None]), transB=1)
 
     plain = make_model(binary, shape=("N", 3, 8, 8))
-    source = open_model(annotate_model(plain, tmp_path / "two.onnx", activation="sigmoid", labels=labels).path)
+    source = open_model(
+        annotate_model(plain, tmp_path / "two.onnx", activation="sigmoid", labels=labels).path, provider="cpu"
+    )
     rng = np.random.default_rng(0)
     for number in range(40):
         picture = rng.integers(0, 256, (8, 8, 3), np.uint8)
@@ -118,7 +126,9 @@ def test_one_score_for_two_classes_has_calibrated_probabilities_too(
 
 
 def test_metadata_that_says_too_little_is_left_out_with_a_word(make_model: Any, tmp_path: Path) -> None:
-    made = attach_outputs(make_model(pooled, shape=("N", 3, 8, 8)), tmp_path / "made.onnx", cam="cam").path
+    made = attach_outputs(
+        make_model(pooled, shape=("N", 3, 8, 8)), tmp_path / "made.onnx", cam="cam", provider="cpu"
+    ).path
     changed = onnx.load(made)
     [entry] = [entry for entry in changed.metadata_props if entry.key == KEY]
     document = json.loads(entry.value)
@@ -127,10 +137,10 @@ def test_metadata_that_says_too_little_is_left_out_with_a_word(make_model: Any, 
     entry.value = json.dumps(document)
     onnx.save(changed, tmp_path / "changed.onnx")
     lines: list[str] = []
-    opened = open_model(tmp_path / "changed.onnx", warn=lines.append)
+    opened = open_model(tmp_path / "changed.onnx", warn=lines.append, provider="cpu")
     assert opened.attached is not None
     assert [one.name for one in opened.attached.entries] == ["cam_classes"]
-    assert opened.graph.outputs == open_model(made).graph.outputs
+    assert opened.graph.outputs == open_model(made, provider="cpu").graph.outputs
     assert lines == [
         "the attached output 'cam' is left out: its metadata lacks method",
         "the metadata tells of an attached output 'nowhere', which the file does not have",

@@ -32,7 +32,7 @@ def build(path: Path, rng: np.random.Generator, norm: str) -> Model:
         node("Flatten", "pool", "flat"),
         node("Gemm", "flat w b", "logits", transB=1),
     ]
-    return open_model(save_net(path, nodes, weights, outputs={"logits": ["N", CLASSES]}))
+    return open_model(save_net(path, nodes, weights, outputs={"logits": ["N", CLASSES]}), provider="cpu")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -72,7 +72,9 @@ def test_the_mean_gradient_before_a_softmax_over_places_is_zero(
         node("Gemm", "rows w b", "scores", transB=1),
     ]
     nodes = [n for n in nodes if n.op_type != "Relu"]
-    model = open_model(save_net(tmp_path / "m.onnx", nodes, weights, outputs={"scores": ["N", CLASSES]}))
+    model = open_model(
+        save_net(tmp_path / "m.onnx", nodes, weights, outputs={"scores": ["N", CLASSES]}), provider="cpu"
+    )
     found = class_activation_maps(model, picture(rng), method=method, layer=name_of(model, "c"), backend=backend)
     assert found[0].empty
     assert found[0].backend == backend
@@ -98,7 +100,9 @@ def test_small_weights_are_evidence(method: str, scale: float, tmp_path: Path, r
             node("Sigmoid", "logits", "p"),
         ]
         path = save_net(tmp_path / f"{factor}.onnx", nodes, weights, outputs={"p": ["N", CLASSES]})
-        maps += class_activation_maps(open_model(path), picture(rng), method=method, layer="relu", classes=[1, 2, 3])
+        maps += class_activation_maps(
+            open_model(path, provider="cpu"), picture(rng), method=method, layer="relu", classes=[1, 2, 3]
+        )
     wanted, found = maps[:3], maps[3:]
     assert [m.empty for m in found] == [m.empty for m in wanted]
     assert not all(m.empty for m in wanted)

@@ -49,12 +49,14 @@ def run_file(path: Path, tensors: list[str], feeds: dict[str, Any]) -> list[Any]
     proto = onnx.load(path)
     known = {value.name for value in proto.graph.output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=t) for t in tensors if t not in known)
-    return list(onnxruntime.InferenceSession(proto.SerializeToString()).run(tensors, feeds))
+    return list(
+        onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"]).run(tensors, feeds)
+    )
 
 
 def test_layers_answers_and_maps(make_model: MakeModel) -> None:
     path = make_model(as_torch_writes_it, shape=(3, 16, 24))
-    model = open_model(path)
+    model = open_model(path, provider="cpu")
     assert model.input.shape == (1, 3, 16, 24)
     assert names(model) == ["c1", "r1", "p1", "c2", "r2", "pooled", "scores"]
     tensor = model.tensor(PICTURE)
@@ -71,7 +73,7 @@ def test_layers_answers_and_maps(make_model: MakeModel) -> None:
     other = run_file(path, ["scores"], {"x": np.ascontiguousarray(tensor[0][..., ::-1])})[0]
     np.testing.assert_allclose(model.scores(two), [expected[-1], other], rtol=1e-5, atol=1e-5)
     build = partial(as_torch_writes_it, axes=False)
-    plain = open_model(make_model(build, shape=(1, 3, 16, 24), name="plain.onnx"))
+    plain = open_model(make_model(build, shape=(1, 3, 16, 24), name="plain.onnx"), provider="cpu")
     for layer_name in ("r1", "r2"):
         ours, theirs = (m.cam(PICTURE, classes=2, layer=layer_name)[0] for m in (model, plain))
         np.testing.assert_allclose(ours.raw, theirs.raw, rtol=1e-5, atol=1e-6)
@@ -88,7 +90,7 @@ def test_what_is_computed_in_other_ways_reads_it_without_the_axis(make_model: Ma
         return n("Mul", boxes, height, out="boxes")
 
     path = make_model(build, shape=(3, "height_", "width_"))
-    model = open_model(path)
+    model = open_model(path, provider="cpu")
     tensor = model.tensor(PICTURE)
     features, boxes = run_file(path, ["features", "boxes"], {"x": tensor[0]})
     found = model.run(tensor, ["features", "boxes"])
@@ -104,7 +106,7 @@ def test_grey_and_channels_last(shape: tuple[int, ...], make_model: MakeModel) -
         return n("Squeeze", n.conv(y, 3 if shape[-1] == 3 else 1, 4, out="c"), n.const([0], dtype=np.int64))
 
     path = make_model(build, shape=shape)
-    model = open_model(path)
+    model = open_model(path, provider="cpu")
     assert model.input.layout == ("NHWC" if shape[-1] == 3 else "NCHW")
     [expected] = run_file(path, ["c"], {"x": model.tensor(PICTURE)[0]})
     np.testing.assert_allclose(model.activations(PICTURE)["c"], expected, rtol=1e-5, atol=1e-6)
@@ -114,7 +116,7 @@ def test_grey_and_channels_last(shape: tuple[int, ...], make_model: MakeModel) -
 def test_sequences_stay_refused(shape: tuple[Any, ...], make_model: MakeModel) -> None:
     path = make_model(lambda n, x: n("Relu", n("MatMul", x, n.weight((shape[-1], 4)))), shape=shape)
     with pytest.raises(ModelError, match="is not a picture"):
-        open_model(path)
+        open_model(path, provider="cpu")
 
 
 @pytest.mark.parametrize("to", ["int8", "fp16"])
@@ -126,9 +128,9 @@ def test_a_quantized_copy_takes_what_the_file_takes(to: str, make_model: MakeMod
 
     path = make_model(build, shape=(3, 16, 24), outputs={"scaled": (4,)})
     Image.fromarray(PICTURE).save(tmp_path / "picture.png")
-    model = open_model(path)
+    model = open_model(path, provider="cpu")
     made = inspector.quantize(model, tmp_path / f"{to}.onnx", [tmp_path / "picture.png"], to=to)
-    session = onnxruntime.InferenceSession(made.path)
+    session = onnxruntime.InferenceSession(made.path, providers=["CPUExecutionProvider"])
     assert [(i.name, i.shape, i.type) for i in session.get_inputs()] == [
         ("x", [3, 16, 24], "tensor(float)"), ("scale_factor", [1], "tensor(float)"),
     ]  # fmt: skip
@@ -139,13 +141,13 @@ def test_a_quantized_copy_takes_what_the_file_takes(to: str, make_model: MakeMod
         [found] = session.run(["scaled"], given)
         [expected] = run_file(path, ["scaled"], given)
         np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())
-    again = open_model(made.path).scores(tensor)[0]
+    again = open_model(made.path, provider="cpu").scores(tensor)[0]
     [found] = session.run(["scaled"], {"x": tensor[0], "scale_factor": np.ones(1, np.float32)})
     np.testing.assert_allclose(again, found, rtol=1e-3)
 
 
 def test_the_twin_and_a_head_of_its_own(make_model: MakeModel) -> None:
     require("torch")
-    model = open_model(make_model(as_torch_writes_it, shape=(3, 16, 24)))
+    model = open_model(make_model(as_torch_writes_it, shape=(3, 16, 24)), provider="cpu")
     ours, theirs = (model.cam(PICTURE, classes=2, layer="r1", backend=name)[0] for name in ("onnx", "twin"))
     np.testing.assert_allclose(ours.raw, theirs.raw, rtol=1e-4, atol=1e-6)

@@ -29,7 +29,7 @@ from tests.test_cli import call
 def test_answers_and_maps_are_those_of_the_file(
     make_model: MakeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = open_model(make_model(pooled, shape=("N", 3, 8, 8)))
+    source = open_model(make_model(pooled, shape=("N", 3, 8, 8)), provider="cpu")
     known = write_pictures(source, tmp_path / "pictures") / "known"
     made = attach_outputs(
         source, tmp_path / "made.onnx", cam="hirescam", calibrate=known, unknown=known, saliency="gradient"
@@ -38,7 +38,8 @@ def test_answers_and_maps_are_those_of_the_file(
     values = run_file(made, source.tensor(picture))
     best = int(values["probability"].argmax())
     other = (best + 1) % 7
-    looker, wanted = Looker(open_model(made, threads=1)), Wanted(("relu4",), (other, "best", "saliency"))
+    looker = Looker(open_model(made, threads=1, provider="cpu"))
+    wanted = Wanted(("relu4",), (other, "best", "saliency"))
     for _ in range(2):
         before = looker.sessions.runs
         seen = looker.look(Frame(picture, 0.0), wanted)
@@ -64,14 +65,16 @@ def test_answers_and_maps_are_those_of_the_file(
     with pytest.raises(ClassNotFound):
         read_view(source, {"map": "saliency"})
     # Another method is computed here, and the gradient is no method.
-    seen = Looker(open_model(made, threads=1), "gradcam").look(Frame(picture, 0.0), wanted)
+    seen = Looker(open_model(made, threads=1, provider="cpu"), "gradcam").look(Frame(picture, 0.0), wanted)
     assert [one.attached for one in seen.maps.values()] == [None, None, "saliency"]
     assert isinstance(seen.maps["best"], CamResult)
 
     require("uvicorn")
     (tmp_path / "one").mkdir()
     Image.fromarray(picture).save(tmp_path / "one" / "a.png")
-    code, out, err = call(capsys, "live", made, "--source", tmp_path / "one", "--once", "--port", "0", "--json")
+    code, out, err = call(
+        capsys, "live", made, "--source", tmp_path / "one", "--once", "--port", "0", "--provider", "cpu", "--json"
+    )
     assert code == 0, err
     used = {name: name for name in ("cam", "cam_classes", "probability", "unknown", "saliency")}
     assert json.loads(out)["attached"] == used
@@ -79,8 +82,10 @@ def test_answers_and_maps_are_those_of_the_file(
 
 
 def test_a_page_that_holds_the_network_says_that_there_are_some(make_model: MakeModel, tmp_path: Path) -> None:
-    made = attach_outputs(make_model(pooled, shape=("N", 3, 8, 8)), tmp_path / "made.onnx", cam="gradcam").path
-    opened = open_model(made)
+    made = attach_outputs(
+        make_model(pooled, shape=("N", 3, 8, 8)), tmp_path / "made.onnx", cam="gradcam", provider="cpu"
+    ).path
+    opened = open_model(made, provider="cpu")
     page = write_live_page(opened, [], tmp_path / "page.html").path.read_text()
     assert "The file's own attached outputs are used: cam, cam_classes." in page
     without = replace(opened, attached=None)
