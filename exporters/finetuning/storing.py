@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from exporters.finetuning import cache as caching
 from exporters.finetuning.context import PreparedRun, RunContext
 from exporters.finetuning.features import digest_weights, fill, list_rows, name_row
-from inspector.errors import InspectorError
+from inspector.errors import InspectorError, NotComputable
 from inspector.image import open_image
 
 
@@ -24,6 +24,13 @@ def fill_cache(prepared: PreparedRun, context: RunContext) -> Iterator[tuple[cac
     tensors = list(dict.fromkeys((*(boundary.tensors if boundary else ()), features)))
     probe = model.preprocess.tensor(open_image(dataset.train[0].path))
     values = model.run(probe, tensors)
+    for name, value in values.items():
+        if value.ndim < 2 or len(value) != 1:
+            shape = ", ".join(map(str, value.shape))
+            raise NotComputable(
+                f"{name!r} of {prepared.base.spec} has no row for each picture: its shape is ({shape}) for one",
+                "export the base with a batch axis",
+            )
     key = {
         "weights": digest_weights(model.graph, tensors),
         "preprocess": model.preprocess.to_json(),

@@ -14,10 +14,19 @@ from onnx import ValueInfoProto, numpy_helper
 
 from inspector.errors import NotComputable, UsageError
 from inspector.files import atomic_path
-from inspector.graph import Graph, Operator, attributes, infer_types, is_standard, operator_of, read_graph, read_shape
+from inspector.graph import (
+    Graph,
+    Operator,
+    attributes,
+    infer_types,
+    is_standard,
+    operator_of,
+    read_shape,
+    restore_interface,
+)
 from inspector.image import Preprocess
 from inspector.metadata import KEY, LayerEntry
-from inspector.model import Model
+from inspector.model import Model, open_model
 
 
 @dataclass(frozen=True)
@@ -115,8 +124,8 @@ def write_with_head(
     """Write `model` with a head for `classes` to `target`, one file with everything inside, and read it.
 
     The head's weights are uniform within 1/sqrt(F), its bias is zero. Every stack of maps becomes an output, the
-    metadata keep the base's layers and get the labels; where a constant shape behind the head holds the old number
-    of classes, it gets the new one.
+    metadata keep the base's layers and get the labels, and the values that inputs beside the picture were given; where
+    a constant shape behind the head holds the old number of classes, it gets the new one.
 
     Args:
         model: The base.
@@ -160,7 +169,9 @@ def write_with_head(
         found = types.get(layer.tensor)
         if found is not None and layer.tensor not in present and _is_maps(found):
             proto.graph.output.append(found)
+    restore_interface(proto, graph)
     document = model.metadata.with_(
+        inputs={name: value.tolist() for name, value in graph.given.items()},
         preprocess=preprocess,
         labels=tuple(classes),
         layers=tuple(LayerEntry(x.name, x.tensor, x.kind, x.aliases) for x in model.layers),
@@ -171,7 +182,7 @@ def write_with_head(
     onnx.helper.set_model_props(proto, properties)
     with atomic_path(target) as temporary:
         temporary.write_bytes(proto.SerializeToString())
-    written = read_graph(target)
+    written = open_model(target).graph
     _check_scores(written, head, count, preprocess)
     return written
 
@@ -213,6 +224,7 @@ def replace_weights(graph: Graph, target: Path, weights: dict[str, NDArray[Any]]
             array = weights[tensor.name]
             assert tuple(tensor.dims) == array.shape, (tensor.name, tuple(tensor.dims), array.shape)
             tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array), tensor.name))
+    restore_interface(proto, graph)
     onnx.helper.set_model_props(proto, {p.key: p.value for p in proto.metadata_props} | properties)
     target.write_bytes(proto.SerializeToString())
 

@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 from inspector.errors import NotComputable
 from inspector.files import atomic_path
-from inspector.graph import operator_of
+from inspector.graph import node_inputs, operator_of, restore_interface
 from inspector.layers import Layer
 from inspector.metadata import KEY, LayerEntry
 from inspector.model import Model
@@ -95,8 +95,14 @@ def write_trunk(model: Model, target: Path) -> Layer:
     proto.graph.output.append(
         helper.make_tensor_value_info(scores, helper.np_dtype_to_tensor_dtype(kind), (None, _CLASSES))
     )
+    restore_interface(proto, graph)
+    read = {name for node in proto.graph.node for name in node_inputs(node)}
+    inputs = [value for value in proto.graph.input if value.name in read]  # others were for what is left out
+    proto.graph.ClearField("input")
+    proto.graph.input.extend(inputs)
     made = {name for node in proto.graph.node for name in node.output}
     document = model.metadata.with_(
+        inputs={name: value.tolist() for name, value in graph.given.items() if name in read},
         preprocess=model.preprocess, labels=None, task="classify", head=None, output=scores, activation="softmax",
         cam_layer=None, layers=tuple(LayerEntry(x.name, x.tensor, x.kind, x.aliases) for x in model.layers
                                      if x.tensor in made),

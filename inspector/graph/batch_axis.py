@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _BARE = "/bare"
 _BATCHED = "/batched"
+_AXES = "inspector/batch_axis"
 
 
 def add_batch_axis(graph: Graph, name: str) -> Graph:
@@ -65,35 +66,54 @@ def restore_interface(proto: ModelProto, graph: Graph) -> None:
     before = {value.name: value for value in graph.origin.proto.graph.input}
     names = [i.name for i in graph.origin.inputs]
     filled = {name for name in names if name not in now}
-    axes = "inspector/batch_axis"
     nodes = [*proto.graph.node]
+    # A file that was made so before has names of ours already.
+    taken = {name for node in nodes for name in (*node.input, *node.output)} | {t.name for t in proto.graph.initializer}
+    axes = _free(_AXES, taken)
+
+    def batched(name: str) -> str:
+        return _free(name + _BATCHED, taken)
+
     for tensor in [tensor for tensor in proto.graph.initializer if tensor.name in filled]:
         proto.graph.initializer.remove(tensor)
         if tensor.data_type != before[tensor.name].type.tensor_type.elem_type:  # a constant in half precision
-            _rename(nodes, {tensor.name: tensor.name + _BATCHED})
-            cast = onnx.helper.make_node("Cast", [tensor.name], [tensor.name + _BATCHED], to=tensor.data_type)
+            inner = batched(tensor.name)
+            _rename(nodes, {tensor.name: inner})
+            cast = onnx.helper.make_node("Cast", [tensor.name], [inner], to=tensor.data_type)
             nodes.insert(0, cast)
     proto.graph.input.extend(before[name] for name in names if name in filled)
     for value in proto.graph.input:
         if value.name in now and len(now[value.name].shape or ()) > _rank(before[value.name]):
             _set_sizes(value, list(value.type.tensor_type.shape.dim)[1:])
-            _rename(nodes, {value.name: value.name + _BATCHED})
-            nodes.insert(0, _axis_node("Unsqueeze", value.name, value.name + _BATCHED, axes, graph))
+            inner = batched(value.name)
+            _rename(nodes, {value.name: inner})
+            nodes.insert(0, _axis_node("Unsqueeze", value.name, inner, axes, graph))
     lifted = {value.name: _rank(value) for value in graph.proto.graph.output}
     ranks = {value.name: _rank(value) for value in graph.origin.proto.graph.output}
     for value in proto.graph.output:
         if lifted.get(value.name, 0) > ranks.get(value.name, 99):
             _set_sizes(value, list(value.type.tensor_type.shape.dim)[1:])
+            inner = batched(value.name)
             for node in nodes:
                 for k, name in enumerate(node.output):
-                    node.output[k] = name + _BATCHED if name == value.name else name
-            _rename(nodes, {value.name: value.name + _BATCHED})
-            nodes.append(_axis_node("Squeeze", value.name + _BATCHED, value.name, axes, graph))
+                    node.output[k] = inner if name == value.name else name
+            _rename(nodes, {value.name: inner})
+            nodes.append(_axis_node("Squeeze", inner, value.name, axes, graph))
     if any(axes in node.input for node in nodes):
         proto.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(1, np.int64), axes))
+    read = {name for node in nodes for name in node_inputs(node)}
+    ours = [t for t in proto.graph.initializer if _AXES in t.name or _BATCHED in t.name]
+    for tensor in [tensor for tensor in ours if tensor.name not in read]:
+        proto.graph.initializer.remove(tensor)
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     proto.graph.ClearField("node")
     proto.graph.node.extend(copies)
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
 
 
 class _Lifting:
@@ -106,7 +126,8 @@ class _Lifting:
 
     def __init__(self, graph: Graph, name: str) -> None:
         self.lifted = {name}
-        self._axes = f"{name}{_BATCHED}/axes"
+        self._taken = {*graph.producer_of, *graph.initializers, *(i.name for i in graph.inputs)}
+        self._axes = _free(f"{name}{_BATCHED}/axes", self._taken)
         self.constants: dict[str, Sequence[int]] = {self._axes: [0]}
         self._graph = graph
         self._bare: set[str] = set()
@@ -121,8 +142,7 @@ class _Lifting:
             if node.op_type == "Squeeze" and first in self._single and self._numbers(node, "axes", 1) == [0]:
                 self.lifted.update(node.output)
                 return [_identity(node)]
-            operator = operator_of(node)
-            if first in self._single and is_standard(node) and (operator.window or operator.keeps_layout):
+            if first in self._single and is_standard(node) and self._keeps_one(node):
                 self._single.update(name for name in node.output if name)
             return [node]
         if node.op_type == "Unsqueeze" and self._numbers(node, "axes", 1) == [0]:
@@ -132,10 +152,24 @@ class _Lifting:
             self.lifted.update(name for name in node.output if name)
             return [node]
         new = [name for name in read if name not in self._bare]
-        before = [_axis_node("Squeeze", name, name + _BARE, self._axes, self._graph) for name in new]
+        bare = {name: _free(name + _BARE, self._taken) for name in read}
+        before = [_axis_node("Squeeze", name, bare[name], self._axes, self._graph) for name in new]
         self._bare.update(read)
-        _rename([node], {name: name + _BARE for name in read})
+        _rename([node], bare)
         return [*before, node]
+
+    def _keeps_one(self, node: NodeProto) -> bool:
+        """Whether the first axis of what a node gives is that of its first input, which has one picture."""
+        operator, known = operator_of(node), attributes(node)
+        if operator.reduction:
+            axes = self._numbers(node, "axes", 1)
+            return bool(axes) and min(axes or ()) > 0
+        if node.op_type == "Flatten":
+            return bool(known.get("axis", 1) == 1)
+        if node.op_type == "Reshape":
+            return (self._numbers(node, "shape", 1) or [])[:1] in ([0], [1])
+        linear = operator.weight == 1 and node.input[1] in self._graph.initializers and not known.get("transA", 0)
+        return operator.window or operator.keeps_layout or operator.kind == "pool" or linear or bool(operator.ending)
 
     def _lift(self, node: NodeProto, read: Sequence[str]) -> bool:
         """Let a node compute the same of tensors with the axis, where that can be; whether it can."""
@@ -156,11 +190,12 @@ class _Lifting:
         return (joins or bool(operator.ending)) and self._shift(node, "axis", None)
 
     def _broadcasts(self, node: NodeProto) -> bool:
-        """Whether all that it reads beside tensors with the axis are constants without one."""
+        """Whether all that it reads beside tensors with the axis are constants without one, or inputs of few axes."""
         if any(attribute.type in GRAPHS for attribute in node.attribute):
             return False
-        others = [self._graph.initializers.get(name) for name in node.input if name and name not in self.lifted]
-        return all(tensor is not None and len(tensor.dims) <= 3 for tensor in others)
+        axes = {given.name: len(given.shape) for given in self._graph.inputs if given.shape is not None}
+        axes |= {name: len(tensor.dims) for name, tensor in self._graph.initializers.items()}
+        return all(axes.get(name, 4) <= 3 for name in node.input if name and name not in self.lifted)
 
     def _shift(self, node: NodeProto, name: str, position: int | None) -> bool:
         """Count axes from the end, or one further from the beginning; False where they are not known."""
@@ -177,7 +212,7 @@ class _Lifting:
         return True
 
     def _replace(self, node: NodeProto, position: int, numbers: Sequence[int]) -> None:
-        name = f"{node.output[0]}{_BATCHED}/{position}"
+        name = _free(f"{node.output[0]}{_BATCHED}/{position}", self._taken)
         self.constants[name] = numbers
         node.input[position] = name
 
@@ -194,9 +229,11 @@ class _Lifting:
 
 def _axis_node(kind: str, source: str, made: str, axes: str, graph: Graph) -> NodeProto:
     """A node that adds or takes away the first axis."""
+    # No two nodes may have one name, and a file that was made so before has nodes of ours.
+    name = _free(made, {node.name for node in graph.nodes})
     if graph.opset < 13:
-        return onnx.helper.make_node(kind, [source], [made], name=made, axes=[0])
-    return onnx.helper.make_node(kind, [source, axes], [made], name=made)
+        return onnx.helper.make_node(kind, [source], [made], name=name, axes=[0])
+    return onnx.helper.make_node(kind, [source, axes], [made], name=name)
 
 
 def _identity(node: NodeProto) -> NodeProto:

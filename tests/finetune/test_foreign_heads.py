@@ -11,13 +11,14 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from exporters.finetuning import finetune
+from exporters.finetuning import export_run, finetune
 from exporters.planning.boundary import place_boundary
 from exporters.planning.head import find_classifier_head, write_with_head
+from exporters.planning.trunk import write_trunk
 from inspector import open_model
 from inspector.errors import NotComputable
 from tests.conftest import MakeModel
-from tests.foreign import Net
+from tests.foreign import FLOAT, Net
 
 
 def paddle() -> onnx.ModelProto:
@@ -121,3 +122,34 @@ def test_a_base_in_half_precision_trains(digits: Path, tmp_path: Path, monkeypat
     assert {t.data_type for t in weights if len(t.dims) > 1} == {half}
     session = onnxruntime.InferenceSession(made.model)
     assert np.isfinite(session.run(["scores"], {"x": np.zeros((1, 3, 16, 16), np.float32)})[0]).all()
+
+
+def without_a_batch_axis() -> onnx.ModelProto:
+    """(3, H, W) goes in and (5,) comes out, and the picture is divided by a second input."""
+    net = Net(8)
+    x = net("Div", net.input("x", (3, 16, 16)), net.input("factor", (1,), FLOAT))
+    x = net("Unsqueeze", x, net.const([0], dtype=np.int64))
+    x = net("Relu", net.conv(x, 3, 8, out="c"), out="r")
+    x = net("Squeeze", net("Flatten", net("GlobalAveragePool", x)), net.const([0], dtype=np.int64))
+    x = net("Add", net("MatMul", x, net.weight((8, 5), "w")), net.weight((5,), "b"), out="scores")
+    return net.model(x, shapes={x: (5,)})
+
+
+def test_a_fine_tuned_file_takes_what_its_base_takes(digits: Path, make_model: MakeModel, tmp_path: Path) -> None:
+    base = make_model(without_a_batch_axis())
+    options = {"head_epochs": 1, "joint_epochs": 1, "unfreeze_last": 1, "cache": tmp_path / "cache", "augment": ()}
+    made = finetune(digits, base, tmp_path / "run", inputs={"factor": 2.0}, **options)
+    export_run(tmp_path / "run", tmp_path / "again.onnx")
+    write_trunk(open_model(base, inputs={"factor": 2.0}), tmp_path / "trunk.onnx")
+    write_with_head(open_model(tmp_path / "trunk.onnx"), tmp_path / "headed.onnx", ["a", "b", "c"], 0)
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    for path in (made.model, tmp_path / "again.onnx", tmp_path / "headed.onnx"):
+        onnx.checker.check_model(onnx.load(path))
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        assert [(i.name, i.shape) for i in session.get_inputs()] == [("x", [3, 16, 16]), ("factor", [1])]
+        model = open_model(path)
+        feeds = {"x": model.tensor(picture)[0], "factor": np.float32([2])}
+        [found] = session.run([session.get_outputs()[0].name], feeds)
+        assert found.shape == ((1, 3) if path.stem == "headed" else (3,))
+        np.testing.assert_allclose(model.scores(model.tensor(picture))[0], found.ravel(), rtol=1e-5, atol=1e-6)
+        assert model.metadata.inputs == {"factor": [2.0]}
