@@ -57,7 +57,7 @@ def find_by_class(model: Model, folder: str | os.PathLike[str], option: str) -> 
     """
     paths = find_known_pictures(folder, option)
     names = [path.relative_to(folder).parts[0] if path.parent != Path(folder) else "" for path in paths]
-    classes = {name: _find_class(model, name) if name else None for name in dict.fromkeys(names)}
+    classes = {name: find_folder_class(model, name) if name else None for name in dict.fromkeys(names)}
     kept = [(path, classes[name]) for path, name in zip(paths, names, strict=True) if classes[name] is not None]
     if not kept:
         raise ImageError(
@@ -68,13 +68,6 @@ def find_by_class(model: Model, folder: str | os.PathLike[str], option: str) -> 
     notes = (f"left out, no classes of the model: {listing(strange)}",) if strange else ()
     labels = np.array([label for _, label in kept], np.int64)
     return LabelledPictures(tuple(path for path, _ in kept), labels, notes)
-
-
-def _find_class(model: Model, name: str) -> int | None:
-    """The class that a folder is named after; of one score that says two classes, 0 and 1 where they have no labels."""
-    if model.classes == 1 and not model.labels:
-        return int(name) if name in ("0", "1") else None
-    return find_folder_class(model, name)
 
 
 def read_values(

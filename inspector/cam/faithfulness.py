@@ -127,7 +127,7 @@ def _probabilities(model: Model, found: CamResult, inputs: Any) -> NDArray[np.fl
         probabilities = model.probabilities(rows) if own is None else rows.astype(np.float64)
         if rows.shape[1] > 1:
             return probabilities[:, index]
-        second = index == 1 or not model.labels or len(model.labels) != 2
+        second = index == 1 or not model.says_two
         return probabilities[:, 0] if second else 1 - probabilities[:, 0]
 
     return Reruns(model).input_values(own or model.classifier.scores, inputs, read)

@@ -34,6 +34,13 @@ def find_class_channels(model: Model, classes: Sequence[str | int]) -> tuple[Lay
         ClassNotFound: There is no such class.
     """
     numbers = [model.find_class(name) for name in classes]
+    if model.says_two:
+        if 0 in numbers:
+            raise NotComputable(
+                f"the one score of {model.path} is that of {model.label(1)!r}; {model.label(0)!r} has none of its own",
+                "ask for the other class",
+            )
+        numbers = [0] * len(numbers)
     first, kind = 0, "linear"
     if isinstance(model.decoder, BoxDecoder):
         (tensor, first), kind = _find_box_scores(model, model.decoder), "conv"

@@ -63,7 +63,15 @@ class ClassAnswers(Answers):
             >>> model.find_class("egyptian cat")
             285
         """
-        return find_class(name, self.labels or (), self.classes)
+        return find_class(name, self.labels or (), 2 if self.says_two else self.classes)
+
+    @property
+    def says_two(self) -> bool:
+        """Whether one score stands for two classes: it gives the probability of class 1, class 0 has the rest."""
+        classifier = self.classifier
+        if classifier is None or classifier.classes != 1 or classifier.activation == "softmax":
+            return False
+        return self.labels is None or len(self.labels) != 1
 
     def scores(self, tensor: NDArray[Any]) -> NDArray[np.float32]:
         """Compute the scores, before softmax or sigmoid.

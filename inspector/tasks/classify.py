@@ -121,7 +121,7 @@ def _judge(graph: Graph, name: str, shapes: Shapes, document: Metadata) -> Class
         return None
     end = _before_ranks(graph, name, shapes)
     shape = shapes.get(end)
-    count = count_classes(shape)
+    count = 1 if _is_one_each(graph, shape) else count_classes(shape)
     if (count is None and not (shape is None or len(shape) == 2)) or _begins_with_steps(graph, shape):
         return None
     scores, activation = _before_activation(graph, end, shapes)
@@ -174,6 +174,14 @@ def find_ends(graph: Graph, scores: str) -> tuple[str, ...]:
     shapes = infer_shapes(graph)
     ends = {name: _before_ranks(graph, name, shapes) for name in graph.outputs}
     return tuple(name for name, end in ends.items() if scores in (end, _before_activation(graph, end, shapes)[0]))
+
+
+def _is_one_each(graph: Graph, shape: Sequence[Any] | None) -> bool:
+    """Whether an output (N,) is one score for each of the N pictures of a fixed batch, and no N scores of one."""
+    given = graph.inputs[0].shape if graph.inputs else None
+    if shape is None or len(shape) != 1 or given is None or len(given) != 4:
+        return False
+    return isinstance(given[0], int) and given[0] > 1 and shape[0] == given[0]
 
 
 def _begins_with_steps(graph: Graph, shape: Sequence[Any] | None) -> bool:

@@ -13,7 +13,7 @@ from inspector.auditing import (
     audit_model,
 )
 from inspector.auditing.pictures import find_entries
-from inspector.errors import ImageError
+from inspector.errors import ClassNotFound, ImageError
 from inspector.image import choose_evenly
 from inspector.metadata import KEY, Metadata
 from inspector.model import Model, open_model
@@ -28,6 +28,26 @@ def test_folders_are_classes_by_label_or_index(model: Model, tmp_path: Path) -> 
     found = find_entries(model, folder(tmp_path, "cat/a.png", "Dog/deep/b.png", "2/c.png"))
     assert found.labelled
     assert [(e.key, e.label) for e in found.entries] == [("2/c.png", 2), ("Dog/deep/b.png", 1), ("cat/a.png", 0)]
+
+
+@pytest.mark.parametrize("labels", [None, ("sound", "cracked")])
+def test_one_score_without_labels_has_the_classes_0_and_1(
+    labels: tuple[str, ...] | None, make_model: MakeModel, tmp_path: Path
+) -> None:
+    def build(n: Net, x: str) -> str:
+        y = n("Flatten", n("GlobalAveragePool", n("Relu", n.conv(x, 3, 8))))
+        return n("Sigmoid", n("Gemm", y, n.weight((1, 8)), transB=1), out="p")
+
+    given = {KEY: Metadata(labels=labels).dumps()} if labels else None
+    model = open_model(make_model(build, shape=("N", 3, 8, 8), metadata=given))
+    data = folder(tmp_path, *(f"{k}/{n}.png" for k in (0, 1) for n in "abc"))
+    entries = find_entries(model, data).entries
+    assert [e.label for e in entries] == [0, 0, 0, 1, 1, 1]
+    shares = [model.run(model.tensor(e.path), ["p"])["p"].item() for e in entries]
+    right = sum((share >= 0.5) == (e.label == 1) for share, e in zip(shares, entries, strict=True))
+    assert audit_model(model, policy("accuracy"), data=data).check("accuracy").value == pytest.approx(right / 6)
+    with pytest.raises(ClassNotFound, match="the indices are 0 to 1"):
+        model.find_class(2)
 
 
 @pytest.mark.parametrize(

@@ -132,11 +132,14 @@ def test_change_in_confidence(corner: Model) -> None:
     assert change_in_confidence(corner, bright(), dark) == (0, True)
 
 
-def test_one_logit_is_judged_by_its_own_side(tmp_path: Path, rng: np.random.Generator) -> None:
-    path, _ = pooled_net(tmp_path / "m.onnx", rng, classes=1, metadata=Metadata(labels=("cat", "dog")))
+@pytest.mark.parametrize("labels", [("cat", "dog"), None])
+def test_one_logit_is_judged_by_its_own_side(
+    labels: tuple[str, str] | None, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    path, _ = pooled_net(tmp_path / "m.onnx", rng, classes=1, metadata=Metadata(labels=labels))
     model = open_model(path)
     x = picture(rng)
-    for found in class_activation_maps(model, x, classes=["cat", "dog"]):
+    for found in class_activation_maps(model, x, classes=labels or [0, 1]):
         curve = deletion(model, x, found, steps=2)
         assert curve.probability[0] == pytest.approx(found.target.probability, rel=1e-5)
 

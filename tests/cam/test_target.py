@@ -9,6 +9,7 @@ import pytest
 
 from inspector import open_model
 from inspector.cam import class_activation_maps, prepare
+from inspector.cam.scores import find_class_channels
 from inspector.errors import ClassNotFound, NotComputable, UsageError
 from inspector.metadata import Metadata
 from inspector.model import Model
@@ -136,6 +137,9 @@ def test_one_logit_without_labels_is_the_score_of_class_1(tmp_path: Path, rng: n
     for one in found.values():
         assert one.target.probability == pytest.approx(1 / (1 + np.exp(-one.target.score)))
     np.testing.assert_allclose(found[0].raw, -found[1].raw, rtol=1e-6)
+    assert find_class_channels(model, [1])[1] == [0]
+    with pytest.raises(NotComputable, match=r"the one score of .* is that of 'class 1'; 'class 0' has none of its own"):
+        find_class_channels(model, [0])
 
 
 @pytest.fixture

@@ -128,6 +128,30 @@ def test_probabilities_are_those_of_the_graph(
     assert len(runs) == 4 + 4 * K  # of which `model.scores` made the most
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_one_score_for_each_picture_of_a_batch(ended: bool, make_model: MakeModel) -> None:
+    """(4,) of a graph that takes four pictures is no vector of four classes."""
+
+    def build(n: Net, x: str) -> str:
+        y = scores(n, x, 1)
+        return n("Squeeze", n("Sigmoid", y) if ended else y, n.const(np.array([1])), out="p")
+
+    path = make_model(build, opset=13, shape=(4, 3, 8, 8), outputs={"p": (4,)})
+    model = open_model(path)
+    assert model.classes == 1
+    pictures = [np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8) for seed in range(6)]
+    tensor = np.concatenate([model.tensor(picture) for picture in pictures])
+    [first], [second] = (run_alone(onnx.load(path), path.parent, {"x": x}, ["p"]) for x in (tensor[:4], tensor[2:]))
+    given = np.concatenate([first, second[2:]]).astype(np.float64)
+    given = given if ended else 1 / (1 + np.exp(-given))
+    np.testing.assert_allclose(model.probabilities(model.run_classes(tensor))[:, 0], given, atol=1e-6)
+    for picture, share in zip(pictures, given, strict=True):
+        told = {p.index: p.probability for p in model.predict(picture)}
+        assert told == {0: pytest.approx(1 - share, abs=1e-6), 1: pytest.approx(share, abs=1e-6)}
+    [found] = model.cam(pictures[0], classes=[1])
+    assert found.target.probability == pytest.approx(given[0], abs=1e-6)
+
+
 def test_an_output_with_a_softmax_is_before_a_later_one(make_model: MakeModel) -> None:
     def build(n: Net, x: str) -> tuple[str, ...]:
         y = scores(n, x)
