@@ -100,13 +100,14 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in sys.modules if name.partition(".")[0] == "onnxruntime"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(environment, "_PACKAGES", [row for row in environment._PACKAGES if row[1] == "onnxruntime"])
-    versions = distributions._find_version
+    everything = distributions._list_versions
 
-    def find_version(name: str) -> str | None:
+    def list_versions() -> dict[str, str]:
         """What is installed beside the tests is not there."""
-        return versions(name) if list(tmp_path.glob(f"{name.replace('-', '_')}-*")) else None
+        given = everything().items()
+        return {name: version for name, version in given if list(tmp_path.glob(f"{name.replace('-', '_')}-*"))}
 
-    monkeypatch.setattr(distributions, "_find_version", find_version)
+    monkeypatch.setattr(distributions, "_list_versions", list_versions)
     return tmp_path
 
 

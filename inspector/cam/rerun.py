@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
+from inspector import onnx
 from inspector.cam.context import Blocks
 from inspector.cam.quantized import find_quantization
 from inspector.cam.target import Target

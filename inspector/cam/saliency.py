@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
+from inspector import onnx
 from inspector.cam.target import find_output
 from inspector.graph import ATTACHED_PREFIX, Graph
 from inspector.metadata import AttachedEntry

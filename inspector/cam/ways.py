@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
+from inspector import onnx
 from inspector.cam.branches import Branch, Level, find_branch, find_levels
 from inspector.cam.choose import choose_last_maps, measure_shapes
 from inspector.errors import NotComputable, listing

@@ -23,6 +23,7 @@ from inspector.cli.streams import (
     write_error_line,
 )
 from inspector.errors import InspectorError, OutputError, UsageError, nearest
+from inspector.onnx import load_parts_alone
 from inspector.version import __version__
 
 app = typer.Typer(
@@ -74,6 +75,7 @@ def _spare_processor() -> None:
     """Leave out what a short process pays for and has nothing of."""
     # The threads of numpy's BLAS keep a core busy for 50 ms after they were made, unless they are told to sleep.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+    load_parts_alone()
     # During the imports Python would look a hundred times for cycles among objects that stay; it never does now.
     usual = gc.get_threshold()
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-import onnx
-
+from inspector import onnx
 from inspector.graph.graph import Graph
 
 ATTACHED_PREFIX = "attached/"

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 
+from inspector import onnx
 from inspector.graph.graph import Graph
 from inspector.graph.nodes import GRAPHS, attributes, is_standard, node_inputs
 from inspector.graph.operators import operator_of

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-import onnx
-
+from inspector import onnx
 from inspector.errors import ModelError, listing
 from inspector.graph.graph import Graph
 from inspector.graph.nodes import is_standard, node_inputs
@@ -101,7 +100,7 @@ def _check_randomness(node: NodeProto, graph: Graph) -> None:
 def _signature(op: str, opset: int) -> tuple[int, int, dict[str, int]]:
     """(least number of inputs, of outputs, attribute types) of a standard operator; no demands for an unknown one."""
     try:
-        schema = onnx.defs.get_schema(op, opset, "")
+        schema = onnx.get_schema(op, opset)
     except Exception:  # a C++ error type of the onnx package
         return 0, 1, {}
     return schema.min_input, schema.min_output, {k: int(cast(Any, a.type).value) for k, a in schema.attributes.items()}

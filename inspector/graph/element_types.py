@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto
+
+from inspector import onnx
+from inspector.onnx import TensorProto
 
 HALF_TYPES: frozenset[int] = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
 """Floating-point types of 16 bits."""
@@ -23,8 +24,18 @@ SUB_BYTE_TYPES: frozenset[int] = frozenset({TensorProto.UINT4, TensorProto.INT4,
 """Types of 4 bits, two values to a byte."""
 
 
+_SAME = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "complex64")
+_NUMPY_TYPES = {TensorProto.DataType.Value(name.upper()): np.dtype(name) for name in _SAME} | {
+    TensorProto.FLOAT: np.dtype(np.float32),
+    TensorProto.DOUBLE: np.dtype(np.float64),
+}
+"""The types that numpy itself has and networks are made of; for the others a package of its own must be imported."""
+
+
 def find_numpy_type(kind: int) -> np.dtype[Any] | None:
     """numpy's type for an element type of ONNX; None for a number that is none, as damaged files hold."""
+    if kind in _NUMPY_TYPES:
+        return _NUMPY_TYPES[kind]
     try:
         return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind))
     except KeyError:

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import onnx
-
+from inspector import onnx
 from inspector.errors import ModelError
 from inspector.graph.element_types import SUB_BYTE_TYPES, find_numpy_type
 from inspector.graph.nodes import iterate_tensors

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
+from inspector import onnx
 from inspector.errors import UsageError, one_line
 from inspector.graph.graph import Graph, Input
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import onnx
-
+from inspector import onnx
 from inspector.graph.graph import Graph
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
+from inspector import onnx
 from inspector.errors import ModelError, listing
 from inspector.graph.digest import FileDigest
 from inspector.graph.element_types import FLOAT_TYPES, HALF_TYPES

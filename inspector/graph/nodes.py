@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import onnx
+from inspector import onnx
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
 
 GRAPHS = (5, 10)  # AttributeProto.GRAPH and GRAPHS
+_FIELDS = {
+    onnx.AttributeProto.FLOAT: "f", onnx.AttributeProto.INT: "i", onnx.AttributeProto.STRING: "s",
+    onnx.AttributeProto.TENSOR: "t", onnx.AttributeProto.SPARSE_TENSOR: "sparse_tensor",
+    onnx.AttributeProto.GRAPH: "g", onnx.AttributeProto.TYPE_PROTO: "tp",
+}  # fmt: skip
+_LISTS = {
+    onnx.AttributeProto.FLOATS: "floats", onnx.AttributeProto.INTS: "ints", onnx.AttributeProto.STRINGS: "strings",
+    onnx.AttributeProto.TENSORS: "tensors", onnx.AttributeProto.SPARSE_TENSORS: "sparse_tensors",
+    onnx.AttributeProto.GRAPHS: "graphs", onnx.AttributeProto.TYPE_PROTOS: "type_protos",
+}  # fmt: skip
+"""Where the value of an attribute of each type stands."""
 
 
 def node_inputs(node: NodeProto) -> Iterator[str]:
@@ -36,15 +47,17 @@ def attributes(node: NodeProto) -> dict[str, Any]:
 
 
 def _attribute(attribute: AttributeProto) -> Any:
-    try:
-        value = onnx.helper.get_attribute_value(attribute)
-    except ValueError:  # of no known type
+    if attribute.ref_attr_name:  # an argument of the function that the node is in
         return None
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if attribute.type == onnx.AttributeProto.STRINGS:
-        return [v.decode("utf-8", "replace") for v in value]
-    return list(value) if attribute.type in (6, 7) else value
+    if attribute.type in _LISTS:
+        values = list(getattr(attribute, _LISTS[attribute.type]))
+        return [_decode(value) for value in values] if attribute.type == onnx.AttributeProto.STRINGS else values
+    field = _FIELDS.get(attribute.type)  # None: of no known type
+    return None if field is None else _decode(getattr(attribute, field))
+
+
+def _decode(value: Any) -> Any:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def iterate_tensors(proto: ModelProto) -> Iterator[TensorProto]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
 
+from inspector import onnx
 from inspector.errors import ModelError
 from inspector.graph.nodes import GRAPHS, is_standard, iterate_with_bodies, node_inputs
 from inspector.graph.wire import NOT_ONNX

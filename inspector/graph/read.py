@@ -10,8 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import onnx
-
+from inspector import onnx
 from inspector.errors import ModelError, say_no_path
 from inspector.graph.check import check_graph
 from inspector.graph.digest import FileDigest

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import onnx
-
+from inspector import onnx
 from inspector.graph.nodes import iterate_with_bodies
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def infer_types(proto: ModelProto) -> list[onnx.ValueInfoProto]:
                 node.input.append(start)
         proto = copy
     try:
-        inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        inferred = onnx.run_shape_inference(proto)
     except Exception:  # a C++ error type of the onnx package; a run will tell the shapes
         return []
     return [*inferred.graph.value_info, *inferred.graph.output, *inferred.graph.input]

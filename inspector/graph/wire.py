@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import onnx
-
+from inspector import onnx
 from inspector.errors import ModelError
 
 INLINE_LIMIT = 1024

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from onnx import TensorProto
 
 from inspector.graph import Graph, attributes, find_blocked, has_blocks, operator_of, read_shape
 from inspector.layers.arrangement import Arrangement, arrange
@@ -17,6 +16,7 @@ from inspector.layers.layout import find_picture_axis, infer_values, read_known_
 from inspector.layers.places import PlaceWalk
 from inspector.layers.tokens import TokenGrid
 from inspector.layers.track import Track
+from inspector.onnx import TensorProto
 from inspector.records import record
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import onnx
-
+from inspector import onnx
 from inspector.graph import Graph, attributes, infer_types, is_standard, operator_of, read_shape
 from inspector.layers.layer import Size
 

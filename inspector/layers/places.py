@@ -14,9 +14,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
+from inspector import onnx
 from inspector.graph import Graph, attributes, infer_types, operator_of, read_shape
 from inspector.layers.layout import find_picture_axis
 from inspector.layers.track import Numbers, Track, contract, nowhere, reshape

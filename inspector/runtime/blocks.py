@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-import onnx
 
+from inspector import onnx
 from inspector.runtime.providers import load_runtime
 
 _CHANNELS = 64

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from importlib import metadata
+import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,7 +17,9 @@ KNOWN = (
     "onnxruntime-training-cpu", "onnxruntime-silicon", "ort-nightly", "ort-nightly-gpu", "ort-nightly-directml",
     "ort-migraphx-nightly",
 )  # fmt: skip
-"""Distributions that bring the package. Asking for each is quick; reading what all distributions hold is not."""
+"""Distributions that bring the package. Their names are quick to read; what all distributions hold is not."""
+
+_METADATA = re.compile(r"(.+?)-([^-]+)(?:-.*)?\.(?:dist|egg)-info", re.DOTALL)
 
 
 @record
@@ -49,21 +53,30 @@ def find_imported() -> RuntimePackage | None:
         text = ""
     told = dict(re.findall(r"^(package_name|__version__) *= *['\"](.*?)['\"]", text, re.M))
     name = told.get("package_name", "onnxruntime")
-    return RuntimePackage(name, told.get("__version__") or _find_version(name) or "of unknown version", folder)
+    return RuntimePackage(name, told.get("__version__") or _list_versions().get(name, "of unknown version"), folder)
 
 
 def find_runtimes() -> list[str]:
     """Find the installed distributions that provide onnxruntime; more than one overwrite each other's files."""
-    found = [name for name in KNOWN if _find_version(name) is not None]
+    versions = _list_versions()
+    found = [name for name in KNOWN if name in versions]
     imported = find_imported()
     # A build of somebody's own, under a name of its own.
-    if imported is not None and imported.name not in found and _find_version(imported.name) is not None:
+    if imported is not None and imported.name not in found and imported.name in versions:
         found.append(imported.name)
     return found
 
 
-def _find_version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+def _list_versions() -> dict[str, str]:
+    """What is installed, its names in small letters with hyphens, and the versions, as the folders of metadata say.
+
+    importlib.metadata tells the same, but imports readers of mails and archives for it: the time of ten sheets.
+    """
+    found: dict[str, str] = {}
+    for folder in sys.path:
+        with suppress(OSError):
+            for entry in os.listdir(folder or "."):  # noqa: PTH208
+                if (parts := _METADATA.fullmatch(entry)) is not None:
+                    # As for an import, the first folder counts.
+                    found.setdefault(re.sub("[-_.]+", "-", parts[1]).lower(), parts[2])
+    return found

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import onnx
-
+from inspector import onnx
 from inspector.errors import ModelError
 from inspector.graph import Cut, Graph, infer_types, node_inputs, read_shape
 

@@ -10,9 +10,9 @@ from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
+from inspector import onnx
 from inspector.errors import ModelError, one_line
 from inspector.extras import catch_stderr
 from inspector.graph import Cut, Graph

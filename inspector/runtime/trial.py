@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 
+from inspector import onnx
 from inspector.errors import one_line
 from inspector.extras import catch_stderr
 from inspector.runtime.providers import load_accelerator, load_runtime, set_options

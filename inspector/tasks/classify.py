@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import field, replace
 from typing import Any
 
-from onnx import NodeProto
-
 from inspector.graph import Graph, is_standard, operator_of
 from inspector.graph.operators import Ending
 from inspector.layers import infer_shapes
 from inspector.metadata import Activation, Metadata
+from inspector.onnx import NodeProto
 from inspector.records import record
 from inspector.tasks.own import RoundedScores, find_own, find_rounding
 from inspector.tasks.values import Shapes, find_values, sums_over_all_classes

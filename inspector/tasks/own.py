@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto, helper
 
 from inspector.graph import Graph, operator_of
 from inspector.graph.element_types import FLOAT_TYPES
+from inspector.graph.nodes import attributes
+from inspector.onnx import NodeProto
 from inspector.records import record
 
 _LONGEST_TAIL = 16
@@ -72,7 +73,7 @@ def find_own(graph: Graph, output: str) -> str | None:
         if row.requantizes:
             floats = not row.integer
         elif node.op_type == "Cast":
-            floats = helper.get_node_attr_value(node, "to") in FLOAT_TYPES
+            floats = attributes(node).get("to") in FLOAT_TYPES
         elif not row.moves:
             break  # a type that another tensor decides
         if floats and not row.moves:

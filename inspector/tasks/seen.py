@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-import onnx
-
+from inspector import onnx
 from inspector.graph import Graph, find_numpy_type, operator_of, value_inputs
 from inspector.layers.layout import infer_values, read_known_shape
 from inspector.metadata import Task
