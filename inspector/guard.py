@@ -51,6 +51,21 @@ def check_outputs(
                     raise UsageError(f"{path} is {what}", f"give another file to {name}")
 
 
+def find_stream_inputs(inputs: Mapping[str, Iterable[FileOrDescriptor]]) -> dict[int, str]:
+    """The streams that are written to (1 for stdout, 2 for stderr) and end in a file that is read, with its role.
+
+    Args:
+        inputs: As :func:`check_outputs` takes them.
+    """
+    found: dict[int, str] = {}
+    for role, files in inputs.items():
+        for file in files:
+            for stream in (1, 2):
+                if not isinstance(file, int) and _is_plain(stream) and _same(stream, file):
+                    found.setdefault(stream, f"{file} is {role}")
+    return found
+
+
 def _describe(output: FileOrDescriptor, role: str, file: FileOrDescriptor) -> str | None:
     """What an output is, where it is this input; None where it is not."""
     if isinstance(file, int):

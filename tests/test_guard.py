@@ -185,10 +185,12 @@ def test_streams_are_inputs_and_outputs_too(place: Path) -> None:
     before = contents(place)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "I": f"{sys.executable} -m inspector"}
     lines = "$I report m.onnx - -o p.jpg < p.jpg; $I audit m.onnx --junit out.txt > out.txt; rm out.txt"
+    lines += "; $I predict m.onnx p.jpg --json >> m.onnx; $I layers m.onnx 2>> m.onnx"
     done = subprocess.run(["bash", "-c", lines], capture_output=True, text=True, env=environment, timeout=60)
     assert done.stderr == (
         "inspector: p.jpg is what stdin reads; give another file to -o\n"
         "inspector: out.txt is where stdout goes; give another file to --junit\n"
+        "inspector: m.onnx is the model itself; send stdout elsewhere\n"
     )
     assert contents(place) == before
 

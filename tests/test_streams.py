@@ -51,6 +51,7 @@ def shell(line: str, **environment: str) -> tuple[int, str, str]:
         ("$I predict $M $P <&- 2>&-", 0, LINE, ""),
         ("$I predict $M $P nothing.jpg 2> /dev/full", 0, LINE, ""),
         ("$I predict $M $P <&- >&- 2>&-", 2, "", ""),
+        ("set -o pipefail; $I predict $M $P --json | true", 0, "", ""),
         (
             "$I predict $M - <&-", 2, "",
             "inspector: stdin cannot be read: Bad file descriptor; give a picture to it, or a path\n",

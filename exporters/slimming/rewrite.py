@@ -269,8 +269,6 @@ class _Cutter:
         read = {name for node in proto.graph.node for name in node_inputs(node)} | set(self.graph.outputs)
         names = dict.fromkeys([*self.graph.initializers, *self.plan.found.constants, *self.weights.made])
         proto.graph.initializer.extend(self.weights.finish(name) for name in names if name in read)
-        sparse = source.graph.sparse_initializer
-        proto.graph.sparse_initializer.extend(each for each in sparse if each.values.name in read)
         return proto
 
     def _list_nodes(self, index: int) -> Iterable[NodeProto]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from inspector.cli.ends import Stopped
+from inspector.cli.streams import silence, write_error_line
 from inspector.errors import UsageError
-from inspector.guard import FileOrDescriptor, guard_inputs, is_pipe
+from inspector.guard import FileOrDescriptor, find_stream_inputs, guard_inputs, is_pipe
 
 OUTPUTS = {
     "out": "-o",
@@ -65,10 +68,24 @@ def guard_command(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def guarded(**given: Any) -> Any:
         _refuse_pipes(given)
-        with guard_inputs(find_outputs(given), find_inputs(given)):
+        inputs = find_inputs(given)
+        _refuse_streams(inputs)
+        with guard_inputs(find_outputs(given), inputs):
             return command(**given)
 
     return guarded
+
+
+def _refuse_streams(inputs: Mapping[str, list[FileOrDescriptor]]) -> None:
+    """End the command where stdout or stderr is a file that is read: ``>> model.onnx``."""
+    clashes = find_stream_inputs(inputs)
+    for number in clashes:  # the error itself must not land there
+        silence(sys.stdout if number == 1 else sys.stderr)
+    if 1 in clashes:  # no document can be written either
+        write_error_line(f"inspector: {UsageError(clashes[1], 'send stdout elsewhere')}")
+        raise Stopped(2)
+    if 2 in clashes:
+        raise UsageError(clashes[2], "send stderr elsewhere")
 
 
 def _refuse_pipes(given: Mapping[str, Any]) -> None:

@@ -15,7 +15,11 @@ _ended_by: list[int] = []
 
 
 class StdoutLost(OSError):
-    """Stdout takes nothing more: a full disk, a stream that is closed. A reader that left is a BrokenPipeError."""
+    """Stdout takes nothing more: a full disk, a stream that is closed."""
+
+
+class ReaderLeft(BrokenPipeError):
+    """Nobody reads stdout any more, which is no failure; without an errno, as typer ends with 1 where it finds one."""
 
 
 class _Stdout:
@@ -40,8 +44,8 @@ class _Stdout:
 def _known_errors() -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError as error:
+        raise ReaderLeft(str(error)) from None
     except OSError as error:
         raise StdoutLost(error.errno, error.strerror) from None
 

@@ -33,7 +33,6 @@ def check_graph(graph: Graph) -> None:
         )
     _check_nodes(graph)
     made: set[str] = {i.name for i in graph.inputs} | graph.initializers.keys()
-    made |= {t.values.name for t in graph.proto.graph.sparse_initializer}
     for node in graph.nodes:
         if missing := [name for name in node_inputs(node) if name not in made]:
             raise ModelError(

@@ -20,8 +20,19 @@ FLOAT8_TYPES: frozenset[int] = frozenset(
 )
 """Floating-point types of 8 bits."""
 
-SUB_BYTE_TYPES: frozenset[int] = frozenset({TensorProto.UINT4, TensorProto.INT4, TensorProto.FLOAT4E2M1})
-"""Types of 4 bits, two values to a byte."""
+_BITS: dict[int, int] = {TensorProto.UINT4: 4, TensorProto.INT4: 4, TensorProto.FLOAT4E2M1: 4}
+_BITS.update({getattr(TensorProto, name): 2 for name in ("UINT2", "INT2") if hasattr(TensorProto, name)})
+
+SUB_BYTE_TYPES: frozenset[int] = frozenset(_BITS)
+"""Types of 4 and 2 bits, several values to a byte."""
+
+
+def find_byte_count(kind: int, count: int) -> int | None:
+    """Bytes that `count` values of an element type take in a file; None where their size is not fixed, as of texts."""
+    dtype = find_numpy_type(kind)
+    if dtype is None or dtype.itemsize == 0 or dtype.kind == "O":
+        return None
+    return -(-count * _BITS.get(kind, 8 * dtype.itemsize) // 8)
 
 
 _SAME = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "complex64")

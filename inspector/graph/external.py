@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from inspector import onnx
 from inspector.errors import ModelError
-from inspector.graph.element_types import SUB_BYTE_TYPES, find_numpy_type
+from inspector.graph.element_types import find_byte_count, find_numpy_type
 from inspector.graph.nodes import iterate_tensors
 from inspector.graph.wire import EXTERNAL, NOT_ONNX, SELF
 from inspector.records import record
@@ -148,18 +148,15 @@ def identify_file(status: os.stat_result) -> tuple[int, int, int]:
 
 
 def _byte_length(tensor: TensorProto, path: Path) -> int | None:
-    """Bytes that dims and dtype ask for; None for types without a fixed size (strings, 4-bit)."""
+    """Bytes that dims and dtype ask for; None for types without a fixed size, which are texts."""
     count = 1
     for size in tensor.dims:
         if size < 0:
             raise ModelError(f"{path} is damaged: tensor {tensor.name!r} has a negative size", NOT_ONNX)
         count *= size
-    dtype = find_numpy_type(tensor.data_type)
-    if dtype is None:
+    if find_numpy_type(tensor.data_type) is None:
         raise ModelError(f"{path}: tensor {tensor.name!r} has an unknown data type ({tensor.data_type})")
-    if dtype.itemsize == 0 or dtype.kind == "O" or tensor.data_type in SUB_BYTE_TYPES:
-        return None
-    return count * dtype.itemsize
+    return find_byte_count(tensor.data_type, count)
 
 
 def _held_bytes(tensor: TensorProto) -> int | None:

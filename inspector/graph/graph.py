@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from inspector import onnx
 from inspector.errors import ModelError, listing
 from inspector.graph.digest import FileDigest
-from inspector.graph.element_types import FLOAT_TYPES, HALF_TYPES
+from inspector.graph.element_types import FLOAT_TYPES, HALF_TYPES, SUB_BYTE_TYPES, find_byte_count
 from inspector.graph.external import identify_file, read_reference
 from inspector.graph.nodes import node_inputs
 from inspector.graph.operators import operator_of, value_inputs
@@ -245,9 +245,13 @@ class Graph:
         shape = tuple(tensor.dims)
         if 0 in shape:
             return np.zeros(shape, dtype)
-        array: NDArray[Any] = np.memmap(
-            self.folder / reference.location, dtype, mode="r", offset=reference.offset, shape=shape
-        )
+        path = self.folder / reference.location
+        if tensor.data_type in SUB_BYTE_TYPES:  # several values to a byte, which numpy has no arrays of
+            length = find_byte_count(tensor.data_type, int(np.prod(shape, dtype=np.int64)))
+            packed = np.fromfile(path, np.uint8, length or 0, offset=reference.offset)
+            unpacked = onnx.TensorProto(dims=shape, data_type=tensor.data_type, raw_data=packed.tobytes())
+            return numpy_helper.to_array(unpacked)
+        array: NDArray[Any] = np.memmap(path, dtype, mode="r", offset=reference.offset, shape=shape)
         return array
 
     def check_unchanged(self) -> None:
@@ -316,9 +320,6 @@ class Graph:
         part.graph.node.extend(self.nodes[i] for i in sorted(nodes))
         reached = outside | set(outputs)  # an output may itself be an input or a constant
         part.graph.initializer.extend(t for t in source.initializer if t.name in reached and t.name not in wanted)
-        part.graph.sparse_initializer.extend(
-            t for t in source.sparse_initializer if t.values.name in reached and t.values.name not in wanted
-        )
         part.graph.input.extend(self._value_info(name) for name in (*wanted, *leftover))
         self._add_outputs(part.graph, outputs)
         return Cut(part, tuple(wanted), tuple(outputs), leftover, shape_only)

@@ -30,6 +30,7 @@ def node_inputs(node: NodeProto) -> Iterator[str]:
     for attribute in node.attribute:
         for body in (attribute.g, *attribute.graphs) if attribute.type in GRAPHS else ():
             inner = {v.name for v in body.input} | {t.name for t in body.initializer}
+            inner |= {sparse.values.name for sparse in body.sparse_initializer}
             for child in body.node:
                 yield from (name for name in node_inputs(child) if name not in inner)
                 inner.update(child.output)

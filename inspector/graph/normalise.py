@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 from pathlib import Path
@@ -11,20 +12,25 @@ import numpy as np
 
 from inspector import onnx
 from inspector.errors import ModelError
+from inspector.graph.element_types import find_byte_count
 from inspector.graph.nodes import GRAPHS, is_standard, iterate_with_bodies, node_inputs
-from inspector.graph.wire import NOT_ONNX
+from inspector.graph.wire import EXTERNAL, NOT_ONNX
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+    from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 
 MAX_NODES = 200_000
 """Nodes that local functions may expand to; the largest networks of pictures have some thousands."""
+MAX_SPARSE_BYTES = 256 * 1024 * 1024
+"""Bytes that a sparse tensor may have with its zeros; a line of text may ask for any number."""
 
 
 def normalise_model(proto: ModelProto, path: Path) -> ModelProto:
     """Local functions inlined, Constant nodes as initializers: one form for everything that reads a graph."""
     if proto.functions:
         proto = _inline_functions(proto, path)
+    _shorten_domain(proto)
+    _fill_sparse(proto.graph, path)
     _sort(proto.graph)
     nodes = []
     copies: dict[str, str] = {}
@@ -34,7 +40,7 @@ def normalise_model(proto: ModelProto, path: Path) -> ModelProto:
             # Exporters that share equal weights write the sharing as Identity nodes.
             copies[node.output[0]] = copies.get(node.input[0], node.input[0])
             constants.add(node.output[0])
-        constant = _read_constant(node) if node.op_type == "Constant" and is_standard(node) else None
+        constant = _read_constant(node, path) if node.op_type == "Constant" and is_standard(node) else None
         if constant is None:
             nodes.append(node)
         else:
@@ -48,6 +54,48 @@ def normalise_model(proto: ModelProto, path: Path) -> ModelProto:
         del proto.graph.node[:]
         proto.graph.node.extend(kept)
     return proto
+
+
+def _shorten_domain(proto: ModelProto) -> None:
+    """Write the set of ONNX's own operators with its short name, "", where a file has the long one, "ai.onnx"."""
+    known = {opset.domain for opset in proto.opset_import}
+    for opset in proto.opset_import:
+        if opset.domain == "ai.onnx" and "" not in known:
+            opset.domain = ""
+    for node in iterate_with_bodies(proto.graph.node):
+        if node.domain == "ai.onnx":
+            node.domain = ""
+
+
+def _fill_sparse(graph: GraphProto, path: Path) -> None:
+    """Turn sparse initializers into ordinary ones."""
+    known = {tensor.name for tensor in graph.initializer}
+    for sparse in graph.sparse_initializer:
+        if sparse.values.name not in known:
+            graph.initializer.append(_make_dense(sparse, sparse.values.name, path))
+    del graph.sparse_initializer[:]
+
+
+def _make_dense(sparse: SparseTensorProto, name: str, path: Path) -> TensorProto:
+    from onnx import numpy_helper
+
+    if EXTERNAL in (sparse.values.data_location, sparse.indices.data_location):
+        raise ModelError(f"{path}: sparse tensor {name!r} lies in another file", "save it with all its values before")
+    size = find_byte_count(sparse.values.data_type, math.prod(sparse.dims))
+    if size is None or any(length < 0 for length in sparse.dims) or size > MAX_SPARSE_BYTES:
+        what = "holds texts" if size is None else f"is {size:,} bytes with its zeros"
+        raise ModelError(f"{path}: sparse tensor {name!r} {what}", "save it with all its values before")
+    try:
+        values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+        dense = np.zeros(tuple(sparse.dims), values.dtype)
+        # One number for each value, counted row by row, or one for each axis.
+        places = indices if indices.ndim == 1 else np.ravel_multi_index(tuple(indices.T), dense.shape)
+        if places.shape != values.shape or (places.size and places.min() < 0):
+            raise ValueError("it has another number of places than of values")
+        dense.reshape(-1)[places] = values
+    except (ValueError, TypeError, IndexError) as error:
+        raise ModelError(f"{path} is damaged: sparse tensor {name!r}: {error}", NOT_ONNX) from None
+    return numpy_helper.from_array(dense, name)
 
 
 def _sort(graph: GraphProto) -> None:
@@ -88,14 +136,17 @@ def _inline_functions(proto: ModelProto, path: Path) -> ModelProto:
     from onnx import inliner
 
     _check_functions(proto, path)
-    functions = {(f.domain, f.name) for f in proto.functions}
+    functions = {_function_key(f.domain, f.name, f.overload) for f in proto.functions}
+    _fill_defaults(proto)
     calls: dict[str, str] = {}
     own: set[str] = set()
+    taken: set[str] = set()
     for node in proto.graph.node:
-        if (node.domain, node.op_type) in functions:
+        if _function_key(node.domain, node.op_type, node.overload) in functions:
             calls.update(dict.fromkeys(node.output, node.name or node.op_type))
         else:
             own.update(node.output)
+            taken.add(node.name)
     try:
         flat: ModelProto = inliner.inline_local_functions(proto)
     except Exception as error:  # a C++ error type of the onnx package
@@ -108,20 +159,45 @@ def _inline_functions(proto: ModelProto, path: Path) -> ModelProto:
         pending.append(node)
         if call := next((calls[name] for name in node.output if name in calls), None):
             for inner in pending:
-                inner.name = f"{call}/{inner.op_type}"
+                inner.name = _make_unique(f"{call}/{inner.op_type}", taken)
             pending.clear()
     return flat
 
 
+def _make_unique(name: str, taken: set[str]) -> str:
+    """The name, with a number where it is taken: onnxruntime refuses a graph with two nodes of one name."""
+    found, number = name, 0
+    while found in taken:
+        number += 1
+        found = f"{name}_{number}"
+    taken.add(found)
+    return found
+
+
+def _function_key(domain: str, name: str, overload: str) -> tuple[str, str, str]:
+    return "" if domain == "ai.onnx" else domain, name, overload
+
+
+def _fill_defaults(proto: ModelProto) -> None:
+    """Write the default values of a function's attributes into its calls: the inliner leaves them out."""
+    defaults = {_function_key(f.domain, f.name, f.overload): f.attribute_proto for f in proto.functions}
+    bodies = [proto.graph.node, *(f.node for f in proto.functions)]
+    for node in (node for body in bodies for node in iterate_with_bodies(body)):
+        given = {attribute.name for attribute in node.attribute}
+        for default in defaults.get(_function_key(node.domain, node.op_type, node.overload), ()):
+            if default.name not in given:
+                node.attribute.append(default)
+
+
 def _check_functions(proto: ModelProto, path: Path) -> None:
     """Refuse functions that call themselves, and those that forty lines of text blow up to 2^40 nodes."""
-    bodies = {(f.domain, f.name): list(f.node) for f in proto.functions}
-    sizes: dict[tuple[str, str], int] = {}
+    bodies = {_function_key(f.domain, f.name, f.overload): list(f.node) for f in proto.functions}
+    sizes: dict[tuple[str, str, str], int] = {}
 
-    def size(nodes: Iterable[NodeProto], calling: tuple[tuple[str, str], ...]) -> int:
+    def size(nodes: Iterable[NodeProto], calling: tuple[tuple[str, str, str], ...]) -> int:
         total = 0
         for node in nodes:
-            key = (node.domain, node.op_type)
+            key = _function_key(node.domain, node.op_type, node.overload)
             if key in bodies and key not in sizes:
                 if key in calling or len(calling) > 100:
                     raise ModelError(f"{path} is damaged: local function {node.op_type!r} calls itself", NOT_ONNX)
@@ -134,7 +210,7 @@ def _check_functions(proto: ModelProto, path: Path) -> None:
     size(iterate_with_bodies(proto.graph.node), ())
 
 
-def _read_constant(node: NodeProto) -> TensorProto | None:
+def _read_constant(node: NodeProto, path: Path) -> TensorProto | None:
     from onnx import helper, numpy_helper
 
     if len(node.attribute) != 1 or len(node.output) != 1:
@@ -147,6 +223,8 @@ def _read_constant(node: NodeProto) -> TensorProto | None:
         tensor = numpy_helper.from_array(np.array(helper.get_attribute_value(attribute), np.float32))
     elif attribute.name in ("value_int", "value_ints"):
         tensor = numpy_helper.from_array(np.array(helper.get_attribute_value(attribute), np.int64))
+    elif attribute.name == "sparse_value":
+        tensor = _make_dense(attribute.sparse_tensor, node.output[0], path)
     else:
         return None
     tensor.name = node.output[0]

@@ -54,7 +54,7 @@ def read_graph(path: str | os.PathLike[str], allow_links: Sequence[str | os.Path
         outside = resolve_references(proto, given, status.st_size, allowed)
         add_inputs("the data of the model", [path for path, _ in outside.files])
         proto = normalise_model(proto, given)
-        initial = {t.name for t in proto.graph.initializer} | {t.values.name for t in proto.graph.sparse_initializer}
+        initial = {t.name for t in proto.graph.initializer}
         graph = Graph(
             path=given,
             size=status.st_size + sum(size for _, (_, size, _) in outside.files),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _INDEX = '<div class="cards">'
 """Tells a page that leads to pictures from a page of somebody else."""
+_PAGE = "index.html"
 _NUMBER = re.compile(r"-\d+$")
 
 
@@ -125,6 +126,8 @@ class PictureFolders:
             if self._read(actual).get("source") == key and not taken:
                 return self.out / actual, False
         for name in _numbered(base):
+            if _fold(name) == _PAGE:  # the place of the page that leads to all pictures
+                continue
             found = self._look(name)
             if found is None:
                 return self._make(name, key), True
@@ -195,12 +198,21 @@ class PictureFolders:
     def write_index(self, model: Model) -> Path | None:
         """Write the page that leads to every picture that is there, whoever drew it; None where there is only one.
 
+        Somebody else's page of that name stays as it is, which is said.
+
         Raises:
             OutputError: It cannot be written.
         """
         from inspector.pages.overview import write_index
 
-        if not self.done or (len(self.done) < 2 and not _is_index(self.out / "index.html")):
+        page = self.out / _PAGE
+        ours = _is_index(page)
+        if not self.done or (len(self.done) < 2 and not ours):
+            return None
+        if not ours and os.path.lexists(page):
+            model.warn(
+                f"{page} is no page of inspector and was left alone; each picture's folder has a page of its own"
+            )
             return None
         with lock_folder(self.out):
             entries, models = _entries(self.out)

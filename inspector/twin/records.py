@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import onnx
-import torch
 from torch import Tensor
 
 from inspector.errors import ModelError
@@ -121,8 +120,7 @@ class Constants:
         self._graph = graph
         self._values: dict[str, Tensor] = {}
         self._pending: dict[str, Callable[[], None]] = {}
-        self._sparse = {t.values.name: t for t in graph.proto.graph.sparse_initializer}
-        self.names: set[str] = set(graph.initializers) | set(self._sparse)
+        self.names: set[str] = set(graph.initializers)
 
     def __contains__(self, name: str) -> bool:
         return name in self.names
@@ -158,20 +156,8 @@ class Constants:
         if name in self._pending:
             self._pending[name]()
         if name not in self._values:
-            dense = name in self._sparse
-            self._values[name] = self._dense(name) if dense else to_tensor(self._graph.weight(name))
+            self._values[name] = to_tensor(self._graph.weight(name))
         return self._values[name]
-
-    def _dense(self, name: str) -> Tensor:
-        sparse = self._sparse[name]
-        values = to_tensor(self._graph.tensor_array(sparse.values))
-        index = to_tensor(self._graph.tensor_array(sparse.indices))
-        dense = torch.zeros(tuple(sparse.dims), dtype=values.dtype)
-        if index.dim() == 1:
-            dense.view(-1)[index] = values
-        else:
-            dense[tuple(index.t())] = values
-        return dense
 
     def defer(self, names: Iterable[str], compute: Callable[[], None]) -> None:
         """Tensors that `compute` will `set` when one of them is asked for."""

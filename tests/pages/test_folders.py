@@ -61,6 +61,7 @@ def links(out: str = "inspector-out") -> list[str]:
 def test_any_name_gives_a_readable_folder_of_its_own(place: Path) -> None:
     names = ["猫.png", "犬.png", "café.png", unicodedata.normalize("NFD", "café.png"), "Frame.png", "frame.PNG"]
     names += ["***.png", "???.png", "a b.png", "👩\u200d🔬.png", "ß.png", "SS.png", "con.png"]
+    names += ["index.html.png", "INDEX.HTML.png", f"{'x' * 251}.png", "a.b..png", " a b.png", "a%20b.png"]
     for shade, name in enumerate(names):
         paint(f"pics/{name}", 3 * shade)
     paint(b"pics/\xe9t\xe9.png", 240)
@@ -70,6 +71,7 @@ def test_any_name_gives_a_readable_folder_of_its_own(place: Path) -> None:
     assert len({unicodedata.normalize("NFC", name).casefold() for name in found}) == len(found)
     assert {"猫", "犬", "café", "café-2", "xe9txe9", "unnamed", "unnamed-2", "a_b", "👩🔬", "_con"} <= set(found)
     assert {name.casefold() for name in found} >= {"frame", "frame-2", "ss", "ss-2"}
+    assert "index.html-2" in {name.casefold() for name in found}  # the name alone is that of the page
     activations("pics")  # every picture finds its own again
     assert folders() == found
     activations("pics/犬.png", "pics/frame.PNG")
@@ -178,8 +180,10 @@ def test_the_index_follows_single_pictures_and_leaves_other_pages_alone(place: P
     assert "2 pictures through 2 models" in Path("inspector-out/index.html").read_text("utf-8")
     Path("site").mkdir()
     Path("site/index.html").write_text("mine")
-    activations("a.png", "-o", "site")
-    assert Path("site/index.html").read_text() == "mine"
+    for pictures in (["a.png"], ["a.png", "c.png"]):
+        activations(*pictures, "-o", "site")
+        assert Path("site/index.html").read_text() == "mine"
+    assert len(folders("site")) == 2
 
 
 def test_a_picture_that_fails_leaves_no_folder(place: Path) -> None:

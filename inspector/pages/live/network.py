@@ -84,7 +84,6 @@ def _head(graph: Graph) -> ModelProto:
     head = onnx.ModelProto(ir_version=max(graph.proto.ir_version, 4), producer_name=graph.proto.producer_name)
     head.opset_import.extend(graph.proto.opset_import)
     head.graph.name = "part"
-    head.graph.sparse_initializer.extend(graph.proto.graph.sparse_initializer)
     return head
 
 
