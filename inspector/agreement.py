@@ -33,6 +33,9 @@ FLOAT_ROUNDING = float(np.finfo(np.float32).eps)
 LIMIT_DB = 100.0
 """Differences below this, and signals drowned as deep, are not told apart; float32 ends at some 140 dB."""
 
+_LEAST_SQUARES = 1e-28
+"""A sum of squares below this may have lost some: float32 ends at 1e-38, and there are millions of them."""
+
 FAINT = 1e-2
 """A channel below this share of its layer's mean power is left out of "the worst channel": nothing rests on it."""
 
@@ -178,8 +181,7 @@ class SignalToNoise:
         first = reference.reshape(len(reference), -1)
         with np.errstate(over="ignore", invalid="ignore"):
             difference = first - other.reshape(first.shape)
-            signal = np.einsum("ij,ij->i", first, first).astype(np.float64)
-            noise = np.einsum("ij,ij->i", difference, difference).astype(np.float64)
+            signal, noise = sum_squares(first), sum_squares(difference)
         self.signal = signal + (self.signal if self.signal.size else 0)
         self.noise = noise + (self.noise if self.noise.size else 0)
 
@@ -203,6 +205,23 @@ class SignalToNoise:
     def to_drift(self, layer: str) -> LayerDrift:
         """The sums as a row of a table."""
         return LayerDrift(layer, self.layer_db, *self.worst_channel())
+
+
+def sum_squares(rows: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Sum the squares of each row, in double precision where float32 cannot hold them.
+
+    Args:
+        rows: Float (C, P).
+
+    Returns:
+        float64 (C,).
+    """
+    found: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows).astype(np.float64)
+    lost = ~(np.isfinite(found) & (found > _LEAST_SQUARES))
+    if rows.dtype != np.float64 and lost.any():
+        part = rows[lost].astype(np.float64)
+        found[lost] = np.einsum("ij,ij->i", part, part)
+    return found
 
 
 def signal_to_noise(reference: NDArray[np.float32], other: NDArray[np.float32]) -> float:

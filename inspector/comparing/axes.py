@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.agreement import signal_to_noise
+from inspector.layers import Layer, move_channels_back, move_channels_first
 
 _SURE, _BETTER = 20.0, 10.0
 """A ratio in dB that no other order of axes has by chance, and how much better another order has to be."""
@@ -44,6 +45,34 @@ class Turn:
         sides = _long(shape)
         turned = value.reshape(tuple(sides[k] for k in self.order))
         return turned.transpose(np.argsort(self.order)).reshape(shape)
+
+
+def is_folded(shape: tuple[int, ...], layer: Layer, pictures: int) -> bool:
+    """Whether the first axis of a layer's tensor holds something else than pictures, as all tokens in one matrix."""
+    return layer.arrangement is None and bool(shape) and shape[0] not in (1, pictures)
+
+
+def read_first(value: NDArray[Any], layer: Layer, pictures: int) -> NDArray[np.float32]:
+    """The values of a layer for the first picture: float32 (1, C, ...).
+
+    Rows that are no pictures are places, all of them: (R, C) becomes (1, C, R), and (R,) becomes (1, 1, R). All
+    pictures of a run are the same one.
+    """
+    found = move_channels_first(value, layer, pictures)
+    if not is_folded(value.shape, layer, pictures):
+        return found[:1]
+    whole = found[None] if found.ndim == 1 else np.moveaxis(found, 0, -1)
+    return np.ascontiguousarray(whole[None])
+
+
+def write_first(value: NDArray[Any], layer: Layer, like: NDArray[Any], pictures: int) -> NDArray[Any]:
+    """The opposite: (1, C, ...) laid out as a tensor of the graph, as often as that holds the picture."""
+    if is_folded(like.shape, layer, pictures):
+        value = value[0, 0] if like.ndim == 1 else np.moveaxis(value[0], -1, 0)
+    laid = move_channels_back(value, layer).astype(like.dtype)
+    if laid.ndim and laid.shape != like.shape and laid.shape[0] and like.shape[0] % laid.shape[0] == 0:
+        laid = np.repeat(laid, like.shape[0] // laid.shape[0], axis=0)
+    return np.ascontiguousarray(laid)
 
 
 def find_turn(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[Turn, float] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.agreement import SignalToNoise
+from inspector.agreement import SignalToNoise, sum_squares
 from inspector.comparing.likeness import LinearCka
 
 LayerValues = NDArray[np.float32]
@@ -87,12 +87,10 @@ def measure_power(values: LayerValues, others: LayerValues | None = None) -> NDA
     """
     with np.errstate(over="ignore", invalid="ignore"):
         rows = values if others is None else np.subtract(values, others).astype(np.float64)
-        rows = rows.reshape(len(values), -1)
-        found: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows).astype(np.float64)
+        found = sum_squares(rows.reshape(len(values), -1))
     if not np.isfinite(found).all():
         rows = _zero_broken(values) if others is None else _zero_broken(values) - _zero_broken(others)
-        rows = rows.reshape(len(values), -1)
-        found = np.einsum("ij,ij->i", rows, rows)
+        found = sum_squares(rows.reshape(len(values), -1))
     return found
 
 
