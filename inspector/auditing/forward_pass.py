@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +64,7 @@ class ForwardPass:
     Attributes:
         index: The picture's place in the set.
         entry: Where it is, and its class where that is known.
+        source: Its file, or what was read of it where it lies in an archive or at an address.
         picture: Upright, RGB.
         tensor: The input of the network (1, ...).
         classes: Scores and the file's own probabilities, of this one picture; None without a classification output.
@@ -73,6 +75,7 @@ class ForwardPass:
 
     index: int
     entry: PictureEntry
+    source: Path | bytes
     picture: Image
     tensor: NDArray[Any]
     classes: ClassRows | None
@@ -88,4 +91,4 @@ class ForwardPass:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the picture's file."""
-        return digest_image(self.entry.read())
+        return digest_image(self.source)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 from inspector.errors import ImageError, listing
@@ -40,19 +42,33 @@ class PictureEntry:
     mask: Path | None = None
     held: Listed | None = None
 
-    def read(self) -> Path | bytes:
-        """What `open_image` opens: its file, or its bytes where it lies in an archive or at an address.
+
+class EntryReader:
+    """Reads the pictures of one audit. Archives stay open from one to the next; several threads may ask."""
+
+    def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        self._reader, self._lock, self._process = PictureReader(), Lock(), os.getpid()
+
+    def read(self, entry: PictureEntry) -> Path | bytes:
+        """What `open_image` opens: a picture's file, or its bytes where it lies in an archive or at an address.
 
         Raises:
             ImageError: The archive is gone, or the address cannot be reached.
         """
-        if self.held is None:
-            return self.path
-        reader = PictureReader()
-        try:
-            return reader.read(self.held)
-        finally:
-            reader.close()
+        if entry.held is None:
+            return entry.path
+        if self._process != os.getpid():  # an open file that is forked has one place with that of the other process
+            self._start()
+        with self._lock:
+            return self._reader.read(entry.held)
+
+    def close(self) -> None:
+        """Close the archives."""
+        with self._lock:
+            self._reader.close()
 
 
 @dataclass(frozen=True)

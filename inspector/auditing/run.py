@@ -194,7 +194,10 @@ def _audit(request: Request) -> Audit:
     reference, snapshot = _open_reference(request)
     digests = snapshot is not None or request.save is not None
     subject = Subject(model, policy, pictures, reference, snapshot, policy.seed, digests=digests)
-    checks = _run_checks(subject, request)
+    try:
+        checks = _run_checks(subject, request)
+    finally:
+        subject.reader.close()
     passed, verdict = conclude(checks, policy.fail_on)
     return Audit(
         path=model.path, sha256=model.sha256, checks=checks, passed=passed, verdict=verdict, policy=policy.source,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from inspector.auditing.limits import Limits
 from inspector.auditing.needs import Need
-from inspector.auditing.pictures import PictureSet
+from inspector.auditing.pictures import EntryReader, PictureSet
 from inspector.auditing.policy import Policy
 from inspector.auditing.result import NotChecked
 from inspector.errors import ImageError, MissingExtra
@@ -50,6 +50,7 @@ class Subject:
         seed: Of everything random.
         digests: Whether the pictures' digests are wanted.
         unreadable: Pictures that could not be opened, and why; filled while the pictures are walked past.
+        reader: Reads the pictures, from archives too.
     """
 
     model: Model
@@ -60,6 +61,7 @@ class Subject:
     seed: int = 0
     digests: bool = False
     unreadable: dict[str, str] = field(default_factory=dict)
+    reader: EntryReader = field(default_factory=EntryReader)
 
     @property
     def graph(self) -> Graph:
@@ -135,7 +137,7 @@ class Subject:
         for index in self.pictures.sample(count) if self.pictures.entries else ():
             entry = self.pictures.entries[index]
             try:
-                tensor = self.model.preprocess.tensor(open_image(entry.read(), warn=self.model.warn))
+                tensor = self.model.preprocess.tensor(open_image(self.reader.read(entry), warn=self.model.warn))
             except ImageError:
                 continue  # reported by its own check
             found += 1

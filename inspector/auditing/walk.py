@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from inspector.auditing.forward_pass import ForwardPass, LayerOutput
 from inspector.auditing.needs import Need
-from inspector.auditing.pictures import PictureEntry
+from inspector.auditing.pictures import EntryReader, PictureEntry
 from inspector.auditing.probes import Probe
 from inspector.auditing.result import NotChecked
 from inspector.auditing.subject import Subject
@@ -17,7 +17,11 @@ from inspector.errors import ImageError
 from inspector.image import open_image
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL.Image import Image
+
+    OpenedPicture = tuple[Path | bytes, Image]
 
 _ANSWERS: frozenset[Need] = frozenset(("answers", "detection", "segmentation"))
 
@@ -57,8 +61,10 @@ class AuditWalk:
         entries = self.subject.pictures.entries
         if not entries or all(probe.settled for probe in self.probes.values()):
             return
-        pictures = open_pictures(entries, ahead=self.subject.model.threads != 1, warn=self.subject.model.warn)
-        for done, (index, entry, picture) in enumerate(pictures):
+        model = self.subject.model
+        opened = open_pictures(entries, self.subject.reader, ahead=model.threads != 1, warn=model.warn)
+        for done, (index, picture) in enumerate(opened):
+            entry = entries[index]
             active = [
                 (kind, probe) for kind, probe in self.probes.items() if kind not in self.broken and not probe.settled
             ]
@@ -67,7 +73,7 @@ class AuditWalk:
             layers = any(probe.needs_layers(index) for _, probe in active)
             answers = any(_ANSWERS & set(probe.needs) for _, probe in active)
             try:
-                forward = self._run(index, entry, picture, layers, answers)
+                forward = self._run(index, picture, layers, answers)
             except ImageError as error:
                 self.subject.unreadable[entry.shown] = error.message
                 continue
@@ -83,10 +89,11 @@ class AuditWalk:
                 advance(done + 1, len(entries))
 
     def _run(
-        self, index: int, entry: PictureEntry, picture: Image | ImageError, with_layers: bool, with_answers: bool
+        self, index: int, opened: OpenedPicture | ImageError, with_layers: bool, with_answers: bool
     ) -> ForwardPass:
-        if isinstance(picture, ImageError):
-            raise picture
+        if isinstance(opened, ImageError):
+            raise opened
+        source, picture = opened
         model = self.subject.model
         layers = model.layers if with_layers else ()
         classifies = model.classifier is not None
@@ -95,38 +102,40 @@ class AuditWalk:
         wanted = layers or classifies or outputs
         values, classes, answers = model.run_layers(tensor, layers, classifies, outputs) if wanted else ({}, None, {})
         return ForwardPass(
-            index, entry, picture, tensor, classes,
+            index, self.subject.pictures.entries[index], source, picture, tensor, classes,
             {layer.name: LayerOutput(layer, values[layer.name][0]) for layer in layers if values[layer.name].size},
             answers,
         )  # fmt: skip
 
 
 def open_pictures(
-    entries: Sequence[PictureEntry], *, ahead: bool, warn: Callable[[str], None] | None = None
-) -> Iterator[tuple[int, PictureEntry, Image | ImageError]]:
+    entries: Sequence[PictureEntry], reader: EntryReader, *, ahead: bool, warn: Callable[[str], None] | None = None
+) -> Iterator[tuple[int, OpenedPicture | ImageError]]:
     """Open pictures one after the other.
 
     Args:
         entries: Which ones.
+        reader: What reads them.
         ahead: Whether the next ones are decoded, in a thread, while the current one is looked at.
         warn: As for `open_image`.
 
     Yields:
-        (index, entry, picture), with the error in the picture's place where it cannot be opened.
+        The index, and the picture with its file or what was read of it; the error where it cannot be opened.
     """
     if not ahead:
-        yield from ((index, entry, _open(entry, warn)) for index, entry in enumerate(entries))
+        yield from ((index, _open(entry, reader, warn)) for index, entry in enumerate(entries))
         return
     with ThreadPoolExecutor(1) as pool:
-        waiting: list[Future[Image | ImageError]] = []
-        for index, entry in enumerate(entries):
+        waiting: list[Future[OpenedPicture | ImageError]] = []
+        for index in range(len(entries)):
             while len(waiting) < 2 and index + len(waiting) < len(entries):
-                waiting.append(pool.submit(_open, entries[index + len(waiting)], warn))
-            yield index, entry, waiting.pop(0).result()
+                waiting.append(pool.submit(_open, entries[index + len(waiting)], reader, warn))
+            yield index, waiting.pop(0).result()
 
 
-def _open(entry: PictureEntry, warn: Callable[[str], None] | None) -> Image | ImageError:
+def _open(entry: PictureEntry, reader: EntryReader, warn: Callable[[str], None] | None) -> OpenedPicture | ImageError:
     try:
-        return open_image(entry.read(), warn=warn)
+        source = reader.read(entry)
+        return source, open_image(source, warn=warn)
     except ImageError as error:
         return error

@@ -11,12 +11,13 @@ from PIL import Image
 
 from inspector.auditing import audit_model, load_snapshot
 from inspector.auditing import scanned as module
-from inspector.auditing.pictures import PictureEntry
+from inspector.auditing.pictures import EntryReader, PictureEntry
 from inspector.auditing.walk import AuditWalk
 from inspector.model import Model, open_model
 from inspector.model.annotate import annotate_model
 from inspector.scanning import ScanOptions, scan_pictures
 from inspector.scanning.listing import Listed
+from inspector.scanning.sources import opening
 from tests.audit.policies import policy
 from tests.conftest import require
 from tests.foreign import Net
@@ -71,16 +72,39 @@ def test_dead_channels_are_judged_by_all_pictures_of_a_scan(model: Model, folder
 def test_scans_of_archives_and_addresses_are_audited_as_those_of_folders(
     model: Model, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An archive is opened once for all of its pictures, each is read once, and it is closed at the end."""
     names = [layer.name for layer in model.layers if layer.kind == "activation"]
     shutil.make_archive(str(folder / "set"), "zip", folder, "set")
     scan_pictures(model, [folder / "set.zip"], folder / "zipped", ScanOptions(engine="plain", layers=names, top=1))
     given = policy("dead-channels", "finite-on-images", "pictures-readable", "blank-layers")
-    whole, found = (audit_model(model, given, data=folder / name) for name in ("scan", "zipped"))
+    opened: list[opening._Archive] = []
+    read: list[str] = []
+    real, read_member = opening._Archive.__init__, opening._Archive.read
+    monkeypatch.setattr(opening._Archive, "__init__", lambda self, stream: opened.append(self) or real(self, stream))
+    monkeypatch.setattr(opening._Archive, "read", lambda self, name: read.append(name) or read_member(self, name))
+    whole = audit_model(model, given, data=folder / "scan")
+    found = audit_model(model, given, data=folder / "zipped", save=folder / "zipped.snapshot")
     assert found.pictures == 10
+    assert (len(opened), len(read), len(set(read))) == (1, 10, 10)
+    assert opened[0].fp is None
     assert [(x.status, x.message) for x in found.checks] == [(x.status, x.message) for x in whole.checks]
     path = folder / "set" / "left" / "00.png"
     there = PictureEntry(path, "", "", None, held=Listed("left/00.png", f"file://{path}"))
-    assert there.read() == path.read_bytes()
+    assert EntryReader().read(there) == path.read_bytes()
+
+
+def test_a_reader_that_is_forked_opens_its_archives_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.make_archive(str(folder / "few"), "zip", folder, "set")
+    entry = PictureEntry(folder, "", "", None, held=Listed("a", str(folder / "few.zip"), "set/left/00.png"))
+    reader = EntryReader()
+    before = reader.read(entry)
+    kept = reader._reader
+    reader._lock.acquire()  # by a thread that there is not in the child
+    monkeypatch.setattr("inspector.auditing.pictures.os.getpid", lambda: -1)
+    assert reader.read(entry) == before
+    assert reader._reader is not kept
+    kept.close()
+    reader.close()
 
 
 @pytest.mark.slow
