@@ -27,6 +27,7 @@ from inspector.graph import (
 from inspector.image import Preprocess
 from inspector.metadata import KEY, LayerEntry
 from inspector.model import Model, open_model
+from inspector.model.inputs import list_given
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def write_with_head(
             proto.graph.output.append(found)
     restore_interface(proto, graph)
     document = model.metadata.with_(
-        inputs={name: value.tolist() for name, value in graph.given.items()},
+        inputs=list_given(graph),
         preprocess=preprocess,
         labels=tuple(classes),
         layers=tuple(LayerEntry(x.name, x.tensor, x.kind, x.aliases) for x in model.layers),

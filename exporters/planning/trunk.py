@@ -14,6 +14,7 @@ from inspector.graph import node_inputs, operator_of, restore_interface
 from inspector.layers import Layer
 from inspector.metadata import KEY, LayerEntry
 from inspector.model import Model
+from inspector.model.inputs import list_given
 
 COARSEST = 40
 """Pixels of the input for each place of the maps at most: backbones end at 32, and coarser ones find large boxes."""
@@ -102,7 +103,7 @@ def write_trunk(model: Model, target: Path) -> Layer:
     proto.graph.input.extend(inputs)
     made = {name for node in proto.graph.node for name in node.output}
     document = model.metadata.with_(
-        inputs={name: value.tolist() for name, value in graph.given.items() if name in read},
+        inputs={name: value for name, value in list_given(graph).items() if name in read},
         preprocess=model.preprocess, labels=None, task="classify", head=None, output=scores, activation="softmax",
         cam_layer=None, layers=tuple(LayerEntry(x.name, x.tensor, x.kind, x.aliases) for x in model.layers
                                      if x.tensor in made),

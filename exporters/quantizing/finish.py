@@ -12,6 +12,7 @@ from inspector.graph import operator_of, restore_interface
 from inspector.layers import Layer
 from inspector.metadata import KEY, LayerEntry
 from inspector.model import Model
+from inspector.model.inputs import list_given
 from inspector.version import __version__
 
 
@@ -41,6 +42,7 @@ def finish_file(
     restore_interface(final, source.graph)
     document = source.metadata.with_(
         layers=tuple(LayerEntry(x.name, x.tensor, x.kind, x.aliases) for x in layers),
+        inputs=list_given(source.graph),
         output=source.metadata.output or find_answer(source),
         activation=source.metadata.activation or (source.classifier.activation if source.classifier else None),
         source={

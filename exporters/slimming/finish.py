@@ -12,6 +12,7 @@ from exporters.slimming.unseen import UnseenChannels
 from inspector.graph import restore_interface
 from inspector.metadata import KEY, LayerEntry, Metadata
 from inspector.model import Model
+from inspector.model.inputs import list_given
 from inspector.slimming import SlimPlan
 from inspector.slimming.mapping import ENTRY, read_channel_map, write_channel_map, write_numbers
 from inspector.version import __version__
@@ -44,6 +45,7 @@ def finish_slim(
     entries = tuple(LayerEntry(x.name, x.tensor, x.kind, x.aliases) for x in layers)
     document = source.metadata.with_(
         layers=entries if named or source.metadata.layers else (),
+        inputs=list_given(source.graph),
     )
     if changed:
         document = document.with_(

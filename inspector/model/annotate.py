@@ -18,6 +18,7 @@ from inspector.layers import Layer
 from inspector.metadata import ACTIVATIONS, KEY, LayerEntry, Metadata, Task
 from inspector.model import Model, open_model
 from inspector.model.assume import assume_preprocess
+from inspector.model.inputs import list_given
 from inspector.model.options import read_labels, read_preprocess
 from inspector.model.outputs import take_output
 from inspector.tasks.classify import find_ends
@@ -175,7 +176,7 @@ def complete_metadata(opened: Model, preprocess: Preprocess, labels: tuple[str, 
         activation=document.activation or (opened.classifier.activation if opened.classifier else None),
         task=document.task or (opened.decoder.task if opened.decoder else None),
         head=_head(opened),
-        inputs={name: value.tolist() for name, value in opened.graph.given.items()},
+        inputs=list_given(opened.graph),
         attached=opened.attached.entries if opened.attached is not None else (),
     )
 

@@ -53,6 +53,11 @@ def add_stored(graph: Graph, stored: Mapping[str, Any], given: Mapping[str, Any]
     return values, said
 
 
+def list_given(graph: Graph) -> dict[str, Any]:
+    """The values of inputs that were given or that the file says, as metadata hold them; none that was assumed."""
+    return {name: value.tolist() for name, value in graph.given.items()}
+
+
 def take_picture(graph: Graph, given: Mapping[str, Any]) -> Graph:
     """The same graph with the input first that takes the picture.
 

@@ -134,6 +134,17 @@ def test_annotate_stores_values_and_every_command_uses_them(
     assert run(["quantize", kept, *half]) == 0
     for file in (kept, tmp_path / "half.onnx"):
         assert np.ravel(open_model(file).graph.given["gain"]).tolist() == [1, 2, 3, 4]
+    # What is made with a value that was given, and is not in the file, has that value too.
+    other, feeds["gain"] = ["--input", "gain=4,0.5,1,1"], np.float32([4, 0.5, 1, 1]).reshape(1, 4, 1, 1)
+    [expected] = onnxruntime.InferenceSession(path).run(["scores"], feeds)
+    for command in (["slim", str(path)], ["quantize", str(path), *half[2:]], ["attach", kept, "--cam", "gradcam"]):
+        made = str(tmp_path / f"{command[0]}.onnx")
+        assert run([*command, "-o", made, *other]) == 0
+        model = open_model(made)
+        assert np.ravel(model.graph.given["gain"]).tolist() == [4, 0.5, 1, 1]
+        assert model.input.name == "x"
+        found = model.run(feeds["x"], ["scores"])["scores"]
+        np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
     proto = onnx.load(named)
     for value, message in (
         ('{"gain":[1,2]}', "the metadata does not fit: input 'gain' of shape"),
