@@ -14,7 +14,8 @@ from inspector.graph import Graph
 from inspector.image import DType, Layout, Preprocess
 from inspector.layers import find_channel_axis, find_picture_axis
 from inspector.metadata import Metadata
-from inspector.model.pixels import choose_range, find_arithmetic
+from inspector.model.arithmetic import find_arithmetic
+from inspector.model.pixels import choose_range, is_blue_first
 from inspector.records import record
 from inspector.tasks.decoder import Habit
 
@@ -130,7 +131,8 @@ def assume_preprocess(
         assumed.append(f"input size {size[0]}x{size[1]}")
     guess = guess_values(graph, given)
     assumed.append(f"preprocess {guess.name} ({guess.why}; the picture stretched to {size[0]}x{size[1]})")
-    return replace(Preprocess.named(guess.name, size, given.channels, given.layout), dtype=given.dtype)
+    found = Preprocess.named(guess.name, size, given.channels, given.layout)
+    return replace(found, dtype=given.dtype, colour="BGR" if guess.blue_first else found.colour)
 
 
 def _follow_habit(graph: Graph, habit: Habit, given: ImageInput, assumed: list[str]) -> Preprocess:
@@ -147,7 +149,8 @@ def _follow_habit(graph: Graph, habit: Habit, given: ImageInput, assumed: list[s
     if guess.proven or given.channels != usual.channels:
         values = Preprocess.named(guess.name, wanted, given.channels)
         why = guess.why
-        found = replace(found, colour=values.colour, scale=values.scale, mean=values.mean, std=values.std)
+        colour = "BGR" if guess.blue_first else values.colour
+        found = replace(found, colour=colour, scale=values.scale, mean=values.mean, std=values.std)
     how = {"pad": "padded", "stretch": "stretched", "shortest": "cut", "none": "left"}[found.resize]
     where = f"{how} to {wanted[0]}x{wanted[1]}" if wanted else f"{how} as it is"
     assumed.append(f"preprocess {why}; the picture {where}")
@@ -162,11 +165,13 @@ class Guess:
         name: Name of the preprocess that makes them.
         why: The reason, for a person.
         proven: Whether the first nodes of the graph leave no other choice.
+        blue_first: Whether the channels are in the order blue, green, red.
     """
 
     name: str
     why: str
     proven: bool
+    blue_first: bool = False
 
 
 def guess_values(graph: Graph, given: ImageInput) -> Guess:
@@ -180,12 +185,18 @@ def guess_values(graph: Graph, given: ImageInput) -> Guess:
     if given.dtype == "uint8":
         return Guess("raw", "bytes 0 to 255: the graph normalises them itself", True)
     if arithmetic is not None:
-        by = ", ".join(dict.fromkeys(arithmetic.nodes))
         chosen = choose_range(arithmetic)
         if chosen is not None:
             name, (low, high), near = chosen
-            why = f"{_VALUES[name]}: the graph normalises them itself, to {low:.3g} to {high:.3g} by {by}"
-            return Guess(name, why, near)
+            if arithmetic.nodes:
+                by = ", ".join(dict.fromkeys(arithmetic.nodes))
+                why = f"the graph normalises them itself, to {low:.3g} to {high:.3g} by {by}"
+            else:
+                limit = arithmetic.limits[0]
+                why = f"the graph takes values from {limit.low:.3g} to {limit.high:.3g} by {limit.by}"
+            blue = is_blue_first(arithmetic)
+            order = ", blue first as the means of the graph are" if blue else ""
+            return Guess(name, f"{_VALUES[name]}{order}: {why}", near, blue)
     if given.channels == 1:
         return Guess("unit", "grey, scaled to [0, 1]", False)
     return Guess("imagenet", "RGB, ImageNet mean and std", False)
