@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from inspector.image import Preprocess
 from inspector.metadata import Metadata, Task
+from inspector.model.entries import read_class_names, read_literal, read_name_table, read_normalisation
 from inspector.records import record
 from inspector.tasks.seen import NO_HINTS, Hints
-
-_LONGEST_TEXT = 1 << 20
-_MOST_CLASSES = 100_000
 
 
 @record
@@ -37,44 +34,67 @@ class Foreign:
     hints: Hints = NO_HINTS
 
 
-def read_foreign(properties: Mapping[str, str]) -> Foreign | None:
+def read_foreign(properties: Mapping[str, str], ranks: Sequence[int | None] = ()) -> Foreign | None:
     """What another exporter's metadata says; None where none is known. What cannot be read counts as absent.
 
-    Known are Ultralytics' entries and the image metadata of ONNX itself (``Image.BitmapPixelFormat``,
-    ``Image.NominalPixelRange``; https://github.com/onnx/onnx/blob/main/docs/MetadataProps.md).
+    Known are Ultralytics' entries, the image metadata of ONNX itself (``Image.BitmapPixelFormat``,
+    ``Image.NominalPixelRange``; https://github.com/onnx/onnx/blob/main/docs/MetadataProps.md), and what many write
+    under a few names; see :mod:`inspector.model.entries`.
+
+    Args:
+        properties: The entries of the file.
+        ranks: How many axes each of its outputs is declared with.
     """
     if "names" in properties and {"task", "stride", "imgsz"} & properties.keys():
-        return _ultralytics(properties)
+        return _ultralytics(properties, ranks)
     if "Image.NominalPixelRange" in properties or "Image.BitmapPixelFormat" in properties:
-        return _image_metadata(properties)
-    return None
+        return replace(_image_metadata(properties), labels=read_class_names(properties))
+    labels, values = read_class_names(properties), read_normalisation(properties)
+    if labels is None and values is None:
+        return None
+    preprocess, size = values or (None, None)
+    return Foreign("entries of the metadata", labels, preprocess, size)
 
 
-def complete(document: Metadata, foreign: Foreign, size: tuple[int, int] | None) -> Metadata:
+def complete(document: Metadata, foreign: Foreign, size: tuple[int, int] | None, channels: int = 3) -> Metadata:
     """The document with what it does not say taken from another exporter's metadata.
 
     Args:
         document: Ours, which is always right.
         foreign: Theirs.
         size: (H, W) that the graph fixes; None where it does not.
+        channels: How many the input has.
     """
     changes: dict[str, Any] = {}
     if document.labels is None and foreign.labels:
         changes["labels"] = foreign.labels
     wanted = size or foreign.size
-    if document.preprocess is None and foreign.preprocess is not None and wanted is not None:
-        changes["preprocess"] = foreign.preprocess.with_size(wanted)
+    preprocess = _fit(foreign.preprocess, channels)
+    if document.preprocess is None and preprocess is not None and wanted is not None:
+        changes["preprocess"] = preprocess.with_size(wanted)
     if changes and not document.source:
         changes["source"] = {"exporter": foreign.who, **({"task": foreign.task} if foreign.task else {})}
     return replace(document, **changes)
 
 
-def _ultralytics(properties: Mapping[str, str]) -> Foreign:
+def _fit(preprocess: Preprocess | None, channels: int) -> Preprocess | None:
+    """The same for a grey picture, where all channels are treated alike; None where the numbers do not fit."""
+    if preprocess is None or preprocess.channels == channels:
+        return preprocess
+    alike = len(set(preprocess.mean)) == len(set(preprocess.std)) == 1
+    if channels != 1 or not alike:
+        return None
+    return replace(preprocess, colour="L", mean=preprocess.mean[:1], std=preprocess.std[:1])
+
+
+def _ultralytics(properties: Mapping[str, str], ranks: Sequence[int | None]) -> Foreign:
     task = properties.get("task")
     # Classifiers are trained on the middle of the picture, everything else on the whole of it in a frame of grey.
     preprocess = Preprocess(resize="shortest" if task == "classify" else "pad")
+    if task is None and list(ranks) == [2]:  # YOLOv5 names no task, and its classifiers take ImageNet's mean and std
+        task, preprocess = "classify", replace(Preprocess.named("imagenet"), resize="shortest")
     size, hints = _sides(properties.get("imgsz", "")), _hints(properties, task)
-    return Foreign("Ultralytics", _names(properties["names"]), preprocess, size, task, hints)
+    return Foreign("Ultralytics", read_name_table(read_literal(properties["names"])), preprocess, size, task, hints)
 
 
 _TASKS: dict[str, Task] = {
@@ -88,27 +108,15 @@ _TASKS: dict[str, Task] = {
 
 def _hints(properties: Mapping[str, str], task: str | None) -> Hints:
     """What the outputs mean. A segmenter of Ultralytics gives boxes with a mask each."""
-    arguments, shape = _literal(properties.get("args", "")), _literal(properties.get("kpt_shape", ""))
+    arguments, shape = read_literal(properties.get("args", "")), read_literal(properties.get("kpt_shape", ""))
     suppresses = isinstance(arguments, dict) and arguments.get("nms") is True
     ends = properties.get("end2end", "").lower() == "true" or suppresses
     points = shape[0] if isinstance(shape, list | tuple) and shape and type(shape[0]) is int else None
     return Hints("Ultralytics", _TASKS.get(task or ""), task == "obb", task == "segment", points, ends or None)
 
 
-def _names(text: str) -> tuple[str, ...] | None:
-    """Class names of ``{0: 'cat', 1: 'dog'}`` or ``['cat', 'dog']``; numbers without a name stay numbers."""
-    value = _literal(text)
-    if isinstance(value, list | tuple):
-        value = dict(enumerate(value))
-    if not isinstance(value, dict) or not value:
-        return None
-    if not all(isinstance(k, int) and 0 <= k < _MOST_CLASSES and isinstance(v, str) for k, v in value.items()):
-        return None
-    return tuple(value.get(k) or f"class {k}" for k in range(max(value) + 1))
-
-
 def _sides(text: str) -> tuple[int, int] | None:
-    value = _literal(text)
+    value = read_literal(text)
     if isinstance(value, int):
         value = [value, value]
     if isinstance(value, list | tuple) and len(value) == 2 and all(type(v) is int and 0 < v < 100_000 for v in value):
@@ -116,22 +124,15 @@ def _sides(text: str) -> tuple[int, int] | None:
     return None
 
 
-def _literal(text: str) -> Any:
-    if len(text) > _LONGEST_TEXT:
-        return None
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        return None
-
-
 _RANGES = {"NominalRange_0_255": "raw", "Normalized_0_1": "unit", "Normalized_1_1": "signed"}
 
 
 def _image_metadata(properties: Mapping[str, str]) -> Foreign:
     order = properties.get("Image.BitmapPixelFormat", "")
-    name = _RANGES.get(properties.get("Image.NominalPixelRange", ""), "raw")
-    preprocess = Preprocess.named(name, None, 1 if order == "Gray8" else 3)
+    values = properties.get("Image.NominalPixelRange", "")
+    preprocess = Preprocess.named(_RANGES.get(values, "raw"), None, 1 if order == "Gray8" else 3)
+    if values == "NominalRange_16_235":  # black is 16 and white 235, as in video
+        preprocess = replace(preprocess, scale=219 / 255, mean=(-16.0,) * preprocess.channels)
     if order.startswith("Bgr"):
         preprocess = replace(preprocess, colour="BGR")
     return Foreign("ONNX image metadata", None, preprocess)

@@ -19,6 +19,7 @@ from inspector.graph import (
     free_picture,
     has_blocks,
     read_graph,
+    read_shape,
 )
 from inspector.layers import find_layers
 from inspector.metadata import Metadata, read_metadata
@@ -107,9 +108,10 @@ def open_model(
     whole, graph = graph, detach(graph, [entry.name for entry in document.attached])
     attached, left_out = choose_sound(document.attached, whole)
     image_input = find_image_input(graph)
-    foreign = read_foreign(graph.metadata) if metadata else None
+    ranks = [None if (shape := read_shape(value)) is None else len(shape) for value in graph.proto.graph.output]
+    foreign = read_foreign(graph.metadata, ranks) if metadata else None
     if foreign is not None:
-        document = complete(document, foreign, image_input.size)
+        document = complete(document, foreign, image_input.size, image_input.channels)
     assumed: list[str] = []
     size = image_input.size or (document.preprocess.size if document.preprocess is not None else None)
     hints = foreign.hints if foreign is not None else NO_HINTS

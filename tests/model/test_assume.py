@@ -208,12 +208,70 @@ def test_metadata_of_others_that_cannot_be_read_counts_as_absent(broken: dict[st
         ("Rgb8", "Normalized_0_1", Preprocess.named("unit", (8, 8))),
         ("Bgr8", "NominalRange_0_255", replace(Preprocess.named("raw", (8, 8)), colour="BGR")),
         ("Rgb8", "Normalized_1_1", Preprocess.named("signed", (8, 8))),
+        ("Rgb8", "NominalRange_16_235", Preprocess(size=(8, 8), scale=219 / 255, mean=(-16.0,) * 3)),
     ],
 )
 def test_image_metadata_of_onnx_itself(order: str, values: str, expected: Preprocess, make_model: MakeModel) -> None:
     entries = {"Image.BitmapPixelFormat": order, "Image.NominalPixelRange": values}
     model = open_model(make_model(lambda n, x: n("Relu", n.conv(x, 3, 4)), metadata=entries))
     assert model.preprocess == expected
+
+
+HALVES: dict[str, Any] = {"size": (8, 8), "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
+HALF_TEXTS = ("[0.5, 0.4, 0.3]", "[0.2, 0.3, 0.4]")
+HUGGING = (
+    '{"do_rescale": true, "rescale_factor": 0.00392156862745098, "do_normalize": true, "image_mean": [0.5, 0.4, 0.3], '
+    '"image_std": [0.2, 0.3, 0.4], "do_center_crop": true, "size": {"shortest_edge": 9}, '
+    '"crop_size": {"height": 8, "width": 8}}'
+)
+TIMM = (
+    '{"pretrained_cfg": {"input_size": [3, 8, 8], "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "crop_pct": 0.8, '
+    '"label_names": ["a", "b", "c", "d"]}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("entries", "labels", "expected"),
+    [
+        (  # the plugin Deepness of QGIS
+            {"class_names": '{"0": "a", "1": "b", "2": "c", "3": "d"}', "standardization_mean": HALF_TEXTS[0],
+             "standardization_std": HALF_TEXTS[1]}, "abcd", Preprocess(**HALVES),
+        ),
+        ({"preprocessor_config": HUGGING, "id2label": "{'0': 'a', '3': 'd'}"}, ("a", "class 1", "class 2", "d"),
+         Preprocess(**HALVES, resize="shortest", resize_size=9)),
+        ({"config": TIMM}, "abcd", Preprocess(**HALVES, resize="shortest", resize_size=10)),
+        ({"mean": "[123.675, 116.28, 103.53]", "std": "[58.395, 57.12, 57.375]", "color_order": "bgr"}, None,
+         Preprocess(size=(8, 8), scale=1.0, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), colour="BGR")),
+        ({"labels": "a\nb\nc\nd\n"}, "abcd", None),
+        ({"classes": "4", "mean": "0.5", "std": "[0.2, 0.3, 0.4]", "names": "none"}, None, None),
+        ({"mean": "[0.5, 0.5, 0.5]", "std": "[0, 0, 0]"}, None, None),
+        (  # a classifier of YOLOv5, which says no task
+            {"stride": "1", "names": "['a', 'b', 'c', 'd']"}, "abcd",
+            replace(Preprocess.named("imagenet", (8, 8)), resize="shortest"),
+        ),
+    ],
+)  # fmt: skip
+def test_entries_that_many_write(
+    entries: dict[str, str], labels: Any, expected: Preprocess | None, make_model: MakeModel
+) -> None:
+    def network(n: Net, x: str) -> str:
+        y = n("Flatten", n("GlobalAveragePool", n("Relu", n.conv(x, 3, 4))))
+        return n("Softmax", n("Gemm", y, n.weight((4, 4)), transB=1), axis=1, out="scores")
+
+    model = open_model(make_model(network, metadata=entries, outputs={"scores": (1, 4)}))
+    assert model.labels == (tuple(labels) if labels else None)
+    assert model.preprocess == (expected or Preprocess.named("imagenet", (8, 8)))
+
+
+def test_entries_for_colours_on_a_grey_input(make_model: MakeModel) -> None:
+    """Ultralytics trains grey networks too."""
+    path = make_model(lambda n, x: n("Relu", n.conv(x, 1, 4)), shape=(1, 1, 8, 8), metadata=ULTRALYTICS)
+    assert open_model(path).preprocess == Preprocess(
+        size=(8, 8), resize="shortest", colour="L", mean=(0.0,), std=(1.0,)
+    )
+    entries = {"mean": HALF_TEXTS[0], "std": HALF_TEXTS[1]}
+    path = make_model(lambda n, x: n("Relu", n.conv(x, 1, 4)), shape=(1, 1, 8, 8), metadata=entries)
+    assert open_model(path).preprocess == Preprocess.named("unit", (8, 8), 1)
 
 
 def test_our_own_document_comes_first(make_model: MakeModel) -> None:
