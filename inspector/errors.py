@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Sequence
 
 
@@ -112,4 +113,20 @@ def listing(names: Sequence[str], limit: int = 3) -> str:
 
 def wrong_type(name: str, value: object, hint: str) -> UsageError:
     """The error for an argument of a type that cannot be meant: what it is called, what was given, what to give."""
-    return UsageError(f"{name} cannot be {one_line(repr(value), 80)} ({type(value).__name__})", hint)
+    shown = _Shown().repr(value)
+    return UsageError(f"{name} cannot be {one_line(shown, 80)} ({type(value).__name__})", hint)
+
+
+class _Shown(reprlib.Repr):
+    """Values as Python shows them, as far as one line needs it: a file that was read is millions of letters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = self.maxdeque = 40
+        self.maxstring = self.maxother = 400
+
+    def repr_bytes(self, value: bytes, level: int) -> str:
+        """The beginning of it."""
+        return repr(bytes(value[: self.maxstring]))
+
+    repr_bytearray = repr_bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import os
 import pkgutil
 import subprocess
@@ -20,6 +21,7 @@ from PIL import Image
 
 import inspector
 from inspector import InspectorError, Model, open_model
+from inspector.api.arguments import _OWN
 from inspector.api.make import FineTuneSettings
 from inspector.api.pictures import Results
 from inspector.cli import list_commands
@@ -179,7 +181,7 @@ WRONG: list[tuple[Callable[[Any], Any], str]] = [
     (lambda m: inspector.report(m, "x.jpg", top=99), "top 99 is out of range"),
     (lambda m: inspector.audit(3), "a model cannot be 3 (int)"),
     (lambda m: inspector.audit(m, seed=-1), "seed -1 is out of range"),
-    (lambda m: inspector.annotate(m, 3), "the file to write cannot be 3 (int)"),
+    (lambda m: inspector.annotate(m, 3), "out cannot be 3 (int)"),
     (lambda m: inspector.quantize(m, "x.onnx", "x", keep=3), "keep cannot be 3 (int)"),
     (lambda m: inspector.filters(m, patches_only=True), "patches_only needs pictures"),
     (lambda m: inspector.doctor("quantum"), "there is no provider 'quantum'"),
@@ -188,6 +190,79 @@ WRONG: list[tuple[Callable[[Any], Any], str]] = [
 
 @pytest.mark.parametrize(("call", "text"), WRONG, ids=[text for _, text in WRONG])
 def test_wrong_arguments_are_told(call: Callable[[Any], Any], text: str, model: Model) -> None:
+    with pytest.raises(InspectorError) as error:
+        call(model)
+    assert text in str(error.value)
+
+
+REQUIRED: dict[str, Any] = {
+    "a": "m.onnx", "b": "m.onnx", "base": "m.onnx", "calibrate": "data", "certificate": "c.json", "data": "data",
+    "file": "m.onnx", "image": "x.jpg", "images": "x.jpg", "layers": "x", "model": "m.onnx", "out": "out",
+    "path": "m.onnx", "scans": "s", "source": "x.jpg",
+}  # fmt: skip
+"""Something of the right type for every parameter without a default."""
+
+CALLABLE = [
+    name for name in inspector.__all__
+    if callable(getattr(inspector, name)) and getattr(inspector, name).__module__.startswith("inspector.api")
+    and not isinstance(getattr(inspector, name), type) and name != "find_pictures"
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*CALLABLE, "Model.cam", "Model.predict", "Model.activations"])
+def test_no_parameter_takes_everything(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Model
+) -> None:
+    """What cannot be meant is refused by its name in every place, before anything is read or written."""
+    monkeypatch.chdir(tmp_path)
+    function = getattr(model, name.partition(".")[2]) if "." in name else getattr(inspector, name)
+    parameters = inspect.signature(function).parameters.values()
+    needed = {x.name: REQUIRED[x.name] for x in parameters if x.default is x.empty and x.kind < 4}
+    settings = FineTuneSettings.__annotations__ if name.endswith("finetune") else {}
+    checked = [x.name for x in parameters if x.kind < 4 and set(x.annotation.split(" | ")).isdisjoint(_OWN)]
+    for parameter in [*checked, *settings]:
+        with pytest.raises(InspectorError) as error:
+            function(**{**needed, parameter: object()})
+        assert "<object object" in str(error.value), parameter
+    assert list(tmp_path.iterdir()) == []
+
+
+NATURAL: list[tuple[Callable[[Any, Any], Any], object]] = [
+    (lambda m, x: len(m.predict(x, top=np.int64(2))), 2),
+    (lambda m, x: len(inspector.predict(m, x, top=np.uint8(2))[0].top), 2),
+    (lambda m, x: m.find_class(np.int32(285)), 285),
+    (lambda m, x: [y.target.index for y in m.cam(x, classes=(k for k in (281, "Egyptian cat")))], [281, 285]),
+    (lambda m, x: m.cam(x, classes=np.array([281]))[0].target.index, 281),
+    (lambda m, x: inspector.statistics(np.arange(12).reshape(3, 2, 2)).maximum, 11.0),
+    (lambda m, x: inspector.statistics(np.float64([[1, 3]])).mean, 2.0),
+]
+
+
+@pytest.mark.parametrize("number", range(len(NATURAL)))
+def test_numbers_of_numpy_and_what_is_walked_once_are_taken(number: int, model: Model, photo: Path) -> None:
+    call, wanted = NATURAL[number]
+    assert call(model, photo) == wanted
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda m: m.predict("x.jpg", top=True), "top cannot be True (bool); give a whole number"),
+        (lambda m: inspector.predict(m, "x.jpg", draw="no"), "draw cannot be 'no' (str); give True or False"),
+        (lambda m: inspector.predict(m, "x.jpg", poses="hflip"), "poses cannot be 'hflip' (str); give a list of texts"),
+        (lambda m: inspector.predict(m, "x.jpg", confidence=math.nan), "confidence cannot be nan (float)"),
+        (lambda m: inspector.quantize(m, "", "data"), "out cannot be '' (str); give a path"),
+        (lambda m: inspector.scan(m, "data", "a\0b"), "'a\\x00b' is not a path: embedded null byte"),
+        (lambda m: inspector.scan(m, "data", "out", workers=-1), "workers -1 is not between 1 and 1024"),
+        (lambda m: inspector.finetune("data", "b.onnx", "run", threads=-1), "threads -1 is not between 1 and 1024"),
+        (lambda m: inspector.open_model(b"\x08" * 50_000_000), r"a model cannot be b'\x08\x08"),
+        (
+            lambda m: inspector.annotate(m, "o.onnx", size=(8,)),
+            "size cannot be (8,) (tuple); give a text or 2 of whole n",
+        ),
+    ],
+)
+def test_what_was_taken_for_something_else_is_refused(call: Callable[[Any], Any], text: str, model: Model) -> None:
     with pytest.raises(InspectorError) as error:
         call(model)
     assert text in str(error.value)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 import os
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache, wraps
+from inspect import Parameter, signature
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
-from inspector.errors import UsageError, wrong_type
+from inspector.errors import UsageError, say_no_path, wrong_type
 
 if TYPE_CHECKING:
     from inspector.model import Model as AnyModel
@@ -14,32 +18,14 @@ if TYPE_CHECKING:
 ModelSource: TypeAlias = "str | os.PathLike[str] | AnyModel"
 """What is taken for a model: the path of an .onnx file, or a model that is open."""
 
+ModelFile: TypeAlias = "str | os.PathLike[str]"
+"""The path of an .onnx file."""
+
 Warn = Callable[[str], None]
 """Called with a line where something is noteworthy but not wrong."""
 
 Progress = Callable[[int, int], None]
 """Called with how much is done, and how much there is."""
-
-
-def check_text(name: str, value: object) -> None:
-    """Raise UsageError for an argument that is not a text."""
-    if not isinstance(value, str):
-        raise wrong_type(name, value, "give a text")
-
-
-def check_texts(name: str, value: object, also: type = str) -> None:
-    """Raise UsageError for an argument that is neither None, a text, nor several texts.
-
-    Args:
-        name: What the argument is called.
-        value: What was given.
-        also: Another type, too.
-    """
-    kinds = (str, also)
-    if value is None or isinstance(value, kinds):
-        return
-    if not isinstance(value, Iterable) or not all(isinstance(one, kinds) for one in value):
-        raise wrong_type(name, value, "give a name, or a list of names")
 
 
 def check_whole(name: str, value: object, low: int, high: int | None = None) -> None:
@@ -49,3 +35,179 @@ def check_whole(name: str, value: object, low: int, high: int | None = None) -> 
         raise wrong_type(name, value, wanted)
     if value < low or (high is not None and value > high):
         raise UsageError(f"{name} {value} is out of range", wanted)
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_WORDS = {
+    "str": "a text", "int": "a whole number", "float": "a number", "bool": "True or False", "None": "None",
+    "File": "a path", "Warn": "a function", "Progress": "a function",
+}  # fmt: skip
+
+_PATHS = ("File", "os.PathLike[str]")
+
+
+_OWN = ("", "Any", "ImageSource", "LayerNames", "ModelFile", "ModelSource", "NDArray", "Paths", "Pictures")
+"""Types that the functions look at themselves."""
+
+
+_RANGES = {"threads": (1, 1024), "workers": (1, 1024)}
+"""The smallest and the largest of what has the same name everywhere."""
+
+
+class _Unfit(Exception):
+    """A value is none of what a parameter takes."""
+
+
+def check_arguments(function: Callable[P, R]) -> Callable[P, R]:
+    """Hold every argument of a public function against the type that is written beside it.
+
+    Numbers of numpy become Python's, and what can be walked through only once becomes a list. A type that the function
+    looks at itself, such as a picture's, is left to it.
+
+    Raises:
+        UsageError: From the function, for an argument of another type; it says which, what was given, and what to give.
+    """
+    named = signature(function)
+    first = next(iter(named.parameters), "")
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = named.bind(*args, **kwargs)
+        for name, value in given.arguments.items():
+            kind = named.parameters[name]
+            if kind.kind is Parameter.VAR_KEYWORD:
+                known = _find_settings(function, str(kind.annotation))
+                given.arguments[name] = {k: _check(k, v, known.get(k, "")) for k, v in value.items()}
+            elif not (name == first == "self"):
+                given.arguments[name] = _check(name, value, str(kind.annotation))
+        return function(*given.args, **given.kwargs)
+
+    return checked
+
+
+def _find_settings(function: Callable[..., object], annotation: str) -> Mapping[str, str]:
+    found = getattr(function, "__globals__", {}).get(annotation.removeprefix("Unpack[").removesuffix("]"))
+    return {
+        name: getattr(kind, "__forward_arg__", str(kind))
+        for name, kind in getattr(found, "__annotations__", {}).items()
+    }
+
+
+def _check(name: str, value: Any, annotation: str) -> Any:
+    kinds = _split(annotation)
+    for kind in kinds:
+        try:
+            found = _convert(value, kind, kinds)
+        except _Unfit:
+            continue
+        low, high = _RANGES.get(name, (found, found))
+        if found is not None and name in _RANGES and not low <= found <= high:
+            raise UsageError(f"{name} {found} is not between {low} and {high}")
+        return found
+    several = [kind for kind in kinds if kind != "None" and not (kind == "str" and set(kinds) & set(_PATHS))]
+    words = list(dict.fromkeys(_say(kind) for kind in several))
+    raise wrong_type(name, value, f"give {' or '.join(words)}")
+
+
+@lru_cache(maxsize=512)
+def _split(annotation: str, by: str = "|") -> tuple[str, ...]:
+    """The parts of a type that stand beside each other, as `str | None`: what is in brackets stays together."""
+    parts, depth = [""], 0
+    for letter in annotation:
+        depth += (letter == "[") - (letter == "]")
+        if letter == by and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    # A path is looked at before a text, which may be one.
+    return (
+        tuple(sorted((part.strip() for part in parts), key=lambda part: part not in _PATHS))
+        if by == "|"
+        else tuple(part.strip() for part in parts)
+    )
+
+
+def _convert(value: Any, kind: str, kinds: tuple[str, ...]) -> Any:
+    """The value as the function takes it. Raises _Unfit where it is not of that kind."""
+    outer, _, inner = kind.removesuffix("]").partition("[")
+    if kind in ("None", "bool"):
+        return _convert_word(value, kind)
+    if kind in _PATHS or (kind == "str" and not set(kinds).isdisjoint(_PATHS)):
+        return _convert_path(value)
+    if kind == "str":
+        return _take(value, isinstance(value, str))
+    if kind == "int":
+        return operator.index(_take(value, isinstance(value, Integral) and not isinstance(value, bool)))
+    if kind == "float":
+        _take(value, isinstance(value, Real) and not isinstance(value, bool) and value == value)
+        return value if isinstance(value, int | float) else float(value)
+    if outer in ("Warn", "Progress", "Callable"):
+        return _take(value, callable(value))
+    if outer == "Mapping":
+        return _take(value, isinstance(value, Mapping))
+    if outer in ("Sequence", "Iterable"):
+        return _convert_several(value, inner)
+    if outer == "tuple":
+        wanted = _split(inner, ",")
+        _take(
+            value,
+            isinstance(value, Iterable) and hasattr(value, "__len__") and not isinstance(value, str | bytes | Mapping),
+        )
+        _take(value, len(value) == len(wanted))
+        return tuple(_convert(one, kind, (kind,)) for one, kind in zip(value, wanted, strict=True))
+    if outer in _OWN:
+        return value
+    return _take(value, any(base.__name__ == outer.rpartition(".")[2] for base in type(value).__mro__))
+
+
+def _take(value: Any, fits: bool) -> Any:
+    if not fits:
+        raise _Unfit
+    return value
+
+
+def _convert_word(value: Any, kind: str) -> Any:
+    if kind == "None":
+        return _take(value, value is None)
+    # A truth value of numpy is no bool, and is equal to one.
+    return bool(_take(value, isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")))
+
+
+def _convert_path(value: Any) -> Any:
+    _take(value, isinstance(value, str | os.PathLike))
+    text = os.fspath(value)
+    if isinstance(text, str) and "\0" in text:
+        raise UsageError(say_no_path(text, ValueError()), "give the name of a file or a folder")
+    return _take(value, isinstance(text, str) and text != "")
+
+
+def _convert_several(value: Any, inner: str) -> Any:
+    _take(value, isinstance(value, Iterable) and not isinstance(value, str | bytes | bytearray | Mapping))
+    kinds = _split(inner)
+    found = []
+    for one in value:
+        for kind in kinds:
+            try:
+                found.append(_convert(one, kind, kinds))
+                break
+            except _Unfit:
+                continue
+        else:
+            raise _Unfit
+    return tuple(found) if isinstance(value, tuple) else found
+
+
+def _say(kind: str) -> str:
+    """A kind in words."""
+    outer, _, inner = kind.removesuffix("]").partition("[")
+    if kind in _PATHS:
+        return "a path"
+    if outer in ("Sequence", "Iterable"):
+        return f"a list of {' or '.join(_say(one).partition(' ')[2] + 's' for one in _split(inner))}"
+    if outer == "tuple":
+        return f"{len(_split(inner, ','))} of {_say(_split(inner, ',')[0]).partition(' ')[2]}"
+    if outer == "Mapping":
+        return "a dictionary"
+    return _WORDS.get(outer, "a function" if outer == "Callable" else f"a {outer.rpartition('.')[2]}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inspector.api.arguments import ModelSource, Progress, Warn, check_text, check_texts, check_whole
+from inspector.api.arguments import ModelSource, Progress, Warn, check_arguments, check_whole
 from inspector.api.model import to_model
 from inspector.api.pictures import Pictures, find_pictures
 from inspector.errors import ImageError, UsageError
@@ -49,6 +49,7 @@ class FilterResult:
 
 # Wide: the options of `inspector filters`.
 # Long: each of them is explained.
+@check_arguments
 def filters(
     model: ModelSource,
     layers: LayerNames | None = None,
@@ -121,7 +122,6 @@ def filters(
     check_whole("top", top, 1, 100)
     check_whole("variants", variants, 1, 16)
     check_whole("seed", seed, 0)
-    check_text("recipe", recipe)
     if patches_only and from_images is None:
         raise UsageError("patches_only needs pictures", "give from_images")
     if not patches_only:
@@ -157,7 +157,6 @@ def _choose(
     from inspector.cam.scores import find_class_channels
     from inspector.receptive import find_block_layers, parse_channels
 
-    check_texts("classes", classes, int)
     numbers = parse_channels(channels) if isinstance(channels, str) else list(channels)
     if classes is not None:
         if layers is not None:
@@ -221,6 +220,7 @@ class DreamResult:
 
 # Wide: the options of `inspector dream`.
 # Long: each of them is explained.
+@check_arguments
 def dream(
     model: ModelSource,
     image: ImageSource,

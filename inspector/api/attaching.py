@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inspector.api.arguments import ModelSource, Warn, check_text
+from inspector.api.arguments import ModelSource, Warn, check_arguments
 from inspector.api.model import to_model
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 # Wide: the options of `inspector attach`.
+@check_arguments
 def attach(
     model: ModelSource,
     out: File,
@@ -63,9 +64,6 @@ def attach(
     """
     from exporters.attaching import attach_outputs, check_attached_options
 
-    for name, value in (("cam", cam), ("layer", layer)):
-        if value is not None:
-            check_text(name, value)
     check_attached_options(cam, layer, calibrate, unknown, outliers, false_alarms, saliency)
     opened = to_model(model, provider, threads, warn)
     return attach_outputs(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inspector.api.arguments import ModelSource, Progress, Warn, check_texts
+from inspector.api.arguments import ModelSource, Progress, Warn, check_arguments
 from inspector.api.model import to_model
 from inspector.api.pictures import Picture, Pictures, Skipped, find_pictures, make_none_error
 from inspector.errors import ImageError, UsageError
@@ -77,6 +77,7 @@ class ComparedModels:
 
 # Wide: the options of `inspector compare`.
 # Long: a third says what they are.
+@check_arguments
 def compare(
     a: ModelSource,
     b: ModelSource | None = None,
@@ -133,7 +134,6 @@ def compare(
     )
     from inspector.guard import check_outputs
 
-    check_texts("runtimes", runtimes)
     if run is not None and b is None:
         raise UsageError("a run is told of two files", "compare BASE RUN/model.onnx IMAGE... --run RUN")
     pictures, skipped = _gather(images)

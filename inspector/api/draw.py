@@ -11,8 +11,7 @@ from inspector.api.arguments import (
     ModelSource,
     Progress,
     Warn,
-    check_text,
-    check_texts,
+    check_arguments,
     check_whole,
 )
 from inspector.api.model import to_model
@@ -80,6 +79,7 @@ class ActivationRun:
 
 
 # Wide: the options of `inspector activations`.
+@check_arguments
 def draw_activations(
     model: ModelSource,
     images: Pictures,
@@ -129,8 +129,6 @@ def draw_activations(
         >>> drawn.layers[0].shape, drawn.overview.name
         ((1, 240, 28, 28), 'index.html')
     """
-    check_text("scale", scale)
-    check_text("colormap", colormap)
     check_whole("size", size, 1)
     if channel is not None:
         check_whole("channel", channel, 0)
@@ -167,6 +165,7 @@ class PictureMaps:
 
 # Wide: the options of `inspector cam`.
 # Long: each of them is explained.
+@check_arguments
 def draw_maps(
     model: ModelSource,
     images: Pictures,
@@ -249,10 +248,6 @@ def draw_maps(
 
     if top is not None:
         check_whole("top", top, 1)
-    if method is not None:
-        check_text("method", method)
-    check_text("backend", backend)
-    check_texts("classes", classes, int)
     opened = to_model(model, provider, threads, warn)
     names = None if layer is None else [x.name for x in opened.choose_layers(layer)]
     choice = BoxChoice(choose_box_numbers(box), confidence, iou, side, masks, seed)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from inspector.api.arguments import ModelSource, Progress, Warn, check_whole
+from inspector.api.arguments import ModelSource, Progress, Warn, check_arguments, check_whole
 from inspector.errors import wrong_type
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ File = str | os.PathLike[str]
 
 # Wide: the options of `inspector audit`.
 # Long: each of them is explained.
+@check_arguments
 def audit(
     model: ModelSource,
     *,
@@ -121,6 +122,7 @@ class Installation:
         return show_table(("package", "version", "for"), rows, " ".join(f"{line}." for line in self.advice))
 
 
+@check_arguments
 def doctor(provider: str = "auto", threads: int | None = None) -> Installation:
     """Say what is installed, what is missing, and what would run where.
 

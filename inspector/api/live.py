@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from inspector.api.arguments import ModelSource, Warn, check_text, check_whole
+from inspector.api.arguments import ModelSource, Warn, check_arguments, check_whole
 from inspector.api.model import to_model
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 # Wide: the options of `inspector live`.
+@check_arguments
 def live(
     model: ModelSource,
     source: str = "camera:0",
@@ -68,7 +69,6 @@ def live(
     """
     from inspector.serving import LiveOptions, run_live
 
-    check_text("source", source)
     check_whole("port", port, 0, 65535)
     options = LiveOptions(
         source, once, host, port, token, tuple(names), method, against, record, record_limit, uncertain

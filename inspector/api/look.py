@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from inspector.api.answers import AnswerOptions, AnswerRun, PicturePredictions
-from inspector.api.arguments import ModelSource, Progress, Warn, check_whole
+from inspector.api.arguments import ModelSource, Progress, Warn, check_arguments, check_whole
 from inspector.api.model import to_model
 from inspector.api.pictures import Pictures, Results, collect, find_pictures, handle_pictures
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 # Wide: the options of `inspector predict`.
+@check_arguments
 def predict(
     model: ModelSource,
     images: Pictures,
@@ -67,6 +68,7 @@ def predict(
     return collect(handle_pictures(find_pictures(images), run.answer, on_progress))
 
 
+@check_arguments
 def list_layers(model: ModelSource) -> Layers:
     """List the layers of a model: name, kind, shape, and whether the file exposes it.
 

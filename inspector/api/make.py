@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from exporters.planning.options import CACHE_LIMIT
-from inspector.api.arguments import ModelSource, Warn, check_text, check_texts, check_whole
+from inspector.api.arguments import ModelSource, Warn, check_arguments, check_whole
 from inspector.api.model import to_model
 from inspector.errors import UsageError, wrong_type
 from inspector.extras import import_from_here, prepare_torch
@@ -30,6 +30,7 @@ File = str | os.PathLike[str]
 
 # Wide: the options of `inspector annotate`.
 # Long: each of them is explained.
+@check_arguments
 def annotate(
     model: ModelSource,
     out: File,
@@ -86,8 +87,6 @@ def annotate(
     from inspector.api.model import Model
     from inspector.model.annotate import annotate_model, open_to_annotate
 
-    if not isinstance(out, str | os.PathLike):
-        raise wrong_type("the file to write", out, "give a path")
     if isinstance(model, str | os.PathLike):
         # Also where the metadata in the file is damaged.
         options: dict[str, Any] = {"allow_links": allow_links, "inputs": inputs or {}, "warn": warn, "cls": Model}
@@ -103,6 +102,7 @@ def annotate(
 
 
 # Wide: the options of `inspector quantize`.
+@check_arguments
 def quantize(
     model: ModelSource,
     out: File,
@@ -151,7 +151,6 @@ def quantize(
     from exporters.quantizing import quantize_model
 
     check_whole("pictures", pictures, 1)
-    check_texts("keep", keep)
     opened = to_model(model, provider, threads, warn)
     paths = [calibrate] if isinstance(calibrate, str | os.PathLike) and Path(calibrate).is_file() else calibrate
     return quantize_model(
@@ -163,6 +162,7 @@ def quantize(
 
 # Wide: the options of `inspector export`.
 # Long: each of them is explained.
+@check_arguments
 def export(
     source: str | nn.Module,
     out: File,
@@ -286,6 +286,7 @@ class FineTuneSettings(TypedDict, total=False):
 
 # Wide: the options of `inspector finetune`.
 # Long: each of them is explained.
+@check_arguments
 def finetune(
     data: File,
     base: File,
@@ -347,7 +348,6 @@ def finetune(
     import_from_here()
     from exporters.finetuning import finetune as run
 
-    check_text("base", os.fspath(base) if isinstance(base, os.PathLike) else base)
     return run(
         data, base, out, weights=weights, pretrained=pretrained, allow_links=allow_links, inputs=inputs,
         resume=resume, cache=cache, cache_limit=cache_limit, tensorboard=tensorboard, provider=provider,
@@ -356,6 +356,7 @@ def finetune(
     )  # fmt: skip
 
 
+@check_arguments
 def plan_finetune(
     data: File,
     base: File,

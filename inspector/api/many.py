@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inspector.api.arguments import ModelSource, Warn, check_text, check_whole
+from inspector.api.arguments import ModelSource, Warn, check_arguments, check_whole
 from inspector.api.model import to_model
 from inspector.errors import UsageError, wrong_type
 
@@ -22,6 +22,7 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 # Wide: the options of `inspector scan`.
 # Long: each of them is explained.
+@check_arguments
 def scan(
     model: ModelSource,
     data: Paths,
@@ -80,7 +81,6 @@ def scan(
     from inspector.scanning import ScanOptions, scan_pictures
 
     check_whole("top", top, 1, 100)
-    check_text("engine", engine)
     opened = to_model(model, provider, None, warn)
     options = ScanOptions(engine, shard, top, layers, embed, resume, workers, shard_size)
     if patterns is not None and shard is not None:
@@ -90,6 +90,7 @@ def scan(
     return _write_page(made, drawn, warn)
 
 
+@check_arguments
 def merge_scans(
     scans: Paths,
     out: str | os.PathLike[str],
@@ -131,6 +132,7 @@ def merge_scans(
     return _write_page(merge_parts(parts, Path(out), on_progress or _ignore), drawn, warn)
 
 
+@check_arguments
 def compare_scans(a: str | os.PathLike[str], b: str | os.PathLike[str], *, level: float = 0.01) -> ScanDrift:
     """Say what has moved from one scan to another: channels, answers, embeddings.
 

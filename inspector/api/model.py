@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import inspector.model as models
-from inspector.api.arguments import ModelSource, check_text, check_texts
+from inspector.api.arguments import ModelFile, ModelSource, check_arguments
 from inspector.errors import UsageError, wrong_type
 from inspector.image import ImageSource, open_image
 from inspector.layers import Layer, LayerNames
@@ -64,6 +64,7 @@ class Model(models.Model):
         ('N', 240, 28, 28)
     """
 
+    @check_arguments
     def activations(self, image: ImageSource, layers: LayerNames | None = None) -> Activations:
         """Compute what layers make of one picture. Only the part of the graph that they need is run.
 
@@ -112,6 +113,7 @@ class Model(models.Model):
 
     # Wide: the options of `inspector cam`.
     # Long: each of them is explained.
+    @check_arguments
     def cam(
         self,
         image: ImageSource | NDArray[Any],
@@ -172,11 +174,7 @@ class Model(models.Model):
 
         if top is not None:
             models.check_top(top)
-        if method is not None:
-            check_text("method", method)
-        check_text("backend", backend)
         names = [x.name for x in self.choose_layers(layer)] if layer is not None else None
-        check_texts("classes", classes, int)
         picture = None if isinstance(image, np.ndarray) and image.ndim == 4 else open_image(image, warn=self.warn)
         choice = BoxChoice(choose_box_numbers(box), confidence, iou, side, masks, seed)
         found = class_activation_maps(
@@ -186,8 +184,9 @@ class Model(models.Model):
         return Maps(replace(x, picture=picture) for x in found)
 
 
+@check_arguments
 def open_model(
-    path: str | os.PathLike[str],
+    path: ModelFile,
     *,
     provider: str = "auto",
     threads: int | None = None,

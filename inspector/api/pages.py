@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inspector.api.arguments import ModelSource, Progress, Warn, check_whole
+from inspector.api.arguments import ModelSource, Progress, Warn, check_arguments, check_whole
 from inspector.api.model import to_model
 from inspector.api.pictures import Picture, Pictures, Skipped, find_pictures
 from inspector.errors import ImageError, UsageError
@@ -45,6 +45,7 @@ MOST_PICTURES = 24
 
 # Wide: the options of `inspector report`.
 # Long: a third says what they are, and most of the rest hands them on.
+@check_arguments
 def report(
     model: ModelSource,
     images: Pictures = (),

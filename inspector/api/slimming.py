@@ -6,9 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from inspector.api.arguments import ModelSource, Warn
+from inspector.api.arguments import ModelSource, Warn, check_arguments
 from inspector.api.model import to_model
-from inspector.errors import wrong_type
 
 if TYPE_CHECKING:
     from exporters.slimming import CheckedCertificate, SlimmedModel
@@ -17,6 +16,7 @@ File = str | os.PathLike[str]
 
 
 # Wide: the options of `inspector slim`.
+@check_arguments
 def slim(
     model: ModelSource,
     out: File,
@@ -68,8 +68,6 @@ def slim(
     """
     from exporters.slimming import slim_model
 
-    if not isinstance(out, str | os.PathLike):
-        raise wrong_type("the file to write", out, "give a path")
     opened = to_model(model, provider, threads, warn)
     return slim_model(
         opened, out, certificate=certificate, data=data, also_unseen=also_unseen, smallest=smallest, note=warn
@@ -77,6 +75,7 @@ def slim(
 
 
 # Wide: how the two files are opened.
+@check_arguments
 def check_slim(
     file: File,
     certificate: File,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inspector import onnx
-from inspector.errors import ModelError, say_no_path
+from inspector.errors import ModelError, say_no_path, wrong_type
 from inspector.graph.check import check_graph
 from inspector.graph.digest import FileDigest
 from inspector.graph.element_types import find_numpy_type
@@ -43,6 +43,8 @@ def read_graph(path: str | os.PathLike[str], allow_links: Sequence[str | os.Path
         ModelError: No such file, not an ONNX model, truncated, operators of a domain nobody knows, external data that
             is missing, outside the model's folder, behind a link or too short.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise wrong_type("a model", path, "give the path of an .onnx file")
     given = Path(path)
     with ExitStack() as opened:
         view, status = _map_file(given, opened)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from inspector.errors import UsageError
+from inspector.errors import UsageError, wrong_type
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -87,6 +87,8 @@ def check_poses(kinds: Sequence[str]) -> None:
     Raises:
         UsageError: One of them is no pose, or `kinds` is a single text.
     """
+    if not isinstance(kinds, Iterable):
+        raise wrong_type("poses", kinds, "give a list of names")
     if isinstance(kinds, str):
         raise UsageError(f"poses are a sequence of names, not the text {kinds!r}", f"give ({kinds!r},)")
     if unknown := [kind for kind in kinds if kind not in POSES]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inspector.errors import wrong_type
 from inspector.records import record
 
 _PIECE = 1 << 19
@@ -80,11 +81,14 @@ def statistics(values: NDArray[np.float32]) -> LayerStatistics:
     Returns:
         The statistics over all elements and for each channel; NaN where there are no elements.
 
+    Raises:
+        UsageError: It is no array of numbers.
+
     Example:
-        >>> import numpy as np
         >>> statistics(np.float32([[[0, 1], [2, 3]], [[5, 5], [5, 5]]])).blank_channels
         (1,)
     """
+    values = _take_numbers(values)
     if not values.size:
         return _summarise_nothing(len(values))
     maps = values.reshape(len(values), -1) if values.ndim > 1 else values.reshape(-1, 1)
@@ -111,13 +115,13 @@ def statistics(values: NDArray[np.float32]) -> LayerStatistics:
         apart = maps[unsure].astype(np.float64)
         apart -= apart.mean(axis=1, keepdims=True)
         variance[unsure] = np.einsum("ij,ij->i", apart, apart) / size
-    overall_mean = float(mean.mean(dtype=np.float64))
-    spread = variance.mean() + np.square(mean.astype(np.float64) - overall_mean).mean()
+    overall = float(mean.mean(dtype=np.float64))
+    spread = variance.mean() + np.square(mean.astype(np.float64) - overall).mean()
     return LayerStatistics(
         # Plus zero: a minimum of -0.0 is 0.0.
         minimum=float(low.min()) + 0.0,
         maximum=float(high.max()) + 0.0,
-        mean=overall_mean,
+        mean=overall,
         std=float(np.sqrt(spread)),
         zero_fraction=float(zeros.sum() / maps.size),
         blank_channels=tuple(np.flatnonzero(low == high).tolist()) if size > 1 else (),
@@ -128,6 +132,12 @@ def statistics(values: NDArray[np.float32]) -> LayerStatistics:
         channel_std=np.sqrt(variance).astype(np.float32),
         channel_zero_fraction=(zeros / size).astype(np.float32),
     )
+
+
+def _take_numbers(values: Any) -> NDArray[np.float32]:
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub" or not values.ndim:
+        raise wrong_type("values", values, "give an array of float32 (C, H, W), (C, ...) or (K,)")
+    return values.astype(np.float32, copy=False)
 
 
 def _measure_channels(maps: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:

@@ -161,9 +161,9 @@ class ClassAnswers(Answers):
             ImageError: The picture cannot be opened.
             UsageError: There is no such pose.
         """
-        if not kinds:
-            return np.asarray(self.scores(self.tensor(image))[0])
         check_poses(kinds)
+        if not len(kinds):
+            return np.asarray(self.scores(self.tensor(image))[0])
         picture = open_image(image, warn=self.warn)
         tensors = [self.tensor(turn_picture(picture, pose)) for pose in list_poses(kinds)]
         # A turn of an oblong picture has another shape where the preprocess keeps it.

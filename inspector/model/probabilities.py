@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def are_probabilities(scores: NDArray[Any]) -> bool:
 
 def check_top(top: int) -> None:
     """Raise UsageError for a number of classes that cannot be."""
-    if not isinstance(top, int):
+    if not isinstance(top, Integral) or isinstance(top, bool):
         raise wrong_type("top", top, "give a whole number of 1 or more")
     if top < 1:
         raise UsageError(f"top {top} is less than 1")
