@@ -68,6 +68,10 @@ def test_named_providers(monkeypatch: pytest.MonkeyPatch) -> None:
     available(monkeypatch, "tensorrt", "cuda", "cpu", devices=("tensorrt",))
     assert runtime.choose_providers("cpu") == [CPU]
     assert runtime.choose_providers("tensorrt") == ["TensorrtExecutionProvider", CPU]
+    for name in ("CPU", "CPUExecutionProvider", "cpuexecutionprovider"):
+        assert runtime.choose_providers(name) == [CPU]
+    assert runtime.choose_providers("TensorRT") == runtime.choose_providers("tensorrt")
+    assert runtime.choose_providers("AUTO") == [CPU]
     for name, message in (
         ("cuda", "no device for provider 'cuda' was found; use --provider cpu"),
         ("coreml", "this onnxruntime has no provider 'coreml'; it has: cpu, cuda, tensorrt"),

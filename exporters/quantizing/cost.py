@@ -89,11 +89,14 @@ def measure_cost(
         QuantizeError: Layers of the source are lost.
     """
     there = {layer.name: layer for layer in quantized.layers}
-    if lost := [layer.name for layer in source.layers if layer.name not in there]:
+    # What leads to no output is no part of the copy, as nobody misses it.
+    alive, _ = source.graph.needed(source.graph.outputs)
+    layers = [layer for layer in source.layers if source.graph.producer_of.get(layer.tensor) in alive]
+    if lost := [layer.name for layer in layers if layer.name not in there]:
         raise QuantizeError(
             f"{len(lost)} layers are lost: {listing(lost)}", "this is a bug; give --to fp16 or report it"
         )
-    sums = {layer.name: SignalToNoise() for layer in source.layers}
+    sums = {layer.name: SignalToNoise() for layer in layers if layer.name in there}
     for tensor in inputs.read(DRIFT_PICTURES):
         before, _ = source.layer_values(tensor)
         after, _ = quantized.layer_values(tensor)

@@ -123,7 +123,7 @@ def _check_provider(console: Console, provider: str) -> None:
     """The provider only has to exist: the reference of the comparison is the CPU."""
     from inspector.runtime import choose_providers
 
-    if len(choose_providers(provider)) > 1 and provider != "auto":
+    if len(choose_providers(provider)) > 1 and provider.lower() != "auto":
         console.note(f"--provider {provider}: an export is compared with torch on the CPU all the same")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +31,7 @@ def normalise_model(proto: ModelProto, path: Path) -> ModelProto:
         proto = _inline_functions(proto, path)
     _shorten_domain(proto)
     _fill_sparse(proto.graph, path)
+    _part_bodies(proto.graph)
     _sort(proto.graph)
     nodes = []
     copies: dict[str, str] = {}
@@ -65,6 +66,39 @@ def _shorten_domain(proto: ModelProto) -> None:
     for node in iterate_with_bodies(proto.graph.node):
         if node.domain == "ai.onnx":
             node.domain = ""
+
+
+def _part_bodies(graph: GraphProto) -> None:
+    """Give the tensors of each body names of their own: two branches may call theirs the same."""
+    bodies = [body for node in graph.node for body in _list_bodies(node)]
+    if not bodies:
+        return
+    taken = {name for node in graph.node for name in node.output} | {tensor.name for tensor in graph.initializer}
+    taken |= {value.name for value in graph.input}
+    for body in bodies:
+        _part_body(body, {}, taken)
+
+
+def _list_bodies(node: NodeProto) -> list[GraphProto]:
+    return [
+        body for a in node.attribute if a.type in GRAPHS for body in (*([a.g] if a.HasField("g") else ()), *a.graphs)
+    ]
+
+
+def _part_body(body: GraphProto, outer: Mapping[str, str], taken: set[str]) -> None:
+    """Rename what a body makes where its name is taken; `outer` is what the bodies around it have renamed."""
+    made = [value.name for value in body.input] + [tensor.name for tensor in body.initializer]
+    made += [sparse.values.name for sparse in body.sparse_initializer]
+    made += [name for node in body.node for name in node.output]
+    names = {**outer, **{name: _make_unique(name, taken) for name in dict.fromkeys(made) if name}}
+    holders = [*body.input, *body.output, *body.value_info, *body.initializer]
+    for holder in (*holders, *(sparse.values for sparse in body.sparse_initializer)):
+        holder.name = names.get(holder.name, holder.name)
+    for node in body.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for inner in _list_bodies(node):
+            _part_body(inner, names, taken)
 
 
 def _fill_sparse(graph: GraphProto, path: Path) -> None:

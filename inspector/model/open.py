@@ -28,7 +28,7 @@ from inspector.model.attached import Attached, choose_sound
 from inspector.model.foreign import complete, read_foreign
 from inspector.model.inputs import NO_INPUTS, add_stored, fill_others, take_picture
 from inspector.model.model import Model
-from inspector.runtime import Sessions, ignore, measure_block
+from inspector.runtime import Sessions, ignore, measure_block, shorten_provider
 from inspector.tasks.decoder import BoxDecoder, MapDecoder
 from inspector.tasks.recognise import recognise
 from inspector.tasks.seen import NO_HINTS
@@ -100,6 +100,7 @@ def open_model(
     """
     if threads is not None and not 1 <= threads <= 1024:
         raise UsageError(f"threads {threads} is not between 1 and 1024")
+    provider = shorten_provider(provider)
     graph = read_graph(path, allow_links)
     document = read_metadata(graph.metadata) if metadata else Metadata()
     inputs, stored = add_stored(graph, document.inputs, inputs)

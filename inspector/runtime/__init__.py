@@ -10,6 +10,7 @@ from inspector.runtime.providers import (
     has_device,
     load_runtime,
     name_device,
+    shorten_provider,
 )
 from inspector.runtime.sessions import (
     ARENA_BYTES,
@@ -44,5 +45,6 @@ __all__ = [
     "measure_memory",
     "name_device",
     "release_memory",
+    "shorten_provider",
     "try_provider",
 ]

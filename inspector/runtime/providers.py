@@ -117,11 +117,19 @@ def name_device(provider: str) -> str:
     return text.value.decode("utf-8", "replace") if done else ""
 
 
+def shorten_provider(name: str) -> str:
+    """The name of a provider as it is in PROVIDERS, from that or onnxruntime's own, in any case; any other as it is."""
+    own = {full.lower(): short for short, full in PROVIDERS.items()}
+    short = own.get(name.lower(), name.lower())
+    return short if short == "auto" or short in PROVIDERS else name
+
+
 def choose_providers(name: str = "auto") -> list[str]:
     """Choose the providers of onnxruntime.
 
     Args:
-        name: A key of PROVIDERS; or auto, which takes an accelerator that is built in and has a device.
+        name: A key of PROVIDERS, or onnxruntime's own name, in any case; or auto, which takes an accelerator that is
+            built in and has a device.
 
     Returns:
         onnxruntime's own names in order of preference; the CPU always comes last.
@@ -133,13 +141,14 @@ def choose_providers(name: str = "auto") -> list[str]:
     runtime = load_runtime()
     available = runtime.get_available_providers()
     cpu = PROVIDERS["cpu"]
+    given, name = name, shorten_provider(name)
     if name == "auto":
         # OpenVINO and TensorRT change numerics and compile for minutes: only when asked for.
         automatic = ("cuda", "migraphx", "rocm", "directml", "coreml")
         found = next((PROVIDERS[p] for p in automatic if PROVIDERS[p] in available and has_device(p)), None)
         return [found, cpu] if found else [cpu]
     if name not in PROVIDERS:
-        raise UsageError(f"there is no provider {name!r}", f"known: auto, {', '.join(PROVIDERS)}")
+        raise UsageError(f"there is no provider {given!r}", f"known: auto, {', '.join(PROVIDERS)}")
     if PROVIDERS[name] not in available:
         raise UsageError(
             f"this onnxruntime has no provider {name!r}",

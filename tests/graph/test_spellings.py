@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,28 @@ def functions_in_branches_whose_tensors_have_equal_names() -> onnx.ModelProto:
         branches[name] = helper.make_graph(nodes, "b", [], [helper.make_tensor_value_info("out", 1, None)], own)
     y = n("If", n.const(np.array(True)), **branches)
     return end(n, n("Gate", n("Gate", y, domain="local"), domain="local"), functions=[gate])
+
+
+@case
+def bodies_in_bodies_whose_tensors_have_equal_names() -> onnx.ModelProto:
+    """Each takes from around it what the one inside renames."""
+
+    def branch(inner: list[onnx.NodeProto], read: str, number: float) -> onnx.GraphProto:
+        nodes = [*inner, helper.make_node("Mul", [read, "k"], ["t"]), helper.make_node("Add", ["t", "k"], ["out"])]
+        own = [numpy_helper.from_array(np.array([number], np.float32), "k")]
+        return helper.make_graph(nodes, "b", [], [helper.make_tensor_value_info("out", 1, None)], own)
+
+    n, y = start()
+    yes, no = n.const(np.array(True)), n.const(np.array(False))
+    deep = helper.make_node("If", [no], ["d"], then_branch=branch([], y, 3.0), else_branch=branch([], "a", 0.5))
+    around = [helper.make_node("Neg", [y], ["a"]), deep]
+    y = n("If", yes, then_branch=branch(around, "d", 2.0), else_branch=branch([], y, 4.0))
+    count, go_on = n.const(np.array(3)), n.const(np.array(True))
+    values = [("i", 7, []), ("c", 9, []), ("t", 1, None)], [("c2", 9, []), ("t2", 1, None)]
+    infos = [[helper.make_tensor_value_info(*value) for value in part] for part in values]
+    nodes = [helper.make_node("Identity", ["c"], ["c2"]), helper.make_node("Elu", ["t"], ["t2"])]
+    y = n("Loop", count, go_on, y, body=helper.make_graph(nodes, "l", *infos))
+    return end(n, y)
 
 
 # --- constants -----------------------------------------------------------------
@@ -238,6 +260,14 @@ SPELLINGS: dict[str, Callable[[TensorProto], bytes]] = {
 CASES |= {name: lambda spell=spell: rewrite(spell) for name, spell in SPELLINGS.items()}  # type: ignore[misc]
 
 
+def find_bodies(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield attribute.g
+                yield from find_bodies(attribute.g.node)
+
+
 def check_against_onnxruntime(path: Any) -> None:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -248,6 +278,9 @@ def check_against_onnxruntime(path: Any) -> None:
     found = model.run(feed, model.graph.outputs)
     for name, value in zip(model.graph.outputs, expected, strict=True):
         np.testing.assert_allclose(found[name], value, atol=1e-5)
+    names = [name for body in find_bodies(model.graph.nodes) for node in body.node for name in node.output]
+    names += [name for node in model.graph.nodes for name in node.output]
+    assert len(set(names)) == len(names)  # so that nobody takes one branch's tensor for another's
     assert model.activations(np.zeros((8, 8, 3), np.uint8))
 
 

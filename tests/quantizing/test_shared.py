@@ -79,7 +79,17 @@ def sizes_multiplied(n: Net, x: str) -> str:
     return n("Gemm", y, n.weight((8, 8 * 16 * 16)), transB=1, out="end")
 
 
-@pytest.mark.parametrize("build", [one_weight_twice, one_bias_twice, one_weight_of_two_operators, sizes_multiplied])
+def a_branch_that_nobody_reads(n: Net, x: str) -> str:
+    """What training has left in the file: a second head behind a layer, which is no output."""
+    y = n("Relu", n.conv(x, 3, 8))
+    n("Gemm", n("Flatten", n("GlobalAveragePool", n("Relu", n.conv(y, 8, 8)))), n.weight((5, 8)), transB=1)
+    return n("Flatten", n("GlobalAveragePool", n.conv(y, 8, 8)), out="end")
+
+
+SHARED = [one_weight_twice, one_bias_twice, one_weight_of_two_operators, sizes_multiplied, a_branch_that_nobody_reads]
+
+
+@pytest.mark.parametrize("build", SHARED)
 def test_what_is_shared_or_counted(
     build: Callable[[Net, str], str], make_model: MakeModel, noise: Path, tmp_path: Path
 ) -> None:
