@@ -274,15 +274,14 @@ class CamEngine:
     ) -> MethodContext:
         """What the method may ask about one layer."""
         own = values[head.layer]
+        if not own.size:
+            raise _no_maps(layer, own.shape)
         stored = find_quantization(self.model.graph, head.layer) if own.dtype.kind in "iu" else Quantization()
         pictures = len(values[self.model.input.name])
         grid = find_token_grid(self.model.layers, layer)
         activation = _first_maps(move_channels_first(stored.to_real(own), layer, pictures), grid)
         if activation.ndim != 3 or activation.shape[1] * activation.shape[2] < 2:
-            raise NotComputable(
-                f"layer {layer.name!r} has no maps on this picture: its shape is {activation.shape}",
-                "choose a layer before it",
-            )
+            raise _no_maps(layer, activation.shape)
         opened = source.open(values) if source is not None else None
         kept: dict[int, Array] = {}
 
@@ -312,6 +311,12 @@ class CamEngine:
             reach=float(np.abs(output.astype(np.float64)).max(initial=0)),
             repeat=lambda rng: self._context(layer, head, source, targets, change_last_bits(values, rng)),
         )
+
+
+def _no_maps(layer: Layer, shape: tuple[int, ...]) -> NotComputable:
+    return NotComputable(
+        f"layer {layer.name!r} has no maps on this picture: its shape is {shape}", "choose a layer before it"
+    )
 
 
 def _first(tensor: Array, model: Model) -> Array:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from inspector.errors import ClassNotFound, NotComputable, UsageError, nearest
 from inspector.model import Model, Prediction
-from inspector.model.probabilities import ClassRows
+from inspector.model.probabilities import ClassRows, read_rows
 from inspector.records import record
 from inspector.tasks.classify import find_ends
 
@@ -133,8 +133,10 @@ def choose_targets(
         own: The probabilities of the classes as the file itself gives them, where it does.
     """
     if explained.classifier:
+        assert model.classifier is not None
+        rows = read_rows(values, 1, model.classifier, model.path)
         given = None if own is None else own.reshape(1, -1).astype(np.float64)
-        return _of_classifier(model, ClassRows(values.reshape(1, -1), given), classes, top)
+        return _of_classifier(model, ClassRows(rows, given), classes, top)
     shape = values.shape[1:] if values.ndim > 1 else values.shape
     if explained.element is not None:
         if classes:

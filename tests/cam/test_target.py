@@ -14,6 +14,8 @@ from inspector.errors import ClassNotFound, NotComputable, UsageError
 from inspector.metadata import Metadata
 from inspector.model import Model
 from tests.cam.nets import CHANNELS, CLASSES, node, normal, picture, pooled_net, save_net, trunk
+from tests.conftest import MakeModel
+from tests.foreign import Net
 
 LABELS = ("cat", "dog", "tabby, tabby cat", "owl", "Emu")
 
@@ -202,4 +204,17 @@ def test_a_model_without_a_classifier_says_how_to_name_an_output(tmp_path: Path,
     weights |= {"w": normal(rng, 3, CHANNELS, 1, 1)}
     model = open_model(save_net(tmp_path / "m.onnx", nodes, weights, outputs={"planes": ["N", 3, 8, 8]}))
     with pytest.raises(NotComputable, match=r"its outputs: planes\); .*--output NAME:INDEX .*as in planes:0"):
-        class_activation_maps(model, picture(rng))
+        class_activation_maps(model, normal(rng, 1, 3, 8, 8))
+
+
+def test_a_run_without_rows_is_an_error_that_says_so(make_model: MakeModel, rng: np.random.Generator) -> None:
+    """A graph that takes the first picture away answers for none, and has no maps either."""
+
+    def build(net: Net, x: str) -> str:
+        rest = net("Slice", x, net.const([1]), net.const([9]), net.const([0]))
+        pooled = net("GlobalAveragePool", net("Relu", net.conv(rest, 3, 4)))
+        return net("Gemm", net("Flatten", pooled), net.weight((4, 5)))
+
+    model = open_model(make_model(build, shape=("N", 3, 8, 8)))
+    with pytest.raises(NotComputable, match=r"declared as scores of classes, and a run has the shape \(0, 5\) for 1"):
+        class_activation_maps(model, normal(rng, 1, 3, 8, 8))
