@@ -124,7 +124,7 @@ class Console:
                 self.note(f"--layer {name}: taken for {layer.name}, the last of the {len(block)} layers of that block")
                 found.append(layer)
                 continue
-            exact = name.strip() in (layer.name, layer.tensor, *layer.aliases)
+            exact = name.strip() in (layer.name, layer.tensor, *layer.aliases, *layer.nodes)
             if not exact and not layer.name.lower().endswith(name.strip().lower()):
                 self.note(f"--layer {name}: taken for {layer.name}, the only one with that in its name")
             found.append(layer)

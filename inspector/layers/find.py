@@ -42,8 +42,14 @@ def find_layers(
 def _from_graph(finder: Finder) -> list[Layer]:
     found = finder.find()
     named = zip(found, Namer(finder, found).make_names(), strict=True)
-    entries = (LayerEntry(x[0], finder.nodes[part.last].output[0], part.kind, x[1]) for part, x in named)
-    return [layer for entry in entries if (layer := _make_layer(finder, entry)) is not None]
+    layers = []
+    for part, (name, aliases) in named:
+        layer = _make_layer(finder, LayerEntry(name, finder.nodes[part.last].output[0], part.kind, aliases))
+        if layer is not None:
+            indices = sorted({part.first, *part.inside, part.last})
+            names = [finder.nodes[index].name for index in indices]
+            layers.append(replace(layer, nodes=tuple(filter(None, names))))
+    return layers
 
 
 def _from_entries(finder: Finder, entries: Iterable[LayerEntry]) -> list[Layer]:
@@ -57,6 +63,7 @@ def _make_layer(finder: Finder, entry: LayerEntry) -> Layer | None:
     if tensor is None:
         return None
     layout = finder.find_layout(tensor)
+    node = finder.nodes[finder.graph.producer_of[entry.tensor]].name
     return Layer(
         name=entry.name,
         tensor=tensor,
@@ -68,4 +75,5 @@ def _make_layer(finder: Finder, entry: LayerEntry) -> Layer | None:
         grid=layout.grid,
         places=layout.places,
         arrangement=layout.arrangement,
+        nodes=(node,) if node else (),
     )

@@ -41,6 +41,7 @@ class Layer:
             attention (N, heads, L, L), whose cells say what one token gives to another.
         arrangement: Where the tensor holds the pictures and the channels; None where axis 0 holds the pictures, and
             `channels_last` says the rest.
+        nodes: What the file calls the nodes that it consists of.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Layer:
     grid: TokenGrid | None = field(default=None, repr=False, hash=False)
     places: bool = True
     arrangement: Arrangement | None = field(default=None, repr=False, hash=False)
+    nodes: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def channels(self) -> int | None:
@@ -122,7 +124,7 @@ LayerNames: TypeAlias = "str | Layer | Iterable[str | Layer]"
 
 
 def find_layer(layers: Sequence[Layer], name: str) -> Layer:
-    """Find the layer that goes by `name`: name, alias or tensor, else a unique ending or part of it, any case last.
+    """Find the layer that goes by `name`: name, alias, tensor or node, else a unique ending or part, any case last.
 
     Where the name is short for several tensors of one block, the last of them is meant.
 
@@ -143,9 +145,10 @@ def find_block(layers: Sequence[Layer], name: str) -> list[Layer]:
     wanted = name.strip()
     if not layers:
         raise LayerNotFound("this model has no layers")
-    exact = [x for x in layers if x.name == wanted] or [x for x in layers if wanted in (*x.aliases, x.tensor)]
-    if exact:
-        return exact[-1:]
+    for text in dict.fromkeys((name, wanted)):
+        for known in (_own, _others, _nodes):
+            if exact := [x for x in layers if text in known(x)]:
+                return exact[-1:]
     # TensorFlow counts the outputs of a node; 0 is the only one that most have. Its scopes are divided by slashes.
     short = wanted.removesuffix(":0").strip("/").replace("/", ".")
     for fold in (str, str.lower):
@@ -160,6 +163,18 @@ def find_block(layers: Sequence[Layer], name: str) -> list[Layer]:
                 return hits
     near = nearest(wanted, [x.name for x in layers] + [a for x in layers for a in x.aliases])
     raise LayerNotFound(f"there is no layer {wanted!r}; nearest: {', '.join(near)}", "see `inspector layers MODEL`")
+
+
+def _own(layer: Layer) -> tuple[str, ...]:
+    return (layer.name,)
+
+
+def _others(layer: Layer) -> tuple[str, ...]:
+    return (*layer.aliases, layer.tensor)
+
+
+def _nodes(layer: Layer) -> tuple[str, ...]:
+    return layer.nodes
 
 
 def _name(layer: Layer) -> str:

@@ -138,6 +138,34 @@ def test_names_of_jax(make_model: MakeModel) -> None:
         assert tensor_of(make_model, proto, name).endswith("/Conv_1/conv_general_dilated/Conv2D:0")
 
 
+NODES = {
+    "path": ["a/conv", "b/conv", "a/b/conv", "conv"],
+    "tensorflow": ["model/a:0", "model/b:0", "model/a:0:1", "scope:b"],
+    "mxnet": ["stage1_unit1_conv1_fwd", "stage1_unit10_conv1_fwd", "stage11_unit1_conv1_fwd", "c_fwd"],
+    "long": ["x" * 300, "x" * 299 + "y", "y" + "x" * 300, "x" * 250 + "z" + "x" * 49],
+    "signs": ["/", "//", "_", ":"],
+    "spaces": ["conv", " conv", "conv ", "con\tv"],
+    "letters": ["é/conv", "层/卷积", "блок/слой_1", "Блок/слой_1"],
+    "numbers": ["conv2d_1", "conv2d_11", "1", "conv2d"],
+    "caffe": ["conv1/7x7_s2", "inception_3a/3x3_reduce", "inception_3a/3x3", "inception_3a/1x1"],
+}
+
+
+@pytest.mark.parametrize("kind", NODES)
+def test_a_node_s_own_name_is_its_layer(kind: str, make_model: MakeModel) -> None:
+    """As other viewers show it, letter for letter."""
+    net = Net()
+    x, channels = net.input("x", (1, 3, 8, 8)), 3
+    for number, name in enumerate(NODES[kind]):
+        x = net("Relu", net.conv(x, channels, 4, name=name, out=f"t{number}"))
+        channels = 4
+    layers = find_layers(read_graph(make_model(net.model(x))))
+    for number, name in enumerate(NODES[kind]):
+        assert find_layer(layers, name).tensor == f"t{number}"
+    for layer in layers:
+        assert find_layer(layers, layer.name) is layer
+
+
 def test_what_a_short_name_was_taken_for_is_said(make_model: MakeModel, capsys: pytest.CaptureFixture[str]) -> None:
     net = Net()
     x = net.conv(net.input("x", (1, 3, 8, 8)), 3, 4, name="stem/one/Conv")
