@@ -12,6 +12,8 @@ import pytest
 from inspector import open_model
 from inspector.pages.live import write_live_page
 from tests.foreign import FLOAT, FLOAT16, UINT8, Net
+from tests.foreign.compared import run_alone
+from tests.model.test_own_probabilities import rounds
 from tests.pages.browser import needs_chromium, opened
 
 pytestmark = [needs_chromium, pytest.mark.slow]
@@ -35,3 +37,23 @@ def test_the_scores_are_ours(browser: Any, picture: Path, tmp_path: Path, dtype:
         np.testing.assert_allclose(tab.page.evaluate(ASK, kind), expected, rtol=1e-5, atol=1e-5)
     assert tab.complaints == []
     tab.page.context.close()
+
+
+def test_probabilities_that_the_file_rounds(browser: Any, picture: Path, tmp_path: Path) -> None:
+    """To 1/50: of the whole network, and of the rest of it behind a layer, they are the file's own."""
+    onnx.save(build_rounds(), tmp_path / "net.onnx")
+    model = open_model(tmp_path / "net.onnx")
+    tensor = model.tensor(picture)
+    [expected] = run_alone(onnx.load(tmp_path / "net.onnx"), tmp_path, {"x": tensor}, ["p"])
+    assert np.abs(model.probabilities(model.scores(tensor)) - expected).max() > 1e-3
+    tab = opened(browser, write_live_page(model, [picture], tmp_path / "live.html").path)
+    behind = tab.page.evaluate(ASK.replace(".scores", ".probabilities"), "off")
+    np.testing.assert_allclose(behind, expected[0], atol=1e-6)
+    assert tab.page.evaluate("inspector.images[0].top[0].probability") == pytest.approx(expected.max(), abs=1e-6)
+    assert tab.complaints == []
+    tab.page.context.close()
+
+
+def build_rounds() -> onnx.ModelProto:
+    net = Net(opset=13)
+    return net.model(rounds(net, net.input("x", (1, 3, 8, 8))))
