@@ -55,12 +55,12 @@ def is_folded(shape: tuple[int, ...], layer: Layer, pictures: int) -> bool:
 def read_first(value: NDArray[Any], layer: Layer, pictures: int) -> NDArray[np.float32]:
     """The values of a layer for the first picture: float32 (1, C, ...).
 
-    Rows that are no pictures are places, all of them: (R, C) becomes (1, C, R), and (R,) becomes (1, 1, R). All
-    pictures of a run are the same one.
+    Rows that are no pictures are places, all of them: (R, C) becomes (1, C, R), and (R,) becomes (1, 1, R). One number
+    for each picture, (N,), becomes (1, 1). All pictures of a run are the same one.
     """
     found = move_channels_first(value, layer, pictures)
     if not is_folded(value.shape, layer, pictures):
-        return found[:1]
+        return found[:1] if found.ndim > 1 else found.reshape(-1, 1)[:1]
     whole = found[None] if found.ndim == 1 else np.moveaxis(found, 0, -1)
     return np.ascontiguousarray(whole[None])
 
@@ -69,6 +69,8 @@ def write_first(value: NDArray[Any], layer: Layer, like: NDArray[Any], pictures:
     """The opposite: (1, C, ...) laid out as a tensor of the graph, as often as that holds the picture."""
     if is_folded(like.shape, layer, pictures):
         value = value[0, 0] if like.ndim == 1 else np.moveaxis(value[0], -1, 0)
+    elif like.ndim < 2:
+        value = value.reshape((1,) * like.ndim)
     laid = move_channels_back(value, layer).astype(like.dtype)
     if laid.ndim and laid.shape != like.shape and laid.shape[0] and like.shape[0] % laid.shape[0] == 0:
         laid = np.repeat(laid, like.shape[0] // laid.shape[0], axis=0)

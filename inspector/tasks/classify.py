@@ -120,7 +120,10 @@ def _judge(graph: Graph, name: str, shapes: Shapes, document: Metadata) -> Class
         return None
     end = _before_ranks(graph, name, shapes)
     shape = shapes.get(end)
-    count = 1 if _is_one_each(graph, shape) else count_classes(shape)
+    if _is_one_each(graph, shape):
+        end = _before_squeeze(graph, end, shapes)
+        shape = (*(shape or ()), 1)
+    count = count_classes(shape)
     if (count is None and not (shape is None or len(shape) == 2)) or _begins_with_steps(graph, shape):
         return None
     scores, activation = _before_activation(graph, end, shapes)
@@ -181,6 +184,17 @@ def _is_one_each(graph: Graph, shape: Sequence[Any] | None) -> bool:
     if shape is None or len(shape) != 1 or given is None or len(given) != 4:
         return False
     return isinstance(given[0], int) and given[0] > 1 and shape[0] == given[0]
+
+
+def _before_squeeze(graph: Graph, name: str, shapes: Shapes) -> str:
+    """The column (N, 1) that an output (N,) is made of, where it is only moved; else the output itself."""
+    tensor = name
+    while (index := graph.producer_of.get(tensor)) is not None and operator_of(graph.nodes[index]).moves:
+        tensor = graph.nodes[index].input[0]
+        known = shapes.get(tensor)
+        if known is not None and len(known) > 1 and count_classes(known) == 1:
+            return tensor
+    return name
 
 
 def _begins_with_steps(graph: Graph, shape: Sequence[Any] | None) -> bool:

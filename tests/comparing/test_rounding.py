@@ -79,9 +79,15 @@ def test_another_order_of_the_sums_does_not_part_and_a_fault_does(
 
 def test_rows_that_are_no_pictures_are_all_compared() -> None:
     layer = Layer("out", "out", "linear", None, True)
-    for shape, first in (((50, 12), (1, 12, 50)), ((50,), (1, 1, 50)), ((2, 12), (1, 12)), ((2,), (1,))):
+    for shape, first in (
+        ((50, 12), (1, 12, 50)),
+        ((50,), (1, 1, 50)),
+        ((2, 12), (1, 12)),
+        ((2,), (1, 1)),
+        ((), (1, 1)),
+    ):
         value = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-        if shape[0] == 2:
+        if shape[:1] == (2,):
             value[:] = value[:1]
         taken = read_first(value, layer, 2)
         assert taken.shape == first
