@@ -190,7 +190,7 @@ def _before_squeeze(graph: Graph, name: str, shapes: Shapes) -> str:
     """The column (N, 1) that an output (N,) is made of, where it is only moved; else the output itself."""
     tensor = name
     while (index := graph.producer_of.get(tensor)) is not None and operator_of(graph.nodes[index]).moves:
-        tensor = graph.nodes[index].input[0]
+        tensor = str(graph.nodes[index].input[0])
         known = shapes.get(tensor)
         if known is not None and len(known) > 1 and count_classes(known) == 1:
             return tensor

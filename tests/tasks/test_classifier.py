@@ -138,7 +138,8 @@ def test_one_score_for_each_picture_of_a_batch(ended: bool, make_model: MakeMode
 
     path = make_model(build, opset=13, shape=(4, 3, 8, 8), outputs={"p": (4,)})
     model = open_model(path)
-    assert model.classes == 1
+    assert model.classifier is not None
+    assert (model.classes, model.classifier.scores) == (1, "scores")
     pictures = [np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8) for seed in range(6)]
     tensor = np.concatenate([model.tensor(picture) for picture in pictures])
     [first], [second] = (run_alone(onnx.load(path), path.parent, {"x": x}, ["p"]) for x in (tensor[:4], tensor[2:]))
