@@ -54,7 +54,7 @@ class Layer:
     grid: TokenGrid | None = field(default=None, repr=False, hash=False)
     places: bool = True
     arrangement: Arrangement | None = field(default=None, repr=False, hash=False)
-    nodes: tuple[str, ...] = field(default=(), repr=False)
+    nodes: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def channels(self) -> int | None:
