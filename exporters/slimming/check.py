@@ -83,6 +83,7 @@ def check_certificate(
     else:
         given = open_model(find_source(document, certificate) if source is None else source, **options)
     check_digest("source", given.path, given.sha256, document["source"]["sha256"])
+    check_digest("source with its weights", given.path, given.digest, document["source"]["digest"])
     assumed = document["without_proof"]
     smallest = document.get("smallest") is True
     plan = find_model_plan(given, smallest=smallest)

@@ -262,6 +262,8 @@ def _mul(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     for factor, other, name in ((right, left, node.input[1]), (left, right, node.input[0])):
         if find.is_scalar(name):
             return scale_range(other, factor.low)
+    if any(_is_inverse_length(find, factor, of) for factor, of in (node.input, reversed(node.input))):
+        return Values(-1, 1, unit=True)
     if node.input[0] == node.input[1]:
         largest = max(abs(left.low), abs(left.high))
         return Values(0, largest * largest if largest < _INF else _INF)
@@ -285,21 +287,68 @@ def _written_out(find: ValuesFinder, node: NodeProto) -> Values | None:
     total = find.made_by(bottom, "ReduceSum")
     if total is not None and total.input[0] == top and find.made_by(top, "Exp") is not None:
         return Values(0, 1, 1.0 if find.count(bottom) in (1, None) else None)
-    # A length is kept from zero before it divides.
-    length = find.step_over(find.step_over(bottom, "Max"), "Clip")
-    length = find.step_over(find.step_over(length, "Expand"), "Add")
-    if (norm := find.made_by(length, "ReduceL2")) is not None and norm.input[0] == top:
-        return Values(-1, 1, unit=True)
-    root = find.made_by(length, "Sqrt")
-    squared = root.input[0] if root is not None else ""
-    if (raised := find.made_by(squared, "Add") or find.made_by(squared, "Clip")) is not None:
-        squared = raised.input[0]
-    squares = find.made_by(squared, "ReduceSum")
-    if squares is not None:
-        power = find.made_by(squares.input[0], "Mul") or find.made_by(squares.input[0], "Pow")
-        if power is not None and power.input[0] == top:
-            return Values(-1, 1, unit=True)
-    return None
+    return Values(-1, 1, unit=True) if _is_length(find, bottom, top) else None
+
+
+def _step_back(find: ValuesFinder, tensor: str) -> str:
+    """Before what keeps a length from zero by a constant, and lays it along what it divides."""
+    for _ in range(6):
+        index = find.graph.producer_of.get(tensor)
+        if index is None:
+            break
+        node = find.graph.nodes[index]
+        row, read = operator_of(node), [name for name in node.input if name and name not in find.graph.initializers]
+        kept = row.moves or row.kind == "activation" or (row.affine and not row.product and not row.ordered)
+        if not is_standard(node) or len(read) != 1 or not (row.hands_on or (row.elementwise and kept)):
+            break
+        tensor = read[0]
+    return tensor
+
+
+def _is_length(find: ValuesFinder, tensor: str, of: str) -> bool:
+    """Whether `tensor` is the length of the vector `of`, maybe kept from zero."""
+    tensor = _step_back(find, tensor)
+    norm, root = find.made_by(tensor, "ReduceL2"), find.made_by(tensor, "Sqrt")
+    if norm is not None:
+        return bool(norm.input[0] == of)
+    squares = root.input[0] if root is not None else _find_base(find, tensor, 0.5)
+    return _is_sum_of_squares(find, squares, of)
+
+
+def _is_sum_of_squares(find: ValuesFinder, tensor: str, of: str) -> bool:
+    tensor = _step_back(find, tensor)
+    if (squares := find.made_by(tensor, "ReduceSumSquare")) is not None:
+        return bool(squares.input[0] == of)
+    if (product := find.made_by(tensor, "Einsum")) is not None:
+        terms, _, result = attributes(product).get("equation", "").replace(" ", "").partition("->")
+        one, _, other = terms.partition(",")
+        return list(product.input) == [of, of] and one == other != result and one.startswith(result)
+    total = find.made_by(tensor, "ReduceSum")
+    if total is None:
+        return False
+    product = find.made_by(total.input[0], "Mul")
+    return (product is not None and list(product.input) == [of, of]) or _find_base(find, total.input[0], 2) == of
+
+
+def _is_inverse_length(find: ValuesFinder, tensor: str, of: str) -> bool:
+    """Whether `tensor` is one over the length of the vector `of`, as a reciprocal, a quotient or a power."""
+    tensor = _step_back(find, tensor)
+    if (inverse := find.made_by(tensor, "Reciprocal")) is not None:
+        return _is_length(find, inverse.input[0], of)
+    quotient = find.made_by(tensor, "Div")
+    if quotient is not None and find.is_scalar(quotient.input[0]):
+        return find.of(quotient.input[0], 0).low == 1 and _is_length(find, quotient.input[1], of)
+    return _is_sum_of_squares(find, _find_base(find, tensor, -0.5), of)
+
+
+def _find_base(find: ValuesFinder, tensor: str, exponent: float) -> str:
+    """What is raised to that power, where `tensor` is a power; else nothing."""
+    power = find.made_by(tensor, "Pow")
+    if power is None or not find.is_scalar(power.input[1]):
+        return ""
+    return (
+        str(power.input[0]) if float(np.asarray(find.graph.weight(power.input[1])).reshape(-1)[0]) == exponent else ""
+    )
 
 
 @_rule("Concat")

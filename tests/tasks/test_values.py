@@ -146,7 +146,30 @@ def embedding_written_out(n: Net, x: str) -> str:
     return n("Div", y, n("Sqrt", n("Add", square, n.const(np.float32(1e-12)))))
 
 
-@pytest.mark.parametrize("build", [embedding_by_norm, embedding_by_l2, embedding_written_out])
+def embedding_by_power(n: Net, x: str) -> str:
+    y = scores(n, x)
+    return n("Mul", y, n("Pow", n("ReduceSumSquare", y, axes=[1], keepdims=1), n.const(np.float32(-0.5))))
+
+
+def embedding_by_reciprocal(n: Net, x: str) -> str:
+    y = scores(n, x)
+    length = n("Unsqueeze", n("Sqrt", n("Einsum", y, y, equation="bi,bi->b")), axis(n, 1))
+    return n("Mul", n("Reciprocal", length), y)
+
+
+def embedding_by_a_quotient(n: Net, x: str) -> str:
+    y = scores(n, x)
+    length = n("Pow", n("ReduceSum", n("Pow", y, n.const(np.float32(2))), axis(n, 1)), n.const(np.float32(0.5)))
+    return n("Mul", y, n("Div", n.const(np.float32(1)), n("Max", length, n.const(np.float32(1e-12)))))
+
+
+BY_LENGTH = [
+    embedding_by_norm, embedding_by_l2, embedding_written_out, embedding_by_power, embedding_by_reciprocal,
+    embedding_by_a_quotient,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("build", BY_LENGTH)
 def test_a_vector_of_unit_length_is_no_classifier(build: Build, make_model: MakeModel) -> None:
     model = open_model(make_model(lambda n, x: n("Identity", build(n, x), out="end"), opset=13))
     vector = model.run(model.tensor(ARRAY), ["end"])["end"]
