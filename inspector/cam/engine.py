@@ -271,8 +271,9 @@ class CamEngine:
         source: GradientSource | None,
         targets: Sequence[Target],
         values: dict[str, Array],
+        rng: np.random.Generator | None = None,
     ) -> MethodContext:
-        """What the method may ask about one layer."""
+        """What the method may ask about one layer; with a generator, as other roundings would have it."""
         own = values[head.layer]
         if not own.size:
             raise _no_maps(layer, own.shape)
@@ -282,7 +283,7 @@ class CamEngine:
         activation = _first_maps(move_channels_first(stored.to_real(own), layer, pictures), grid)
         if activation.ndim != 3 or activation.shape[1] * activation.shape[2] < 2:
             raise _no_maps(layer, activation.shape)
-        opened = source.open(values) if source is not None else None
+        opened = source.open(values, rng) if source is not None else None
         kept: dict[int, Array] = {}
 
         def gradient(target: Target) -> Array:
@@ -309,7 +310,7 @@ class CamEngine:
                 self.explained.tensor, targets, values[self.model.input.name], blocks
             ),
             reach=float(np.abs(output.astype(np.float64)).max(initial=0)),
-            repeat=lambda rng: self._context(layer, head, source, targets, change_last_bits(values, rng)),
+            repeat=lambda rng: self._context(layer, head, source, targets, change_last_bits(values, rng), rng),
         )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.agreement import HALF_TOLERANCE, TOLERANCE, compare_layer
+from inspector.cam.noise import change_rounding
 from inspector.cam.target import Target
 from inspector.errors import listing
 from inspector.reverse.head import Head
@@ -28,8 +29,13 @@ class GradientSource(Protocol):
     needed: tuple[str, ...]
     """Tensors of a run that it reads, besides the layer's and the output's."""
 
-    def open(self, values: LayerArrays) -> Callable[[Target], Array]:
-        """For the values of one run: target -> float32 in the shape of the layer's tensor."""
+    def open(self, values: LayerArrays, rng: np.random.Generator | None = None) -> Callable[[Target], Array]:
+        """For the values of one run: target -> float32 in the shape of the layer's tensor.
+
+        Args:
+            values: Tensors by name.
+            rng: Moves what is computed by up to one rounding, where that can be done, to see what rounding makes.
+        """
 
 
 class NumpyGradient:
@@ -44,12 +50,14 @@ class NumpyGradient:
         self.constants: dict[str, Array] = {}
         self._linear: dict[tuple[Any, ...], Array] = {}
 
-    def open(self, values: LayerArrays) -> Callable[[Target], Array]:
+    def open(self, values: LayerArrays, rng: np.random.Generator | None = None) -> Callable[[Target], Array]:
         """See :class:`GradientSource`."""
         known = {**self.constants, **values}
         shape = values[self.head.output].shape
 
         def gradient(target: Target) -> Array:
+            if rng is not None:
+                return self.head.gradient(target.seed(shape), known, lambda part: change_rounding(part, rng))
             if not self.head.linear or self.head.needed or target.weights is not None:
                 return self.head.gradient(target.seed(shape), known)
             # It is the same for every picture of a size: worth keeping for those who look at a film.
@@ -94,7 +102,8 @@ class TwinGradient:
         part = TwinPart(head.graph, head.output, [head.layer, *head.siblings], shapes, self._provider)
         tolerance = HALF_TOLERANCE if head.graph.half_precision else TOLERANCE
         theirs = np.asarray(values[head.output], np.float32)
-        found = compare_layer(head.output, theirs, part.compute(given), tolerance=tolerance)
+        reach = max(float(np.abs(array).max(initial=0)) for array in given)
+        found = compare_layer(head.output, theirs, part.compute(given), tolerance=tolerance, operands=reach)
         if not found.ok:
             raise TwinMismatch(
                 f"the twin of the part after {head.layer!r} differs from onnxruntime at {head.output!r} by "
@@ -104,14 +113,14 @@ class TwinGradient:
             )
         return part
 
-    def open(self, values: LayerArrays) -> Callable[[Target], Array]:
+    def open(self, values: LayerArrays, rng: np.random.Generator | None = None) -> Callable[[Target], Array]:
         """See :class:`GradientSource`."""
         head = self.head
         given = [values[name] for name in (head.layer, *head.siblings)]
         size = values[self._picture].shape
         if self._part is None or (head.reads_shape and size != self._built_for):
             self._part, self._built_for = self._build(values, given), size
-        gradient = self._part.open_gradient(given)
+        gradient = self._part.open_gradient(given, rng)
 
         def of_target(target: Target) -> Array:
             weight = target.sign if target.weights is None else target.sign * target.weights

@@ -60,7 +60,9 @@ def _is_small(method: Method, context: MethodContext, target: int, raw: FloatArr
     reach = float(np.abs(raw).max(initial=0.0))
     if reach == 0 or not np.isfinite(reach) or method.needs == "activation":
         return False
-    if reach * raw.size <= _SMALL * max(context.reach, float(np.abs(context.activation).max())):
+    # Ablation-CAM divides by the score, which may be rounding itself.
+    share = min(1.0, float(np.abs(context.scores[target])) or 1.0) if method.needs == "runs" else 1.0
+    if share * reach * raw.size <= _SMALL * max(context.reach, float(np.abs(context.activation).max())):
         return True
     if method.needs != "gradient":
         return False
@@ -72,10 +74,11 @@ def _is_small(method: Method, context: MethodContext, target: int, raw: FloatArr
 
 def change_last_bits(values: Mapping[str, NDArray[Any]], rng: np.random.Generator) -> dict[str, NDArray[Any]]:
     """The values with every float moved by up to one rounding of its type; zeros and integers stay."""
-    return {name: _change(value, rng) for name, value in values.items()}
+    return {name: change_rounding(value, rng) for name, value in values.items()}
 
 
-def _change(value: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+def change_rounding(value: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """Values with every float moved by up to one rounding of its type."""
     if value.dtype.kind != "f":
         return value
     moved = value * (1 + np.finfo(value.dtype).eps * rng.uniform(-1, 1, value.shape))

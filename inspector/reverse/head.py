@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
 from typing import Any
@@ -163,12 +163,15 @@ class Head:
                     gradients[name] = part if known is None else known + part
         return gradients.get(self.layer)
 
-    def gradient(self, seed: Array, values: Mapping[str, Array]) -> Array:
+    def gradient(
+        self, seed: Array, values: Mapping[str, Array], change: Callable[[Array], Array] | None = None
+    ) -> Array:
         """The gradient of sum(seed * output) with respect to the layer.
 
         Args:
             seed: float32 in the output's shape.
             values: The tensors in `needed` and `weights`, and the layer's own.
+            change: What is done to the gradient behind each node, to see what comes of another rounding.
 
         Returns:
             float32 in the shape of the layer's tensor; it may be a read-only view that repeats one number over all
@@ -189,6 +192,7 @@ class Head:
             parts = _fill_up(rule.derivative(here, first), len(step.moving))
             for name, moves, part in zip(step.node.input, step.moving, parts, strict=True):
                 if moves and part is not None:
+                    part = part if change is None else change(part)
                     gradients[name] = gradients[name] + part if name in gradients else part
         found = gradients.get(self.layer)
         if found is None:

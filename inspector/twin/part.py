@@ -47,8 +47,14 @@ class TwinPart:
         with torch.no_grad():
             return to_array(self._twin(*_to_tensors(given, self.device))[self._output])
 
-    def open_gradient(self, given: Sequence[Array]) -> Callable[[slice, float | Array], Array]:
+    def open_gradient(
+        self, given: Sequence[Array], rng: np.random.Generator | None = None
+    ) -> Callable[[slice, float | Array], Array]:
         """Run the part once for the values of the inputs.
+
+        Args:
+            given: Values of the inputs.
+            rng: Moves the gradient by up to one rounding behind every operation, to see what rounding makes.
 
         Returns:
             A function from cells of the flattened output and a sign, or a weight for each, to the gradient of their
@@ -59,6 +65,8 @@ class TwinPart:
         first = tensors[0] = tensors[0].float().requires_grad_(True)
         with torch.enable_grad(), compute_exactly():
             output = self._twin(*tensors)[self._output]
+        if rng is not None:
+            _shake(output, int(rng.integers(2**31)))
 
         @compute_exactly()
         def gradient(cells: slice, weight: float | Array) -> Array:
@@ -73,6 +81,26 @@ class TwinPart:
             return array
 
         return gradient
+
+
+def _shake(output: Tensor, seed: int) -> None:
+    """Move the gradient of `output` by up to one rounding in front of each operation that it goes back through."""
+    generator = torch.Generator(output.device).manual_seed(seed)
+
+    def move(gradients: Any) -> Any:
+        def moved(one: Tensor) -> Tensor:
+            noise = torch.rand(one.shape, generator=generator, device=one.device, dtype=torch.float64) * 2 - 1
+            return (one * (1 + torch.finfo(one.dtype).eps * noise)).to(one.dtype)
+
+        return tuple(None if one is None else moved(one) for one in gradients)
+
+    waiting, seen = [output.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            node.register_prehook(move)
+            waiting.extend(following for following, _ in node.next_functions)
 
 
 def _to_tensors(given: Sequence[Array], device: str = "cpu") -> list[Tensor]:

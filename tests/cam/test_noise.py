@@ -50,6 +50,28 @@ def test_a_map_before_an_instance_norm_and_a_mean_is_empty(
 
 
 @pytest.mark.parametrize("backend", ["onnx", "twin"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_map_before_its_mean_is_taken_off_is_empty(
+    method: str, backend: str, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """The mean over places of what lies around its mean is zero, and the rounding is the same for every picture."""
+    nodes, weights = trunk(rng)
+    weights |= {"w": normal(rng, CLASSES, CHANNELS)}
+    nodes += [
+        node("GlobalAveragePool", "maps", "mean"),
+        node("Sub", "maps mean", "centred"),
+        node("GlobalAveragePool", "centred", "pool"),
+        node("Flatten", "pool", "flat"),
+        node("Gemm", "flat w", "logits", transB=1),
+    ]
+    model = open_model(save_net(tmp_path / "m.onnx", nodes, weights, outputs={"logits": ["N", CLASSES]}))
+    assert np.abs(model.scores(picture(rng))).max() < 1e-5
+    found = class_activation_maps(model, picture(rng), method=method, layer="relu", backend=backend, classes=[1])
+    assert found[0].empty, found[0].raw.max()
+    assert not found[0].heatmap.any()
+
+
+@pytest.mark.parametrize("backend", ["onnx", "twin"])
 @pytest.mark.parametrize("method", ["gradcam"])
 def test_the_mean_gradient_before_a_softmax_over_places_is_zero(
     method: str, backend: str, tmp_path: Path, rng: np.random.Generator
