@@ -135,6 +135,17 @@ def test_signals_put_everything_in_order(tmp_path: Path, number: signal.Signals,
     assert left(tmp_path) == []
 
 
+def test_a_signal_while_modules_load(tmp_path: Path) -> None:
+    """Data classes are made by exec: Python itself ended `python -m` by SIGINT where the signal came in there."""
+    inside = "import os, signal, time; os.kill(os.getpid(), signal.SIGTERM); time.sleep(20)"
+    lines = WORK.split("def work():")[0] + f"app.run = lambda given: app.run_guarded(lambda: exec({inside!r}), False)"
+    (tmp_path / "loads.py").write_text(f"{lines}\napp.main([])\n")
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    command = [sys.executable, "-m", "loads"]
+    done = subprocess.run(command, capture_output=True, env=environment, preexec_fn=take_signals, timeout=30)
+    assert (done.returncode, done.stderr) == (143, b"inspector: interrupted\n")
+
+
 def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
     process = work(tmp_path, "nohup")
     process.send_signal(signal.SIGHUP)

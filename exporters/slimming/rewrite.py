@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 from exporters.slimming.weights import Array, CutWeights
-from inspector.graph import node_inputs
+from inspector.graph import infer_types, node_inputs
 from inspector.slimming import ChannelReader, CutConstant, CutNumber, SlimPlan
 
 Bools = NDArray[np.bool_]
@@ -281,6 +281,10 @@ class _Cutter:
         keep = self.plan.keep_of(value.name)
         copy = onnx.ValueInfoProto()
         copy.CopyFrom(value)
+        if not value.HasField("type"):  # onnxruntime takes an output of no declared type, the checker does not
+            for known in infer_types(self.graph.proto):
+                if known.name == value.name:
+                    copy.type.CopyFrom(known.type)
         dims = copy.type.tensor_type.shape.dim
         if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
             for _ in self.plan.sizes.get(value.name, ()):  # the checker wants to know at least how many axes there are

@@ -136,5 +136,6 @@ class CutWeights:
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             return tensor
         whole = TensorProto(name=name, data_type=tensor.data_type, dims=tensor.dims)
-        whole.raw_data = np.asarray(self.graph.tensor_array(tensor)).tobytes()
+        # Packed as the file has it, where several values share a byte.
+        whole.raw_data = numpy_helper.from_array(np.asarray(self.graph.tensor_array(tensor))).raw_data
         return whole

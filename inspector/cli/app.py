@@ -66,6 +66,9 @@ def main(arguments: list[str] | None = None) -> None:
     _spare_processor()
     given = sys.argv[1:] if arguments is None else arguments
     code = find_signal_code(run(given))
+    # An interrupt inside of exec, by which data classes are made while modules load, lets `python -m` die of SIGINT at
+    # its end, whatever the code is and though the interrupt was handled. The next exec forgets it.
+    exec("")
     # The end of the process takes all that is left. Looking for cycles in it first would take a tenth of the time.
     gc.freeze()
     sys.exit(code)

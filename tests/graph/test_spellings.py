@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from inspector import open_model
+from inspector import open_model, slim
 from inspector.errors import ModelError
 from inspector.graph import read_graph
 from tests.conftest import MakeModel
@@ -109,10 +109,11 @@ def bodies_in_bodies_whose_tensors_have_equal_names() -> onnx.ModelProto:
     around = [helper.make_node("Neg", [y], ["a"]), deep]
     y = n("If", yes, then_branch=branch(around, "d", 2.0), else_branch=branch([], y, 4.0))
     count, go_on = n.const(np.array(3)), n.const(np.array(True))
-    values = [("i", 7, []), ("c", 9, []), ("t", 1, None)], [("c2", 9, []), ("t2", 1, None)]
-    infos = [[helper.make_tensor_value_info(*value) for value in part] for part in values]
+    given = [helper.make_tensor_value_info(name, kind, []) for name, kind in (("i", 7), ("c", 9))]
+    given.append(helper.make_tensor_value_info("t", 1, None))
+    made = [helper.make_tensor_value_info("c2", 9, []), helper.make_tensor_value_info("t2", 1, None)]
     nodes = [helper.make_node("Identity", ["c"], ["c2"]), helper.make_node("Elu", ["t"], ["t2"])]
-    y = n("Loop", count, go_on, y, body=helper.make_graph(nodes, "l", *infos))
+    y = n("Loop", count, go_on, y, body=helper.make_graph(nodes, "l", given, made))
     return end(n, y)
 
 
@@ -181,6 +182,9 @@ def test_several_values_to_a_byte(kind: str, low: int, make_model: MakeModel) ->
     assert len(onnx.load(path).graph.initializer[0].raw_data) < values.size
     np.testing.assert_array_equal(read_graph(path).weight("w").astype(int), values)
     check_against_onnxruntime(path)
+    if kind == "INT4":
+        slim(path, path.with_name("slim.onnx"))
+        np.testing.assert_array_equal(read_graph(path.with_name("slim.onnx")).weight("w").astype(int), values)
 
 
 # --- names and protobuf -----------------------------------------------------------------
@@ -200,6 +204,19 @@ def both_names_of_onnx_itself() -> onnx.ModelProto:
     model.opset_import.append(helper.make_opsetid("ai.onnx", 17))
     model.graph.node[1].domain = "ai.onnx"
     return model
+
+
+@case
+def an_output_of_no_type() -> onnx.ModelProto:
+    model = end(*start())
+    model.graph.output[0].ClearField("type")
+    return model
+
+
+def test_an_output_of_no_type_is_slimmed(make_model: MakeModel) -> None:
+    path = make_model(an_output_of_no_type())
+    slim(path, path.with_name("slim.onnx"))
+    check_against_onnxruntime(path.with_name("slim.onnx"))
 
 
 @case
