@@ -62,6 +62,33 @@ def test_a_cache_of_snapshots_and_blobs(pair: tuple[Path, Path, dict[str, np.nda
     check(snapshot / "model.onnx", expected)
 
 
+def test_folders_that_are_links(pair: tuple[Path, Path, dict[str, np.ndarray]], tmp_path: Path) -> None:
+    """The model's whole folder behind a link; both behind absolute links; a link of a link, in a deeper folder."""
+    model, data, expected = pair
+    (tmp_path / "whole").symlink_to(model.parent, target_is_directory=True)
+    check(tmp_path / "whole" / model.name, expected)
+    for name, aim in (("absolute", lambda file: file), ("deep/er", lambda file: Path("../../absolute") / file.name)):
+        (tmp_path / name).mkdir(parents=True)
+        for file in (model, data):
+            (tmp_path / name / file.name).symlink_to(aim(file))
+        check(tmp_path / name / model.name, expected)
+
+
+def test_a_folder_whose_name_begins_alike_is_another(
+    pair: tuple[Path, Path, dict[str, np.ndarray]], tmp_path: Path
+) -> None:
+    model, data, _ = pair
+    (tmp_path / "weights-2").mkdir()
+    (tmp_path / "weights").mkdir()
+    data.rename(tmp_path / "weights-2" / "data")
+    data.symlink_to(tmp_path / "weights-2" / "data")
+    with pytest.raises(ModelError, match="behind a symbolic link"):
+        read_graph(model, (tmp_path / "weights",))
+    (tmp_path / "named").symlink_to(tmp_path / "weights-2", target_is_directory=True)
+    for folder in ("weights-2/", "weights/../weights-2", "named"):
+        assert read_graph(model, (tmp_path / folder,)).external_files
+
+
 def test_a_mount_of_a_volume(pair: tuple[Path, Path, dict[str, np.ndarray]], tmp_path: Path) -> None:
     """Kubernetes: both lead through the link ..data into the folder of the present version."""
     model, data, expected = pair

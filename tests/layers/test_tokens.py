@@ -152,3 +152,35 @@ def test_every_command_takes_a_graph_of_two_pictures(
         assert run([words[0], str(two), str(picture), *words[1:], *out, "--json", "-q"]) == 0, words
     assert run(["layers", str(two), "--json", "-q"]) == 0
     capsys.readouterr()
+
+
+ARRANGED = {
+    "class and registers": ({"img_size": (32, 48), "reg_tokens": 4}, (4, 6, 5)),
+    "none": ({"img_size": (64, 16), "class_token": False, "global_pool": "avg"}, (8, 2, 0)),
+    "registers alone": ({"img_size": (24, 40), "class_token": False, "reg_tokens": 2, "global_pool": "avg"}, (3, 5, 2)),
+    "pooled by attention": ({"img_size": (48, 32), "class_token": False, "global_pool": "map"}, (6, 4, 0)),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [key if key == "class and registers" else pytest.param(key, marks=SLOW) for key in ARRANGED]
+)
+def test_grids_that_are_no_squares(name: str, tmp_path: Path) -> None:
+    """The places that a vision transformer of timm gives its tokens, by its own output of a block."""
+    require("timm")
+    from timm.models.vision_transformer import VisionTransformer
+
+    options, (height, width, extra) = ARRANGED[name]
+    net = randomise(VisionTransformer(patch_size=8, embed_dim=24, depth=2, num_heads=2, num_classes=7, **options))
+    x = torch.randn(1, 3, *options["img_size"], generator=torch.Generator().manual_seed(0))
+    kept: list[np.ndarray] = []
+    hook = net.blocks[0].register_forward_hook(lambda _m, _g, value: kept.append(value.numpy().copy()))
+    with torch.no_grad():
+        net(x)
+    hook.remove()
+    model = open_model(export(net, x, tmp_path / "m.onnx"))
+    layer = model.layer("blocks.0")
+    assert layer.grid == TokenGrid(height, width, extra)
+    values, _ = model.layer_values(x.numpy(), [layer])
+    expected = kept[0][:, extra:].transpose(0, 2, 1).reshape(1, 24, height, width)
+    np.testing.assert_allclose(layer.to_maps(values["blocks.0"]), expected, atol=1e-4)
