@@ -154,7 +154,7 @@ def test_every_command_takes_a_graph_of_two_pictures(
     capsys.readouterr()
 
 
-ARRANGED = {
+ARRANGED: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "class and registers": ({"img_size": (32, 48), "reg_tokens": 4}, (4, 6, 5)),
     "none": ({"img_size": (64, 16), "class_token": False, "global_pool": "avg"}, (8, 2, 0)),
     "registers alone": ({"img_size": (24, 40), "class_token": False, "reg_tokens": 2, "global_pool": "avg"}, (3, 5, 2)),
@@ -162,9 +162,7 @@ ARRANGED = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [key if key == "class and registers" else pytest.param(key, marks=SLOW) for key in ARRANGED]
-)
+@pytest.mark.parametrize("name", ARRANGED)
 def test_grids_that_are_no_squares(name: str, tmp_path: Path) -> None:
     """The places that a vision transformer of timm gives its tokens, by its own output of a block."""
     require("timm")
