@@ -134,10 +134,10 @@ class Console:
         """The keys that every document begins with."""
         document: dict[str, Any] = {"schema": SCHEMA, "command": self.command, "version": __version__}
         if model is not None:
-            from inspector.graph import find_training_norms
+            from inspector.graph import find_training_nodes
 
             about = identify(model.path, model.sha256, model.digest)
-            document["model"] = {**about, "training_mode": bool(find_training_norms(model.graph))}
+            document["model"] = {**about, "training_mode": bool(find_training_nodes(model.graph))}
             document["task"] = model.task
         return {**document, **more}
 

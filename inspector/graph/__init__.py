@@ -24,7 +24,7 @@ from inspector.graph.operators import (
 )
 from inspector.graph.read import copy_with_metadata, read_graph
 from inspector.graph.shapes import infer_types, read_shape
-from inspector.graph.training import find_training_norms, normalises_by_batch, to_inference
+from inspector.graph.training import find_training_nodes, normalises_by_batch, to_inference
 from inspector.graph.wire import INLINE_LIMIT
 
 __all__ = [
@@ -49,7 +49,7 @@ __all__ = [
     "find_foreign_blocks",
     "find_numpy_type",
     "find_operator",
-    "find_training_norms",
+    "find_training_nodes",
     "free_picture",
     "has_blocks",
     "infer_types",

@@ -1,4 +1,4 @@
-"""Batch norms that a file was exported with in training mode, and the graph as it is meant for inference."""
+"""What a file was exported with in training mode, and the graph as it is meant for inference."""
 
 from __future__ import annotations
 
@@ -20,21 +20,34 @@ def normalises_by_batch(node: NodeProto, opset: int) -> bool:
     return bool(given.get("training_mode", 0)) if opset >= 7 else not given.get("is_test", 0)
 
 
-def find_training_norms(graph: Graph) -> list[NodeProto]:
-    """Find the batch norms in training mode, in topological order."""
-    return [node for node in graph.nodes if normalises_by_batch(node, graph.opset)]
+def drops_at_random(node: NodeProto, graph: Graph) -> bool:
+    """Whether a node is a dropout at work, which gives another answer every time, as far as the file fixes it."""
+    if node.op_type != "Dropout" or not is_standard(node) or len(node.input) < 3:
+        return False
+    switch = node.input[2]
+    if switch not in graph.initializers or not graph.weight(switch).any():
+        return False
+    ratio = node.input[1]
+    return ratio not in graph.initializers or bool(graph.weight(ratio).any())
+
+
+def find_training_nodes(graph: Graph) -> list[NodeProto]:
+    """Find the batch norms and dropouts in training mode, in topological order."""
+    return [node for node in graph.nodes if normalises_by_batch(node, graph.opset) or drops_at_random(node, graph)]
 
 
 def to_inference(graph: Graph) -> Graph:
     """The graph with every batch norm on the statistics of the file, so that pictures of one batch stay apart.
 
+    Dropouts hand on what they are given.
+
     Args:
         graph: The graph of a file; it is not changed.
 
     Returns:
-        A copy, or the graph itself where no batch norm is in training mode.
+        A copy, or the graph itself where nothing is in training mode.
     """
-    if not find_training_norms(graph):
+    if not find_training_nodes(graph):
         return graph
     proto = type(graph.proto)()
     proto.CopyFrom(graph.proto)
@@ -46,4 +59,6 @@ def to_inference(graph: Graph) -> Graph:
             if graph.opset < 7:
                 node.attribute.add(name="is_test", type=2, i=1)
             del node.output[1:]  # the statistics that training would have kept
+        elif drops_at_random(node, graph):
+            del node.input[1:]
     return replace(graph, proto=proto)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from inspector.graph import find_training_norms
+from inspector.graph import find_training_nodes
 from inspector.model.model import Model
 
 
@@ -15,7 +15,7 @@ def describe_model(model: Model) -> Mapping[str, Any]:
         "path": str(model.path),
         "sha256": model.sha256,
         "digest": model.digest,
-        "training_mode": bool(find_training_norms(model.graph)),
+        "training_mode": bool(find_training_nodes(model.graph)),
         "opset": model.graph.opset,
         "producer": " ".join(filter(None, (model.graph.proto.producer_name, model.graph.proto.producer_version))),
         "input": {

@@ -15,7 +15,7 @@ from inspector.graph import (
     Graph,
     detach,
     find_foreign_blocks,
-    find_training_norms,
+    find_training_nodes,
     free_picture,
     has_blocks,
     read_graph,
@@ -184,15 +184,18 @@ def drop_false_classes(model: M) -> M:
 
 
 def _warn_of_training(graph: Graph, warn: Callable[[str], None]) -> None:
-    """Say it where norms take the statistics of each batch."""
-    norms = find_training_norms(graph)
-    if norms:
-        first, many = norms[0].name or norms[0].output[0], f" and {len(norms) - 1} others" if len(norms) > 1 else ""
-        warn(
-            f"{graph.path} was exported in training mode: BatchNormalization {first!r}{many} takes "
-            "the statistics of each batch, so the answers are not those of the trained network; export it again "
-            "after model.eval()"
-        )
+    """Say it where norms take the statistics of each batch, or values are dropped at random."""
+    nodes = find_training_nodes(graph)
+    if not nodes:
+        return
+    first, many = nodes[0].name or nodes[0].output[0], f" and {len(nodes) - 1} others" if len(nodes) > 1 else ""
+    does = "takes the statistics of each batch, so the answers are not those of the trained network"
+    if nodes[0].op_type == "Dropout":
+        does = "drops values at random wherever the runtime does not take it out"
+    warn(
+        f"{graph.path} was exported in training mode: {nodes[0].op_type} {first!r}{many} {does}; export it again "
+        "after model.eval()"
+    )
 
 
 def _warn_of_blocks(graph: Graph, block: int | None, warn: Callable[[str], None]) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from PIL import Image
 
@@ -14,7 +15,8 @@ from inspector.cli.app import run
 from inspector.graph import read_graph, to_inference
 from inspector.runtime import Sessions
 from tests.cam.nets import CHANNELS, CLASSES, node, normal, picture, save_net, trunk
-from tests.conftest import require
+from tests.conftest import MakeModel, require
+from tests.foreign import Net
 
 LINE = "m.onnx was exported in training mode: BatchNormalization 'head/n' takes the statistics of each batch"
 
@@ -110,6 +112,34 @@ def test_the_graph_for_inference_takes_the_statistics_of_the_file(tmp_path: Path
     assert np.array_equal(found, wanted)
     assert np.abs(trained - wanted).max() > 0.1
     assert [len(n.output) for n in graphs[1].nodes if n.op_type == "BatchNormalization"] == [3]
+
+
+def test_a_dropout_at_work_is_said_and_is_none_for_inference(make_model: MakeModel) -> None:
+    """Two runs of the file as it is differ; the graph for inference is the one without the dropout."""
+
+    def build(net: Net, x: str, ratio: float = 0.5, drops: bool = True) -> str:
+        y = net("Relu", net.conv(x, 3, 8, 3))
+        if ratio:
+            y = net("Dropout", y, net.const(np.float32(ratio)), net.const(np.array(drops)), out="d")
+        return net("Flatten", net("GlobalAveragePool", y), out="f")
+
+    lines: list[str] = []
+    path = make_model(build, opset=17)
+    open_model(path, warn=lines.append)
+    assert sum("in training mode: Dropout 'd' drops values at random" in line for line in lines) == 1
+    feed = {"x": np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)}
+    graph = read_graph(path)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    assert not np.array_equal(session.run(None, feed)[0], session.run(None, feed)[0])
+    plain = read_graph(make_model(lambda net, x: build(net, x, 0.0), opset=17, name="plain.onnx"))
+    wanted = Sessions(plain, provider="cpu").run(feed, ["f"])["f"]
+    assert np.array_equal(Sessions(to_inference(graph), provider="cpu").run(feed, ["f"])["f"], wanted)
+    for given in ((0.5, False), (0.0, True)):
+        silent: list[str] = []
+        open_model(make_model(lambda net, x, given=given: build(net, x, *given), opset=17), warn=silent.append)
+        assert not any("training mode" in line for line in silent)
 
 
 def test_ascent_keeps_the_pictures_of_a_batch_apart(tmp_path: Path) -> None:

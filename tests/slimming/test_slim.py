@@ -108,3 +108,16 @@ def test_both_files_are_written_or_none(model: Path, tmp_path: Path, out: str, c
     with pytest.raises(OutputError, match="its folder does not exist"):
         inspector.slim(model, tmp_path / out, certificate=tmp_path / certificate)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_source_whose_external_weights_were_exchanged_is_refused(model: Path, tmp_path: Path) -> None:
+    """The .onnx stays as it is to the last byte."""
+    proto = onnx.load(model)
+    onnx.save_model(proto, tmp_path / "e.onnx", save_as_external_data=True, location="e.bin", size_threshold=0)
+    made = inspector.slim(tmp_path / "e.onnx", tmp_path / "slim.onnx", certificate=tmp_path / "slim.json")
+    assert inspector.check_slim(made.path, tmp_path / "slim.json").channels == 3
+    weights = np.fromfile(tmp_path / "e.bin", np.uint8)
+    weights[3] ^= 0x80
+    weights.tofile(tmp_path / "e.bin")
+    with pytest.raises(SlimError, match="is not the source with its weights of the certificate"):
+        inspector.check_slim(made.path, tmp_path / "slim.json")
