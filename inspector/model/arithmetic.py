@@ -8,9 +8,9 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
+from inspector import onnx
 from inspector.graph import Graph, Operator, attributes, is_standard, operator_of, value_inputs
 from inspector.model.constants import find_constant, read_setting
 from inspector.records import record
