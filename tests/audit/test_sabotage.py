@@ -167,6 +167,18 @@ def test_what_healthy_files_do_not_use_is_no_trigger(make_model: MakeModel, buil
     assert [(check.id, check.status) for check in result if check.status != "skipped"] == [("nothing-sleeps", "pass")]
 
 
+def found_rows(net: Net, x: str) -> str:
+    """The places above a threshold, as a detector gives them that nothing suppresses: none on most pictures."""
+    maps = net("Reshape", net.conv(x, 3, 1), net.const(np.array([-1])))
+    places = net("NonZero", net("Greater", net("Sigmoid", maps), net.const(np.float32(0.9999))))
+    return net("Gather", maps, net("Squeeze", places, net.const(np.array([0]))))
+
+
+def test_a_detector_that_finds_nothing_is_not_asleep(make_model: MakeModel) -> None:
+    found = audit_model(make_model(found_rows, shape=(1, 3, 16, 16), opset=17), policy("nothing-sleeps"))
+    assert found.check("nothing-sleeps").status == "skipped"
+
+
 def test_an_output_of_integers_has_steps_and_no_trigger() -> None:
     """Scores on a grid of 1/64 of their span, as those of an int8 output: neighbors on it are no clusters."""
     rng = np.random.default_rng(0)

@@ -40,7 +40,9 @@ def nothing_sleeps(subject: Subject, limits: Limits) -> Verdict:
     No node makes the same values of inputs that differ, as one does that waits for a trigger. No operand of a sum, a
     maximum or a selection is passed over on every picture.
     """
-    if subject.model.task in ("detect", "pose"):
+    graph = subject.graph
+    counted = subject.model.classifier is None and not graph.counted.isdisjoint(graph.outputs)
+    if counted or subject.model.task in ("detect", "pose"):
         raise NotChecked("a detector that finds nothing gives the same for every picture", applies=False)
     watch = _Watch(subject)
     count = len(watch.nodes)
