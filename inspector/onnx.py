@@ -9,10 +9,11 @@ everybody else's process this is the package.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from importlib import import_module
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
-from threading import RLock
+from threading import Event, RLock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -59,38 +60,46 @@ if TYPE_CHECKING:
 
 _MESSAGES, _COMPILED = "onnx.onnx_ml_pb2", "onnx.onnx_cpp2py_export"
 _lock = RLock()
-_alone: list[bool] = []
-"""Not empty where parts may come without their package."""
+_alone = Event()
+"""Set where parts may come without their package."""
 
 
 def load_parts_alone() -> None:
-    """From now on load the messages without the package; for a process in which nobody else uses it."""
+    """From now on load the messages without the package; for a process in which nobody else uses it.
+
+    Where somebody does after all, `import onnx` gives the package with these parts in it, but `onnx.onnx_ml_pb2` is no
+    attribute of it until something of it was asked for here.
+    """
     if "onnx" not in sys.modules:
-        _alone.append(True)
+        _alone.set()
 
 
 def run_shape_inference(proto: ModelProto) -> ModelProto:
     """A copy of `proto` with the types and shapes that onnx infers; errors are those of onnx's own function."""
     compiled = _load_part(_COMPILED)
-    if compiled is None:
-        found: ModelProto = import_module("onnx.shape_inference").infer_shapes(proto, data_prop=True)
-        return found
-    # Neither types checked nor strict, data propagated: as the function of the package calls it.
-    made = type(proto)()
-    made.ParseFromString(compiled.shape_inference.infer_shapes(proto.SerializeToString(), False, False, True))
-    return made
+    if compiled is not None:
+        made = type(proto)()
+        # Not part of what onnx promises: where it looks different one day, the package is asked.
+        with suppress(TypeError, AttributeError):
+            # Neither types checked nor strict, data propagated: as the function of the package calls it.
+            made.ParseFromString(compiled.shape_inference.infer_shapes(proto.SerializeToString(), False, False, True))
+            return made
+    found: ModelProto = _load_package().shape_inference.infer_shapes(proto, data_prop=True)
+    return found
 
 
 def get_schema(operator: str, opset: int) -> Any:
     """The schema of a standard operator; an error of onnx's own where there is none."""
     compiled = _load_part(_COMPILED)
-    schemas: Any = import_module("onnx.defs") if compiled is None else compiled.defs
-    return schemas.get_schema(operator, opset, "")
+    if compiled is not None:
+        with suppress(TypeError, AttributeError):
+            return compiled.defs.get_schema(operator, opset, "")
+    return _load_package().defs.get_schema(operator, opset, "")
 
 
 def _load_part(name: str) -> ModuleType | None:
     """A module of the package without the package; None where the package is there, or is to come as a whole."""
-    if not _alone or "onnx" in sys.modules:
+    if not _alone.is_set() or "onnx" in sys.modules:
         return None
     with _lock:
         if name in sys.modules:
@@ -111,6 +120,7 @@ def _load_part(name: str) -> ModuleType | None:
 
 
 def _load_package() -> ModuleType:
+    """The whole package; where another thread is importing it, when that is done."""
     with _lock:
         package = import_module("onnx")
         for name in (_MESSAGES, _COMPILED):

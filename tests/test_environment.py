@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,18 @@ def test_builds_over_one_another_are_noticed(site: Path, last: str) -> None:
     )
     assert first.endswith(" or pip install onnxruntime-openvino")
     assert last_line == f"`import onnxruntime` gives {last} 9.8.7, from {site / 'onnxruntime'}"
+
+
+def test_what_is_installed_is_what_importlib_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "onnxruntime_gpu-9.9.dist-info").mkdir()  # left of one that is gone
+    (tmp_path / "ONNXruntime_OpenVINO.egg-info").mkdir()
+    (tmp_path / "ONNXruntime_OpenVINO.egg-info" / "PKG-INFO").write_text("Name: x\nVersion: 1.5\n", "utf-8")
+    (tmp_path / "Old.Thing-1.2-py3.11.egg-info").write_text("Version: 1.2\n", "utf-8")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert distributions._list_versions() == {"onnxruntime-openvino": "1.5", "old-thing": "1.2"}
+    monkeypatch.undo()
+    told = {re.sub("[-_.]+", "-", found.name).lower(): found.version for found in metadata.distributions()}
+    assert distributions._list_versions() == told
 
 
 def test_a_build_of_somebodys_own(site: Path) -> None:

@@ -66,6 +66,10 @@ from threading import Barrier
 start = Barrier(8)
 def ask(number):
     start.wait()
+    if number == 7:
+        import onnx
+    assert parts.get_schema("Conv", 13).min_input == 2
+    assert parts.run_shape_inference(parts.ModelProto(ir_version=8)).ir_version == 8
     return (parts.helper, parts.numpy_helper, parts.checker)[number % 3], parts.TensorProto
 with ThreadPoolExecutor(8) as pool: found = list(pool.map(ask, range(8)))
 import onnx
@@ -73,6 +77,22 @@ for number, (module, message) in enumerate(found):
     assert module is (onnx.helper, onnx.numpy_helper, onnx.checker)[number % 3] and message is onnx.TensorProto
 """
     run_alone(code)
+
+
+def test_functions_that_look_different_are_asked_of_the_package(run_alone: Callable[..., str]) -> None:
+    """What is asked without the package is no promise of onnx's, and its errors are waited for elsewhere."""
+    code = f"""{ALONE}
+from types import SimpleNamespace
+from inspector.graph.check import _signature
+from inspector.graph.shapes import infer_types
+proto = parts.ModelProto.FromString(open({str(MODEL)!r}, "rb").read())
+def refuse(*given): raise TypeError("incompatible function arguments")
+there = parts._load_part
+other = SimpleNamespace(shape_inference=SimpleNamespace(infer_shapes=refuse), defs=SimpleNamespace(get_schema=refuse))
+parts._load_part = lambda name: other if name == parts._COMPILED else there(name)
+print(len(infer_types(proto)) > 100, _signature("Conv", 13)[0])
+"""
+    assert run_alone(code) == "True 2\n"
 
 
 def test_in_other_programs_the_package_is_the_package(run_alone: Callable[..., str]) -> None:

@@ -193,18 +193,12 @@ def test_a_full_disk(refused: Any, model: Path, picture: Path, monkeypatch: pyte
     """Every write fails, after the folder could be made; the folder itself may stay, a file in it may not."""
     import errno
 
-    import inspector.files
+    def fill(source: Any, target: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source))
 
-    class Full(type(Path())):  # type: ignore[misc]
-        def replace(self, target: Any) -> Any:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
-
-    real = inspector.files.Path
-    monkeypatch.setattr(inspector.files, "Path", Full)
-    try:
+    with monkeypatch.context() as full:
+        full.setattr(os, "replace", fill)
         text = refused("annotate", model, "-o", "o.onnx")
-    finally:
-        monkeypatch.setattr(inspector.files, "Path", real)
     assert text == "cannot write o.onnx: the disk is full; free some space or choose another disk"
 
 

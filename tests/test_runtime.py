@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +21,7 @@ from inspector import open_model, runtime
 from inspector.cli.app import run
 from inspector.errors import MissingExtra, ModelError, UsageError
 from inspector.extras import install_command
-from inspector.runtime import limits, providers, sessions, trial
+from inspector.runtime import distributions, limits, providers, sessions, trial
 from tests.conftest import ROOT, MakeModel
 from tests.foreign import Net
 
@@ -194,12 +193,7 @@ def test_provider_of_a_model(make_model: MakeModel) -> None:
 
 
 def test_both_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def version(name: str) -> str:
-        if name in ("onnxruntime", "onnxruntime-gpu"):
-            return "1.32"
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(distributions, "_list_versions", lambda: {"onnxruntime": "1.32", "onnxruntime-gpu": "1.32"})
     with pytest.raises(MissingExtra) as caught:
         runtime.load_runtime()
     assert str(caught.value) == (
@@ -209,9 +203,6 @@ def test_both_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_none_is_installed(monkeypatch: pytest.MonkeyPatch, make_model: MakeModel) -> None:
-    def version(name: str) -> str:
-        raise metadata.PackageNotFoundError(name)
-
     real = builtins.__import__
 
     def no_runtime(name: str, *rest: Any, **more: Any) -> Any:
@@ -219,7 +210,7 @@ def test_none_is_installed(monkeypatch: pytest.MonkeyPatch, make_model: MakeMode
             raise ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime")
         return real(name, *rest, **more)
 
-    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(distributions, "_list_versions", dict)
     monkeypatch.setattr(builtins, "__import__", no_runtime)
     model = open_model(make_model(simple))  # what needs no run needs no runtime
     assert len(model.layers) == 2

@@ -242,7 +242,7 @@ class GreyCanvas:
     """White paper of one byte a pixel that takes text and upright lines, to be read as an array.
 
     It is for what stands above the tiles of a sheet: an image of Pillow would be copied three times on its way there.
-    The greys are those that Pillow would give.
+    The greys are those that Pillow would give; where two texts overlap, the darker one stays.
 
     Args:
         width: In pixels.
@@ -259,16 +259,22 @@ class GreyCanvas:
 
     def draw_mask(self, left: int, top: int, mask: NDArray[np.uint8], fill: int) -> None:
         """Lay the grey `fill` over the pixels from (left, top) as far as `mask`, coverage uint8 (h, w), says."""
-        target = self.pixels[top : top + mask.shape[0], left : left + mask.shape[1]]
-        shaded = np.frombuffer(mask.tobytes().translate(_shade(fill, self._greys)), np.uint8).reshape(mask.shape)
-        # Where letters meet, the darker one stays; the greater byte is the darker grey.
-        np.maximum(target, shaded[: target.shape[0], : target.shape[1]], out=target)
+        marks = mask.tobytes().translate(_shade(fill, self._greys))
+        shaded: NDArray[np.uint8] = np.frombuffer(marks, np.uint8).reshape(mask.shape)
+        shaded = shaded[max(0, -top) :, max(0, -left) :]
+        height, width = shaded.shape
+        target = self.pixels[max(0, top) :, max(0, left) :]
+        target = target[:height, :width]
+        # The greater byte is the darker grey.
+        height, width = target.shape
+        np.maximum(target, shaded[:height, :width], out=target)
 
     def line(self, ends: tuple[float, float, float, float], fill: int | tuple[int, int, int]) -> None:
-        """Draw an upright line from ends[:2] to ends[2:], both included, of the grey `fill`."""
+        """Draw an upright line of the grey `fill` from ends[:2] down to ends[2:], both included."""
         assert isinstance(fill, int)
-        left, top, _, bottom = (round(end) for end in ends)
-        self.pixels[top : bottom + 1, left] = self._greys[fill]
+        left, top, right, bottom = (round(end) for end in ends)
+        assert left == right
+        self.pixels[max(0, top) : bottom + 1, max(0, left) : left + 1] = self._greys[fill]
 
 
 @lru_cache(maxsize=16)

@@ -19,7 +19,7 @@ KNOWN = (
 )  # fmt: skip
 """Distributions that bring the package. Their names are quick to read; what all distributions hold is not."""
 
-_METADATA = re.compile(r"(.+?)-([^-]+)(?:-.*)?\.(?:dist|egg)-info", re.DOTALL)
+_METADATA = re.compile(r"([^-]+)(?:-([^-]+))?(?:-.*)?\.(?:dist|egg)-info", re.DOTALL)
 
 
 @record
@@ -70,13 +70,27 @@ def find_runtimes() -> list[str]:
 def _list_versions() -> dict[str, str]:
     """What is installed, its names in small letters with hyphens, and the versions, as the folders of metadata say.
 
-    importlib.metadata tells the same, but imports readers of mails and archives for it: the time of ten sheets.
+    importlib.metadata tells the same, but imports readers of mails and archives for it.
     """
     found: dict[str, str] = {}
     for folder in sys.path:
         with suppress(OSError):
             for entry in os.listdir(folder or "."):  # noqa: PTH208
-                if (parts := _METADATA.fullmatch(entry)) is not None:
+                parts = _METADATA.fullmatch(entry)
+                # What pip left of a distribution that is gone may be an empty folder.
+                if parts is not None and (file := _find_metadata(os.path.join(folder, entry))) is not None:  # noqa: PTH118
                     # As for an import, the first folder counts.
-                    found.setdefault(re.sub("[-_.]+", "-", parts[1]).lower(), parts[2])
+                    name = re.sub("[-_.]+", "-", parts[1]).lower()
+                    found.setdefault(name, parts[2] or _read_version(file))
     return found
+
+
+def _find_metadata(path: str) -> Path | None:
+    """The file that describes a distribution: in the folder of its metadata, or, of old ones, in its place."""
+    files = (os.path.join(path, "METADATA"), os.path.join(path, "PKG-INFO"), path)  # noqa: PTH118
+    return next((Path(file) for file in files if os.path.isfile(file)), None)  # noqa: PTH113
+
+
+def _read_version(file: Path) -> str:
+    found = re.search(r"^Version: *(\S+)", file.read_text("utf-8", "replace"), re.M)
+    return found[1] if found is not None else "of unknown version"
