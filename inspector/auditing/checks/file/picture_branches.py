@@ -9,7 +9,7 @@ from onnx import NodeProto
 
 from inspector.auditing.limits import Limits
 from inspector.auditing.registry import check
-from inspector.auditing.result import MAX_FINDINGS, Finding, Verdict
+from inspector.auditing.result import MAX_FINDINGS, Finding, NotChecked, Verdict
 from inspector.auditing.subject import Subject
 from inspector.errors import InspectorError, listing
 from inspector.graph import FLOAT_TYPES, Graph, attributes, is_standard, operator_of
@@ -42,7 +42,11 @@ def picture_branches(subject: Subject, limits: Limits) -> Verdict:
     if subject.model.classifier is not None or not boxes:
         found += _find_selections(graph, nodes, seen)
         found += _find_pickings(subject, seen)
-        found += _find_decisions(subject, nodes, seen)
+        try:
+            found += _find_decisions(subject, nodes, seen)
+        except NotChecked:
+            if not found:  # what is found without a run is found
+                raise
     if not found:
         return Verdict(f"all {len(nodes)} nodes are computed alike for every picture", 0, 0)
     findings = tuple(Finding(f"{_name(node)} {text}", key=node.name or node.output[0]) for node, text in found)
@@ -155,8 +159,8 @@ def _find_decisions(
         values = model.run(
             model.tensor(picture), [name for node in compared for name in (node.output[0], node.input[0])]
         )
-    except InspectorError:  # such a graph fails other checks
-        return
+    except InspectorError as error:
+        raise NotChecked(f"a black picture cannot be computed: {error.message}") from None
     for node in compared:
         whole = operator_of(node).passes and values[node.input[0]].dtype.kind != "f"  # a cast of what is whole already
         if values[node.output[0]].size <= (model.input.batch or 1) and not whole:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -15,9 +16,9 @@ from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import MAX_FINDINGS, Finding, NotChecked, Verdict
 from inspector.auditing.subject import Subject
+from inspector.cam.ways import infer_fixed_shapes
 from inspector.errors import InspectorError, listing
 from inspector.graph import is_standard, operator_of
-from inspector.layers import infer_shapes
 
 _LARGEST_RUN = 2**25
 """Elements that are kept of one run; where the tensors have more, it takes several runs."""
@@ -31,14 +32,17 @@ _NOTHING = 1e-20
 
 @check(
     title="No part of the network sleeps",
+    severity="warning",
     limits={"pictures": Limit(8, "random pictures that are tried", kind="whole", low=2, high=256)},
     remedy="Look at what wakes the node that is named: a trigger waits there, or a part that the training lost.",
 )
 def nothing_sleeps(subject: Subject, limits: Limits) -> Verdict:
-    """What is computed from the picture differs between pictures of random clouds, and counts.
+    """Random pictures get different values from every node that computes with them, and no operand is without effect.
 
-    No node makes the same values of inputs that differ, as one does that waits for a trigger. No operand of a sum, a
-    maximum or a selection is passed over on every picture.
+    A finding is a node that gives the same values for inputs that differ, or an operand of a sum, a maximum or a
+    selection that changes nothing on any picture. A trigger that waits for its picture looks like this. So does what
+    the training lost: a branch whose ReLU is always zero, a gate that is always shut or always open, a share that is
+    smaller than the rounding of what it is added to. The check is on by default, and warns.
     """
     graph = subject.graph
     counted = subject.model.classifier is None and not graph.counted.isdisjoint(graph.outputs)
@@ -46,6 +50,8 @@ def nothing_sleeps(subject: Subject, limits: Limits) -> Verdict:
         raise NotChecked("a detector that finds nothing gives the same for every picture", applies=False)
     watch = _Watch(subject)
     count = len(watch.nodes)
+    if not count:
+        raise NotChecked("no node computes anything of the picture that could sleep", applies=False)
     pictures = int(limits["pictures"] or 2)
     for picture in _make_clouds(subject, pictures):
         watch.look(picture)
@@ -68,7 +74,6 @@ class _Seen:
 
     digest: bytes = b""
     varies: bool = False
-    ones: bool = True
 
     def look(self, array: NDArray[Any]) -> None:
         """Take the values on one more picture."""
@@ -77,7 +82,6 @@ class _Seen:
         found = blake2b(np.ascontiguousarray(array).data, digest_size=16).digest()
         self.varies |= self.digest not in (b"", found)
         self.digest = found
-        self.ones &= bool((array == 1).all())
 
 
 @dataclass
@@ -99,29 +103,31 @@ class _Watch:
     winners: dict[str, set[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        shapes = infer_shapes(self.subject.graph)
-        self.sizes = {
-            name: int(np.prod([size if isinstance(size, int) else 1 for size in shape]))
-            for name, shape in shapes.items()
-            if shape is not None
-        }
+        model = self.subject.model
+        tensor = model.tensor(np.zeros((*self.subject.picture_size(), 3), np.uint8))
+        shapes = infer_fixed_shapes(self.subject.graph, model.input.name, tensor.shape)
+        self.sizes = {name: math.prod(shape) for name, shape in shapes.items()}
         self.nodes = list(_find_nodes(self.subject))
 
     def read(self, node: NodeProto) -> list[str]:
         """The tensors that depend on the picture, of those that a node reads."""
         return [name for name in dict.fromkeys(node.input) if name in self.subject.graph.from_picture]
 
+    def _ends(self) -> tuple[str, ...]:
+        """What the network answers: where it has no answer, its parts say nothing."""
+        classifier = self.subject.model.classifier
+        return self.subject.graph.outputs if classifier is None else (classifier.scores,)
+
     def look(self, picture: NDArray[np.uint8]) -> None:
-        """Take in one picture."""
+        """Take in one picture. Raises NotChecked where onnxruntime cannot run it."""
         model = self.subject.model
         tensor = model.tensor(picture)
         for nodes in self._part():
             names = list(dict.fromkeys(name for node in nodes for name in (node.output[0], *self.read(node))))
             try:
-                values = model.run(tensor, names)
-            except InspectorError:  # such a graph fails other checks
-                self.nodes = []
-                return
+                values = model.run(tensor, list(dict.fromkeys((*names, *self._ends()))))
+            except InspectorError as error:
+                raise NotChecked(f"a random picture cannot be computed: {error.message}") from None
             for name in names:
                 self.seen.setdefault(name, _Seen()).look(np.asarray(values[name]))
             for node in nodes:
@@ -162,7 +168,7 @@ class _Watch:
         operands = self.read(node)
         if not made.varies:
             wakes = not _is_held(node) and any(self.seen[name].varies for name in operands)
-            return "gives the same values" if wakes and not made.ones else ""
+            return "gives the same values" if wakes else ""
         lost = [name for name in operands if name not in self.winners[node.output[0]] and self.seen[name].varies]
         return f"passes over its operand {lost[0]!r}" if lost else ""
 
