@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAX_NODES = 200_000
 """Nodes that local functions may expand to; the largest networks of pictures have some thousands."""
 MAX_SPARSE_BYTES = 256 * 1024 * 1024
-"""Bytes that a sparse tensor may have with its zeros; a line of text may ask for any number."""
+"""Bytes that all sparse tensors of a file may have with their zeros; a line of text may ask for any number."""
 
 
 def normalise_model(proto: ModelProto, path: Path) -> ModelProto:
@@ -30,6 +30,7 @@ def normalise_model(proto: ModelProto, path: Path) -> ModelProto:
     if proto.functions:
         proto = _inline_functions(proto, path)
     _shorten_domain(proto)
+    _check_sparse(proto.graph, path)
     _fill_sparse(proto.graph, path)
     _part_bodies(proto.graph)
     _sort(proto.graph)
@@ -101,6 +102,18 @@ def _part_body(body: GraphProto, outer: Mapping[str, str], taken: set[str]) -> N
             _part_body(inner, names, taken)
 
 
+def _check_sparse(graph: GraphProto, path: Path) -> None:
+    """Refuse sparse tensors that together need more memory than is safe, before the first gets its zeros."""
+    found = list(graph.sparse_initializer)
+    constants = (node for node in graph.node if node.op_type == "Constant" and is_standard(node))
+    found += [a.sparse_tensor for node in constants for a in node.attribute if a.name == "sparse_value"]
+    sizes = [find_byte_count(sparse.values.data_type, math.prod(sparse.dims)) or 0 for sparse in found]
+    total = sum(size for size in sizes if size > 0)
+    if total > MAX_SPARSE_BYTES:
+        what = f"its {len(found)} sparse tensors are" if len(found) > 1 else "its sparse tensor is"
+        raise ModelError(f"{path}: {what} {total:,} bytes with zeros", "save the file with all values before")
+
+
 def _fill_sparse(graph: GraphProto, path: Path) -> None:
     """Turn sparse initializers into ordinary ones."""
     known = {tensor.name for tensor in graph.initializer}
@@ -116,8 +129,8 @@ def _make_dense(sparse: SparseTensorProto, name: str, path: Path) -> TensorProto
     if EXTERNAL in (sparse.values.data_location, sparse.indices.data_location):
         raise ModelError(f"{path}: sparse tensor {name!r} lies in another file", "save it with all its values before")
     size = find_byte_count(sparse.values.data_type, math.prod(sparse.dims))
-    if size is None or any(length < 0 for length in sparse.dims) or size > MAX_SPARSE_BYTES:
-        what = "holds texts" if size is None else f"is {size:,} bytes with its zeros"
+    if size is None or any(length < 0 for length in sparse.dims):
+        what = "holds texts" if size is None else "has a length below 0"
         raise ModelError(f"{path}: sparse tensor {name!r} {what}", "save it with all its values before")
     try:
         values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)

@@ -318,7 +318,7 @@ def damaged() -> Iterator[tuple[onnx.SparseTensorProto, str]]:
     large.dims[:] = [1 << 20, 1 << 20]
     yield far, "is damaged: sparse tensor 'wf': "
     yield missing, "has another number of places than of values"
-    yield large, r"sparse tensor 'wf' is 4,398,046,511,104 bytes with its zeros"
+    yield large, r"its sparse tensor is 4,398,046,511,104 bytes with zeros"
 
 
 def test_sparse_weights_that_are_none(make_model: MakeModel) -> None:
@@ -327,3 +327,14 @@ def test_sparse_weights_that_are_none(make_model: MakeModel) -> None:
         model.graph.sparse_initializer.append(tensor)
         with pytest.raises(ModelError, match=message):
             read_graph(make_model(model))
+
+
+def test_sparse_weights_have_one_budget(make_model: MakeModel) -> None:
+    """Each is allowed alone; together they are not, and nothing of them is made."""
+    model, _ = with_zeros()
+    for name in ("wf", "wg"):
+        tensor = sparse(np.eye(5, 8, dtype=np.float32), name, by_axis=False)
+        tensor.dims[:] = [40_000, 1_000]
+        model.graph.sparse_initializer.append(tensor)
+    with pytest.raises(ModelError, match="its 2 sparse tensors are 320,000,000 bytes with zeros"):
+        read_graph(make_model(model))

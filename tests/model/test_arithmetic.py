@@ -7,10 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from inspector import open_model
+from inspector.graph import read_graph
 from inspector.image import Preprocess
+from inspector.model import constants
+from inspector.model.arithmetic import find_arithmetic
+from inspector.model.constants import find_constant
 from tests.conftest import MakeModel
 from tests.foreign import Net
 
@@ -176,3 +181,92 @@ def test_what_the_line_says_of_a_limit(make_model: MakeModel) -> None:
     assert line == (
         "preprocess unit (values 0 to 1: the graph takes values from 0 to 1 by Clip; the picture stretched to 8x8)"
     )
+
+
+# --- graphs that are not meant well -----------------------------------------------------------------
+
+
+def looped(n: Net) -> str:
+    def value(name: str, kind: int) -> onnx.ValueInfoProto:
+        return onnx.helper.make_tensor_value_info(name, kind, [])
+
+    nodes = [onnx.helper.make_node("Identity", [a], [b]) for a, b in (("more", "again"), ("state", "next"))]
+    body = onnx.helper.make_graph(
+        nodes, "body", [value("k", 7), value("more", 9), value("state", 1)], [value("again", 9), value("next", 1)]
+    )
+    return n("Loop", n.const(np.array(10**9)), n.const(np.array(True)), n.const(np.float32(0)), body=body)
+
+
+def doubled(n: Net) -> str:
+    """Elements that are joined with themselves again and again."""
+    name = n("Identity", n.const(np.ones(64)))
+    for _ in range(5):
+        name = n("Concat", name, name, name, axis=0)
+    return name
+
+
+HUGE: dict[str, Callable[[Net], str]] = {
+    "ConstantOfShape": lambda n: n("ConstantOfShape", ints(n, 64, 3, 1024, 512)),
+    "Expand": lambda n: n("Expand", n.const(np.ones(1)), ints(n, 64, 3, 1024, 512)),
+    "Tile": lambda n: n("Tile", n.const(np.ones(1)), ints(n, 10**9)),
+    "Range": lambda n: n("Range", *(n.const(np.array(k)) for k in (0, 10**9, 1))),
+    "Pad": lambda n: n("Pad", n.const(np.ones(1)), ints(n, 0, 10**9)),
+    "Loop": looped,
+    "a broadcast": lambda n: n("Add", n.const(np.ones((4096, 1))), n.const(np.ones((1, 4096)))),
+    "scales": lambda n: n("DequantizeLinear", n.const(np.ones((1, 4096), np.int8)), n.const(np.ones(4096)), axis=0),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_opening_computes_no_constant_of_any_size(
+    name: str, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def network(n: Net, x: str) -> str:
+        return n("Add", x, n("Identity", HUGE[name](n), out="huge"))
+
+    graph = read_graph(make_model(network))
+    monkeypatch.setattr(constants, "_run", lambda *_: pytest.fail("it was computed"))
+    assert find_constant(graph, "huge") is None
+    assert find_arithmetic(graph, 1, 3) is None
+
+
+def test_no_step_of_a_constant_is_larger_than_what_is_read(make_model: MakeModel) -> None:
+    graph = read_graph(make_model(lambda n, x: n("Add", x, n("Identity", doubled(n), out="huge"))))
+    assert find_constant(graph, "huge") is None
+
+
+ODD: dict[str, Callable[[Net, str], str]] = {
+    "Gather of nothing": lambda n, x: n("Gather", x, n.const(np.zeros(0, np.int64)), axis=1),
+    "Slice by 0": lambda n, x: n("Slice", x, *(ints(n, k) for k in (0, 3, 1, 0))),
+    "Slice of more axes": lambda n, x: n("Slice", x, ints(n, 0), ints(n, 3), ints(n, 1, 2)),
+    "Slice of more ends": lambda n, x: n("Slice", x, ints(n, 0), ints(n, 3, 4), ints(n, 1)),
+    "Split by less than nothing": lambda n, x: n("Split", x, ints(n, 5, -2), out=["a", "b"], axis=1),
+    "Conv of a short bias": lambda n, x: mixed(n, x, np.eye(3), np.ones(2)),
+    "variance below 0": lambda n, x: n(
+        "BatchNormalization", x, *(n.const(np.full(3, k, np.float32)) for k in (1, 0, 0, -1))
+    ),
+    "Mul by infinity": lambda n, x: n("Mul", x, n.const(np.float32(np.inf))),
+    "Mul by next to nothing": lambda n, x: n("Add", n("Mul", x, n.const(np.float32(1e-38))), n.const(np.float32(1))),
+    "axes twice": lambda n, x: n("Unsqueeze", x, ints(n, 4, 4)),
+    "a permutation that is none": lambda n, x: n("Transpose", x, perm=[1, 1, 2, 3]),
+    "no zero point": lambda n, x: n("QuantizeLinear", x, n.const(np.float32(0.1)), n.const(np.zeros(0, np.uint8))),
+    "channels that double": lambda n, x: joined(n, x),
+}
+
+
+def joined(n: Net, x: str) -> str:
+    for _ in range(40):
+        x = n("Concat", x, x, axis=1)
+    return x
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_odd_is_not_followed(name: str, make_model: MakeModel) -> None:
+    """Nor does it fail, or warn of numbers: what runs the file tells what is wrong with it."""
+
+    def network(n: Net, x: str) -> str:
+        return n("Sub", n("Clip", ODD[name](n, x), n.const(np.float32(0)), n.const(np.float32(1))), n.const(np.ones(1)))
+
+    graph = read_graph(make_model(network))
+    found = find_arithmetic(graph, 1, 3)
+    assert found is None or np.isfinite([found.factor, found.shift]).all()
