@@ -21,7 +21,7 @@ from PIL import Image
 
 import inspector
 from inspector import InspectorError, Model, open_model
-from inspector.api.arguments import _OWN
+from inspector.api.arguments import _OWN, check_arguments
 from inspector.api.make import FineTuneSettings
 from inspector.api.pictures import Results
 from inspector.cli import list_commands
@@ -256,6 +256,11 @@ def test_numbers_of_numpy_and_what_is_walked_once_are_taken(number: int, model: 
         (lambda m: inspector.scan(m, "data", "out", workers=-1), "workers -1 is not between 1 and 1024"),
         (lambda m: inspector.finetune("data", "b.onnx", "run", threads=-1), "threads -1 is not between 1 and 1024"),
         (lambda m: inspector.open_model(b"\x08" * 50_000_000), r"a model cannot be b'\x08\x08"),
+        (lambda m: inspector.open_model(""), "a model cannot be '' (str); give the path of an .onnx file"),
+        (lambda m: inspector.scan(m, ["a", ""], "out"), "data cannot be ['a', ''] (list); give a path or a list of p"),
+        (lambda m: m.top(m.run_classes(np.zeros((2, 3, 224, 224), np.float32))), "scores of shape (2, 1000) are not"),
+        (lambda m: m.top(np.zeros((2, 1000))), "scores of shape (2, 1000) are not those of one picture"),
+        (lambda m: m.mean_scores(np.zeros((8, 8, 3), np.uint8), ""), "the text ''; give () for the picture as it is"),
         (
             lambda m: inspector.annotate(m, "o.onnx", size=(8,)),
             "size cannot be (8,) (tuple); give a text or 2 of whole n",
@@ -266,6 +271,24 @@ def test_what_was_taken_for_something_else_is_refused(call: Callable[[Any], Any]
     with pytest.raises(InspectorError) as error:
         call(model)
     assert text in str(error.value)
+
+
+def test_a_call_that_does_not_fit_names_the_function(model: Model) -> None:
+    for call, text in [
+        (lambda: inspector.slim(model), "slim() missing a required argument: 'out'"),
+        (lambda: model.cam(), "Model.cam() missing a required argument: 'image'"),
+    ]:
+        with pytest.raises(TypeError) as error:
+            call()
+        assert str(error.value) == text
+
+
+def test_settings_that_cannot_be_looked_up_are_no_settings_of_any_type() -> None:
+    def train(**settings: object) -> None: ...
+
+    train.__annotations__["settings"] = "Unpack[Nowhere]"
+    with pytest.raises(TypeError, match="takes the settings of Nowhere"):
+        check_arguments(train)
 
 
 def test_what_needs_torch_says_so(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

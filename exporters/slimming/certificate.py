@@ -89,6 +89,7 @@ def read_certificate(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     try:
         for part in ("source", "file"):
             str(document[part]["path"]), str(document[part]["sha256"])
+        str(document["source"]["digest"])
         for each in document["cut"]:
             str(each["layer"]), [int(k) for k in each["channels"]]
         for each in document["without_proof"]:

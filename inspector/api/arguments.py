@@ -6,11 +6,12 @@ import operator
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, wraps
-from inspect import Parameter, signature
+from inspect import Parameter, Signature, signature
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 from inspector.errors import UsageError, say_no_path, wrong_type
+from inspector.runtime.providers import check_threads
 
 if TYPE_CHECKING:
     from inspector.model import Model as AnyModel
@@ -45,15 +46,16 @@ _WORDS = {
     "File": "a path", "Warn": "a function", "Progress": "a function",
 }  # fmt: skip
 
-_PATHS = ("File", "os.PathLike[str]")
+_PATHS = ("File", "ModelFile", "os.PathLike[str]")
 
+_ALIASES = {"Paths": "File | Sequence[File]"}
 
-_OWN = ("", "Any", "ImageSource", "LayerNames", "ModelFile", "ModelSource", "NDArray", "Paths", "Pictures")
+_OWN = ("", "Any", "ImageSource", "LayerNames", "ModelSource", "NDArray", "Pictures")
 """Types that the functions look at themselves."""
 
 
-_RANGES = {"threads": (1, 1024), "workers": (1, 1024)}
-"""The smallest and the largest of what has the same name everywhere."""
+_THREADS = ("threads", "workers")
+"""What is a number of threads or processes wherever it is taken."""
 
 
 class _Unfit(Exception):
@@ -68,17 +70,21 @@ def check_arguments(function: Callable[P, R]) -> Callable[P, R]:
 
     Raises:
         UsageError: From the function, for an argument of another type; it says which, what was given, and what to give.
+        TypeError: From the function, for an argument too many or too few, as Python raises it.
     """
     named = signature(function)
     first = next(iter(named.parameters), "")
+    known = _find_settings(function, named)
 
     @wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        given = named.bind(*args, **kwargs)
+        try:
+            given = named.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{function.__qualname__}() {error}") from None
         for name, value in given.arguments.items():
             kind = named.parameters[name]
             if kind.kind is Parameter.VAR_KEYWORD:
-                known = _find_settings(function, str(kind.annotation))
                 given.arguments[name] = {k: _check(k, v, known.get(k, "")) for k, v in value.items()}
             elif not (name == first == "self"):
                 given.arguments[name] = _check(name, value, str(kind.annotation))
@@ -87,28 +93,35 @@ def check_arguments(function: Callable[P, R]) -> Callable[P, R]:
     return checked
 
 
-def _find_settings(function: Callable[..., object], annotation: str) -> Mapping[str, str]:
-    found = getattr(function, "__globals__", {}).get(annotation.removeprefix("Unpack[").removesuffix("]"))
-    return {
-        name: getattr(kind, "__forward_arg__", str(kind))
-        for name, kind in getattr(found, "__annotations__", {}).items()
-    }
+def _find_settings(function: Callable[..., object], named: Signature) -> Mapping[str, str]:
+    """The types of the settings that a function takes as ``**settings: Unpack[SomeDict]``; without them, none.
+
+    Raises:
+        TypeError: The module of the function has no such TypedDict, so that no setting would be looked at.
+    """
+    for parameter in named.parameters.values():
+        outer, _, name = str(parameter.annotation).removesuffix("]").partition("[")
+        if parameter.kind is Parameter.VAR_KEYWORD and outer == "Unpack":
+            found = getattr(getattr(function, "__globals__", {}).get(name), "__annotations__", None)
+            if not found:
+                raise TypeError(f"{function.__qualname__} takes the settings of {name}, which its module does not have")
+            return {key: getattr(kind, "__forward_arg__", str(kind)) for key, kind in found.items()}
+    return {}
 
 
 def _check(name: str, value: Any, annotation: str) -> Any:
-    kinds = _split(annotation)
+    kinds = _split(_ALIASES.get(annotation, annotation))
     for kind in kinds:
         try:
             found = _convert(value, kind, kinds)
         except _Unfit:
             continue
-        low, high = _RANGES.get(name, (found, found))
-        if found is not None and name in _RANGES and not low <= found <= high:
-            raise UsageError(f"{name} {found} is not between {low} and {high}")
+        if found is not None and name in _THREADS:
+            check_threads(name, found)
         return found
     several = [kind for kind in kinds if kind != "None" and not (kind == "str" and set(kinds) & set(_PATHS))]
     words = list(dict.fromkeys(_say(kind) for kind in several))
-    raise wrong_type(name, value, f"give {' or '.join(words)}")
+    raise wrong_type("a model" if annotation == "ModelFile" else name, value, f"give {' or '.join(words)}")
 
 
 @lru_cache(maxsize=512)
@@ -203,7 +216,7 @@ def _say(kind: str) -> str:
     """A kind in words."""
     outer, _, inner = kind.removesuffix("]").partition("[")
     if kind in _PATHS:
-        return "a path"
+        return "the path of an .onnx file" if kind == "ModelFile" else "a path"
     if outer in ("Sequence", "Iterable"):
         return f"a list of {' or '.join(_say(one).partition(' ')[2] + 's' for one in _split(inner))}"
     if outer == "tuple":

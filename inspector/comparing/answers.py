@@ -101,4 +101,4 @@ class AnswerSums:
 
 
 def _find_top(model: Model, values: Mapping[str, NDArray[Any]]) -> Prediction:
-    return model.top(model.read_classes(values, model.input.batch or 1), 1)[0]
+    return model.top(model.read_classes(values, model.input.batch or 1).pick(0), 1)[0]

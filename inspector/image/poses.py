@@ -90,6 +90,9 @@ def check_poses(kinds: Sequence[str]) -> None:
     if not isinstance(kinds, Iterable):
         raise wrong_type("poses", kinds, "give a list of names")
     if isinstance(kinds, str):
-        raise UsageError(f"poses are a sequence of names, not the text {kinds!r}", f"give ({kinds!r},)")
+        raise UsageError(
+            f"poses are a sequence of names, not the text {kinds!r}",
+            f"give ({kinds!r},)" if kinds else "give () for the picture as it is",
+        )
     if unknown := [kind for kind in kinds if kind not in POSES]:
         raise UsageError(f"there is no pose {unknown[0]!r}", f"known: {', '.join(POSES)}")

@@ -21,6 +21,7 @@ from inspector.model.probabilities import (
     check_top,
     order_classes,
     read_rows,
+    take_one_row,
     to_probabilities,
 )
 from inspector.tasks.classify import Classifier
@@ -209,11 +210,10 @@ class ClassAnswers(Answers):
 
         Raises:
             NotComputable: The model has no classification output.
-            UsageError: `top` is not 1 or more.
+            UsageError: `top` is not 1 or more, or `scores` are not those of one picture.
         """
         check_top(top)
-        own = scores.probabilities[0] if isinstance(scores, ClassRows) and scores.probabilities is not None else None
-        row = np.asarray(scores.scores[0] if isinstance(scores, ClassRows) else scores, np.float64)
+        row, own = take_one_row(scores)
         if row.size == 1 and self._classifier().activation != "softmax":
             return Predictions(self._binary(float(row[0]), own)[:top])
         probabilities = self.probabilities(row[None])[0] if own is None else own

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from inspector.errors import ModelError, NotComputable, UsageError, listing
+from inspector.errors import ModelError, NotComputable, listing
 from inspector.graph import (
     Graph,
     detach,
@@ -29,6 +29,7 @@ from inspector.model.foreign import complete, read_foreign
 from inspector.model.inputs import NO_INPUTS, add_stored, fill_others, take_picture
 from inspector.model.model import Model
 from inspector.runtime import Sessions, ignore, measure_block, shorten_provider
+from inspector.runtime.providers import check_threads
 from inspector.tasks.decoder import BoxDecoder, MapDecoder
 from inspector.tasks.recognise import recognise
 from inspector.tasks.seen import NO_HINTS
@@ -98,8 +99,8 @@ def open_model(
         MetadataError: The metadata document in the file cannot be read.
         UsageError: The number of threads is out of range, or `inputs` do not fit.
     """
-    if threads is not None and not 1 <= threads <= 1024:
-        raise UsageError(f"threads {threads} is not between 1 and 1024")
+    if threads is not None:
+        check_threads("threads", threads)
     provider = shorten_provider(provider)
     graph = read_graph(path, allow_links)
     document = read_metadata(graph.metadata) if metadata else Metadata()

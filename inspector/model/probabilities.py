@@ -45,6 +45,11 @@ class ClassRows:
     scores: NDArray[np.float32]
     probabilities: NDArray[np.float64] | None = None
 
+    def pick(self, picture: int) -> ClassRows:
+        """The rows of one of the pictures, of a graph that takes a fixed number of them."""
+        own = self.probabilities
+        return ClassRows(self.scores[picture : picture + 1], None if own is None else own[picture : picture + 1])
+
 
 class Predictions(list[Prediction]):
     """Classes, most likely first: a list that a notebook shows with bars."""
@@ -104,6 +109,25 @@ def _to_rows(values: NDArray[Any], pictures: int, classes: int | None) -> NDArra
     if classes is not None and flat.shape[1] != classes:
         raise ValueError(f"a run {shape}, not {classes} scores")
     return np.ascontiguousarray(flat, np.float32)
+
+
+def take_one_row(scores: NDArray[Any] | ClassRows) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Take the scores of one picture, and the probabilities of the file where there are some: float64 (K,) each.
+
+    Raises:
+        UsageError: They are those of several pictures, or no numbers.
+    """
+    given = scores.scores if isinstance(scores, ClassRows) else scores
+    try:
+        array = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        raise wrong_type("scores", scores, "give one row of numbers, (K,)") from None
+    one = array.ndim == 1 if not isinstance(scores, ClassRows) else array.ndim == 2 and len(array) == 1
+    if not one or not array.size:
+        raise UsageError(f"scores of shape {array.shape} are not those of one picture", "give one row of them, (K,)")
+    if not isinstance(scores, ClassRows):
+        return array, None
+    return array[0], None if scores.probabilities is None else scores.probabilities[0]
 
 
 def order_classes(scores: NDArray[Any], probabilities: NDArray[Any] | None = None) -> NDArray[np.intp]:

@@ -27,6 +27,8 @@ PROVIDERS = {
 }
 """Names for --provider."""
 
+_MOST_THREADS = 1024
+
 
 def load_runtime(again: bool = False) -> ModuleType:
     """Import onnxruntime.
@@ -186,6 +188,12 @@ def set_options(providers: Sequence[str]) -> list[str | tuple[str, dict[str, str
         cards from 2020 on, and an inspection would find that instead of what the file computes.
     """
     return [(name, {"use_tf32": "0"}) if name == PROVIDERS["cuda"] else name for name in providers]
+
+
+def check_threads(name: str, count: int) -> None:
+    """Raise UsageError for a number of threads or processes that nobody can mean; `name` is what it is called."""
+    if not 1 <= count <= _MOST_THREADS:
+        raise UsageError(f"{name} {count} is not between 1 and {_MOST_THREADS}")
 
 
 def count_cores() -> int:

@@ -106,11 +106,14 @@ def find_classifier(graph: Graph, document: Metadata, assumed: list[str]) -> Cla
 
 def _find_beside(graph: Graph, best: Classifier, shapes: Shapes) -> Classifier:
     """The classifier of raw scores, with the output that is their softmax or sigmoid, where there is one."""
+    beside: dict[Activation, str] = {}
     for name in graph.outputs:
-        end = _before_ranks(graph, name, shapes)
-        scores, activation = _before_activation(graph, end, shapes)
-        if scores == best.scores and activation == best.activation:
-            return replace(_add_own(graph, name, best), guessed=False)
+        scores, activation = _before_activation(graph, _before_ranks(graph, name, shapes), shapes)
+        if scores == best.scores and activation is not None and activation != "none":
+            beside.setdefault(activation, name)
+    if best.activation in beside or (best.guessed and beside):
+        found = best.activation if best.activation in beside else next(iter(beside))
+        return replace(_add_own(graph, beside[found], replace(best, activation=found)), guessed=False)
     return best
 
 

@@ -97,6 +97,10 @@ def test_a_certificate_of_something_else_is_refused(model: Path, tmp_path: Path)
     forged.write_text(json.dumps(document))
     with pytest.raises(SlimError, match=r"first has 6 channels in .*, where 4 are left"):
         inspector.check_slim(tmp_path / "uncut.onnx", forged)
+    del document["source"]["digest"]
+    forged.write_text(json.dumps(document))
+    with pytest.raises(UsageError, match="is a damaged certificate"):
+        inspector.check_slim(out, forged)
     forged.write_text("{}")
     with pytest.raises(UsageError, match="is not a certificate of `inspector slim`"):
         inspector.check_slim(out, forged)

@@ -128,6 +128,21 @@ def test_probabilities_are_those_of_the_graph(
     assert len(runs) == 4 + 4 * K  # of which `model.scores` made the most
 
 
+@pytest.mark.parametrize("ending", ["Sigmoid", "Softmax"])
+def test_named_scores_have_the_activation_that_the_file_gives_beside_them(ending: str, make_model: MakeModel) -> None:
+    def build(n: Net, x: str) -> tuple[str, str]:
+        y = scores(n, x)
+        return y, n(ending, y, out="p")
+
+    path = make_model(build, opset=13, metadata={KEY: Metadata(output="scores").dumps()})
+    model = open_model(path)
+    [given] = run_alone(onnx.load(path), path.parent, {"x": model.tensor(ARRAY)}, ["p"])
+    found = {p.index: p.probability for p in model.predict(ARRAY, top=K)}
+    np.testing.assert_allclose([found[i] for i in range(K)], given[0], atol=1e-6)
+    assert model.classifier is not None
+    assert (model.classifier.activation, model.classifier.guessed) == (ending.lower(), False)
+
+
 @pytest.mark.parametrize("ended", [True, False])
 def test_one_score_for_each_picture_of_a_batch(ended: bool, make_model: MakeModel) -> None:
     """(4,) of a graph that takes four pictures is no vector of four classes."""
