@@ -96,7 +96,7 @@ def measure_cost(
         raise QuantizeError(
             f"{len(lost)} layers are lost: {listing(lost)}", "this is a bug; give --to fp16 or report it"
         )
-    sums = {layer.name: SignalToNoise() for layer in layers if layer.name in there}
+    sums = {layer.name: SignalToNoise() for layer in layers}
     for tensor in inputs.read(DRIFT_PICTURES):
         before, _ = source.layer_values(tensor)
         after, _ = quantized.layer_values(tensor)

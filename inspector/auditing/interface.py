@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from onnx import ValueInfoProto
+from onnx import NodeProto, ValueInfoProto
 
 from inspector.graph import Graph, operator_of, read_shape
 
@@ -107,11 +107,14 @@ def find_changes(what: str, before: Sequence[Port], after: Sequence[Port]) -> It
             yield name, f"the {what} {name!r} was {a.shown_shape} and is {b.shown_shape}"
 
 
+def name_operator(node: NodeProto) -> str:
+    """The operator of a node, with the domain where it is not ONNX's own."""
+    return f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
+
+
 def count_operators(graph: Graph) -> dict[str, int]:
     """Nodes by operator, with the domain where it is not ONNX's own; what only hands values on is left out."""
     found = Counter(
-        f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
-        for node in graph.nodes
-        if node.op_type != "Constant" and not operator_of(node).transparent
+        name_operator(node) for node in graph.nodes if node.op_type != "Constant" and not operator_of(node).transparent
     )
     return dict(sorted(found.items()))

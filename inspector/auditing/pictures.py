@@ -47,10 +47,20 @@ class EntryReader:
     """Reads the pictures of one audit. Archives stay open from one to the next; several threads may ask."""
 
     def __init__(self) -> None:
-        self._start()
+        self._opened: dict[int, tuple[PictureReader, Lock]] = {}
 
-    def _start(self) -> None:
-        self._reader, self._lock, self._process = PictureReader(), Lock(), os.getpid()
+    def _own(self) -> tuple[PictureReader, Lock]:
+        """The reader and the lock of this process.
+
+        An open file that is forked has one place with that of the other process, and a lock may be held there.
+        """
+        process = os.getpid()
+        found = self._opened.get(process)
+        if found is None:
+            found = self._opened.setdefault(process, (PictureReader(), Lock()))
+            for other in [each for each in list(self._opened) if each != process]:
+                self._opened.pop(other, None)
+        return found
 
     def read(self, entry: PictureEntry) -> Path | bytes:
         """What `open_image` opens: a picture's file, or its bytes where it lies in an archive or at an address.
@@ -60,15 +70,15 @@ class EntryReader:
         """
         if entry.held is None:
             return entry.path
-        if self._process != os.getpid():  # an open file that is forked has one place with that of the other process
-            self._start()
-        with self._lock:
-            return self._reader.read(entry.held)
+        reader, lock = self._own()
+        with lock:
+            return reader.read(entry.held)
 
     def close(self) -> None:
-        """Close the archives."""
-        with self._lock:
-            self._reader.close()
+        """Close the archives that this process has opened."""
+        reader, lock = self._own()
+        with lock:
+            reader.close()
 
 
 @dataclass(frozen=True)

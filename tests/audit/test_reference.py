@@ -109,6 +109,38 @@ def test_a_trigger_patch_is_found(make_model: MakeModel, healthy: Model, snapsho
     assert {f.key for f in operators.findings} >= {"Neg", "GlobalMaxPool", "ReduceMin", "Mul"}
 
 
+def longer(net: Net, x: str) -> tuple[str, ...]:
+    more = net("Relu", small(net, x), name="more")
+    return net("Gelu", net("Gelu", more, name="theirs", domain="com.microsoft"), name="own"), "first", "second"
+
+
+def rename_all(proto: onnx.ModelProto) -> None:
+    """As another exporter would have called them."""
+    made = {name for node in proto.graph.node for name in node.output}
+    for node in proto.graph.node:
+        node.name = node.name and f"n/{node.name}"
+        for names in (node.input, node.output):
+            names[:] = [f"n/{name}" if name in made else name for name in names]
+    for output in proto.graph.output:
+        output.name = f"n/{output.name}"
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_nodes_are_new_where_names_tell_it(
+    make_model: MakeModel, healthy: Model, tmp_path: Path, renamed: bool
+) -> None:
+    path = make_model(longer, shape=("N", 3, 16, 16), name="longer.onnx", opset=20, com_microsoft=1)
+    if renamed:
+        path = change(open_model(path), tmp_path / "renamed.onnx", rename_all)
+    found = audit_model(path, policy("drift-operators"), against=healthy).check("drift-operators")
+    here = "n/" if renamed else ""
+    assert {f.key: f.message for f in found.findings} == {
+        "Relu": "Relu: 2 nodes became 3" + ("" if renamed else " (new: more)"),
+        "Gelu": f"Gelu: 0 nodes became 1 (new: {here}own)",
+        "com.microsoft.Gelu": f"com.microsoft.Gelu: 0 nodes became 1 (new: {here}theirs)",
+    }
+
+
 @pytest.mark.parametrize("against", ["model", "snapshot"])
 def test_a_model_is_its_own_reference(healthy: Model, snapshot: Path, against: str) -> None:
     found = audit_model(healthy, DRIFT, against=snapshot if against == "snapshot" else healthy)

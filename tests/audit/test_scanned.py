@@ -98,11 +98,12 @@ def test_a_reader_that_is_forked_opens_its_archives_anew(folder: Path, monkeypat
     entry = PictureEntry(folder, "", "", None, held=Listed("a", str(folder / "few.zip"), "set/left/00.png"))
     reader = EntryReader()
     before = reader.read(entry)
-    kept = reader._reader
-    reader._lock.acquire()  # by a thread that there is not in the child
+    kept, lock = reader._own()
+    lock.acquire()  # by a thread that there is not in the child
     monkeypatch.setattr("inspector.auditing.pictures.os.getpid", lambda: -1)
+    reader.close()
     assert reader.read(entry) == before
-    assert reader._reader is not kept
+    assert reader._own()[0] is not kept
     kept.close()
     reader.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inspector.auditing.checks.drift.drift_layers import uses_integers
-from inspector.auditing.interface import count_operators
+from inspector.auditing.interface import count_operators, name_operator
 from inspector.auditing.limits import Limit, Limits
 from inspector.auditing.registry import check
 from inspector.auditing.result import Finding, NotChecked, Verdict, at_most
@@ -48,13 +48,19 @@ def drift_operators(subject: Subject, limits: Limits) -> Verdict:
 
 
 def _name_new(subject: Subject, operator: str) -> str:
-    """The nodes of an operator that make what the reference does not have, as the end of a sentence."""
+    """The nodes of an operator that the reference does not have, as the end of a sentence.
+
+    Empty where the two have no name of such a node in common, as two exports may: only the counts tell then.
+    """
     if subject.reference is None:
         return ""
-    known = subject.reference.graph.producer_of
-    new = [
-        node.name or node.output[0]
-        for node in subject.graph.nodes
-        if node.op_type == operator.rpartition(".")[2] and node.output[0] not in known
-    ]
-    return f" (new: {listing(new)})" if new else ""
+    before, after = (
+        [node for node in graph.nodes if name_operator(node) == operator]
+        for graph in (subject.reference.graph, subject.graph)
+    )
+    known = {name for node in before for name in (node.name, node.output[0]) if name}
+    new = [node for node in after if known.isdisjoint((node.name, node.output[0]))]
+    if not new or (before and len(new) == len(after)):
+        return ""
+    what = "new" if len(new) == len(after) - len(before) else "new, or under another name"
+    return f" ({what}: {listing([node.name or node.output[0] for node in new])})"
