@@ -184,10 +184,11 @@ def stops(net: Net, x: str) -> str:
     maps = net("Relu", net("Reshape", net.conv(x, 3, 3), net.const(np.array([1, 3, 4, 4]))))
     bright = net("Greater", net("ReduceMean", maps, axes=[1, 2, 3], keepdims=1), net.const(np.float32(0)))
     chosen = net("Where", bright, maps, net("Neg", maps))
+    chosen = net("Div", chosen, net("ReduceL2", maps, axes=[1, 2, 3]))
     return net("Flatten", net("GlobalAveragePool", chosen))
 
 
-@pytest.mark.parametrize("id", ["nothing-sleeps", "picture-branches"])
+@pytest.mark.parametrize("id", ["nothing-sleeps", "picture-branches", "arithmetic-defined"])
 def test_what_cannot_be_run_does_not_pass(make_model: MakeModel, id: str) -> None:
     found = audit_model(make_model(stops, shape=(1, 3, 16, 16), opset=17), policy(id)).check(id)
     assert found.status == "skipped"

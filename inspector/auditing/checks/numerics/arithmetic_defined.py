@@ -14,7 +14,7 @@ from onnx import NodeProto, TensorProto
 from inspector.auditing.graph_queries import is_half_precision
 from inspector.auditing.limits import Limits
 from inspector.auditing.registry import check
-from inspector.auditing.result import MAX_FINDINGS, Finding, Verdict, Where
+from inspector.auditing.result import MAX_FINDINGS, Finding, NotChecked, Verdict, Where
 from inspector.auditing.subject import Subject
 from inspector.errors import InspectorError, listing
 from inspector.graph import attributes, is_standard, operator_of
@@ -84,8 +84,13 @@ def arithmetic_defined(subject: Subject, limits: Limits) -> Verdict:
         for danger in left
         if danger.is_allowed_by(found[danger.tensor])
     ]
-    findings += _run([danger for danger in left if not danger.is_allowed_by(found[danger.tensor])], subject)
-    findings += _find_variances(subject)
+    variances = list(_find_variances(subject))
+    try:
+        findings += _run([danger for danger in left if not danger.is_allowed_by(found[danger.tensor])], subject)
+    except NotChecked:
+        if not findings and not variances:  # what is found without a run is found
+            raise
+    findings += variances
     if not findings:
         safe = len(dangers) - len(left)
         message = f"{len(dangers)} nodes are not defined for every number"
@@ -197,8 +202,10 @@ def _run(dangers: Sequence[_Danger], subject: Subject) -> list[Finding]:
             break
         try:
             values = subject.model.run(subject.model.tensor(picture), tensors)
-        except InspectorError:  # such a graph fails other checks
-            break
+        except InspectorError as error:
+            if findings:
+                break
+            raise NotChecked(f"a {name} picture cannot be computed: {error.message}") from None
         for tensor in tensors:
             seen[tensor].look(np.asarray(values[tensor]))
         for danger in list(waiting):
