@@ -15,7 +15,7 @@ from inspector.image import DType, Layout, Preprocess
 from inspector.layers import find_channel_axis, find_picture_axis
 from inspector.metadata import Metadata
 from inspector.model.arithmetic import find_arithmetic
-from inspector.model.pixels import choose_range, is_blue_first
+from inspector.model.pixels import choose_range, is_blue_first, makes_usual
 from inspector.records import record
 from inspector.tasks.decoder import Habit
 
@@ -200,6 +200,26 @@ def guess_values(graph: Graph, given: ImageInput) -> Guess:
     if given.channels == 1:
         return Guess("unit", "grey, scaled to [0, 1]", False)
     return Guess("imagenet", "RGB, ImageNet mean and std", False)
+
+
+def find_own_values(graph: Graph, given: ImageInput, stated: Preprocess) -> Guess | None:
+    """What values a graph wants that would normalise for a second time what a preprocess has normalised.
+
+    Args:
+        graph: The graph of the file.
+        given: Its input.
+        stated: A preprocess that others wrote into the file, of as many channels as the input has.
+
+    Returns:
+        None where the graph does not prove that it wants other values.
+    """
+    if given.dtype != "uint8":
+        arithmetic = find_arithmetic(graph, 3 if given.layout == "NHWC" else 1, given.channels)
+        low, high = ((np.array([level * stated.scale]) - stated.mean) / stated.std for level in (0, 255))
+        if arithmetic is None or not arithmetic.nodes or makes_usual(arithmetic, low, high):
+            return None
+    guess = guess_values(graph, given)
+    return guess if guess.proven else None
 
 
 _VALUES = {

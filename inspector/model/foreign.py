@@ -6,11 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from inspector.graph import Graph
 from inspector.image import Preprocess
 from inspector.metadata import Metadata, Task
-from inspector.model.entries import read_class_names, read_literal, read_name_table, read_normalisation
+from inspector.model.assume import DEFAULT_SIZE, ImageInput, find_own_values
+from inspector.model.entries import read_entries, read_literal, read_names
+from inspector.model.stated import Stated
 from inspector.records import record
 from inspector.tasks.seen import NO_HINTS, Hints
+
+FROM_ENTRIES = "entries of the metadata"
+"""Who wrote entries that many write."""
 
 
 @record
@@ -24,6 +30,7 @@ class Foreign:
         size: (H, W) of the input; None where that is not told.
         task: What the outputs mean, in the exporter's own word; None where that is not told.
         hints: What it says of the outputs.
+        stated: What entries that many write say of the picture; None where another exporter is known.
     """
 
     who: str
@@ -32,9 +39,12 @@ class Foreign:
     size: tuple[int, int] | None = None
     task: str | None = None
     hints: Hints = NO_HINTS
+    stated: Stated | None = None
 
 
-def read_foreign(properties: Mapping[str, str], ranks: Sequence[int | None] = ()) -> Foreign | None:
+def read_foreign(
+    properties: Mapping[str, str], ranks: Sequence[int | None] = (), size: tuple[int, int] | None = None
+) -> Foreign | None:
     """What another exporter's metadata says; None where none is known. What cannot be read counts as absent.
 
     Known are Ultralytics' entries, the image metadata of ONNX itself (``Image.BitmapPixelFormat``,
@@ -44,37 +54,80 @@ def read_foreign(properties: Mapping[str, str], ranks: Sequence[int | None] = ()
     Args:
         properties: The entries of the file.
         ranks: How many axes each of its outputs is declared with.
+        size: (H, W) that the graph fixes; None where it does not.
     """
     if "names" in properties and {"task", "stride", "imgsz"} & properties.keys():
         return _ultralytics(properties, ranks)
     if "Image.NominalPixelRange" in properties or "Image.BitmapPixelFormat" in properties:
-        return replace(_image_metadata(properties), labels=read_class_names(properties))
-    labels, values = read_class_names(properties), read_normalisation(properties)
-    if labels is None and values is None:
+        return replace(_image_metadata(properties), labels=read_entries(properties)[0])
+    labels, stated = read_entries(properties, size)
+    if labels is None and stated is None:
         return None
-    preprocess, size = values or (None, None)
-    return Foreign("entries of the metadata", labels, preprocess, size)
+    return Foreign(FROM_ENTRIES, labels, stated=stated)
 
 
-def complete(document: Metadata, foreign: Foreign, size: tuple[int, int] | None, channels: int = 3) -> Metadata:
+def complete(document: Metadata, foreign: Foreign, size: tuple[int, int] | None) -> Metadata:
     """The document with what it does not say taken from another exporter's metadata.
 
     Args:
         document: Ours, which is always right.
         foreign: Theirs.
         size: (H, W) that the graph fixes; None where it does not.
-        channels: How many the input has.
     """
     changes: dict[str, Any] = {}
     if document.labels is None and foreign.labels:
         changes["labels"] = foreign.labels
     wanted = size or foreign.size
-    preprocess = _fit(foreign.preprocess, channels)
-    if document.preprocess is None and preprocess is not None and wanted is not None:
-        changes["preprocess"] = preprocess.with_size(wanted)
+    if document.preprocess is None and foreign.preprocess is not None and wanted is not None:
+        own = foreign.preprocess
+        changes["preprocess"] = own if own.size and foreign.stated is not None else own.with_size(wanted)
     if changes and not document.source:
         changes["source"] = {"exporter": foreign.who, **({"task": foreign.task} if foreign.task else {})}
     return replace(document, **changes)
+
+
+def settle(foreign: Foreign, graph: Graph, given: ImageInput, assumed: list[str]) -> Foreign:
+    """The same with a preprocess that fits the graph, where entries say one; what is left out is told.
+
+    What the graph itself does with the pixels is known better than what entries say: it would be done twice.
+
+    Args:
+        foreign: What the metadata says.
+        graph: The graph of the file.
+        given: Its input.
+        assumed: Gets a phrase for each thing that was not followed.
+    """
+    if foreign.stated is None:
+        return replace(foreign, preprocess=_fit(foreign.preprocess, given.channels))
+    assumed += foreign.stated.notes
+    stated = foreign.stated.preprocess
+    fitting = _fit(stated, given.channels)
+    if stated is None or fitting is None:
+        if stated is not None:
+            assumed.append(f"mean and std of the metadata left out: {stated.channels} for {given.channels} channels")
+        return foreign
+    own = find_own_values(graph, given, fitting)
+    if own is not None:
+        values = Preprocess.named(own.name, None, given.channels)
+        colour = "BGR" if own.blue_first and not foreign.stated.ordered else fitting.colour
+        fitting = replace(fitting, colour=colour, scale=values.scale, mean=values.mean, std=values.std)
+        assumed.append(f"mean and std of the metadata left out, {own.why}")
+    return replace(foreign, preprocess=fitting, size=fitting.size)
+
+
+def assume_size(given: ImageInput, usual: tuple[int, int] | None, assumed: list[str]) -> tuple[int, int]:
+    """(H, W) for an input of which neither the graph nor its metadata fixes both.
+
+    Args:
+        given: The input.
+        usual: What is usual for the head; None where nothing is.
+        assumed: Gets the phrase that says it.
+    """
+    declared = given.shape[1:3] if given.layout == "NHWC" else given.shape[2:]
+    sides = zip(declared, usual or (DEFAULT_SIZE, DEFAULT_SIZE), strict=True)
+    height, width = (side if isinstance(side, int) else other for side, other in sides)
+    assumed.append(f"input size {height}x{width}")
+    return height, width
 
 
 def _fit(preprocess: Preprocess | None, channels: int) -> Preprocess | None:
@@ -94,7 +147,7 @@ def _ultralytics(properties: Mapping[str, str], ranks: Sequence[int | None]) -> 
     if task is None and list(ranks) == [2]:  # YOLOv5 names no task, and its classifiers take ImageNet's mean and std
         task, preprocess = "classify", replace(Preprocess.named("imagenet"), resize="shortest")
     size, hints = _sides(properties.get("imgsz", "")), _hints(properties, task)
-    return Foreign("Ultralytics", read_name_table(read_literal(properties["names"])), preprocess, size, task, hints)
+    return Foreign("Ultralytics", read_names(properties["names"]), preprocess, size, task, hints)
 
 
 _TASKS: dict[str, Task] = {

@@ -25,7 +25,7 @@ from inspector.layers import find_layers
 from inspector.metadata import Metadata, read_metadata
 from inspector.model.assume import assume_preprocess, find_image_input
 from inspector.model.attached import Attached, choose_sound
-from inspector.model.foreign import complete, read_foreign
+from inspector.model.foreign import FROM_ENTRIES, assume_size, complete, read_foreign, settle
 from inspector.model.inputs import NO_INPUTS, add_stored, fill_others, take_picture
 from inspector.model.model import Model
 from inspector.runtime import Sessions, ignore, measure_block, shorten_provider
@@ -111,10 +111,12 @@ def open_model(
     attached, left_out = choose_sound(document.attached, whole)
     image_input = find_image_input(graph)
     ranks = [None if (shape := read_shape(value)) is None else len(shape) for value in graph.proto.graph.output]
-    foreign = read_foreign(graph.metadata, ranks) if metadata else None
-    if foreign is not None:
-        document = complete(document, foreign, image_input.size, image_input.channels)
+    foreign = read_foreign(graph.metadata, ranks, image_input.size) if metadata else None
     assumed: list[str] = []
+    if foreign is not None:
+        if document.preprocess is None:
+            foreign = settle(foreign, graph, image_input, assumed)
+        document = complete(document, foreign, image_input.size)
     size = image_input.size or (document.preprocess.size if document.preprocess is not None else None)
     hints = foreign.hints if foreign is not None else NO_HINTS
     meant: list[str] = []
@@ -125,6 +127,9 @@ def open_model(
         open_axes = (0, 1, 2) if image_input.layout == "NHWC" else (0, 2, 3)
         whole, graph = free_picture(whole, open_axes), free_picture(graph, open_axes)
         image_input = find_image_input(graph)
+    if foreign is not None and foreign.stated is not None and foreign.preprocess and document.preprocess is None:
+        usual = decoder.habit.preprocess.size if decoder is not None and decoder.habit is not None else None
+        document = complete(document, foreign, assume_size(image_input, usual, assumed))
     preprocess = assume_preprocess(graph, document, image_input, assumed, decoder.habit if decoder else None)
     whole = fill_others(whole, inputs, preprocess, [])
     many, graph = len(graph.inputs), fill_others(graph, inputs, preprocess, assumed)
@@ -135,9 +140,18 @@ def open_model(
     assumed += meant
     if isinstance(decoder, MapDecoder) and decoder.foreground and document.labels and len(document.labels) == 1:
         document = document.with_(labels=(decoder.names[0], *document.labels))
-    if classifier is not None and document.labels and classifier.classes not in (None, len(document.labels), 1):
-        assumed.append(f"labels ignored: {len(document.labels)} of them for {classifier.classes} classes")
-        document = document.with_(labels=None)
+    if document.labels:
+        classes = classifier.classes if classifier is not None and classifier.classes != 1 else None
+        if (
+            foreign is not None
+            and foreign.who == FROM_ENTRIES
+            and document.labels == foreign.labels
+            and decoder is not None
+        ):
+            classes = decoder.classes
+        if classes not in (None, len(document.labels)):
+            assumed.append(f"labels ignored: {len(document.labels)} of them for {classes} classes")
+            document = document.with_(labels=None)
     block = measure_block() if has_blocks(graph) else None
     if warn is not None:
         for line in (*stored, *left_out):

@@ -48,17 +48,33 @@ def choose_range(arithmetic: Arithmetic) -> tuple[str, tuple[float, float], bool
     found = []
     for name, (low, high) in pixels.items():
         ends = arithmetic.range_of(low, high)
-        far = min((abs(ends[0] - a) + abs(ends[1] - b)) / (b - a) for a, b in _USUAL)
-        found.append((far, name, ends))
-    learned = "BatchNormalization" in arithmetic.nodes
+        found.append((_measure_distance(ends), name, ends))
     far, name, ends = min(found)
-    if far <= (_FARTHEST_LEARNED if learned else _FARTHEST):
+    if far <= _find_limit(arithmetic):
         return name, ends, True
-    told = limited or ("" if learned else _read_constants(arithmetic))
+    told = limited or ("" if _is_learned(arithmetic) else _read_constants(arithmetic))
     if told:
         return told, arithmetic.range_of(*pixels[told]), True
     # A convolution that fits no usual pixels may be one of the network's own.
     return None if "Conv" in arithmetic.nodes else (*found[0][1:], False)
+
+
+def makes_usual(arithmetic: Arithmetic, low: Vector, high: Vector) -> bool:
+    """Whether an arithmetic makes what networks are trained on of values between `low` and `high` (C,)."""
+    return _measure_distance(arithmetic.range_of(low, high)) <= _find_limit(arithmetic)
+
+
+def _measure_distance(ends: tuple[float, float]) -> float:
+    """How far an outcome lies from the nearest of the usual ranges, relative to its width."""
+    return min((abs(ends[0] - a) + abs(ends[1] - b)) / (b - a) for a, b in _USUAL)
+
+
+def _is_learned(arithmetic: Arithmetic) -> bool:
+    return "BatchNormalization" in arithmetic.nodes
+
+
+def _find_limit(arithmetic: Arithmetic) -> float:
+    return _FARTHEST_LEARNED if _is_learned(arithmetic) else _FARTHEST
 
 
 def _list_pixels(count: int) -> dict[str, tuple[Vector, Vector]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -280,3 +282,125 @@ def test_our_own_document_comes_first(make_model: MakeModel) -> None:
     assert open_model(path).preprocess == ours.preprocess
     bare = open_model(path, metadata=False)
     assert bare.preprocess == Preprocess.named("imagenet", (8, 8))
+
+
+# --- entries that say more, or something odd -----------------------------------------------------------------
+
+PAIR = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+CUT = {"resize": "shortest"}
+
+
+@pytest.mark.parametrize(
+    ("more", "expected", "named"),
+    [
+        ({"do_normalize": False}, {"mean": (0.0,) * 3, "std": (1.0,) * 3}, ""),
+        ({"do_normalize": False, "do_rescale": False}, {"scale": 1.0, "mean": (0.0,) * 3, "std": (1.0,) * 3}, ""),
+        ({"do_rescale": False}, {"scale": 1.0}, "do_rescale is false"),
+        ({"do_rescale": True, "rescale_factor": 1}, {"scale": 1.0}, ""),
+        ({"rescale_factor": 1 / 127.5}, {"scale": 1 / 127.5}, ""),
+        ({"rescale_factor": "much", "do_rescale": "so"}, {}, "do_rescale 'so', rescale_factor 'much'"),
+        ({"rescale_offset": True, "rescale_factor": 1 / 127.5}, {"scale": 1 / 127.5}, "rescale_offset True"),
+        ({"input_size": [3, 8, 8], "crop_pct": 1}, {**CUT, "resize_size": 8}, ""),
+        ({"crop_pct": 0.8}, {**CUT, "resize_size": 10}, ""),  # of the size that the graph has
+        ({"crop_pct": 1, "crop_mode": "squash", "interpolation": "bicubic"}, {"filter": "bicubic"}, ""),
+        ({"crop_pct": 1.0, "crop_mode": "border"}, {"resize": "pad", "fill": (128, 102, 76)}, ""),
+        ({"crop_pct": 0.9, "crop_mode": "squash"}, {}, "crop_pct 0.9, crop_mode 'squash'"),
+        ({"crop_pct": 7, "interpolation": "random"}, {}, "interpolation 'random', crop_pct 7"),
+        ({"size": {"height": 8, "width": 8}, "resample": 3}, {"filter": "bicubic"}, ""),
+        ({"resample": 9}, {}, "resample 9"),
+        # ConvNeXT of Hugging Face, smaller and larger than what it cuts; the graph makes 8 of it.
+        ({"size": {"shortest_edge": 224}, "crop_pct": 0.875}, {**CUT, "resize_size": 9}, "size 8x8 as the graph"),
+        ({"size": {"shortest_edge": 384}, "crop_pct": 0.875}, {}, "size 8x8 as the graph"),
+        ({"size": {"shortest_edge": -5}, "do_center_crop": True}, {}, "do_center_crop True"),
+        ({"size": {"shortest_edge": 8}}, {}, "size {'shortest_edge': 8}"),
+        ({"size": [99999, 4]}, {}, "size [99999, 4]"),
+        ({"size": [16384, 16384]}, {}, "size [16384, 16384]"),
+        ({"size": {"height": 9, "width": 9}, "do_center_crop": True, "crop_size": 8}, {}, "do_center_crop True"),
+        ({"size": 9, "do_center_crop": True, "crop_size": 8}, {**CUT, "resize_size": 9}, ""),
+        ({"do_resize": False, "do_pad": True}, {}, "do_pad True, do_resize False"),
+        ({"color_order": "rgba?"}, {}, "color_order 'rgba?'"),
+        ({"color_order": "RGB", "color_mode": "bgr"}, {}, "color_mode 'bgr'"),
+        ({"image_format": "png", "do_flip_channel_order": True}, {"colour": "BGR"}, ""),
+        ({"std": [0.2, 0, 0.4]}, {"mean": MEAN, "std": STD}, "std [0.2, 0, 0.4]"),
+        ({"mean": [0.1]}, {"mean": MEAN, "std": STD}, "mean [0.1]"),
+    ],
+)  # fmt: skip
+def test_documents_of_others_key_by_key(
+    more: dict[str, Any], expected: dict[str, Any], named: str, make_model: MakeModel
+) -> None:
+    """Each key is followed, or named in a line of what was assumed."""
+    entries = {"preprocessor_config": json.dumps({**PAIR, **more})}
+    model = open_model(make_model(lambda n, x: n("Relu", n.conv(x, 3, 4)), metadata=entries))
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, np.ndarray) else value for key, value in expected.items()
+    }
+    assert model.preprocess == replace(Preprocess(**HALVES), **values)
+    said = " | ".join(line for line in model.assumed if "metadata" in line or line.startswith("size"))
+    assert named in said if named else not said
+
+
+@pytest.mark.parametrize("open_sides", [False, True])
+def test_entries_do_not_normalise_what_the_graph_normalises(open_sides: bool, make_model: MakeModel) -> None:
+    def network(n: Net, x: str) -> str:
+        return n("GlobalAveragePool", n("Relu", n.conv(normalised_unit(n, x, False), 3, 4)))
+
+    entries = {"mean": json.dumps(MEAN.tolist()), "std": json.dumps(STD.tolist()), "interpolation": "bicubic"}
+    shape = (1, 3, "h", "w") if open_sides else (1, 3, 8, 8)
+    model = open_model(make_model(network, shape=shape, metadata=entries))
+    size = (224, 224) if open_sides else (8, 8)
+    assert model.preprocess == replace(Preprocess.named("unit", size), filter="bicubic")
+    assert any(line.startswith("mean and std of the metadata left out, values 0 to 1: ") for line in model.assumed)
+    assert ("input size 224x224" in model.assumed) == open_sides
+
+
+def test_entries_before_a_norm_or_a_turn_of_ranges_stay(make_model: MakeModel) -> None:
+    """A first norm that learned of normalised pictures, as torchvision's files have it, is no second normalisation."""
+
+    def network(n: Net, x: str) -> str:
+        return n("GlobalAveragePool", n("Relu", n.conv(first_norm(0, 1.1)(n, x, False), 3, 4)))
+
+    entries = {"mean": HALF_TEXTS[0], "std": "[0.5, 0.5, 0.5]"}
+    model = open_model(make_model(network, metadata=entries))
+    assert model.preprocess.mean == HALVES["mean"]
+    assert not any("left out" in line for line in model.assumed)
+
+
+def test_bytes_are_not_normalised_by_entries(make_model: MakeModel) -> None:
+    entries = {"mean": HALF_TEXTS[0], "std": HALF_TEXTS[1]}
+    path = make_model(lambda n, x: n("Relu", n.conv(n("Cast", x, to=1), 3, 4)), dtype=2, metadata=entries)
+    assert open_model(path).preprocess == replace(Preprocess.named("raw", (8, 8)), dtype="uint8")
+
+
+def test_labels_of_another_number_than_a_detector_has(make_model: MakeModel) -> None:
+    def network(n: Net, x: str) -> str:
+        shape = n.const(np.array([1, 7, -1]))
+        rows = [n("Reshape", n.conv(x, 3, 7, k, stride=k, pads=0), shape) for k in (8, 16, 32)]
+        return n("Sigmoid", n("Concat", *rows, axis=2), out="output0")
+
+    for labels, kept in (("abc", True), ("abcd", False), ("a", False)):
+        path = make_model(
+            network,
+            shape=(1, 3, 64, 64),
+            metadata={"labels": json.dumps(list(labels))},
+            outputs={"output0": (1, 7, 84)},
+        )
+        model = open_model(path)
+        assert model.task == "detect"
+        assert model.labels == (tuple(labels) if kept else None)
+        assert (f"labels ignored: {len(labels)} of them for 3 classes" in model.assumed) == (not kept)
+
+
+def test_only_entries_of_known_names_are_read_and_once(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    plain = ast.literal_eval
+
+    def listen(text: str) -> Any:
+        read.append(text)
+        return plain(text)
+
+    monkeypatch.setattr(ast, "literal_eval", listen)
+    labels, mean = r"['a\d', 'b', 'c', 'd']", "(0.5, 0.5, 0.5)"
+    entries = {"note": "['x']", "labels": labels, "mean": mean, "std": mean, "config": "[" + "1," * 20_000 + "]"}
+    model = open_model(make_model(lambda n, x: n("Relu", n.conv(x, 3, 4)), metadata=entries))
+    assert sorted(read) == sorted([labels, mean, mean])
+    assert (model.labels, model.preprocess.mean) == ((r"a\d", "b", "c", "d"), (0.5,) * 3)
