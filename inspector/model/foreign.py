@@ -17,6 +17,7 @@ from inspector.tasks.seen import NO_HINTS, Hints
 
 FROM_ENTRIES = "entries of the metadata"
 """Who wrote entries that many write."""
+_IMAGE_METADATA = "ONNX image metadata"
 
 
 @record
@@ -97,22 +98,24 @@ def settle(foreign: Foreign, graph: Graph, given: ImageInput, assumed: list[str]
         given: Its input.
         assumed: Gets a phrase for each thing that was not followed.
     """
-    if foreign.stated is None:
-        return replace(foreign, preprocess=_fit(foreign.preprocess, given.channels))
-    assumed += foreign.stated.notes
-    stated = foreign.stated.preprocess
+    stated = foreign.preprocess
+    if foreign.stated is not None:
+        stated = foreign.stated.preprocess
+        assumed += foreign.stated.notes
     fitting = _fit(stated, given.channels)
     if stated is None or fitting is None:
-        if stated is not None:
+        if stated is not None and foreign.stated is not None:
             assumed.append(f"mean and std of the metadata left out: {stated.channels} for {given.channels} channels")
-        return foreign
-    own = find_own_values(graph, given, fitting)
+        return replace(foreign, preprocess=None)
+    # The image metadata of ONNX speak of the input itself, the others of how pictures were taken in training.
+    own = None if foreign.who == _IMAGE_METADATA else find_own_values(graph, given, fitting)
     if own is not None:
         values = Preprocess.named(own.name, None, given.channels)
-        colour = "BGR" if own.blue_first and not foreign.stated.ordered else fitting.colour
+        ordered = foreign.stated is not None and foreign.stated.ordered
+        colour = "BGR" if own.blue_first and not ordered else fitting.colour
         fitting = replace(fitting, colour=colour, scale=values.scale, mean=values.mean, std=values.std)
-        assumed.append(f"mean and std of the metadata left out, {own.why}")
-    return replace(foreign, preprocess=fitting, size=fitting.size)
+        assumed.append(f"mean and std by {foreign.who} left out, {own.why}")
+    return replace(foreign, preprocess=fitting, size=fitting.size or foreign.size)
 
 
 def assume_size(given: ImageInput, usual: tuple[int, int] | None, assumed: list[str]) -> tuple[int, int]:
@@ -188,4 +191,4 @@ def _image_metadata(properties: Mapping[str, str]) -> Foreign:
         preprocess = replace(preprocess, scale=219 / 255, mean=(-16.0,) * preprocess.channels)
     if order.startswith("Bgr"):
         preprocess = replace(preprocess, colour="BGR")
-    return Foreign("ONNX image metadata", None, preprocess)
+    return Foreign(_IMAGE_METADATA, None, preprocess)

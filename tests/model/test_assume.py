@@ -14,6 +14,7 @@ import pytest
 from inspector import open_model
 from inspector.errors import ModelError
 from inspector.image import Preprocess
+from inspector.image.preprocess import Resize
 from inspector.metadata import KEY, Metadata
 from tests.conftest import MakeModel
 from tests.foreign import Net
@@ -349,7 +350,9 @@ def test_entries_do_not_normalise_what_the_graph_normalises(open_sides: bool, ma
     model = open_model(make_model(network, shape=shape, metadata=entries))
     size = (224, 224) if open_sides else (8, 8)
     assert model.preprocess == replace(Preprocess.named("unit", size), filter="bicubic")
-    assert any(line.startswith("mean and std of the metadata left out, values 0 to 1: ") for line in model.assumed)
+    assert any(
+        line.startswith("mean and std by entries of the metadata left out, values 0 to 1: ") for line in model.assumed
+    )
     assert ("input size 224x224" in model.assumed) == open_sides
 
 
@@ -366,9 +369,12 @@ def test_entries_before_a_norm_or_a_turn_of_ranges_stay(make_model: MakeModel) -
 
 
 def test_bytes_are_not_normalised_by_entries(make_model: MakeModel) -> None:
-    entries = {"mean": HALF_TEXTS[0], "std": HALF_TEXTS[1]}
-    path = make_model(lambda n, x: n("Relu", n.conv(n("Cast", x, to=1), 3, 4)), dtype=2, metadata=entries)
-    assert open_model(path).preprocess == replace(Preprocess.named("raw", (8, 8)), dtype="uint8")
+    pair = {"mean": HALF_TEXTS[0], "std": HALF_TEXTS[1]}
+    cases: list[tuple[dict[str, str], Resize]] = [(pair, "stretch"), (ULTRALYTICS, "shortest")]
+    for entries, resize in cases:
+        path = make_model(lambda n, x: n("Relu", n.conv(n("Cast", x, to=1), 3, 4)), dtype=2, metadata=entries)
+        expected = replace(Preprocess.named("raw", (8, 8)), dtype="uint8", resize=resize)
+        assert open_model(path).preprocess == expected
 
 
 def test_labels_of_another_number_than_a_detector_has(make_model: MakeModel) -> None:
