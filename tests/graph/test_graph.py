@@ -16,7 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from inspector import open_model
-from inspector.errors import ModelError
+from inspector.errors import ModelError, UsageError
 from inspector.graph import Graph, copy_with_metadata, read_graph
 from tests.conftest import MakeModel
 from tests.foreign import Net
@@ -192,7 +192,8 @@ def test_not_a_model(tmp_path: Path) -> None:
         assert message in refusal(path)
     assert refusal(tmp_path) == f"{tmp_path} is a folder; give the path of an .onnx file"
     assert refusal(tmp_path / "x.onnx") == f"there is no file {tmp_path / 'x.onnx'}; give the path of an .onnx file"
-    assert "is not a path" in refusal("a\0b")
+    with pytest.raises(UsageError, match="is not a path: embedded null byte"):
+        open_model("a\0b")
     assert "Not a directory" in refusal(tmp_path / "text.onnx" / "x")
     assert "is not a file" in refusal("/dev/null")
 
