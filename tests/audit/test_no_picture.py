@@ -6,7 +6,7 @@ import pytest
 
 import inspector
 from inspector.cli.app import run
-from inspector.errors import OutputError
+from inspector.errors import UsageError
 from tests.conftest import MakeModel
 from tests.foreign import INT64, Net
 
@@ -31,6 +31,6 @@ def test_the_audit_of_another_network_is_bad_input(
 
 def test_a_report_whose_path_is_none(make_model: MakeModel) -> None:
     path = make_model(lambda n, x: n("Relu", n.conv(x, 3, 4)))
-    with pytest.raises(OutputError) as caught:
+    with pytest.raises(UsageError) as caught:
         inspector.audit(path, junit="a\0b.xml")
-    assert str(caught.value) == "'a\\x00b.xml' is not a path: embedded null byte; give the name of a file"
+    assert str(caught.value) == "'a\\x00b.xml' is not a path: embedded null byte; give the name of a file or a folder"
