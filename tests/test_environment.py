@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -104,9 +105,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(environment, "_PACKAGES", [row for row in environment._PACKAGES if row[1] == "onnxruntime"])
     everything = distributions._list_versions
 
-    def list_versions() -> dict[str, str]:
+    def list_versions(names: Collection[str]) -> dict[str, str]:
         """What is installed beside the tests is not there."""
-        given = everything().items()
+        given = everything(names).items()
         return {name: version for name, version in given if list(tmp_path.glob(f"{name.replace('-', '_')}-*"))}
 
     monkeypatch.setattr(distributions, "_list_versions", list_versions)
@@ -146,10 +147,11 @@ def test_what_is_installed_is_what_importlib_tells(tmp_path: Path, monkeypatch: 
     (tmp_path / "ONNXruntime_OpenVINO.egg-info" / "PKG-INFO").write_text("Name: x\nVersion: 1.5\n", "utf-8")
     (tmp_path / "Old.Thing-1.2-py3.11.egg-info").write_text("Version: 1.2\n", "utf-8")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    assert distributions._list_versions() == {"onnxruntime-openvino": "1.5", "old-thing": "1.2"}
+    wanted = {"onnxruntime-gpu", "onnxruntime-openvino", "old-thing"}
+    assert distributions._list_versions(wanted) == {"onnxruntime-openvino": "1.5", "old-thing": "1.2"}
     monkeypatch.undo()
     told = {re.sub("[-_.]+", "-", found.name).lower(): found.version for found in metadata.distributions()}
-    assert distributions._list_versions() == told
+    assert distributions._list_versions({*told, "is-not-installed"}) == told
 
 
 def test_a_build_of_somebodys_own(site: Path) -> None:

@@ -193,7 +193,7 @@ def test_provider_of_a_model(make_model: MakeModel) -> None:
 
 
 def test_both_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributions, "_list_versions", lambda: {"onnxruntime": "1.32", "onnxruntime-gpu": "1.32"})
+    monkeypatch.setattr(distributions, "_list_versions", lambda _: {"onnxruntime": "1.32", "onnxruntime-gpu": "1.32"})
     with pytest.raises(MissingExtra) as caught:
         runtime.load_runtime()
     assert str(caught.value) == (
@@ -210,7 +210,7 @@ def test_none_is_installed(monkeypatch: pytest.MonkeyPatch, make_model: MakeMode
             raise ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime")
         return real(name, *rest, **more)
 
-    monkeypatch.setattr(distributions, "_list_versions", dict)
+    monkeypatch.setattr(distributions, "_list_versions", lambda _: {})
     monkeypatch.setattr(builtins, "__import__", no_runtime)
     model = open_model(make_model(simple))  # what needs no run needs no runtime
     assert len(model.layers) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,42 +54,44 @@ def find_imported() -> RuntimePackage | None:
         text = ""
     told = dict(re.findall(r"^(package_name|__version__) *= *['\"](.*?)['\"]", text, re.M))
     name = told.get("package_name", "onnxruntime")
-    return RuntimePackage(name, told.get("__version__") or _list_versions().get(name, "of unknown version"), folder)
+    return RuntimePackage(
+        name, told.get("__version__") or _list_versions([name]).get(name, "of unknown version"), folder
+    )
 
 
 def find_runtimes() -> list[str]:
     """Find the installed distributions that provide onnxruntime; more than one overwrite each other's files."""
-    versions = _list_versions()
-    found = [name for name in KNOWN if name in versions]
     imported = find_imported()
+    versions = _list_versions({*KNOWN, imported.name} if imported is not None else KNOWN)
+    found = [name for name in KNOWN if name in versions]
     # A build of somebody's own, under a name of its own.
     if imported is not None and imported.name not in found and imported.name in versions:
         found.append(imported.name)
     return found
 
 
-def _list_versions() -> dict[str, str]:
-    """What is installed, its names in small letters with hyphens, and the versions, as the folders of metadata say.
+def _list_versions(names: Collection[str]) -> dict[str, str]:
+    """The versions of those of `names`, in small letters with hyphens, that are installed; as folders of metadata say.
 
     importlib.metadata tells the same, but imports readers of mails and archives for it.
     """
     found: dict[str, str] = {}
     for folder in sys.path:
-        with suppress(OSError):
-            for entry in os.listdir(folder or "."):  # noqa: PTH208
-                parts = _METADATA.fullmatch(entry)
-                # What pip left of a distribution that is gone may be an empty folder.
-                if parts is not None and (file := _find_metadata(os.path.join(folder, entry))) is not None:  # noqa: PTH118
-                    # As for an import, the first folder counts.
-                    name = re.sub("[-_.]+", "-", parts[1]).lower()
-                    found.setdefault(name, parts[2] or _read_version(file))
+        with suppress(OSError), os.scandir(folder or ".") as entries:
+            for entry in entries:
+                parts = _METADATA.fullmatch(entry.name)
+                name = re.sub("[-_.]+", "-", parts[1]).lower() if parts is not None else ""
+                # As for an import, the first folder counts. What pip left of one that is gone may be an empty folder.
+                if parts is not None and name in names and name not in found:
+                    file = _find_metadata(Path(entry.path))
+                    if file is not None:
+                        found[name] = parts[2] or _read_version(file)
     return found
 
 
-def _find_metadata(path: str) -> Path | None:
+def _find_metadata(path: Path) -> Path | None:
     """The file that describes a distribution: in the folder of its metadata, or, of old ones, in its place."""
-    files = (os.path.join(path, "METADATA"), os.path.join(path, "PKG-INFO"), path)  # noqa: PTH118
-    return next((Path(file) for file in files if os.path.isfile(file)), None)  # noqa: PTH113
+    return next((file for file in (path / "METADATA", path / "PKG-INFO", path) if file.is_file()), None)
 
 
 def _read_version(file: Path) -> str:
