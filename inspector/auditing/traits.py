@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from inspector.auditing.checks.cost.memory import measure_peak
-from inspector.auditing.checks.cost.multiply_adds import count_multiply_adds
+from inspector.auditing.checks.cost.multiply_adds import count_arithmetic
 from inspector.auditing.checks.cost.parameters import count_parameters
 from inspector.auditing.checks.file.size import count_bytes
 from inspector.auditing.interface import count_operators, describe_interface
@@ -26,7 +26,7 @@ def collect_traits(subject: Subject) -> dict[str, Any]:
 
 def _measure_costs(subject: Subject) -> dict[str, float]:
     counts: dict[str, Any] = {
-        "multiply_adds": count_multiply_adds, "parameters": count_parameters, "bytes": count_bytes,
+        "multiply_adds": count_arithmetic, "parameters": count_parameters, "bytes": count_bytes,
     }  # fmt: skip
     # A measured peak is another one each time, so it is kept only where somebody compares it.
     memory = subject.policy.rules["memory"]
