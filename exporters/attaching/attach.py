@@ -35,6 +35,7 @@ def attach_outputs(
     *,
     cam: str | None = None,
     layer: str | None = None,
+    all_classes: bool | None = None,
     calibrate: Folder | None = None,
     unknown: Folder | None = None,
     outliers: Folder | None = None,
@@ -50,6 +51,8 @@ def attach_outputs(
         path: The file to write.
         cam: A method of class activation maps that is made of gradients.
         layer: The layer that it looks at, of a classifier; None chooses as `inspector cam` does.
+        all_classes: Whether the maps of all classes are added where they are one product; None adds them where they
+            take little of a run.
         calibrate: Labelled pictures in folders named after classes; adds calibrated probabilities.
         unknown: Pictures such as the network is for; adds how little each picture looks like them.
         outliers: Pictures such as it is not for, to choose by and to measure on.
@@ -74,7 +77,7 @@ def attach_outputs(
         >>> [output.name for output in made.outputs]
         ['cam', 'cam_classes']
     """
-    check_attached_options(cam, layer, calibrate, unknown, outliers, false_alarms, saliency)
+    check_attached_options(cam, layer, all_classes, calibrate, unknown, outliers, false_alarms, saliency)
     source = model if isinstance(model, Model) else open_model(model, provider=provider, threads=threads)
     source = drop_false_classes(source)
     check_outputs({"-o": path}, {"the model itself": source.graph.files})
@@ -86,13 +89,14 @@ def attach_outputs(
     bench = open_workbench(source)
     if cam is not None:
         if finds_boxes(source):
-            if layer is not None:
-                raise UsageError(
-                    "--layer is for classifiers: a box is looked at where its scale begins", "leave it out"
-                )
+            for option, value in (("--layer", layer), ("--all-classes", all_classes)):
+                if value is not None:
+                    raise UsageError(
+                        f"{option} is for classifiers: a box is looked at where its scale begins", "leave it out"
+                    )
             attach_box_map(bench, cam)
         else:
-            attach_maps(bench, cam, layer)
+            notes += attach_maps(bench, cam, layer, all_classes)
     if calibrate is not None:
         figures["calibration"], more = attach_probability(bench, calibrate)
         notes += more
@@ -121,6 +125,7 @@ def attach_outputs(
 def check_attached_options(
     cam: str | None,
     layer: str | None,
+    all_classes: bool | None,
     calibrate: Folder | None,
     unknown: Folder | None,
     outliers: Folder | None,
@@ -134,8 +139,10 @@ def check_attached_options(
         NotComputable: The method cannot be written as nodes.
         ImageError: A folder holds no pictures.
     """
-    given = (("--layer", layer, "--cam METHOD", cam), ("--outliers", outliers, "--unknown DIR", unknown),
-             ("--false-alarms", false_alarms, "--unknown DIR", unknown))  # fmt: skip
+    given = (
+        ("--layer", layer, "--cam METHOD", cam), ("--all-classes", all_classes, "--cam METHOD", cam),
+        ("--outliers", outliers, "--unknown DIR", unknown), ("--false-alarms", false_alarms, "--unknown DIR", unknown),
+    )  # fmt: skip
     for option, value, other, needed in given:
         if value is not None and needed is None:
             raise UsageError(f"{option} does nothing without {other.split()[0]}", f"give {other} too, or leave it out")

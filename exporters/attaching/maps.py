@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from exporters.attaching.class_maps import emit_class_maps, find_class_weights, find_stored, weigh_class_maps
 from exporters.attaching.derivative import check_covered, emit_gradient
-from exporters.attaching.formulas import FORMULAS, emit_map, find_channel_weights, scale_maps
+from exporters.attaching.formulas import FORMULAS, emit_map, scale_maps
 from exporters.attaching.seeds import TopSeed, emit_top
 from exporters.attaching.sizes import TensorSizes
 from exporters.attaching.sums import emit_channel_sums
@@ -20,12 +20,9 @@ from inspector.cam.quantized import find_quantization
 from inspector.cam.target import find_output
 from inspector.errors import NotComputable, listing
 from inspector.layers import Layer, find_token_grid
-from inspector.model import make_picture_shape
 from inspector.reverse import Head, find_head
 
-_Floats = NDArray[np.float32]
-_AT_ONCE = 64
-"""Classes whose weights are computed together."""
+_Side = TypeVar("_Side", int, "int | None")
 _LARGE = 1024
 """Places of a map beyond which its sums are made row by row."""
 
@@ -46,70 +43,77 @@ def find_formula(name: str) -> Method:
     return method
 
 
-def attach_maps(bench: Workbench, name: str, layer: str | None = None) -> None:
-    """Add the map of the top class, and that of all classes where it is a product.
+def attach_maps(bench: Workbench, name: str, layer: str | None = None, all_classes: bool | None = None) -> list[str]:
+    """Add the map of the top class, and those of all classes where they are a product that costs little.
 
     Args:
         bench: The network that is added to.
         name: A method that is made of the gradient.
         layer: The layer looked at; None chooses as `inspector cam` does.
+        all_classes: Whether the maps of all classes are added; None adds those that take little of a run.
+
+    Returns:
+        What is noteworthy: that the maps of all classes are left out for what they would take.
 
     Raises:
         NotComputable: The network is no classifier, or the method cannot be written as nodes there.
     """
-    model, write, method = bench.model, bench.write, find_formula(name)
+    write, method = bench.write, find_formula(name)
+    explained, chosen, head = _choose_layer(bench, layer)
+    sizes = bench.measure(head)
+    check_plain(bench, chosen, sizes)
+    weights = find_class_weights(bench, method, head, chosen, sizes)
+    _check_product(method, chosen, head, weights is not None, bool(all_classes))
+    if weights is not None and len(weights) < 2:  # one score says two classes, whose maps are no product of theirs
+        weights = None
+    activation = emit_channels_first(bench, chosen, chosen.tensor, sizes)
+    seed = emit_top(bench, explained, sizes)
+    shape, settings = _map_shape(bench, chosen, sizes), {"method": method.name, "layer": chosen.name}
+    notes: list[str] = []
+    if weights is not None and all_classes is None:
+        places = math.prod(_map_sides(bench, chosen, sizes.sample(chosen.tensor)))
+        all_classes, notes = weigh_class_maps(bench.model, weights.size * places)
+    if weights is not None and all_classes:
+        every = emit_class_maps(write, find_stored(bench, weights), activation)
+        text = f"{method.title} of every class at layer {chosen.name}, each scaled by itself"
+        every = bench.add_output(every, "cam_classes", text, (shape[0], len(weights), *shape[1:]), settings)
+        heat = write.emit("GatherND", every, seed.top, batch_dims=1)
+    else:
+        flat = write.reshape(activation, 0, 0, -1)
+        if weights is None:
+            raw = _emit_by_gradient(bench, method, chosen, head, seed, sizes, flat)
+        else:
+            raw = write.emit("MatMul", write.emit("Gather", find_stored(bench, weights), seed.top, axis=0), flat)
+        heat = _to_rows_and_columns(bench, scale_maps(write, raw, [-1]), activation, shape[1:])
+    text = f"{method.title} of the top class at layer {chosen.name}: 0 no evidence, 1 the most"
+    bench.add_output(heat, "cam", text, shape, settings)
+    bench.outputs.sort(key=lambda one: one.entry.meaning == "cam_classes")  # the one that is always there comes first
+    return notes
+
+
+def _choose_layer(bench: Workbench, layer: str | None) -> tuple[str, Layer, Head]:
+    """(the tensor with the scores, the layer that is looked at, the way between them)."""
+    model = bench.model
     if model.classifier is None:
         does = f": its task is {model.task}" if model.task else ", and what it does is not known (inspector annotate)"
         raise NotComputable(
             f"{model.path} finds neither classes nor boxes{does}", "--cam attaches maps of classes and of boxes"
         )
     explained = find_output(model, None)
-    [chosen], [head], _ = choose_cam_layers(model, explained.tensor, None if layer is None else [layer])
-    head = find_head(bench.graph, chosen.tensor, explained.tensor)
-    sizes = bench.measure(head)
-    check_plain(bench, chosen, sizes)
-    weights = _class_weights(bench, method, head, chosen, sizes)
-    if method.linear_head and weights is None:
-        raise NotComputable(
-            f"{method.name} needs a head that weighs every place of a channel alike (average pooling, then linear); "
-            f"after {chosen.name!r} comes {listing(list(dict.fromkeys(head.operators)), 6)}",
-            "gradcam and hirescam work with any head",
-        )
-    if weights is not None and len(weights) < 2:  # one score says two classes, whose maps are no product of theirs
-        weights = None
-    activation = emit_channels_first(bench, chosen, chosen.tensor, sizes)
-    flat = write.reshape(activation, 0, 0, -1)
-    seed = emit_top(bench, explained.tensor, sizes)
-    stored = None
-    if weights is not None:
-        stored = _find_stored(bench, weights)
-        raw = write.emit("MatMul", _pick_row(bench, seed.top, stored), flat)
-    else:
-        raw = _emit_by_gradient(bench, method, chosen, head, seed, sizes, flat)
-    shape = _map_shape(bench, chosen, sizes)
-    heat = scale_maps(write, raw, [-1])
-    settings = {"method": method.name, "layer": chosen.name}
-    bench.add_output(
-        _to_rows_and_columns(bench, heat, activation, shape[1:], None),
-        "cam",
-        f"{method.title} of the top class at layer {chosen.name}: 0 no evidence, 1 the most",
-        shape,
-        settings,
+    [chosen], _, _ = choose_cam_layers(model, explained.tensor, None if layer is None else [layer])
+    return explained.tensor, chosen, find_head(bench.graph, chosen.tensor, explained.tensor)
+
+
+def _check_product(method: Method, layer: Layer, head: Head, product: bool, all_classes: bool) -> None:
+    """Raise NotComputable where the maps of a layer have to be one product with the weights of classes and are not."""
+    if product or not (method.linear_head or all_classes):
+        return
+    comes = f"after {layer.name!r} comes {listing(list(dict.fromkeys(head.operators)), 6)}"
+    needs = f"{method.name} needs" if method.linear_head else "the maps of all classes need"
+    raise NotComputable(
+        f"{needs} a head that weighs every place of a channel alike (average pooling, then linear); {comes}",
+        "gradcam and hirescam work with any head" if method.linear_head else "leave --all-classes out",
     )
-    if weights is not None and stored is not None:
-        every = scale_maps(write, write.emit("MatMul", stored, flat), [-1], many=True)
-        bench.add_output(
-            _to_rows_and_columns(bench, every, activation, shape[1:], len(weights)),
-            "cam_classes",
-            f"{method.title} of every class at layer {chosen.name}, each scaled by itself",
-            (shape[0], len(weights), *shape[1:]),
-            settings,
-        )
-
-
-def _pick_row(bench: Workbench, top: str, weights: str) -> str:
-    """The weights of the top class of each picture, (N, 1, C), of weights (K, C)."""
-    return bench.write.emit("Gather", weights, top, axis=0)
 
 
 def _emit_by_gradient(
@@ -178,82 +182,22 @@ def emit_channels_first(bench: Workbench, layer: Layer, tensor: str, sizes: Tens
 
 def _map_shape(bench: Workbench, layer: Layer, sizes: TensorSizes) -> tuple[int | str, ...]:
     """(N, h, w) as it is declared."""
-    grid = find_token_grid(bench.model.layers, layer)
-    if grid is not None:
-        return (bench.batch, grid.height, grid.width)
-    lengths = sizes.fixed(layer.tensor)
-    sides = lengths[1:3] if layer.channels_last else lengths[2:4]
+    sides = _map_sides(bench, layer, sizes.fixed(layer.tensor))
     return (bench.batch, *(size or word for size, word in zip(sides, ("map_height", "map_width"), strict=True)))
 
 
-def _to_rows_and_columns(
-    bench: Workbench, flat: str, activation: str, sides: Sequence[int | str], classes: int | None
-) -> str:
-    """(N, 1, P) or (N, K, P) -> (N, h, w) or (N, K, h, w)."""
+def _map_sides(bench: Workbench, layer: Layer, lengths: Sequence[_Side]) -> tuple[_Side | int, ...]:
+    """(h, w) of a layer's maps, of the lengths of its axes."""
+    grid = find_token_grid(bench.model.layers, layer)
+    if grid is not None:
+        return grid.height, grid.width
+    return tuple(lengths[1:3] if layer.channels_last else lengths[2:4])
+
+
+def _to_rows_and_columns(bench: Workbench, flat: str, activation: str, sides: Sequence[int | str]) -> str:
+    """(N, 1, P) -> (N, h, w)."""
     write = bench.write
-    middle = [] if classes is None else [classes]
     if all(isinstance(side, int) for side in sides):
-        return write.reshape(flat, -1, *middle, *(int(side) for side in sides))
+        return write.reshape(flat, -1, *(int(side) for side in sides))
     lengths = write.emit("Gather", write.emit("Shape", activation), write.ints(2, 3), axis=0)
-    return write.emit("Reshape", flat, write.emit("Concat", write.ints(-1, *middle), lengths, axis=0))
-
-
-def _class_weights(bench: Workbench, method: Method, head: Head, layer: Layer, sizes: TensorSizes) -> _Floats | None:
-    """What each class gives to the mean of each channel, float32 (K, C); None where the picture has a say in it."""
-    classes = bench.model.classes
-    if not head.linear or not head.bottleneck or not classes:
-        return None
-    model = bench.model
-    picture = np.zeros(make_picture_shape(model), model.input.dtype)
-    source = find_head(model.graph, head.layer, head.output)
-    values = model.run(picture, [*source.needed, source.layer, source.output])
-    values.update({name: _read_constant(bench, name) for name in source.weights})
-    batch, output = len(picture), values[source.output].shape
-    many = batch if model.input.batch else _AT_ONCE
-    moved = {
-        name: np.broadcast_to(value[:1], (many, *value.shape[1:]))
-        if name in head.moving or name == head.layer
-        else value
-        for name, value in values.items()
-    }
-    rows, grid = [], find_token_grid(model.layers, layer)
-    for start in range(0, classes, many):
-        seed = np.zeros((many, int(np.prod(output[1:]))), np.float32)
-        numbers = np.arange(start, min(start + many, classes))
-        seed[np.arange(len(numbers)), numbers] = 1
-        gradient = source.gradient(seed.reshape(many, *output[1:]), moved)[: len(numbers)]
-        ordered = np.moveaxis(gradient, -1, 1) if layer.channels_last else gradient
-        ordered = ordered if grid is None else grid.to_maps(ordered)
-        sized = all(size is not None for size in sizes.fixed(layer.tensor)[1:])
-        found = find_channel_weights(method.name, ordered, sized or grid is not None)
-        if found is None:
-            return None
-        rows.append(found)
-    return np.concatenate(rows)
-
-
-def _read_constant(bench: Workbench, name: str) -> NDArray[np.float32]:
-    graph = bench.model.graph
-    if name in graph.initializers:
-        return np.asarray(graph.weight(name), np.float32)
-    picture = np.zeros(make_picture_shape(bench.model), bench.model.input.dtype)
-    return np.asarray(bench.model.run(picture, [name])[name], np.float32)
-
-
-def _find_stored(bench: Workbench, weights: _Floats) -> str:
-    """The name of weights (K, C): those of the file's own last layer where they are the same but for a factor."""
-    write, graph = bench.write, bench.graph
-    for name, tensor in graph.initializers.items():
-        dims = tuple(tensor.dims)
-        same, turned = dims == weights.shape, dims == weights.shape[::-1]
-        if tensor.data_type != 1 or not (same or turned):
-            continue
-        stored = graph.weight(name)
-        stored = stored if same else stored.T
-        top = np.abs(stored).max()
-        factor = float(
-            (weights * stored).sum(dtype=np.float64) / max(float(np.square(stored, dtype=np.float64).sum()), 1e-30)
-        )
-        if factor > 0 and np.abs(weights / factor - stored).max() <= 1e-6 * top:
-            return name if same else write.emit("Transpose", name, perm=[1, 0])
-    return write.constant(weights)
+    return write.emit("Reshape", flat, write.emit("Concat", write.ints(-1), lengths, axis=0))

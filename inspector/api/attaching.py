@@ -20,6 +20,7 @@ def attach(
     *,
     cam: str | None = None,
     layer: str | None = None,
+    all_classes: bool | None = None,
     calibrate: File | None = None,
     unknown: File | None = None,
     outliers: File | None = None,
@@ -39,6 +40,8 @@ def attach(
         cam: Add the map of the top class by this method: cam, gradcam, gradcam++, hirescam, layercam or xgradcam; and
             the maps of all classes where they are one product.
         layer: The layer of the map; None chooses as `inspector cam` does.
+        all_classes: Whether the maps of all classes are added; None adds them where they take little of a run: where
+            they are at most a sixth of the network's multiply-adds.
         calibrate: Labelled pictures that the network was not trained on, in folders named after classes: adds
             calibrated probabilities, by one temperature.
         unknown: Pictures such as the network is for: adds a number that is large where a picture looks unlike them.
@@ -64,9 +67,10 @@ def attach(
     """
     from exporters.attaching import attach_outputs, check_attached_options
 
-    check_attached_options(cam, layer, calibrate, unknown, outliers, false_alarms, saliency)
+    check_attached_options(cam, layer, all_classes, calibrate, unknown, outliers, false_alarms, saliency)
     opened = to_model(model, provider, threads, warn)
     return attach_outputs(
-        opened, out, cam=cam, layer=layer, calibrate=calibrate, unknown=unknown, outliers=outliers,
-        false_alarms=false_alarms, saliency=saliency, provider=opened.provider, threads=opened.threads,
+        opened, out, cam=cam, layer=layer, all_classes=all_classes, calibrate=calibrate, unknown=unknown,
+        outliers=outliers, false_alarms=false_alarms, saliency=saliency, provider=opened.provider,
+        threads=opened.threads,
     )  # fmt: skip

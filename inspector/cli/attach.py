@@ -42,6 +42,13 @@ def attach(
             "--layer", metavar="LAYER", help="For --cam: the layer that the map looks at; chosen unless given."
         ),
     ] = None,
+    all_classes: Annotated[
+        bool | None,
+        typer.Option(
+            "--all-classes/--no-all-classes",
+            help="For --cam: add the maps of all classes too; where they take little of a run unless given.",
+        ),
+    ] = None,
     calibrate: Annotated[
         str | None,
         typer.Option(
@@ -95,11 +102,11 @@ def attach(
     from exporters.attaching import attach_outputs, check_attached_options
 
     console = Console("attach", json, quiet)
-    check_attached_options(cam, layer, calibrate, unknown, outliers, false_alarms, saliency)
+    check_attached_options(cam, layer, all_classes, calibrate, unknown, outliers, false_alarms, saliency)
     opened = console.open(model, provider, threads, links, inputs)
     made = attach_outputs(
-        opened, out, cam=cam, layer=layer, calibrate=calibrate, unknown=unknown, outliers=outliers,
-        false_alarms=false_alarms, saliency=saliency, provider=provider, threads=threads,
+        opened, out, cam=cam, layer=layer, all_classes=all_classes, calibrate=calibrate, unknown=unknown,
+        outliers=outliers, false_alarms=false_alarms, saliency=saliency, provider=provider, threads=threads,
     )  # fmt: skip
     console.document(console.head(opened, file=relative(made.path), sha256=made.sha256, **made.to_json()))
     console.say(show(made))

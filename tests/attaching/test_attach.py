@@ -120,10 +120,32 @@ def test_maps_equal_those_of_the_library(
                 assert np.abs(values["cam_classes"][0, number] - result.heatmap).max() < 1e-5
 
 
+def test_maps_of_all_classes_that_take_much_of_a_run_are_left_out_unasked(make_model: Any, tmp_path: Path) -> None:
+    def many(net: Net, x: str) -> str:
+        y = net("Flatten", net("GlobalAveragePool", net("Relu", net.conv(x, 3, 12, 3, pads=1))))
+        return net("Gemm", y, net.weight((4000, 12)), transB=1)
+
+    source = open_model(make_model(many, shape=("N", 3, 8, 8)), provider="cpu")
+    tensor = np.random.default_rng(3).random((2, 3, 8, 8), np.float32)
+    written = {}
+    for asked, names in ((None, ["cam"]), (False, ["cam"]), (True, ["cam", "cam_classes"])):
+        made = attach_outputs(source, tmp_path / "made.onnx", cam="gradcam", all_classes=asked)
+        assert [o.name for o in made.outputs] == names
+        written[asked] = check_maps(source, made.path, tensor, "gradcam")
+        # Of each class 12 weights at 64 places, of the network 27 x 12 at 64 places and 12 x 4000.
+        said = f"they would add {100 * 12 * 4000 * 64 / (27 * 12 * 64 + 12 * 4000):.0f} % to the multiply-adds"
+        assert [said in note for note in made.notes] == ([True] if asked is None else [])
+    tops = written[True][source.graph.outputs[0]].argmax(1)
+    assert np.array_equal(written[True]["cam"], written[True]["cam_classes"][np.arange(2), tops])
+    run = CliRunner().invoke(app, ["attach", str(source.path), "-o", str(tmp_path / "more.onnx"), "--cam", "cam"])
+    assert run.exit_code == 0
+    assert "--all-classes adds them" in run.stderr
+
+
 @pytest.mark.parametrize("shape", [("N", 3, "H", "W"), (2, 3, 8, 8)])
 def test_open_sizes_and_fixed_batches(shape: Any, make_model: Any, tmp_path: Path) -> None:
     source = open_model(make_model(pooled, shape=shape), provider="cpu")
-    made = attach_outputs(source, tmp_path / "made.onnx", cam="cam")
+    made = attach_outputs(source, tmp_path / "made.onnx", cam="cam", all_classes=True)
     sides = (11, 13) if shape[2] == "H" else (8, 8)
     batch = shape[0] if isinstance(shape[0], int) else 3
     tensor = np.random.default_rng(3).random((batch, 3, *sides), np.float32)
@@ -192,6 +214,9 @@ def test_what_cannot_be_attached_is_said(make_model: Any, tmp_path: Path) -> Non
     assert "gradcam" in caught.value.hint
     with pytest.raises(NotComputable, match="cam needs a head that weighs every place"):
         attach_outputs(source, out, cam="cam")
+    with pytest.raises(NotComputable, match="the maps of all classes need a head that weighs every place") as caught:
+        attach_outputs(source, out, cam="gradcam", all_classes=True)
+    assert caught.value.hint == "leave --all-classes out"
 
     def scattered(net: Net, x: str) -> str:
         y = net("ThresholdedRelu", net("GlobalAveragePool", net.conv(x, 3, 6, 3)), alpha=0.1)
@@ -224,11 +249,14 @@ def test_what_is_wrong_with_the_options_is_said_before_a_model_is_opened(tmp_pat
         ({"unknown": tmp_path, "false_alarms": 2.0}, UsageError),
         ({"calibrate": tmp_path / "nowhere"}, ImageError),
         ({"cam": "gradcam", "outliers": tmp_path}, UsageError),
+        ({"saliency": "gradient", "all_classes": True}, UsageError),
     ):
         for call in (attach_outputs, inspector.attach):
             with pytest.raises(error):
                 call(missing, out, **options)
-        flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+        flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))][
+            : 3 if "all_classes" in options else None
+        ]
         run = CliRunner().invoke(app, ["attach", str(missing), "-o", str(out), *flags])
         assert isinstance(run.exception, error)
 

@@ -87,6 +87,10 @@ def take_other_features(proto: ModelProto) -> None:
 
 
 def reverse_classes(proto: ModelProto) -> None:
+    whole = find_node(proto, "cam_classes").input[0]
+    for node in proto.graph.node:
+        if node.op_type == "GatherND" and node.input[0] == "cam_classes":
+            node.input[0] = whole  # the map of the top class stays right
     put_behind(proto, "cam_classes", "Gather", np.arange(7)[::-1].copy(), axis=1)
 
 

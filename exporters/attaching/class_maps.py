@@ -1,0 +1,110 @@
+"""Class activation maps of all classes, where they are one product of weights and maps."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporters.attaching.formulas import find_channel_weights, scale_maps
+from exporters.attaching.sizes import TensorSizes
+from exporters.attaching.workbench import Workbench
+from exporters.attaching.writer import GraphWriter
+from inspector.cam.method import Method
+from inspector.errors import NotComputable
+from inspector.layers import Layer, find_token_grid
+from inspector.model import Model, make_picture_shape
+from inspector.model.multiply_adds import count_multiply_adds
+from inspector.reverse import Head, find_head
+
+_Floats = NDArray[np.float32]
+_AT_ONCE = 64
+"""Classes whose weights are computed together."""
+_SHARE = 1 / 6
+"""How much the maps of all classes may add unasked to the multiply-adds of the network: some tenth of its time."""
+_FEW = 2_000_000
+"""Multiply-adds that are not worth a thought: some ten microseconds."""
+
+
+def weigh_class_maps(model: Model, added: int) -> tuple[bool, list[str]]:
+    """(Whether the maps of all classes cost little, what is noteworthy about it), by the multiply-adds they add."""
+    try:
+        whole = count_multiply_adds(model)
+    except NotComputable:
+        return True, []
+    if added <= max(_FEW, _SHARE * whole):
+        return True, []
+    share = f"{100 * added / max(whole, 1):.0f} %"
+    return False, [
+        f"the maps of all classes are left out, because they would add {share} to the multiply-adds of the network "
+        "(--all-classes adds them)"
+    ]
+
+
+def emit_class_maps(write: GraphWriter, weights: str, activation: str) -> str:
+    """Write the maps of all classes, float32 (N, K, h, w), of weights (K, C) and maps (N, C, h, w)."""
+    # A convolution with a kernel of one place is that product, and the fastest that onnxruntime has for it.
+    kernel = write.emit("Unsqueeze", weights, write.ints(2, 3))
+    return scale_maps(write, write.emit("Conv", activation, kernel), [2, 3], many=True)
+
+
+def find_class_weights(
+    bench: Workbench, method: Method, head: Head, layer: Layer, sizes: TensorSizes
+) -> _Floats | None:
+    """What each class gives to the mean of each channel, float32 (K, C); None where the picture has a say in it."""
+    classes = bench.model.classes
+    if not head.linear or not head.bottleneck or not classes:
+        return None
+    model = bench.model
+    picture = np.zeros(make_picture_shape(model), model.input.dtype)
+    source = find_head(model.graph, head.layer, head.output)
+    values = model.run(picture, [*source.needed, source.layer, source.output])
+    values.update({name: _read_constant(bench, name) for name in source.weights})
+    batch, output = len(picture), values[source.output].shape
+    many = batch if model.input.batch else _AT_ONCE
+    moved = {
+        name: np.broadcast_to(value[:1], (many, *value.shape[1:]))
+        if name in head.moving or name == head.layer
+        else value
+        for name, value in values.items()
+    }
+    rows, grid = [], find_token_grid(model.layers, layer)
+    for start in range(0, classes, many):
+        seed = np.zeros((many, int(np.prod(output[1:]))), np.float32)
+        numbers = np.arange(start, min(start + many, classes))
+        seed[np.arange(len(numbers)), numbers] = 1
+        gradient = source.gradient(seed.reshape(many, *output[1:]), moved)[: len(numbers)]
+        ordered = np.moveaxis(gradient, -1, 1) if layer.channels_last else gradient
+        ordered = ordered if grid is None else grid.to_maps(ordered)
+        sized = all(size is not None for size in sizes.fixed(layer.tensor)[1:])
+        found = find_channel_weights(method.name, ordered, sized or grid is not None)
+        if found is None:
+            return None
+        rows.append(found)
+    return np.concatenate(rows)
+
+
+def _read_constant(bench: Workbench, name: str) -> NDArray[np.float32]:
+    graph = bench.model.graph
+    if name in graph.initializers:
+        return np.asarray(graph.weight(name), np.float32)
+    picture = np.zeros(make_picture_shape(bench.model), bench.model.input.dtype)
+    return np.asarray(bench.model.run(picture, [name])[name], np.float32)
+
+
+def find_stored(bench: Workbench, weights: _Floats) -> str:
+    """The name of weights (K, C): those of the file's own last layer where they are the same but for a factor."""
+    write, graph = bench.write, bench.graph
+    for name, tensor in graph.initializers.items():
+        dims = tuple(tensor.dims)
+        same, turned = dims == weights.shape, dims == weights.shape[::-1]
+        if tensor.data_type != 1 or not (same or turned):
+            continue
+        stored = graph.weight(name)
+        stored = stored if same else stored.T
+        top = np.abs(stored).max()
+        factor = float(
+            (weights * stored).sum(dtype=np.float64) / max(float(np.square(stored, dtype=np.float64).sum()), 1e-30)
+        )
+        if factor > 0 and np.abs(weights / factor - stored).max() <= 1e-6 * top:
+            return name if same else write.emit("Transpose", name, perm=[1, 0])
+    return write.constant(weights)
