@@ -52,7 +52,7 @@ def attach_outputs(
         cam: A method of class activation maps that is made of gradients.
         layer: The layer that it looks at, of a classifier; None chooses as `inspector cam` does.
         all_classes: Whether the maps of all classes are added where they are one product; None adds them where they
-            take little of a run.
+            make a run at most about a tenth longer.
         calibrate: Labelled pictures in folders named after classes; adds calibrated probabilities.
         unknown: Pictures such as the network is for; adds how little each picture looks like them.
         outliers: Pictures such as it is not for, to choose by and to measure on.

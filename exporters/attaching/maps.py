@@ -67,7 +67,7 @@ def attach_maps(bench: Workbench, name: str, layer: str | None = None, all_class
     if weights is not None and len(weights) < 2:  # one score says two classes, whose maps are no product of theirs
         weights = None
     activation = emit_channels_first(bench, chosen, chosen.tensor, sizes)
-    seed = emit_top(bench, explained, sizes)
+    seed = emit_top(bench, explained, chosen.tensor, sizes)
     shape, settings = _map_shape(bench, chosen, sizes), {"method": method.name, "layer": chosen.name}
     notes: list[str] = []
     if weights is not None and all_classes is None:

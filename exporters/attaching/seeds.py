@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from onnx import NodeProto, TensorProto
 
 from exporters.attaching.sizes import TensorSizes
 from exporters.attaching.workbench import Workbench
 from inspector.cam.saliency import find_half
-from inspector.graph import operator_of
+from inspector.graph import Graph, attributes, operator_of
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,14 @@ class TopSeed:
     top: str
 
 
-def emit_top(bench: Workbench, scores: str, sizes: TensorSizes) -> TopSeed:
+def emit_top(bench: Workbench, scores: str, layer: str, sizes: TensorSizes) -> TopSeed:
     """Write the derivative of the top score of each picture, from as far back as one row of the last weights gives it.
 
     Args:
         bench: The network that is added to.
         scores: The tensor with the scores.
-        sizes: The shapes of the tensors before it are among them.
+        layer: The tensor that the way back ends at.
+        sizes: The shapes of the tensors between them are among them.
     """
     write, graph = bench.write, bench.graph
     seed, top = emit_top_seed(bench, scores, sizes)
@@ -55,7 +57,64 @@ def emit_top(bench: Workbench, scores: str, sizes: TensorSizes) -> TopSeed:
         best = write.emit("ArgMax", _emit_rows(bench, scores, sizes), axis=1, keepdims=0)
         row = write.emit("Gather", weight, best, axis=0 if axis == 0 else 1)
         return TopSeed(node.input[0], row if axis == 0 else write.emit("Transpose", row, perm=[1, 0]), top)
-    return TopSeed(scores, seed, top)
+    found = _find_pooled_maps(graph, scores, layer, sizes) if top else None
+    return TopSeed(scores, seed, top) if found is None else _emit_before_maps(bench, scores, top, found, sizes)
+
+
+def _find_pooled_maps(graph: Graph, scores: str, layer: str, sizes: TensorSizes) -> NodeProto | None:
+    """The convolution of one place whose maps, cut at 0, have the scores as their means, as in SqueezeNet; or None."""
+    at, pooled, cut = scores, False, False
+    while at != layer and (number := graph.producer_of.get(at)) is not None:
+        node = graph.nodes[number]
+        if pooled and cut:
+            return node if _weighs_places_alone(graph, node, sizes) else None
+        if pooled and node.op_type == "Relu":
+            cut = True
+        elif not pooled and operator_of(node).passes:  # (N, K, 1, 1) becomes (N, K)
+            shape = sizes.sample(node.input[0])
+            if math.prod(shape) != math.prod(shape[:2]):
+                return None
+        elif not pooled and averages_places(graph, node, sizes, 1):
+            pooled = True
+        else:
+            return None
+        at = node.input[0]
+    return None
+
+
+def _weighs_places_alone(graph: Graph, node: NodeProto, sizes: TensorSizes) -> bool:
+    """Whether a node is a convolution of one place with constant float32 weights, whose maps have a fixed size."""
+    weight = graph.initializers.get(node.input[1]) if node.op_type == "Conv" else None
+    if weight is None or weight.data_type != TensorProto.FLOAT:
+        return False
+    settings = attributes(node)
+    plain = settings.get("group", 1) == 1 and set(settings.get("strides", (1,))) == {1}
+    plain = plain and not any(settings.get("pads", ())) and tuple(weight.dims[2:]) == (1, 1)
+    return plain and all(side is not None for side in sizes.fixed(node.output[0])[2:])
+
+
+def _emit_before_maps(bench: Workbench, scores: str, top: str, node: NodeProto, sizes: TensorSizes) -> TopSeed:
+    """Write the derivative with respect to what a convolution of one place reads: of its maps only one has a say."""
+    write = bench.write
+    height, width = sizes.sample(node.output[0])[2:]
+    shows = write.emit("Greater", write.emit("GatherND", node.output[0], top, batch_dims=1), write.number(0))
+    share = write.keep_where(shows, write.number(1 / (height * width)))
+    best = write.emit("ArgMax", _emit_rows(bench, scores, sizes), axis=1, keepdims=0)
+    row = write.emit("Gather", node.input[1], best, axis=0)
+    return TopSeed(node.input[0], write.emit("Mul", row, write.emit("Unsqueeze", share, write.ints(1))), top)
+
+
+def averages_places(graph: Graph, node: NodeProto, sizes: TensorSizes, channel: int) -> bool:
+    """Whether a node makes the mean over all places of maps, of which `channel` is the axis of the channels."""
+    if node.op_type == "GlobalAveragePool":
+        return channel == 1
+    if node.op_type != "ReduceMean":
+        return False
+    axes = attributes(node).get("axes")
+    if axes is None and len(node.input) > 1 and node.input[1] in graph.initializers:
+        axes = graph.weight(node.input[1]).tolist()
+    rank = sizes.rank(node.input[0])
+    return {axis % rank for axis in axes or ()} == set(range(1, rank)) - {channel}
 
 
 def emit_top_seed(bench: Workbench, scores: str, sizes: TensorSizes) -> tuple[str, str]:

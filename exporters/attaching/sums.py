@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from exporters.attaching.derivative import emit_gradient
-from exporters.attaching.seeds import TopSeed
+from exporters.attaching.seeds import TopSeed, averages_places
 from exporters.attaching.sizes import Lengths, TensorSizes
 from exporters.attaching.workbench import Workbench
 from inspector.graph import attributes, operator_of
@@ -81,16 +81,10 @@ def _find_mean(bench: Workbench, layer: Layer, head: Head, sizes: TensorSizes) -
     readers = [bench.graph.nodes[k] for k in head.path if head.layer in bench.graph.nodes[k].input]
     if len(readers) != 1:
         return ""
-    [node], shape = readers, sizes.sample(head.layer)
-    if node.op_type == "GlobalAveragePool" and not layer.channels_last:
-        return str(node.output[0])
-    if node.op_type != "ReduceMean" or node.input[0] != head.layer:
-        return ""
-    axes = attributes(node).get("axes")
-    if axes is None and len(node.input) > 1 and node.input[1] in bench.graph.initializers:
-        axes = bench.graph.weight(node.input[1]).tolist()
-    places = set(range(1, len(shape))) - {len(shape) - 1 if layer.channels_last else 1}
-    return str(node.output[0]) if {axis % len(shape) for axis in axes or ()} == places else ""
+    [node] = readers
+    channel = sizes.rank(head.layer) - 1 if layer.channels_last else 1
+    means = node.input[0] == head.layer and averages_places(bench.graph, node, sizes, channel)
+    return str(node.output[0]) if means else ""
 
 
 def _emit_behind_mean(bench: Workbench, mean: str, layer: Layer, seed: TopSeed, sizes: TensorSizes) -> str | None:

@@ -115,7 +115,9 @@ class Workbench:
     ) -> str:
         """Make a tensor an output of the file, under the name of what it means where that is free; gives its name."""
         name = self.write.find_free_name(meaning)
-        self.write.emit("Identity", tensor, out=name)
+        # A copy costs its time where other nodes read the tensor too: onnxruntime removes it only where none does.
+        if not self.write.rename(tensor, name):
+            self.write.emit("Identity", tensor, out=name)
         entry = AttachedEntry(name, meaning, dict(settings))
         self.outputs.append(AttachedOutput(name, shape, text, entry, expect, tolerance, pictures))
         return name

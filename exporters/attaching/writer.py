@@ -66,6 +66,15 @@ class GraphWriter:
         self._taken.add(free)
         return free
 
+    def rename(self, tensor: str, name: str) -> bool:
+        """Give what a node written here makes another name, wherever it stands; False where none of them makes it."""
+        if not any(tensor in node.output for node in self.nodes):
+            return False
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                names[:] = [name if known == tensor else known for known in names]
+        return True
+
     def constant(self, value: Array) -> str:
         """The name of a constant; equal ones are written once."""
         array = np.ascontiguousarray(value).reshape(np.shape(value))

@@ -40,8 +40,8 @@ def attach(
         cam: Add the map of the top class by this method: cam, gradcam, gradcam++, hirescam, layercam or xgradcam; and
             the maps of all classes where they are one product.
         layer: The layer of the map; None chooses as `inspector cam` does.
-        all_classes: Whether the maps of all classes are added; None adds them where they take little of a run: where
-            they are at most a sixth of the network's multiply-adds.
+        all_classes: Whether the maps of all classes are added; None adds them where they make a run at most about a
+            tenth longer, by the multiply-adds of both.
         calibrate: Labelled pictures that the network was not trained on, in folders named after classes: adds
             calibrated probabilities, by one temperature.
         unknown: Pictures such as the network is for: adds a number that is large where a picture looks unlike them.

@@ -63,10 +63,12 @@ def change_constant(proto: ModelProto, name: str, factor: float) -> None:
 
 def put_behind(proto: ModelProto, output: str, op: str, constant: Any, **attributes: Any) -> None:
     """One more node between an output and what it was."""
-    node = find_node(proto, output)
+    for node in proto.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["attached/before" if name == output else name for name in names]
     proto.graph.initializer.append(numpy_helper.from_array(np.asarray(constant), "attached/more"))
-    more = helper.make_node(op, [node.input[0], "attached/more"], [output], name="attached/more", **attributes)
-    node.CopyFrom(more)
+    more = helper.make_node(op, ["attached/before", "attached/more"], [output], name="attached/more", **attributes)
+    proto.graph.node.append(more)
 
 
 def scale_gradient(proto: ModelProto) -> None:
@@ -87,10 +89,6 @@ def take_other_features(proto: ModelProto) -> None:
 
 
 def reverse_classes(proto: ModelProto) -> None:
-    whole = find_node(proto, "cam_classes").input[0]
-    for node in proto.graph.node:
-        if node.op_type == "GatherND" and node.input[0] == "cam_classes":
-            node.input[0] = whole  # the map of the top class stays right
     put_behind(proto, "cam_classes", "Gather", np.arange(7)[::-1].copy(), axis=1)
 
 
