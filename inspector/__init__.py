@@ -13,10 +13,17 @@ There is one function for each command: `predict`, `list_layers`, `draw_activati
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from inspector.version import __version__
+
+# From 1.32 on onnxruntime keeps a database of events under the user's cache, starts a thread for it and looks up a host
+# from its import on, whoever imports it, also in a process that was started from here. Nothing leaves the machine,
+# unless the user has said otherwise.
+if not os.environ.get("ORT_DISABLE_TELEMETRY"):
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _HOME = {
     "open_model": "inspector.api.model",

@@ -15,10 +15,12 @@ import pytest
 from tests.conftest import DEFAULT_MODEL, PHOTO, ROOT
 
 CODE = """
-import json, os
+import json, os, sys
 import numpy
 before = len(os.listdir("/proc/self/task"))
-from inspector import open_model
+from inspector import environment, open_model
+import onnxruntime  # by the user's own hand
+assert environment.find_problems(("onnxruntime",), tuple(sys.path)) == {{}}  # as `doctor` imports it, in a child
 model = open_model({model!r}, threads=1)
 label = model.predict({photo!r})[0].label
 print(json.dumps([label, before, len(os.listdir("/proc/self/task"))]))
@@ -44,7 +46,7 @@ def files_in(home: Path) -> list[str]:
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads by /proc")
 def test_no_file_and_no_thread(tmp_path: Path) -> None:
-    label, before, after = run(tmp_path)
+    label, before, after = run(tmp_path, ORT_DISABLE_TELEMETRY="")  # nothing is as if it were not set
     assert label == "Egyptian cat"
     assert files_in(tmp_path) == []
     assert after == before
@@ -61,10 +63,7 @@ def test_no_address_is_looked_up(tmp_path: Path) -> None:
 
 def test_who_wants_it_can_have_it(tmp_path: Path) -> None:
     """A value of the user's own is not touched."""
-    code = (
-        "import os; from inspector.runtime import load_runtime; load_runtime();"
-        "print(os.environ['ORT_DISABLE_TELEMETRY'])"
-    )
+    code = "import os, inspector; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     for value in ("0", "1"):
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True,

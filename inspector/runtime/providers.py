@@ -49,9 +49,6 @@ def load_runtime(again: bool = False) -> ModuleType:
             f"{' and '.join(installed)} are {number} installed and overwrite each other",
             f"pip uninstall -y {' '.join(installed)}, then install one: {_name_installs(installed)}",
         )
-    # From 1.32 on the runtime keeps a database of events under the user's cache, starts a thread for it and looks up a
-    # host. Nothing leaves the machine here, unless the user has said otherwise.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
 
