@@ -38,9 +38,11 @@ class Operator:
         normalises_last: It normalises the last axis by itself, unless its attribute ``axis`` names an earlier one: the
             channels lie there.
         moves: Its first output holds values of its inputs and no others.
+        fills: It puts elements of its inputs into other places, and a filling where none are put.
         passes: Its output holds the elements of its first input in their order, at most in another shape or type;
             a dropout passes, and what quantizes or dequantizes.
         shape_inputs: Positions of the inputs of which only the shape or the type is read.
+        size_inputs: Positions of the inputs that say how large the output becomes, and nothing of its values.
         weight: Position of the input that holds the weights of a convolution or matrix product; None without one.
         rows: Axis of the weights along which a row for each output channel lies, as long as no attribute turns them;
             see :meth:`rows_axis`.
@@ -94,8 +96,10 @@ class Operator:
     keeps_axes: bool = False
     normalises_last: bool = False
     moves: bool = False
+    fills: bool = False
     passes: bool = False
     shape_inputs: tuple[int, ...] = ()
+    size_inputs: tuple[int, ...] = ()
     weight: int | None = None
     rows: int | None = None
     bias: int | None = None

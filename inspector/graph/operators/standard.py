@@ -113,26 +113,41 @@ _PASSING = (
     *_unary("DequantizeLinear", affine=True, passes=True, per_channel=True, requantizes=True),
     # Its scale is found from all values.
     *_rows("DynamicQuantizeLinear", keeps_axes=True, integer=True, requantizes=True, bounds=(0, 255)),
-    *_rows("Reshape Flatten Squeeze Unsqueeze", moves=True, passes=True, integer_form="moved"),
+    *_rows("Flatten Squeeze Unsqueeze", moves=True, passes=True, integer_form="moved"),
+    *_rows("Reshape", moves=True, passes=True, integer_form="moved", size_inputs=(1,)),
 )
 
 _MOVING = (
     *_rows("Transpose", moves=True, integer_form="moved"),
     *_rows("Concat", kind="concat", joins=True, keeps_axes=True, moves=True, integer_form="join"),
-    *_rows("Slice Split Expand Tile ReverseSequence", keeps_axes=True, moves=True),
+    *_rows("Slice ReverseSequence", keeps_axes=True, moves=True),
+    *_rows("Split Expand Tile", keeps_axes=True, moves=True, size_inputs=(1,)),
     *_rows("GatherElements", keeps_axes=True, moves=True, picks=True),
     *_rows("TopK", keeps_axes=True, moves=True, ranks=True),
     *_rows("DepthToSpace SpaceToDepth", moves=True),
     *_rows("Gather GatherND", moves=True, picks=True),
     *_rows("Compress Unique", moves=True, counts=True),
-    *_rows("Pad CenterCropPad Trilu ScatterElements ScatterND Scatter", keeps_axes=True),
-    *_rows("Resize Upsample", kind="resize", keeps_axes=True, channelwise=True, between=True, homogeneous=True),
-    *_rows("Col2Im GridSample AffineGrid BitCast TensorScatter RotaryEmbedding OneHot"),
+    *_rows("Pad CenterCropPad", keeps_axes=True, fills=True, size_inputs=(1,)),
+    *_rows("Trilu ScatterElements ScatterND Scatter", keeps_axes=True, fills=True),
+    *_rows(
+        "Resize Upsample",
+        kind="resize",
+        keeps_axes=True,
+        channelwise=True,
+        between=True,
+        homogeneous=True,
+        size_inputs=(1, 2, 3),
+    ),
+    *_rows("AffineGrid", size_inputs=(1,)),
+    *_rows("Col2Im", size_inputs=(1, 2)),
+    *_rows("GridSample BitCast TensorScatter RotaryEmbedding OneHot"),
 )
 
 _SHAPES = (
     *_rows("Shape Size EyeLike SequenceLength", shape_inputs=(0,)),
-    *_rows("Constant ConstantOfShape Range BlackmanWindow HammingWindow HannWindow MelWeightMatrix"),
+    *_rows("ConstantOfShape", size_inputs=(0,)),
+    *_rows("Range", size_inputs=(1,)),
+    *_rows("Constant BlackmanWindow HammingWindow HannWindow MelWeightMatrix"),
     *_rows("NonZero NonMaxSuppression", positions=True, counts=True),
 )
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from inspector.agreement import LIMIT_DB, signal_to_noise
 from inspector.auditing.limits import Limit, Limits
+from inspector.auditing.picture_count import find_counting
 from inspector.auditing.registry import check
-from inspector.auditing.result import Finding, Verdict, Where, at_least
+from inspector.auditing.result import MAX_FINDINGS, Finding, Verdict, Where, at_least
 from inspector.auditing.subject import Subject
-from inspector.errors import NotComputable
+from inspector.errors import NotComputable, listing
 
 
 @check(
@@ -22,7 +25,11 @@ from inspector.errors import NotComputable
     remedy="Begin with the layer that is named: a reshape with a fixed batch, or a norm over it, mixes the pictures.",
 )
 def batches(subject: Subject, limits: Limits) -> Verdict:
-    """The scores of pictures run together equal those of each run alone."""
+    """The scores of pictures run together equal those of each run alone, whatever their number.
+
+    Some are run. For all other numbers of pictures, no value may be computed from how many there are: shapes and
+    repetitions follow the number, and a node that asks for it besides is named.
+    """
     model = subject.model
     size = max(2, int(limits["size"] or 3))
     tensors = list(subject.tensors(size))
@@ -43,7 +50,18 @@ def batches(subject: Subject, limits: Limits) -> Verdict:
         where = Where(_first_layer(subject, tensors[0][1], tensors[1][1], limit), None, where.image)
     message = f"{len(tensors)} pictures together and alone agree to {worst:.0f} dB"
     message += f"; the first layer that differs is {where.layer}" if where.layer else ""
-    return at_least(worst, limit, message, where=where, unit="dB")
+    counting = tuple(
+        Finding(
+            f"{node.op_type} {node.name or node.output[0]!r} computes with the number of pictures",
+            key=node.name or node.output[0],
+        )
+        for node in find_counting(subject)
+    )
+    verdict = at_least(worst, limit, message, where=where, unit="dB")
+    if not counting or limit is None:
+        return verdict
+    message += f"; {listing([finding.message for finding in counting], 2)}"
+    return replace(verdict, message=message, findings=(*verdict.findings, *counting)[:MAX_FINDINGS])
 
 
 def _first_layer(

@@ -31,8 +31,9 @@ def scores_differ(subject: Subject, limits: Limits) -> Verdict:
     """Two pictures of noise, dark ones and bright ones too, never get the very same scores; nor do two classes.
 
     Looked for are numbers that are equal to the last bit: of two pictures, of two classes on every picture, of one
-    class on every picture, and of the best classes of several pictures, which a ceiling makes alike. A network of
-    integers has few numbers, so of it only one answer to all pictures is a finding.
+    class on every picture, and of the best classes of several pictures, which a ceiling makes alike. Scores so small
+    that float32 holds them with few digits are a finding too. A network of integers has few numbers, so of it only one
+    answer to all pictures is one.
     """
     model, whole = subject.model, is_quantized(subject.graph)
     findings: list[Finding] = []
@@ -45,6 +46,10 @@ def scores_differ(subject: Subject, limits: Limits) -> Verdict:
     scores = np.stack(rows)
     if not np.isfinite(scores).all():
         raise NotChecked("the scores are not finite, see finite-on-plain")
+    span = float(scores.max()) - float(scores.min())
+    if 0 < span < np.finfo(np.float32).tiny:
+        text = f"all scores of {len(scores)} pictures lie within {span:.1g}, where float32 has few digits left"
+        findings.append(Finding(text, span, key="span"))
     if (scores == scores[0]).all():
         findings.append(Finding(f"all of {len(scores)} pictures get the very same scores", key="all"))
     elif not whole:
