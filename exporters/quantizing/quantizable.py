@@ -144,7 +144,7 @@ def _fold_norms(network: QuantizableGraph) -> None:
         factor = gamma / np.sqrt(variance + attributes(norm).get("epsilon", 1e-5))
         weight = network.weights[node.input[1]]
         old = network.weights.get(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(len(weight))
-        if old is None:
+        if old is None or len(factor) != len(weight):  # of a damaged file
             continue
         names = [network.free_name(f"{node.input[1]}/folded"), network.free_name(f"{norm.output[0]}/bias")]
         shape = (-1, *[1] * (weight.ndim - 1))

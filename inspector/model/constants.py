@@ -70,7 +70,10 @@ def find_constant(graph: Graph, name: str) -> NDArray[Any] | None:
         name: The tensor.
     """
     value = _compute(graph, name, _DEEPEST, {})
-    return value.astype(np.float64) if value is not None and value.dtype.kind in "fiu" else None
+    if value is None or value.dtype.kind not in "fiu":
+        return None
+    with np.errstate(invalid="ignore"):  # a NaN that signals stays a NaN, and is no news
+        return value.astype(np.float64)
 
 
 def _compute(graph: Graph, name: str, depth: int, made: dict[str, NDArray[Any]]) -> NDArray[Any] | None:

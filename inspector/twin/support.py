@@ -82,6 +82,8 @@ def find_unsupported(graph: Graph) -> list[Unsupported]:
 def explain_refusal(record: Record, compiler: Compiler) -> str | None:
     """Why the twin cannot run this node, or None."""
     for each in walk_records([record]):
+        if each.inputs and not each.inputs[0] and each.op != "Loop":  # whose first input may be left out
+            return "its first input is missing"
         try:
             compiler.kernel(each, host=False)
         except NotSupported as error:

@@ -152,6 +152,12 @@ def test_what_the_line_says(make_model: MakeModel) -> None:
     )
 
 
+def test_weights_that_signal_are_no_warning(make_model: MakeModel) -> None:
+    """The bits of a NaN that signals raise the processor's flag when it becomes a double."""
+    weights = np.full((4, 3, 1, 1), 0x7FA00000, np.uint32).view(np.float32)
+    assert open_model(make_model(lambda n, x: n("Relu", n("Conv", x, n.const(weights)))).resolve()).input.channels == 3
+
+
 def test_the_first_weight_tells_the_channels(make_model: MakeModel) -> None:
     """(1, 11, 60, 1) into a convolution of 11 channels is no grey picture of 11 x 60."""
 

@@ -25,7 +25,7 @@ from exporters.quantizing.quantizable import read_quantizable
 from inspector import open_model
 from inspector.agreement import signal_to_noise
 from inspector.auditing import audit_model
-from inspector.errors import ImageError, LayerNotFound, UsageError
+from inspector.errors import ImageError, InspectorError, LayerNotFound, UsageError
 from inspector.model import Model
 from tests.audit import pictures
 from tests.audit.policies import policy
@@ -521,6 +521,12 @@ def test_what_is_refused(default_model: Path, photos: Path, tmp_path: Path, int8
             quantize_model(int8, out, photos, to=to)
     with pytest.raises(QuantizeError, match="no convolution or linear layer"):
         quantize_model(make_model(lambda net, x: net("Relu", x)), out, photos)
+
+    def unfit(net: Net, x: str) -> str:  # a norm of five channels behind a convolution of four
+        return net("Flatten", net.bn(net.conv(x, 3, 4), 5))
+
+    with pytest.raises(InspectorError, match="onnxruntime cannot load"):
+        quantize_model(make_model(unfit, name="unfit.onnx"), out, photos)
     assert not out.exists()
 
 

@@ -528,6 +528,9 @@ def test_unsupported_operators_are_named_with_what_they_block(make_model: MakeMo
     assert caught.value.nodes == (found,)
     assert caught.value.kind == "twin-unsupported"
     assert build_twin(graph, ["gate"])(_noise(1, 3, 8, 8))["gate"].shape == (1, 4, 8, 8)
+    missing = read_graph(make_model(lambda net, x: net("Conv", x, net("Identity", ""), out="made"), name="none.onnx"))
+    with pytest.raises(TwinUnsupported, match=r"cannot compute 'made': Identity .*: its first input is missing"):
+        build_twin(missing, ["made"])
 
 
 def test_integers_of_four_bits_keep_their_values() -> None:

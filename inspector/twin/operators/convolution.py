@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,9 @@ _TRANSPOSED: dict[int, Callable[..., Tensor]] = {
     3: F.conv_transpose3d,
 }
 
+_LONG = 1024
+"""Strides from which on torch is told the shortest that does the same: its gradient may take memory for each step."""
+
 
 def convolution(node: Node) -> Run:
     """The closure (x, weight, bias=None) of a Conv node; the rank is known from the weight or an attribute."""
@@ -38,6 +41,19 @@ def convolution(node: Node) -> Run:
     return _convolution(node, rank)
 
 
+def _stop_at_the_end(conv: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The same convolution, with strides that go no farther than to the end of what is read."""
+
+    def stopping(
+        x: Tensor, w: Tensor, b: Tensor | None, strides: Sequence[int], pads: int | Sequence[int], *rest: Any
+    ) -> Tensor:
+        around = [pads] * len(strides) if isinstance(pads, int) else pads
+        sizes = zip(strides, x.shape[2:], around, strict=True)
+        return conv(x, w, b, tuple(min(stride, size + 2 * pad) for stride, size, pad in sizes), pads, *rest)
+
+    return stopping
+
+
 def spatial_rank(node: Node, weight: int) -> int | None:
     """Number of spatial axes of a convolution, as far as the node tells."""
     for name in ("kernel_shape", "strides", "dilations"):
@@ -52,8 +68,8 @@ def spatial_rank(node: Node, weight: int) -> int | None:
 def _convolution(node: Node, rank: int) -> Run:
     if rank not in CONVOLUTIONS:
         raise NotSupported(f"a convolution over {rank} axes")
-    conv = CONVOLUTIONS[rank]
     strides = tuple(node.get("strides") or [1] * rank)
+    conv = CONVOLUTIONS[rank] if max(strides) < _LONG else _stop_at_the_end(CONVOLUTIONS[rank])
     dilations = tuple(node.get("dilations") or [1] * rank)
     group = node.get("group", 1)
     mode = node.get("auto_pad", "NOTSET")
