@@ -13,6 +13,7 @@ from inspector.metadata import Activation, Metadata
 from inspector.onnx import NodeProto
 from inspector.records import record
 from inspector.tasks.own import RoundedScores, find_own, find_rounding
+from inspector.tasks.scaled import ScaledEnd, find_scaled
 from inspector.tasks.values import Shapes, find_values, sums_over_all_classes
 
 _ACTIVATION: dict[Ending, Activation] = {"softmax": "softmax", "log-softmax": "softmax", "sigmoid": "sigmoid"}
@@ -97,6 +98,10 @@ def find_classifier(graph: Graph, document: Metadata, assumed: list[str]) -> Cla
         assumed.append(f"the classes are output {name!r} (not {', '.join(others[:4])})")
     if not best.in_graph:
         best = _find_beside(graph, best, shapes)
+    _, _, scaled = _before_all(graph, _before_ranks(graph, name, shapes), shapes)
+    if scaled is not None and scaled.apart:
+        what = "a log-softmax" if best.probabilities is None else "probabilities"
+        assumed.append(f"the output {name!r} holds {what} {scaled.describe()}: probabilities are told as shares of 1")
     if best.guessed:
         many = f"softmax over the {best.classes or ''} scores".replace("  ", " ")
         what = "the sigmoid of its one score" if best.activation == "sigmoid" else many
@@ -108,12 +113,12 @@ def _find_beside(graph: Graph, best: Classifier, shapes: Shapes) -> Classifier:
     """The classifier of raw scores, with the output that is their softmax or sigmoid, where there is one."""
     beside: dict[Activation, str] = {}
     for name in graph.outputs:
-        scores, activation = _before_activation(graph, _before_ranks(graph, name, shapes), shapes)
+        scores, activation, _ = _before_all(graph, _before_ranks(graph, name, shapes), shapes)
         if scores == best.scores and activation is not None and activation != "none":
             beside.setdefault(activation, name)
     if best.activation in beside or (best.guessed and beside):
         found = best.activation if best.activation in beside else next(iter(beside))
-        return replace(_add_own(graph, beside[found], replace(best, activation=found)), guessed=False)
+        return replace(_add_own(graph, beside[found], replace(best, activation=found), shapes), guessed=False)
     return best
 
 
@@ -129,9 +134,9 @@ def _judge(graph: Graph, name: str, shapes: Shapes, document: Metadata) -> Class
     count = count_classes(shape)
     if (count is None and not (shape is None or len(shape) == 2)) or _begins_with_steps(graph, shape):
         return None
-    scores, activation = _before_activation(graph, end, shapes)
+    scores, activation, _ = _before_all(graph, end, shapes)
     if activation is not None:  # the graph itself knows better than any metadata
-        return _add_own(graph, name, Classifier(scores, activation, count, True))
+        return _add_own(graph, name, Classifier(scores, activation, count, True), shapes)
     values = find_values(graph, end, shapes)
     if values.unit and document.activation is None and not (document.labels and len(document.labels) == count):
         return None
@@ -143,11 +148,16 @@ def _judge(graph: Graph, name: str, shapes: Shapes, document: Metadata) -> Class
     return Classifier(end, document.activation or guess, count, False, document.activation is None)
 
 
-def _add_own(graph: Graph, name: str, found: Classifier) -> Classifier:
+def _add_own(graph: Graph, name: str, found: Classifier, shapes: Shapes) -> Classifier:
     """The classifier with what the output `name` gives of its probabilities."""
-    own = find_own(graph, name) if found.activation != "none" else None
+    if found.activation == "none":
+        return found
+    _, _, scaled = _before_all(graph, _before_ranks(graph, name, shapes), shapes)
+    own = find_own(graph, name if scaled is None else scaled.tensor)
     if own is None:
         return found
+    if scaled is not None and scaled.floats != scaled.tensor:
+        return replace(found, probabilities=scaled.floats)
     rounds = operator_of(graph.nodes[graph.producer_of[own]]).requantizes
     return replace(found, probabilities=own, rounding=find_rounding(graph, found.scores) if rounds else None)
 
@@ -178,7 +188,7 @@ def find_ends(graph: Graph, scores: str) -> tuple[str, ...]:
     """The graph outputs that are the tensor `scores`, a softmax or sigmoid of it, or its ranks."""
     shapes = infer_shapes(graph)
     ends = {name: _before_ranks(graph, name, shapes) for name in graph.outputs}
-    return tuple(name for name, end in ends.items() if scores in (end, _before_activation(graph, end, shapes)[0]))
+    return tuple(name for name, end in ends.items() if scores in (end, _before_all(graph, end, shapes)[0]))
 
 
 def _is_one_each(graph: Graph, shape: Sequence[Any] | None) -> bool:
@@ -243,6 +253,23 @@ def _before_ranks(graph: Graph, name: str, shapes: Shapes) -> str:
             break
         tensor = node.input[0]
     return shaped or name
+
+
+def _before_all(graph: Graph, name: str, shapes: Shapes) -> tuple[str, Activation | None, ScaledEnd | None]:
+    """The same as :func:`_before_activation`, behind constants and roundings too, and what those do.
+
+    Percent are no scores, and neither are whole numbers from 0 to 255 that a softmax is made into. A sigmoid times a
+    number may be anything, the place of a box or an age: it adds up to nothing.
+    """
+    scores, activation = _before_activation(graph, name, shapes)
+    scaled = find_scaled(graph, name, shapes) if activation is None else None
+    if scaled is None:
+        return scores, activation, None
+    scores, activation = _before_activation(graph, scaled.tensor, shapes)
+    known = activation == "softmax" or (activation == "sigmoid" and not scaled.apart)
+    if not known or (scaled.factor < 0 and find_own(graph, scaled.tensor) is not None):
+        return name, None, None
+    return scores, activation, scaled
 
 
 def _before_activation(graph: Graph, name: str, shapes: Shapes) -> tuple[str, Activation | None]:

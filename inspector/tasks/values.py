@@ -206,6 +206,12 @@ def _relu(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     return Values(max(0, inside.low), max(0, inside.high), inside.total if inside.low >= 0 else None)
 
 
+@_rule("Round", "Floor", "Ceil")
+def _round(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
+    inside = find.of(node.input[0], depth)
+    return Values(float(np.floor(inside.low)), float(np.ceil(inside.high)))
+
+
 @_rule("Sigmoid")
 def _sigmoid(find: ValuesFinder, node: NodeProto, depth: int) -> Values:
     return Values(0, 1)
