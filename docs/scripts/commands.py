@@ -87,7 +87,7 @@ def _read_parameter(parameter: inspect.Parameter) -> _Parameter:
         # Inside Annotated, the first name lands in the place of the default.
         names = [*([info.default] if isinstance(info.default, str) else []), *(info.param_decls or ())]
         names = names or [f"--{parameter.name.replace('_', '-')}"]
-        kind = "" if base is bool else f" {info.metavar or _name_kind(base)}"
+        kind = "" if bool in (base, *get_args(base)) else f" {info.metavar or _name_kind(base)}"
         label = ", ".join(f"`{name}`" for name in names[:-1]) + (", " if names[1:] else "") + f"`{names[-1]}{kind}`"
         if required:
             notes.append("required")

@@ -89,7 +89,7 @@ def attach_outputs(
     bench = open_workbench(source)
     if cam is not None:
         if finds_boxes(source):
-            for option, value in (("--layer", layer), ("--all-classes", all_classes)):
+            for option, value in (("--layer", layer), (_name_classes(all_classes), all_classes)):
                 if value is not None:
                     raise UsageError(
                         f"{option} is for classifiers: a box is looked at where its scale begins", "leave it out"
@@ -121,6 +121,11 @@ def attach_outputs(
     return AttachedModel(Path(path), digest, tuple(bench.outputs), tuple(rows), figures, tuple(notes))
 
 
+def _name_classes(all_classes: bool | None) -> str:
+    """The option as it was given."""
+    return "--no-all-classes" if all_classes is False else "--all-classes"
+
+
 # Wide: one for each option.
 def check_attached_options(
     cam: str | None,
@@ -140,7 +145,7 @@ def check_attached_options(
         ImageError: A folder holds no pictures.
     """
     given = (
-        ("--layer", layer, "--cam METHOD", cam), ("--all-classes", all_classes, "--cam METHOD", cam),
+        ("--layer", layer, "--cam METHOD", cam), (_name_classes(all_classes), all_classes, "--cam METHOD", cam),
         ("--outliers", outliers, "--unknown DIR", unknown), ("--false-alarms", false_alarms, "--unknown DIR", unknown),
     )  # fmt: skip
     for option, value, other, needed in given:

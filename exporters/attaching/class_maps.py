@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,23 +21,35 @@ from inspector.reverse import Head, find_head
 _Floats = NDArray[np.float32]
 _AT_ONCE = 64
 """Classes whose weights are computed together."""
-_SHARE = 0.1
+_SHARE = 1 / 9
 """How much longer the maps of all classes may make a run unasked."""
-_PER_NUMBER = 20
+_PER_GIVEN = 21
 """Multiply-adds that take as long as handing out one number of an output, which also stands in the way of joined nodes:
 onnxruntime on one core takes 0.025 ns for the one and 0.53 ns for the other on EfficientNet-Lite0."""
-_FEW = 2_000_000
-"""Multiply-adds that are not worth a thought: some ten microseconds."""
+_PER_SCALED = 60
+"""The same for scaling one number of the maps and handing it out: 1.5 ns."""
+_FEW = 400_000
+"""Multiply-adds that are not worth a thought: ten microseconds, as two or three nodes take."""
 
 
-def weigh_class_maps(model: Model, added: int) -> tuple[bool, list[str]]:
-    """(Whether the maps of all classes cost little, what is noteworthy about it), by the multiply-adds they add."""
+def weigh_class_maps(model: Model, channels: int, numbers: int) -> tuple[bool, list[str]]:
+    """Tell whether the maps of all classes cost little.
+
+    Args:
+        model: The network.
+        channels: How many products make one number of a map.
+        numbers: Of all maps of one picture.
+
+    Returns:
+        Whether they make a run at most about a tenth longer; and what is noteworthy about it.
+    """
+    added = numbers * (channels + _PER_SCALED)
     if added <= _FEW:
         return True, []
     picture = np.zeros(make_picture_shape(model), model.input.dtype)
     given = sum(value.size for value in model.run(picture, model.graph.outputs).values()) // len(picture)
     try:
-        share = added / (count_multiply_adds(model) + _PER_NUMBER * given)
+        share = added / (count_multiply_adds(model) + _PER_GIVEN * given)
     except NotComputable:
         return True, []
     if share <= _SHARE:
@@ -89,12 +103,11 @@ def find_class_weights(
     return np.concatenate(rows)
 
 
-def _read_constant(bench: Workbench, name: str) -> NDArray[np.float32]:
-    graph = bench.model.graph
-    if name in graph.initializers:
-        return np.asarray(graph.weight(name), np.float32)
-    picture = np.zeros(make_picture_shape(bench.model), bench.model.input.dtype)
-    return np.asarray(bench.model.run(picture, [name])[name], np.float32)
+def _read_constant(bench: Workbench, name: str) -> NDArray[Any]:
+    """A constant, as float32 where it is no whole number."""
+    graph, picture = bench.model.graph, np.zeros(make_picture_shape(bench.model), bench.model.input.dtype)
+    value = graph.weight(name) if name in graph.initializers else bench.model.run(picture, [name])[name]
+    return value if value.dtype.kind in "iub" else np.asarray(value, np.float32)
 
 
 def find_stored(bench: Workbench, weights: _Floats) -> str:

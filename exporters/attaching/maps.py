@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from exporters.attaching.class_maps import emit_class_maps, find_class_weights, find_stored, weigh_class_maps
 from exporters.attaching.derivative import check_covered, emit_gradient
 from exporters.attaching.formulas import FORMULAS, emit_map, scale_maps
@@ -22,7 +25,9 @@ from inspector.errors import NotComputable, listing
 from inspector.layers import Layer, find_token_grid
 from inspector.reverse import Head, find_head
 
+_Floats = NDArray[np.float32]
 _Side = TypeVar("_Side", int, "int | None")
+_ALONE = "leave --all-classes out"
 _LARGE = 1024
 """Places of a map beyond which its sums are made row by row."""
 
@@ -63,7 +68,7 @@ def attach_maps(bench: Workbench, name: str, layer: str | None = None, all_class
     sizes = bench.measure(head)
     check_plain(bench, chosen, sizes)
     weights = find_class_weights(bench, method, head, chosen, sizes)
-    _check_product(method, chosen, head, weights is not None, bool(all_classes))
+    _check_product(method, chosen, head, weights, bool(all_classes))
     if weights is not None and len(weights) < 2:  # one score says two classes, whose maps are no product of theirs
         weights = None
     activation = emit_channels_first(bench, chosen, chosen.tensor, sizes)
@@ -72,7 +77,7 @@ def attach_maps(bench: Workbench, name: str, layer: str | None = None, all_class
     notes: list[str] = []
     if weights is not None and all_classes is None:
         places = math.prod(_map_sides(bench, chosen, sizes.sample(chosen.tensor)))
-        all_classes, notes = weigh_class_maps(bench.model, weights.size * places)
+        all_classes, notes = weigh_class_maps(bench.model, weights.shape[1], len(weights) * places)
     if weights is not None and all_classes:
         every = emit_class_maps(write, find_stored(bench, weights), activation)
         text = f"{method.title} of every class at layer {chosen.name}, each scaled by itself"
@@ -104,16 +109,22 @@ def _choose_layer(bench: Workbench, layer: str | None) -> tuple[str, Layer, Head
     return explained.tensor, chosen, find_head(bench.graph, chosen.tensor, explained.tensor)
 
 
-def _check_product(method: Method, layer: Layer, head: Head, product: bool, all_classes: bool) -> None:
+def _check_product(method: Method, layer: Layer, head: Head, weights: _Floats | None, all_classes: bool) -> None:
     """Raise NotComputable where the maps of a layer have to be one product with the weights of classes and are not."""
-    if product or not (method.linear_head or all_classes):
+    if all_classes and weights is not None and len(weights) < 2:
+        raise NotComputable("the network gives one score, so that there are no maps of all classes", _ALONE)
+    if weights is not None or not (method.linear_head or all_classes):
         return
     comes = f"after {layer.name!r} comes {listing(list(dict.fromkeys(head.operators)), 6)}"
-    needs = f"{method.name} needs" if method.linear_head else "the maps of all classes need"
-    raise NotComputable(
-        f"{needs} a head that weighs every place of a channel alike (average pooling, then linear); {comes}",
-        "gradcam and hirescam work with any head" if method.linear_head else "leave --all-classes out",
-    )
+    if method.linear_head:
+        raise NotComputable(
+            f"{method.name} needs a head that weighs every place of a channel alike (average pooling, then linear); "
+            f"{comes}",
+            "gradcam and hirescam work with any head",
+        )
+    if head.linear:
+        raise NotComputable(f"the maps of all classes by {method.name} at {layer.name} are not one product", _ALONE)
+    raise NotComputable(f"the maps of all classes are one product only behind a linear head; {comes}", _ALONE)
 
 
 def _emit_by_gradient(

@@ -70,7 +70,7 @@ def _find_pooled_maps(graph: Graph, scores: str, layer: str, sizes: TensorSizes)
             return node if _weighs_places_alone(graph, node, sizes) else None
         if pooled and node.op_type == "Relu":
             cut = True
-        elif not pooled and operator_of(node).passes:  # (N, K, 1, 1) becomes (N, K)
+        elif not pooled and operator_of(node).passes and operator_of(node).moves:  # (N, K, 1, 1) becomes (N, K)
             shape = sizes.sample(node.input[0])
             if math.prod(shape) != math.prod(shape[:2]):
                 return None

@@ -33,7 +33,10 @@ def count_multiply_adds(model: Model) -> int:
     size = model.preprocess.size or (224, 224)
     proto = onnx.ModelProto()
     proto.CopyFrom(graph.proto)
-    shape = (1, *size, model.input.channels) if model.input.layout == "NHWC" else (1, model.input.channels, *size)
+    # A graph that was traced with several pictures has their number in its constants.
+    batch = model.input.batch or 1
+    channels = model.input.channels
+    shape = (batch, *size, channels) if model.input.layout == "NHWC" else (batch, channels, *size)
     for value in proto.graph.input:
         if value.name == model.input.name:
             value.type.tensor_type.shape.Clear()
@@ -60,7 +63,7 @@ def count_multiply_adds(model: Model) -> int:
             weight = node.input[operator.weight]
             places = node.input[0] if operator.transposed else node.output[0]
             total += math.prod(_read_shape(shapes, places)) * math.prod(_read_shape(shapes, weight)[1:])
-    return total
+    return total // batch
 
 
 def _measure_shapes(

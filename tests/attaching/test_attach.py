@@ -140,7 +140,7 @@ def test_maps_of_all_classes_that_take_much_of_a_run_are_left_out_unasked(make_m
         assert [o.name for o in made.outputs] == names
         written[asked] = check_maps(source, made.path, tensor, "gradcam")
         # Of each class 12 weights at 64 places, of the network 27 x 12 at 64 places and 12 x 4000, and 4000 scores.
-        share = 12 * 4000 * 64 / (27 * 12 * 64 + 12 * 4000 + 20 * 4000)
+        share = (12 + 60) * 4000 * 64 / (27 * 12 * 64 + 12 * 4000 + 21 * 4000)
         said = f"they would make a run about {100 * share:.0f} % longer (--all-classes adds them)"
         assert [said in note for note in made.notes] == ([True] if asked is None else [])
     tops = written[True][source.graph.outputs[0]].argmax(1)
@@ -222,7 +222,9 @@ def test_what_cannot_be_attached_is_said(make_model: Any, tmp_path: Path) -> Non
     assert "gradcam" in caught.value.hint
     with pytest.raises(NotComputable, match="cam needs a head that weighs every place"):
         attach_outputs(source, out, cam="cam")
-    with pytest.raises(NotComputable, match="the maps of all classes need a head that weighs every place") as caught:
+    with pytest.raises(
+        NotComputable, match="of all classes are one product only behind a linear head; after"
+    ) as caught:
         attach_outputs(source, out, cam="gradcam", all_classes=True)
     assert caught.value.hint == "leave --all-classes out"
 
