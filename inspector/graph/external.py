@@ -132,12 +132,15 @@ def _find_external(path: Path, location: str, allowed: Sequence[Path]) -> tuple[
     named = f"if you trust that folder, allow links into it: --allow-links {target.parent}"
     steps = [path.parent.joinpath(*where.parts[: n + 1]) for n in range(len(where.parts))]
     # A cache of models lays the model and its data behind links of one kind, into one folder.
-    alike = path.is_symlink() and target.parent == path.resolve().parent
-    if any(step.is_symlink() for step in steps) and not alike:
+    home = path.resolve().parent
+    alike = path.is_symlink() and target.parent == home
+    linked = any(step.is_symlink() for step in steps)
+    # What lies in the model's own folder could be named without a link as well.
+    if linked and not alike and not target.is_relative_to(home):
         raise ModelError(f"{path}: external data {location!r} is behind a symbolic link", named)
     if status.st_nlink > 1:
         raise ModelError(f"{path}: external data {location!r} is behind a hard link", named)
-    if target.parent != path.resolve().parent / where.parent and not alike:
+    if target.parent != home / where.parent and not alike and not linked:
         raise ModelError(f"{path}: external data {location!r} does not lie beside the model's own file", named)
     return target, status
 

@@ -400,6 +400,7 @@ def test_external_data_is_refused(external: Callable[..., Path], changes: dict[s
 
 
 def test_external_data_behind_links(external: Callable[..., Path], tmp_path: Path) -> None:
+    """A link that stays in the model's own folder reaches nothing that a plain location could not name."""
     path = external()
     data = tmp_path / "w.bin"
     other = tmp_path / "other.bin"
@@ -409,12 +410,23 @@ def test_external_data_behind_links(external: Callable[..., Path], tmp_path: Pat
     assert open_model(path)
     shutil.move(data, other)
     data.symlink_to(other)
+    assert open_model(path).graph.external_files == (other.resolve(),)
+    outside = tmp_path.with_name(f"{tmp_path.name}-outside")
+    outside.mkdir()
+    shutil.move(other, outside / "w.bin")
+    data.unlink()
+    data.symlink_to(outside / "w.bin")
     assert "'w.bin' is behind a symbolic link" in refusal(path)
     data.unlink()
+    (tmp_path / "away").symlink_to(outside, target_is_directory=True)
+    assert "is behind a symbolic link" in refusal(external_at(path, "away/w.bin"))
     (tmp_path / "real").mkdir()
-    shutil.move(other, tmp_path / "real" / "w.bin")
+    shutil.move(outside / "w.bin", tmp_path / "real" / "w.bin")
     (tmp_path / "linked").symlink_to("real", target_is_directory=True)
-    assert "is behind a symbolic link" in refusal(external_at(path, "linked/w.bin"))
+    assert open_model(external_at(path, "linked/w.bin"))
+    os.link(tmp_path / "real" / "w.bin", other)
+    assert "is behind a hard link" in refusal(external_at(path, "linked/w.bin"))
+    other.unlink()
     assert open_model(external_at(path, "real/w.bin"))
     (tmp_path / "real" / "w.bin").write_bytes(b"short")
     assert "which has 5; the external data file is truncated" in refusal(path)

@@ -15,7 +15,7 @@ from inspector.errors import listing
     remedy="Save the model as one file: `onnx.save(onnx.load(FILE), OTHER)`.",
 )
 def external_data(subject: Subject, limits: Limits) -> Verdict:
-    """Weights outside the file lie beside it as plain files: no path out of the folder, no link, nothing missing.
+    """Weights outside the file lie in its folder: no path or link out of it, no hard link, nothing missing.
 
     A file that breaks this is not opened at all, which `opens` reports.
     """
