@@ -44,7 +44,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path`; renamed to it when the block ends, removed when the block fails.
 
     The temporary name keeps the ending of `path`, since some writers choose the format by it or append their own.
-    A file that was there stays untouched until the new one is complete. Links are followed.
+    A file that was there stays untouched until the new one is complete, and for good where nobody may write to it.
+    Links are followed.
 
     Raises:
         OutputError: The file cannot be written; an error of the block that is not about this file passes through
@@ -65,6 +66,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             if not stat.S_ISREG(kind):
                 # Renaming over /dev/null would replace the device.
                 raise OutputError(f"cannot write {shown}: it is not an ordinary file", "give the name of a file")
+            check_mode(shown, kind)
     except OSError as error:
         raise _output_error(shown, error) from error
     check_writing(shown, target)
@@ -82,6 +84,22 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             raise _output_error(shown, error) from error
         raise
+
+
+def check_mode(path: str | os.PathLike[str], mode: int) -> None:
+    """Raise OutputError where a file that is to go is one that nobody may write to.
+
+    A rename and a removal ask the folder alone, and root may write anything; a file was made read-only to be kept.
+
+    Args:
+        path: The file, as it is shown.
+        mode: Its mode, as ``os.stat`` tells it.
+    """
+    if not stat.S_IMODE(mode) & 0o222:
+        raise OutputError(
+            f"cannot write {path}: the file that is there is read-only",
+            "give another name, or make it writable first (chmod u+w)",
+        )
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:

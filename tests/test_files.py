@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inspector.cli.app import run
 from inspector.errors import OutputError
 from inspector.files import atomic_path, make_safe_name, output_folder, write_bytes, write_npy, write_text
+from inspector.pages.folder import _remove
+from tests.conftest import MakeModel
 
 
 def names(folder):
@@ -129,6 +132,36 @@ def test_a_device_is_never_replaced():
     with pytest.raises(OutputError, match="/dev/null: it is not an ordinary file"):
         write_text("/dev/null", "x")
     assert not os.path.isfile("/dev/null")  # noqa: PTH113
+
+
+def test_a_read_only_file_is_kept_from_root_too(
+    make_model: MakeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_model(lambda net, x: net("Relu", net.conv(x, 3, 4)))
+    kept = write_text(tmp_path / "named.onnx", "kept")
+    (tmp_path / "link").symlink_to(kept)
+    kept.chmod(0o444)
+    for path in (kept, tmp_path / "link"):
+        with pytest.raises(OutputError, match=r"read-only; give another name, or make it writable "):
+            write_text(path, "lost")
+    assert run(["annotate", str(model), "-o", str(kept)]) == 2
+    assert "named.onnx: the file that is there is read-only" in " ".join(capsys.readouterr().err.split())
+    assert names(tmp_path) == ["link", model.name, "named.onnx"]
+    assert kept.read_text("utf-8") == "kept"
+    kept.chmod(0o644)
+    assert write_text(kept, "new").read_text("utf-8") == "new"
+
+
+def test_read_only_results_of_an_earlier_run_are_kept(tmp_path: Path) -> None:
+    """None of them goes where one of them may not."""
+    kept, other = (write_text(tmp_path / name, "kept") for name in ("page.json", "index.html"))
+    kept.chmod(0o444)
+    with pytest.raises(OutputError, match=r"page\.json: the file that is there is read-only"):
+        _remove(tmp_path, ["index.html", "page.json", "gone.png"])
+    assert names(tmp_path) == ["index.html", "page.json"]
+    kept.chmod(0o644)
+    _remove(tmp_path, [kept.name, other.name])
+    assert names(tmp_path) == []
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from inspector.errors import OutputError, one_line
-from inspector.files import write_text
+from inspector.files import check_mode, write_text
 from inspector.guard import check_writing
 from inspector.model import Model
 from inspector.provenance import TOOL
@@ -97,6 +98,10 @@ def remove_results(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def _remove(folder: Path, names: Iterable[str]) -> None:
+    names = set(names)
+    for path in (folder / name for name in sorted(names)):
+        with suppress(OSError):
+            check_mode(path, path.lstat().st_mode)
     for name in sorted(names, key=lambda name: name != "index.html"):
         path = folder / name
         check_writing(path, path)
