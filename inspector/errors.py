@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 
 
 class InspectorError(Exception):
@@ -115,6 +116,15 @@ def wrong_type(name: str, value: object, hint: str) -> UsageError:
     """The error for an argument of a type that cannot be meant: what it is called, what was given, what to give."""
     shown = _Shown().repr(value)
     return UsageError(f"{name} cannot be {one_line(shown, 80)} ({type(value).__name__})", hint)
+
+
+def check_whole(name: str, value: object, low: int, high: int | None = None) -> None:
+    """Raise UsageError for an argument that is not a whole number from `low` to `high`."""
+    wanted = f"give a whole number {f'from {low} to {high}' if high is not None else f'of {low} or more'}"
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise wrong_type(name, value, wanted)
+    if value < low or (high is not None and value > high):
+        raise UsageError(f"{name} {value} is out of range", wanted)
 
 
 class _Shown(reprlib.Repr):

@@ -36,8 +36,6 @@ class Trial:
         inputs: The calibration pictures.
         expected: The source's answer to each picture; None where it has none that can be compared.
         path: The file that the networks are written to, one after the other.
-        provider: What onnxruntime computes with.
-        threads: How many threads it uses; None for its own choice.
     """
 
     source: Model
@@ -45,14 +43,12 @@ class Trial:
     inputs: CalibrationPictures
     expected: list[PictureAnswer] | None
     path: Path
-    provider: str
-    threads: int | None
 
     def open(self, proto: onnx.ModelProto) -> Model:
-        """Open a network as a model of its own."""
+        """Open a network as a model of its own, which computes with what its source computes with."""
         self.path.unlink(missing_ok=True)
         self.path.write_bytes(proto.SerializeToString())
-        return open_model(self.path, provider=self.provider, threads=self.threads)
+        return open_model(self.path, provider=self.source.provider, threads=self.source.threads)
 
     def measure_agreement(self, proto: onnx.ModelProto) -> float:
         """Measure the share of the answers that are the source's, in [0, 1]."""

@@ -31,6 +31,7 @@ from inspector.errors import UsageError, listing
 from inspector.files import atomic_path, temporary_folder
 from inspector.guard import check_outputs
 from inspector.model import Model, drop_false_classes, open_model
+from inspector.runtime import shorten_provider
 
 To = Literal["int8", "fp16"]
 Expose = Literal["free", "all", "none"]
@@ -71,8 +72,8 @@ def quantize_model(
             any case.
         reduce_range: Whether weights take 7 bits, for x86 machines without VNNI, whose int8 sums saturate.
         pictures: How many pictures are used at most.
-        provider: What onnxruntime computes with, see :func:`inspector.open_model`.
-        threads: How many threads it uses; None for its own choice.
+        provider: Where a file is given: what onnxruntime computes with, see :func:`inspector.open_model`.
+        threads: Where a file is given: how many threads it uses; None for its own choice.
         note: Gets a line on what is being done.
 
     Returns:
@@ -93,8 +94,7 @@ def quantize_model(
         1.0
     """
     _check_options(to, keep, auto, target, expose)
-    source = model if isinstance(model, Model) else open_model(model, provider=provider, threads=threads)
-    source = drop_false_classes(source)
+    source = drop_false_classes(_open(model, provider, threads))
     paths, skipped = skip_unreadable(choose_pictures(calibrate, pictures))
     check_outputs({"-o": path}, {"the model itself": source.graph.files, "one of the pictures": paths})
     inputs = CalibrationPictures(source, paths)
@@ -104,7 +104,7 @@ def quantize_model(
     kept = tuple(find_kept(source, network, name) for name in keep)
     expected = inputs.answer(source)
     with temporary_folder() as folder, blame_copy(source, folder / "trial.onnx"):
-        trial = Trial(source, network, inputs, expected, folder / "trial.onnx", provider, threads)
+        trial = Trial(source, network, inputs, expected, folder / "trial.onnx")
         if to == "fp16":
             proto = convert_to_half(network)
         else:
@@ -129,6 +129,18 @@ def quantize_model(
             "that its trial without exposed layers reached; give --expose none, or a higher --target",
         )
     return replace(result, path=Path(path), notes=notes)
+
+
+def _open(model: str | os.PathLike[str] | Model, provider: str, threads: int | None) -> Model:
+    """The model, opened where it is a file. One that is open computes as it does, and so do the trials of its copy."""
+    if not isinstance(model, Model):
+        return open_model(model, provider=provider, threads=threads)
+    if shorten_provider(provider) not in ("auto", model.provider) or threads not in (None, model.threads):
+        raise UsageError(
+            f"{model.path} is open already, so provider and threads cannot be chosen any more",
+            "give them to open_model",
+        )
+    return model
 
 
 def _check_options(to: str, keep: Sequence[str], auto: bool, target: float, expose: str) -> None:

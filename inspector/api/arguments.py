@@ -29,15 +29,6 @@ Progress = Callable[[int, int], None]
 """Called with how much is done, and how much there is."""
 
 
-def check_whole(name: str, value: object, low: int, high: int | None = None) -> None:
-    """Raise UsageError for an argument that is not a whole number from `low` to `high`."""
-    wanted = f"give a whole number {f'from {low} to {high}' if high is not None else f'of {low} or more'}"
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise wrong_type(name, value, wanted)
-    if value < low or (high is not None and value > high):
-        raise UsageError(f"{name} {value} is out of range", wanted)
-
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inspector.api.arguments import ModelSource, Progress, Warn, check_arguments, check_whole
+from inspector.api.arguments import ModelSource, Progress, Warn, check_arguments
 from inspector.api.model import to_model
 from inspector.api.pictures import Pictures, find_pictures
-from inspector.errors import ImageError, UsageError
+from inspector.errors import ImageError, UsageError, check_whole
 from inspector.extras import prepare_torch
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from inspector.api.arguments import (
     Progress,
     Warn,
     check_arguments,
-    check_whole,
 )
 from inspector.api.model import to_model
 from inspector.api.pictures import Picture, Pictures, Results, collect, find_pictures, handle_pictures
+from inspector.errors import check_whole
 from inspector.records import record
 
 if TYPE_CHECKING:

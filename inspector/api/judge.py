@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from inspector.api.arguments import ModelSource, Progress, Warn, check_arguments, check_whole
-from inspector.errors import wrong_type
+from inspector.api.arguments import ModelSource, Progress, Warn, check_arguments
+from inspector.errors import check_whole, wrong_type
 
 if TYPE_CHECKING:
     from inspector.auditing import Audit, Policy, Snapshot

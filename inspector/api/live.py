@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from inspector.api.arguments import ModelSource, Warn, check_arguments, check_whole
+from inspector.api.arguments import ModelSource, Warn, check_arguments
 from inspector.api.model import to_model
+from inspector.errors import check_whole
 
 if TYPE_CHECKING:
     from inspector.serving import LiveAddress, LiveSummary

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from inspector.api.answers import AnswerOptions, AnswerRun, PicturePredictions
-from inspector.api.arguments import ModelSource, Progress, Warn, check_arguments, check_whole
+from inspector.api.arguments import ModelSource, Progress, Warn, check_arguments
 from inspector.api.model import to_model
 from inspector.api.pictures import Pictures, Results, collect, find_pictures, handle_pictures
+from inspector.errors import check_whole
 
 if TYPE_CHECKING:
     from inspector.layers import Layers

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from exporters.planning.options import CACHE_LIMIT
-from inspector.api.arguments import ModelSource, Warn, check_arguments, check_whole
+from inspector.api.arguments import ModelSource, Warn, check_arguments
 from inspector.api.model import to_model
-from inspector.errors import UsageError, wrong_type
+from inspector.errors import UsageError, check_whole, wrong_type
 from inspector.extras import import_from_here, prepare_torch
 
 if TYPE_CHECKING:
@@ -155,8 +155,7 @@ def quantize(
     paths = [calibrate] if isinstance(calibrate, str | os.PathLike) and Path(calibrate).is_file() else calibrate
     return quantize_model(
         opened, out, paths, to=to, keep=(keep,) if isinstance(keep, str) else keep, auto=auto, target=target,
-        expose=expose, reduce_range=reduce_range, pictures=pictures, provider=opened.provider, threads=opened.threads,
-        note=warn,
+        expose=expose, reduce_range=reduce_range, pictures=pictures, note=warn,
     )  # fmt: skip
 
 

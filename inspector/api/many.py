@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inspector.api.arguments import ModelSource, Warn, check_arguments, check_whole
+from inspector.api.arguments import ModelSource, Warn, check_arguments
 from inspector.api.model import to_model
-from inspector.errors import UsageError, wrong_type
+from inspector.errors import UsageError, check_whole, wrong_type
 
 if TYPE_CHECKING:
     from inspector.layers import Layer

@@ -63,7 +63,7 @@ def quantize(
     opened = console.open(model, provider, threads, links, inputs)
     made = quantize_model(
         opened, out, calibrate, to=to, keep=keep or (), auto=auto, target=target, expose=expose,
-        reduce_range=reduce_range, pictures=pictures, provider=provider, threads=threads, note=console.note,
+        reduce_range=reduce_range, pictures=pictures, note=console.note,
     )  # fmt: skip
     console.document(console.head(opened, **document(made)))
     console.say(show(made))

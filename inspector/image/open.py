@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.errors import ImageError, say_no_path
+from inspector.errors import ImageError, check_whole, say_no_path, wrong_type
 from inspector.extras import hush_stderr
 from inspector.files import Readable, read_pipe, read_to_limit
 from inspector.guard import walk_pictures
@@ -61,9 +61,13 @@ def open_image(source: ImageSource, max_pixels: int = MAX_PIXELS, warn: Callable
     Raises:
         ImageError: The file is missing, empty, truncated, not a picture, or has more than `max_pixels` pixels; or
             `source` is something else altogether.
+        UsageError: `max_pixels` is no whole number of 1 or more, or `warn` no function.
     """
     from PIL import Image as images
 
+    check_whole("max_pixels", max_pixels, 1)
+    if warn is not None and not callable(warn):
+        raise wrong_type("warn", warn, "give a function")
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, images.Image):

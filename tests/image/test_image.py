@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from inspector.errors import ImageError
+from inspector.errors import ImageError, UsageError
 from inspector.image import Preprocess, digest_image, find_images, open_image
 from inspector.image import open as image_module
 
@@ -281,6 +281,22 @@ def test_a_small_file_of_many_pixels() -> None:
         open_image(data)
     with pytest.raises(ImageError, match=r"has 41 x 30 pixels; the limit is 0.0001 megapixels"):
         open_image(saved(COLOURS, "PNG"), max_pixels=100)
+    assert open_image(saved(COLOURS, "PNG"), max_pixels=np.int64(41 * 30)).size == (41, 30)
+
+
+@pytest.mark.parametrize(("wrong", "text"), [
+    ({"max_pixels": "5"}, "max_pixels cannot be '5' (str); give a whole number of 1 or more"),
+    ({"max_pixels": float("nan")}, "max_pixels cannot be nan (float); give a whole number of 1 or more"),
+    ({"max_pixels": True}, "max_pixels cannot be True (bool); give a whole number of 1 or more"),
+    ({"max_pixels": None}, "max_pixels cannot be None (NoneType); give a whole number of 1 or more"),
+    ({"max_pixels": 0}, "max_pixels 0 is out of range; give a whole number of 1 or more"),
+    ({"warn": 3}, "warn cannot be 3 (int); give a function"),
+])  # fmt: skip
+def test_a_wrong_limit_is_said_of_the_limit(wrong: dict[str, Any], text: str) -> None:
+    """And not of the picture, which is in order."""
+    with pytest.raises(UsageError) as found:
+        open_image(COLOURS, **wrong)
+    assert str(found.value) == text
 
 
 def test_compressed_metadata_cannot_explode() -> None:

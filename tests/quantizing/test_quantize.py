@@ -514,6 +514,10 @@ def test_what_is_refused(default_model: Path, photos: Path, tmp_path: Path, int8
         quantize_model(default_model, out, tmp_path / "none")
     with pytest.raises(ImageError, match="holds no pictures"):
         quantize_model(default_model, out, tmp_path)
+    given: dict[str, Any]
+    for given in ({"provider": "quantum"}, {"threads": 2}):
+        with pytest.raises(UsageError, match="is open already, so provider and threads cannot be chosen any more"):
+            quantize_model(open_model(default_model, provider="cpu", threads=1), tmp_path / "q.onnx", photos, **given)
     with pytest.raises(UsageError, match="is the model itself"):
         quantize_model(default_model, default_model, photos)
     for to in ("int8", "fp16"):
