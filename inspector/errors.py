@@ -123,7 +123,7 @@ def check_whole(name: str, value: object, low: int, high: int | None = None) -> 
     wanted = f"give a whole number {f'from {low} to {high}' if high is not None else f'of {low} or more'}"
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise wrong_type(name, value, wanted)
-    if value < low or (high is not None and value > high):
+    if int(value) < low or (high is not None and int(value) > high):
         raise UsageError(f"{name} {value} is out of range", wanted)
 
 

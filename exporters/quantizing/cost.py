@@ -12,6 +12,7 @@ from exporters.quantizing.pictures import CalibrationPictures
 from exporters.quantizing.quantizable import Array, QuantizeError
 from inspector.agreement import LayerDrift, SignalToNoise
 from inspector.errors import listing
+from inspector.layers import move_channels_first
 from inspector.model import Model
 from inspector.model.agreement import AnswerKind, PictureAnswer, compare_answers
 from inspector.model.tensors import list_answers
@@ -99,7 +100,9 @@ def measure_cost(
     sums = {layer.name: SignalToNoise() for layer in layers}
     for tensor in inputs.read(DRIFT_PICTURES):
         before, _ = source.layer_values(tensor)
-        after, _ = quantized.layer_values(tensor)
+        values = quantized.run(tensor, [there[name].tensor for name in sums])
+        # As the source's are: where the copy declares no sizes, which axis holds its channels would be a guess.
+        after = {x.name: move_channels_first(values[there[x.name].tensor], x, len(tensor)) for x in layers}
         for name, found in sums.items():
             if not before[name].size or before[name].shape != after[name].shape:
                 continue  # empty, or another number of boxes: nothing to hold one against the other

@@ -107,6 +107,16 @@ def check_no_integers(source: Model) -> None:
         raise QuantizeError(f"{source.path} is quantized already", "give the float model that it was made of")
 
 
+def check_no_blocks(source: Model) -> None:
+    """Raise QuantizeError for a file in which onnxruntime has laid channels in blocks, as one processor likes them."""
+    if any(node.domain == "com.microsoft.nchwc" for node in source.graph.nodes):
+        raise QuantizeError(
+            f"{source.path} was optimised by onnxruntime for one processor, with channels in blocks (nchwc), which it "
+            "computes in single precision only",
+            "give the file that it was made of",
+        )
+
+
 def find_answer(source: Model) -> str | None:
     """Find the graph output that the scores are read from; None for a model that is no classifier."""
     if source.classifier is None:

@@ -26,7 +26,7 @@ from exporters.quantizing.overflow import find_overflow
 from exporters.quantizing.pictures import CalibrationPictures, choose_pictures, skip_unreadable
 from exporters.quantizing.plan import plan_integers
 from exporters.quantizing.qdq import write_integers
-from exporters.quantizing.quantizable import check_no_integers, read_quantizable
+from exporters.quantizing.quantizable import check_no_blocks, check_no_integers, read_quantizable
 from inspector.errors import UsageError, listing
 from inspector.files import atomic_path, temporary_folder
 from inspector.guard import check_outputs
@@ -100,6 +100,7 @@ def quantize_model(
     inputs = CalibrationPictures(source, paths)
     if to == "fp16":
         check_no_integers(source)
+        check_no_blocks(source)
     network = read_quantizable(source)
     kept = tuple(find_kept(source, network, name) for name in keep)
     expected = inputs.answer(source)

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from exporters.quantizing import quantize_model
+from exporters.quantizing import QuantizeError, quantize_model
 from inspector import open_model
 from inspector.errors import LayerNotFound
 from tests.conftest import MakeModel
@@ -247,3 +247,27 @@ def test_rows_that_may_be_none_are_joined_in_float(noise: Path, tmp_path: Path) 
     assert joins
     assert not [node.name for node in joins for name in node.input if producer.get(name) == "DequantizeLinear"]
     assert "QuantizeLinear" in producer.values(), "nothing was quantized"
+
+
+def test_channels_in_blocks_are_no_half_precision(noise: Path, tmp_path: Path) -> None:
+    source = list_files()["tf2onnx-mobilenet-ort-all"].write(tmp_path)
+    if all(node.domain != "com.microsoft.nchwc" for node in onnx.load(source).graph.node):
+        pytest.skip("onnxruntime makes no blocks for this processor")
+    with pytest.raises(QuantizeError, match=r"channels in blocks \(nchwc\), .*; give the file that it was made of"):
+        quantize_model(source, tmp_path / "half.onnx", noise, to="fp16", pictures=1)
+
+
+@pytest.mark.slow
+def test_drift_is_measured_over_the_channels_of_the_source(noise: Path, tmp_path: Path) -> None:
+    """The copy declares no sizes behind windows; axes taken in two ways are another tensor, 3 dB below any noise."""
+    pytest.importorskip("torchvision")
+    source = list_files()["torchvision-swin-script"].write(tmp_path)
+    made = quantize_model(source, tmp_path / "int8.onnx", noise, pictures=1)
+    before, after = open_model(source), open_model(made.path)
+    tensor = before.tensor(min(noise.iterdir()))
+    found = {row.layer: row.sqnr_db for row in made.drift}
+    assert made.notes == ()
+    for layer in before.layers:
+        one, other = (model.run(tensor, [layer.tensor])[layer.tensor].astype(np.float64) for model in (before, after))
+        decibels = 10 * np.log10((one**2).sum() / ((one - other) ** 2).sum())
+        assert found[layer.name] == pytest.approx(decibels, abs=6)  # a mean over channels, not of all
