@@ -62,17 +62,14 @@ class FileEngine:
 
     @property
     def reason(self) -> str:
-        """Why this layer, and that the file gives the map."""
-        if "cam" not in self.entries:
-            return self.inner.reason
-        whose = "top class" if isinstance(self.inner, CamEngine) else "best box"
-        return f"the map of the {whose} is the file's own output {self.entries['cam'].name!r}; {self.inner.reason}"
+        """Why this layer."""
+        return self.inner.reason
 
-    @property
-    def used(self) -> list[str]:
-        """The names of the outputs that are taken from the file."""
+    def list_used(self, named: bool) -> list[str]:
+        """The names of the outputs that are taken from the file, where classes are `named` or not."""
         answers = name_answers(self.attached) if _asks_classes(self.inner) else []
-        return [*(entry.name for entry in self.entries.values()), *answers]
+        maps = [entry.name for meaning, entry in self.entries.items() if not (named and meaning == "cam")]
+        return [*maps, *answers]
 
     def maps(
         self, image: ImageSource | Array, classes: Classes | None = None, top: int | None = None

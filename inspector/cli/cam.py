@@ -124,7 +124,7 @@ def cam(
     choice = BoxChoice(choose_box_numbers(box), confidence, iou, side, masks, seed)
     area = parse_region(region, mask)
     opened = console.open(model, provider, threads, links, inputs)
-    engine = _prepare(console, opened, (method, layer, backend, output, choice, area), bool(classes) or (top or 1) > 1)
+    engine = _prepare(console, opened, (method, layer, backend, output, choice, area), bool(classes), top or 1)
     style = MapStyle(opacity, colormap, negative)
     folders = PictureFolders(out)
 
@@ -139,7 +139,7 @@ def cam(
     console.each(engine.model, images, handle, _show)
 
 
-def _prepare(console: Console, model: Model, how: tuple[Any, ...], several: bool) -> MapEngine:
+def _prepare(console: Console, model: Model, how: tuple[Any, ...], named: bool, top: int) -> MapEngine:
     """The method made ready, and a note of the layer that was chosen. how: what `prepare_maps` takes."""
     from inspector.cam import prepare_maps
     from inspector.cam.covers import CoverEngine
@@ -153,11 +153,11 @@ def _prepare(console: Console, model: Model, how: tuple[Any, ...], several: bool
     engine = prepare_maps(model, *how)
     if isinstance(engine, CoverEngine):
         engine.progress = tell
-    if isinstance(engine, FileEngine):
-        console.note(f"by the file's own attached outputs: {', '.join(map(repr, engine.used))}")
+    if isinstance(engine, FileEngine) and (used := engine.list_used(named)):
+        console.note(f"by the file's own attached outputs: {', '.join(map(repr, used))}")
     if engine.layers:
         console.note(f"at {' + '.join(x.name for x in engine.layers)}: {engine.reason}")
-    if engine.method.class_independent and several:
+    if engine.method.class_independent and (named or top > 1):
         console.note(f"{engine.method.name} does not depend on the class: one map for all")
     return engine
 

@@ -67,6 +67,23 @@ def pooled_last(net: Net, x: str) -> str:
     return net("Flatten", net("GlobalAveragePool", net("Relu", net.conv(y, 12, 7, 1))))
 
 
+def pooled_and_rounded(net: Net, x: str) -> str:
+    """The same in bytes that end at 1: behind them the top score has no gradient."""
+    scale, zero = net.const(np.float32(1 / 255)), net.const(np.array(0, np.uint8))
+    return net("DequantizeLinear", net("QuantizeLinear", pooled_last(net, x), scale, zero), scale, zero)
+
+
+def background_apart(net: Net, x: str) -> str:
+    """Eight scores, of which the first is no class."""
+    y = net(
+        "Gemm",
+        net("Flatten", net("GlobalAveragePool", net("Relu", net.conv(x, 3, 12, 3)))),
+        net.weight((8, 12)),
+        transB=1,
+    )
+    return net("Slice", y, net.const([1]), net.const([8]), net.const([1]))
+
+
 def channels_last(net: Net, x: str) -> str:
     """(N, H, W, C), as TensorFlow's files are."""
     y = net("Transpose", net("Relu", net.conv(net("Transpose", x, perm=[0, 3, 1, 2]), 3, 6, 3)), perm=[0, 2, 3, 1])
@@ -99,6 +116,8 @@ def check_maps(source: Model, path: Path, tensor: Any, method: str, layer: str |
         (flattened, 13, ("gradcam++", "xgradcam", "layercam")),
         (pooled, 13, ("hirescam",)),
         (pooled_last, 13, METHODS),
+        (pooled_and_rounded, 13, ("gradcam",)),
+        (background_apart, 13, ("gradcam",)),
         (gated, 17, ("gradcam",)),
         (channels_last, 17, ("layercam",)),
         *(pytest.param(*pair, METHODS, marks=pytest.mark.slow)
@@ -111,7 +130,7 @@ def test_maps_equal_those_of_the_library(
     shape = ("N", 9, 9, 3) if build is channels_last else ("N", 3, 8, 8)
     source = open_model(make_model(build, shape=shape, opset=opset), provider="cpu")
     tensor = np.random.default_rng(3).random((3, *shape[1:]), np.float32)
-    linear = build in (pooled, channels_last)
+    linear = build in (pooled, channels_last, background_apart)
     for method in methods:
         made = attach_outputs(source, tmp_path / "made.onnx", cam=method)
         values = check_maps(source, made.path, tensor, method)

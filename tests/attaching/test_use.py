@@ -51,7 +51,9 @@ def test_predict_cam_and_audit(make_model: Any, tmp_path: Path, monkeypatch: Any
     [entry] = json.loads(run.stdout)["images"]
     assert [one["attached"] for one in entry["maps"]] == ["cam", "cam_classes"]
     assert entry["attached"] == told
-    assert "is the file's own output 'cam'" in run.stderr
+    assert [one["reason"].split(";")[0] for one in entry["maps"]] == [
+        f"the map is the file's own output {name!r}" for name in ("cam", "cam_classes")
+    ]
     assert run.stderr.count("attached outputs: 'cam', 'cam_classes', 'probability', 'unknown'") == 1
     for one, said in zip(entry["maps"], (values["cam"][0], values["cam_classes"][0]), strict=True):
         index = one["class"]["index"]
@@ -66,6 +68,9 @@ def test_predict_cam_and_audit(make_model: Any, tmp_path: Path, monkeypatch: Any
         assert result.target.probability == float(values["probability"][0, 3])
     [result] = class_activation_maps(open_model(made, provider="cpu"), picture, method="hirescam", classes=3)
     assert result.attached == "cam_classes"
+    given = ["cam", str(made), str(picture), "--provider", "cpu", "--method", "hirescam", "--class", "3"]
+    run = CliRunner().invoke(app, [*given, "-o", str(tmp_path / "named")])
+    assert "attached outputs: 'cam_classes', 'probability', 'unknown'" in run.stderr  # not that of the top class
 
     def judge(path: Path) -> Any:
         return audit_model(path, policy("attached-outputs"), data=known, provider="cpu").check("attached-outputs")

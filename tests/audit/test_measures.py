@@ -259,8 +259,13 @@ def test_multiply_adds_and_parameters(make_model: MakeModel) -> None:
         y = net("MatMul", y, net.weight((4, 5)))
         return net("Gemm", y, net.weight((6, 5)), net.const(np.zeros(6)), transB=1)
 
+    def grouped(net: Net, x: str) -> str:  # as a trace of two pictures writes it
+        return net("Flatten", net.conv(net("Reshape", net.conv(x, 3, 8, 3), net.const([2, 8, 16, 16])), 8, 4, 3))
+
     model = open_model(make_model(net, shape=("N", 3, 16, 16)))
     assert count_multiply_adds(model) == 512 * 27 + 512 * 9 + 512 * 16 + 20 + 30
+    two = open_model(make_model(grouped, shape=(2, 3, 16, 16), name="two.onnx"))
+    assert count_multiply_adds(two) == 8 * 256 * 27 + 4 * 256 * 72
     assert parameters.count_parameters(model) == 8 * 27 + 8 + 72 + 128 + 20 + 36
 
 

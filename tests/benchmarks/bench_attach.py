@@ -1,9 +1,10 @@
 """What attached outputs cost: a run of the file with a map against the bare file, and input gradients against others.
 
-    python tests/benchmarks/bench_attach.py [--threads N] [--rounds N] [--cam METHOD] [lite0 vgg16 gradients ...]
+    python tests/benchmarks/bench_attach.py [--threads N] [--rounds N] [--cam METHOD] [--all-classes] [NAME ...]
 
-Without names: EfficientNet-Lite0, MobileNetV3 and the gradients, less than a minute. Weights of torchvision's
-networks are random; that changes no time. Needs the extras torch and zoo, and for one comparison onnxsim 0.8.
+Names are those of torchvision, lite0, and gradients. Without any: EfficientNet-Lite0, MobileNetV3 and the gradients,
+less than a minute. Weights of torchvision's networks are random; that changes no time. Needs the extras torch and zoo,
+and for one comparison onnxsim 0.8.
 """
 
 from __future__ import annotations
@@ -52,10 +53,10 @@ def open_session(path: Path, threads: int) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def measure_maps(name: str, method: str, threads: int, rounds: int, folder: Path) -> bool:
+def measure_maps(name: str, method: str, every: bool | None, threads: int, rounds: int, folder: Path) -> bool:
     """The run with the map against the bare run, with the outputs that each has."""
     source = write_network(name, folder)
-    made = attach_outputs(source, folder / f"{name}-cam.onnx", cam=method).path
+    made = attach_outputs(source, folder / f"{name}-cam.onnx", cam=method, all_classes=every).path
     x = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
     bare, more = (open_session(path, threads) for path in (source, made))
     entry = bare.get_inputs()[0].name
@@ -147,12 +148,13 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--cam", default="gradcam")
+    parser.add_argument("--all-classes", action="store_true", default=None)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         nets = [name for name in given.names if name != "gradients"]
-        good = [measure_maps(name, given.cam, given.threads, given.rounds, folder) for name in nets]
+        good = [measure_maps(name, given.cam, given.all_classes, given.threads, given.rounds, folder) for name in nets]
         if "gradients" in given.names:
             measure_gradients(given.threads, given.rounds, folder)
     print("load of the machine, 1 and 5 minutes: {:.1f} {:.1f}".format(*os.getloadavg()))
