@@ -224,7 +224,9 @@ class CamEngine:
         if isinstance(self.explained, AreaExplained):
             targets = choose_areas(self.model, self.explained, output, wanted, top, box, size)
         else:
-            own = values[self._own][:1] if self._own is not None else None
+            own = values[self._own] if self._own is not None else None
+            if own is not None and (own.ndim > 1 or self.model.input.batch != 1):  # (K,) are those of one picture
+                own = own[:1]
             targets = choose_targets(self.model, self.explained, output, wanted, top, own)
         contexts = [
             self._context(layer, head, source, targets, values)

@@ -136,16 +136,17 @@ def _judge(graph: Graph, name: str, shapes: Shapes, document: Metadata) -> Class
         return None
     scores, activation, _ = _before_all(graph, end, shapes)
     if activation is not None:  # the graph itself knows better than any metadata
-        return _add_own(graph, name, Classifier(scores, activation, count, True), shapes)
+        return _add_own(graph, name, Classifier(_with_batch(graph, scores, shapes), activation, count, True), shapes)
     values = find_values(graph, end, shapes)
     if values.unit and document.activation is None and not (document.labels and len(document.labels) == count):
         return None
     if values.are_shares:
-        return Classifier(end, "none", count, True)
+        return Classifier(_with_batch(graph, end, shapes), "none", count, True)
     if shape is None and end == name:
         return None  # nothing is known of this output: it may as well be a stack of maps
     guess: Activation = "sigmoid" if count == 1 else "softmax"
-    return Classifier(end, document.activation or guess, count, False, document.activation is None)
+    scores = _with_batch(graph, end, shapes)
+    return Classifier(scores, document.activation or guess, count, False, document.activation is None)
 
 
 def _add_own(graph: Graph, name: str, found: Classifier, shapes: Shapes) -> Classifier:
@@ -206,6 +207,20 @@ def _before_squeeze(graph: Graph, name: str, shapes: Shapes) -> str:
         tensor = str(graph.nodes[index].input[0])
         known = shapes.get(tensor)
         if known is not None and len(known) > 1 and count_classes(known) == 1:
+            return tensor
+    return name
+
+
+def _with_batch(graph: Graph, name: str, shapes: Shapes) -> str:
+    """The row (1, K) that scores (K,) of one picture are in another shape; else the scores themselves."""
+    shape, tensor = shapes.get(name), name
+    while shape is not None and len(shape) == 1 and (index := graph.producer_of.get(tensor)) is not None:
+        operator = operator_of(graph.nodes[index])
+        if not (operator.passes and operator.moves):
+            break
+        tensor = str(graph.nodes[index].input[0])
+        known = shapes.get(tensor)
+        if known is not None and len(known) > 1 and known[0] == 1 and count_classes(known) == shape[0]:
             return tensor
     return name
 

@@ -169,6 +169,23 @@ def test_maps_of_all_classes_that_take_much_of_a_run_are_left_out_unasked(make_m
     assert "--all-classes adds them" in run.stderr
 
 
+def test_scores_without_a_batch_axis(make_model: Any, tmp_path: Path) -> None:
+    """(K,) of one picture, behind a Squeeze: what gives them is a row of K as elsewhere."""
+    for ends in (False, True):
+
+        def squeezed(net: Net, x: str, ends: bool = ends) -> str:
+            y = net("Squeeze", pooled(net, x), net.const([0]))
+            return net("Softmax", y) if ends else y
+
+        source = open_model(make_model(squeezed, name=f"{ends}.onnx"), provider="cpu")
+        tensor = np.random.default_rng(3).random((1, 3, 8, 8), np.float32)
+        made = attach_outputs(source, tmp_path / "made.onnx", cam="gradcam")
+        values = check_maps(source, made.path, tensor, "gradcam")
+        scores = values[source.graph.outputs[0]]
+        assert scores.shape == (7,)
+        assert np.array_equal(values["cam"][0], values["cam_classes"][0, scores.argmax()])
+
+
 @pytest.mark.parametrize("shape", [("N", 3, "H", "W"), (2, 3, 8, 8)])
 def test_open_sizes_and_fixed_batches(shape: Any, make_model: Any, tmp_path: Path) -> None:
     source = open_model(make_model(pooled, shape=shape), provider="cpu")
