@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from exporters.exporting.checks import ExportError
 from exporters.exporting.trace import BATCH, INPUT
 from exporters.sources.needs import torch
-from inspector.cam.choose import choose_last_maps
+from inspector.cam.choose import choose_last_places
 from inspector.errors import UsageError
 from inspector.graph import Graph
 from inspector.layers import Layer, find_layer, find_layers
@@ -122,7 +122,7 @@ def choose_cam_layer(graph: Graph, planned: Sequence[TracedLayer], scores: str) 
     Returns:
         The name of the layer, or None where no layer has maps.
     """
-    found = choose_last_maps(graph, [replace(x.layer, tensor=x.before) for x in planned], scores)
+    found = choose_last_places(graph, [replace(x.layer, tensor=x.before) for x in planned], scores)
     return found and found[0].name
 
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from inspector.cam.tokens import choose_last_tokens, is_convolved
 from inspector.errors import LayerNotFound, NotComputable, listing
 from inspector.graph import Graph
 from inspector.layers import Layer, LayerNames, find_layer, find_token_grid, move_channels_first
 from inspector.model import Model
-from inspector.reverse.head import Head, find_head
+from inspector.reverse.head import Head, find_bottlenecks, find_head
 
 _NO_CANDIDATE = frozenset({"pool", "resize", "softmax", "picture"})
 """Kinds that only move, spread or rescale what the layer before them found."""
@@ -55,12 +56,13 @@ def choose_cam_layers(model: Model, output: str, names: Sequence[str] | None) ->
         try:
             layer = find_layer(known, model.metadata.cam_layer)
             head = find_head(model.graph, layer.tensor, output)
-            if _has_maps(layer) and head.connected:
+            if (_has_maps(layer) or layer.grid is not None) and not _is_attention(layer) and head.connected:
                 return (layer,), (head,), "the layer that the file's metadata names"
             aside = f"; the metadata's {layer.name!r} does not lead to the output with maps"
         except LayerNotFound:
             aside = f"; the metadata's {model.metadata.cam_layer!r} is not in the file"
-    found = choose_last_maps(model.graph, known, output)
+    choose = choose_last_maps if model.classifier is None else choose_last_places
+    found = choose(model.graph, known, output)
     if found is None:
         raise NotComputable(
             f"{model.path} has no layer with maps larger than 1x1 before {output!r}",
@@ -70,10 +72,32 @@ def choose_cam_layers(model: Model, output: str, names: Sequence[str] | None) ->
     return (layer,), (head,), why + aside
 
 
+def choose_last_places(graph: Graph, layers: Sequence[Layer], output: str) -> tuple[Layer, Head, str] | None:
+    """Choose the layer of a classifier: the last maps, or the tokens of a transformer behind them.
+
+    Maps that several convolutions have found are taken before tokens that are made of them. This is the choice
+    wherever none is made for a classifier, and what an export writes into its file.
+
+    Args:
+        graph: The graph.
+        layers: Its layers, in topological order, with shapes.
+        output: The scores of the classes.
+
+    Returns:
+        The layer, its head, and why it was chosen; None where no layer with more than one place leads there.
+    """
+    maps = choose_last_maps(graph, layers, output)
+    if maps is not None and is_convolved(graph, maps[0]):
+        return maps
+    tokens = choose_last_tokens(graph, layers, output)
+    order = graph.producer_of
+    if tokens is None or (maps is not None and order[tokens[0].tensor] < order[maps[0].tensor]):
+        return maps
+    return *tokens, f"the last tokens{_size(tokens[0])} whose places the scores still depend on"
+
+
 def choose_last_maps(graph: Graph, layers: Sequence[Layer], output: str) -> tuple[Layer, Head, str] | None:
     """Choose the last layer with maps before the last weights that everything passes through, or the nearest to that.
-
-    This is the choice wherever none is made, and what an export writes into its file.
 
     Args:
         graph: The graph.
@@ -86,8 +110,9 @@ def choose_last_maps(graph: Graph, layers: Sequence[Layer], output: str) -> tupl
     before_weights: tuple[Layer, Head] | None = None
     last_neck: tuple[Layer, Head] | None = None
     last: tuple[Layer, Head] | None = None
+    necks = find_bottlenecks(graph, output)
     for layer in reversed(layers):
-        if not _has_maps(layer) or layer.kind in _NO_CANDIDATE:
+        if not _has_maps(layer) or layer.kind in _NO_CANDIDATE or (last is not None and layer.tensor not in necks):
             continue
         head = find_head(graph, layer.tensor, output)
         if not head.connected or not head.path:

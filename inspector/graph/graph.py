@@ -176,6 +176,15 @@ class Graph:
         return frozenset(self.find_dependents(i.name for i in self.inputs))
 
     @cached_property
+    def from_inputs(self) -> frozenset[str]:
+        """The tensors that change with the inputs in any way, be it with their shape alone; the inputs included."""
+        found = {i.name for i in self.inputs}
+        for node in self.nodes:
+            if not found.isdisjoint(node_inputs(node)):
+                found.update(name for name in node.output if name)
+        return frozenset(found)
+
+    @cached_property
     def counted(self) -> frozenset[str]:
         """The tensors whose number of rows depends on the picture's values, as that of a detector's boxes does.
 

@@ -144,8 +144,11 @@ def arrange(track: Track, pictures: int) -> tuple[Arrangement, TokenGrid | None]
     arrangement = Arrangement(channel, batch, parts)
     if track.attention or not track.has_places() or (rank == 4 and parts == 1 and _is_upright(track, channel)):
         return arrangement, None
-    number = arrangement.to_channels_first(track.number)[0, 0].reshape(-1)
-    return arrangement, _find_grid(number, track.sides)
+    number = arrangement.to_channels_first(track.number)[0, 0]
+    grid = _find_grid(number.reshape(-1), track.sides)
+    if grid is not None and grid.order is None and number.shape == (grid.height, grid.width) and parts == 1:
+        return arrangement, None  # fewer rows and columns, as between the stages of a Swin, and still in order
+    return arrangement, grid
 
 
 def _find_batch(track: Track, pictures: int, channel: int | None) -> tuple[int, int] | None:

@@ -189,13 +189,18 @@ def _base(opened: Model) -> Preprocess:
 
 def _cam_layer(opened: Model, name: str) -> str:
     layer = opened.layer(name)
-    if layer.shape is not None and not (len(layer.shape) == 4 and layer.spatial):
-        known = [x.name for x in reversed(opened.layers) if x.shape is not None and len(x.shape) == 4 and x.spatial]
+    if layer.shape is not None and not _has_maps(layer):
+        known = [x.name for x in reversed(opened.layers) if _has_maps(x)]
         raise NotComputable(
             f"layer {layer.name!r} has no maps that a class activation map could weigh",
             f"layers with maps: {listing(known)}",
         )
     return layer.name
+
+
+def _has_maps(layer: Layer) -> bool:
+    """Whether its rows and columns lie over the picture: attention of tokens to tokens only looks like it."""
+    return layer.shape is not None and len(layer.shape) == 4 and layer.spatial and layer.places
 
 
 def _entry(layer: Layer) -> LayerEntry:

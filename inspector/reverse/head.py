@@ -215,6 +215,26 @@ def _leading_to(graph: Graph, output: str, path: Sequence[int]) -> list[int]:
     return kept[::-1]
 
 
+def find_bottlenecks(graph: Graph, output: str) -> frozenset[str]:
+    """The tensors that everything passes through on its way from the picture to an output, found in one go.
+
+    Of no other tensor :attr:`Head.bottleneck` is true; it tells for good whether it is of one of these.
+
+    Args:
+        graph: The graph.
+        output: The tensor where the ways end.
+    """
+    open_ends, found = {output}, set[str]()
+    for node in reversed(graph.nodes):
+        if open_ends.isdisjoint(node.output):
+            continue
+        if len(open_ends) == 1:
+            found |= open_ends
+        open_ends.difference_update(node.output)
+        open_ends.update(graph.from_picture.intersection(value_inputs(node)))
+    return frozenset(found | open_ends) if len(open_ends) == 1 else frozenset(found)
+
+
 def find_head(graph: Graph, layer: str, output: str, held: Sequence[str] = ()) -> Head:
     """The head between two tensors.
 
@@ -245,11 +265,7 @@ def find_head(graph: Graph, layer: str, output: str, held: Sequence[str] = ()) -
     beside = dict.fromkeys(n for i in path for n in node_inputs(graph.nodes[i]) if n not in moving)
     siblings = tuple(name for name in beside if name in from_picture)
     # What is worked out from the shape of the picture, or of the layer, is no constant.
-    constants = tuple(
-        name
-        for name in beside
-        if name in graph.initializers or (name not in from_picture and not graph.needed([name])[1] & {*inputs})
-    )
+    constants = tuple(name for name in beside if name in graph.initializers or name not in graph.from_inputs)
     # Shapes may also be asked for of the layer itself; only what reads the picture's own matters for a cut.
     _, outside = graph.needed([output], [layer, *beyond, *siblings]) if path else (set(), set())
     return Head(

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from inspector import Model, open_model
-from inspector.cam import class_activation_maps
+from inspector.cam import class_activation_maps, prepare
 from inspector.errors import NotComputable
 from inspector.layers import TokenGrid, find_token_grid
+from inspector.model.annotate import annotate_model
+from inspector.pages.live.maps import describe_maps
+from inspector.reverse.head import find_bottlenecks, find_head
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -110,11 +113,49 @@ def test_replaced_tokens_keep_the_class_token(tmp_path: Path) -> None:
     assert np.abs(found.raw.reshape(-1)[[0, 13, 47]] - wanted).max() < 1e-5
 
 
+@pytest.mark.parametrize(("pool", "wanted"), [(False, "norm"), (True, "add")])
+def test_the_last_tokens_whose_places_count_are_chosen(pool: bool, wanted: str, tmp_path: Path) -> None:
+    """Behind the attention only the class token goes on, or all tokens go into the mean: autograd says which."""
+    net, model = make(tmp_path / "m.onnx", 1, pool)
+    x = np.random.default_rng(0).standard_normal((1, 3, 48, 64)).astype(np.float32)
+    assert expected(net, net.norm, x, 2)["hirescam"].any()
+    assert expected(net, net.out, x, 2)["hirescam"].any() == pool
+    engine = prepare(model)
+    assert [layer.name for layer in engine.layers] == [wanted]
+    assert engine.reason.startswith("the last tokens (6x8) whose places the scores still depend on")
+    [found] = engine.maps(x, classes=[2])
+    assert found.raw.shape == (6, 8)
+    assert found.raw.any()
+    notes: list[str] = []
+    shapes = [(24, 6, 8)] * len(model.layers)
+    described, methods = describe_maps(model, model.layers, shapes, notes)
+    assert described is not None
+    assert model.layers[described["layer"]].name == wanted
+    assert methods == ("eigencam",)
+    assert f"{wanted} holds tokens" in notes[0]
+
+
+def test_what_all_passes_through_is_found_in_one_go(tmp_path: Path) -> None:
+    """The tensors that all passes through, against the head of each."""
+    _, model = make(tmp_path / "m.onnx", 1)
+    output = model.graph.outputs[0]
+    names = sorted(model.graph.from_picture)
+    wanted = {name for name in names if name != output and find_head(model.graph, name, output).bottleneck}
+    assert find_bottlenecks(model.graph, output) - {output} == wanted
+    assert len(wanted) > 5
+
+
 def test_attention_is_no_picture(tmp_path: Path) -> None:
     _, model = make(tmp_path / "m.onnx", 1)
     x = np.zeros((1, 3, 48, 64), np.float32)
     with pytest.raises(NotComputable, match=r"'softmax' is attention of tokens to tokens, .*patches"):
         class_activation_maps(model, x, layer="softmax")
+    with pytest.raises(NotComputable, match=r"layer 'softmax' has no maps"):
+        annotate_model(model, tmp_path / "said.onnx", cam_layer="softmax")
+    said = annotate_model(model, tmp_path / "said.onnx", cam_layer="patches")
+    assert [layer.name for layer in prepare(said).layers] == ["patches"]
+    said = annotate_model(model, tmp_path / "tokens.onnx", cam_layer="mix")
+    assert [layer.name for layer in prepare(said).layers] == ["mix"]
 
 
 def test_the_grid_is_that_of_the_maps_before(tmp_path: Path) -> None:

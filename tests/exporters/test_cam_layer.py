@@ -64,7 +64,7 @@ class _ConvolutionAsClassifier(nn.Module):
 
 @pytest.mark.parametrize(
     ("network", "wanted"),
-    [(_Attention, "relu"), (_Branches, "stem.1"), (_ConvolutionAsClassifier, "features.1")],
+    [(_Attention, "add"), (_Branches, "stem.1"), (_ConvolutionAsClassifier, "features.1")],
 )
 def test_export_writes_the_layer_that_is_chosen_without_metadata(
     network: type[nn.Module], wanted: str, tmp_path: Path

@@ -75,10 +75,13 @@ _OTHERS = (
     *_rows("ExpandDims", moves=True, passes=True),
     *_rows("GatherND", moves=True),
     *_rows("Pad Trilu", keeps_axes=True),
-    *_rows("QAttention QOrderedAttention QOrderedLongformerAttention DynamicQuantizeLSTM", integer=True),
+    *_rows(
+        "QAttention QOrderedAttention QOrderedLongformerAttention DynamicQuantizeLSTM", integer=True, mixes_rows=True
+    ),
     *_rows("QEmbedLayerNormalization MulInteger", integer=True),
     *_rows(
-        "Attention MultiHeadAttention PackedAttention PackedMultiHeadAttention DecoderAttention LongformerAttention"
+        "Attention MultiHeadAttention PackedAttention PackedMultiHeadAttention DecoderAttention LongformerAttention",
+        mixes_rows=True,
     ),
     *_rows("EmbedLayerNormalization RelativePositionBias GatedRelativePositionBias RotaryEmbedding"),
     *_rows("BiasDropout BitmaskDropout BitmaskBiasDropout BiasSplitGelu SwiGLU ScaledSiLU"),

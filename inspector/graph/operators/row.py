@@ -68,6 +68,7 @@ class Operator:
         random: It draws random numbers.
         integer: It computes with integers of 8 bits, or makes them from floats.
         requantizes: It turns floats into integers of a quantized network, or back.
+        mixes_rows: Each row of its output depends on all rows of its input, as in attention.
         channelwise: It is not elementwise, and a channel of its output still depends on no other channel of its first
             input: a pool, a resize.
         between: No value that it gives lies outside of those that it reduces or slides over, zeros that it pads with
@@ -122,6 +123,7 @@ class Operator:
     random: bool = False
     integer: bool = False
     requantizes: bool = False
+    mixes_rows: bool = False
     channelwise: bool = False
     between: bool = False
     homogeneous: bool = False

@@ -204,7 +204,8 @@ _REDUCTIONS = (
 )
 
 _OTHERS = (
-    *_rows("Det Einsum DFT STFT GRU LSTM RNN Attention LinearAttention CausalConvWithState SwiGLU"),
+    *_rows("Attention LinearAttention GRU LSTM RNN", mixes_rows=True),
+    *_rows("Det Einsum DFT STFT CausalConvWithState SwiGLU"),
     *_rows("NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss"),
     *_rows("If Loop Scan Optional OptionalGetElement OptionalHasElement"),
     *_rows("ConcatFromSequence SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceMap"),

@@ -101,9 +101,10 @@ def _choose_methods(model: Model, layer: Layer, shape: Sequence[int], head: Head
     """The methods for a class at a layer, the usual one first."""
     channels, places = shape[0], int(np.prod(shape[1:]))
     if layer.channels_last or layer.arrangement is not None or (model.input.batch or 1) > 1:
+        why = "holds tokens" if layer.grid is not None else "has channels last, or takes several pictures at a time"
         notes.append(
-            f"No maps for a class: {layer.name} has channels last, or takes several pictures at a time. Eigen-CAM "
-            "shows where it is strongest; `inspector cam` explains classes."
+            f"No maps for a class: {layer.name} {why}. Eigen-CAM shows where it is strongest; `inspector cam` explains "
+            "classes."
         )
         return ()
     methods = ["ablationcam"] if channels <= MOST_CHANNELS else []
