@@ -130,7 +130,8 @@ def test_external_data(location: str, message: str, refused: Any, model: Path, p
     folder.mkdir()
     path = folder / "m.onnx"
     onnx.save(onnx.load(model), path, save_as_external_data=True, location="real.bin", size_threshold=0)
-    (folder / "soft.bin").symlink_to("real.bin")
+    (tmp_path / "elsewhere.bin").write_bytes((folder / "real.bin").read_bytes())
+    (folder / "soft.bin").symlink_to(tmp_path / "elsewhere.bin")
     (folder / "short.bin").write_bytes(b"12345")
     os.link(folder / "real.bin", folder / "hard.bin")
     proto = onnx.load(path, load_external_data=False)

@@ -277,7 +277,10 @@ def _before_all(graph: Graph, name: str, shapes: Shapes) -> tuple[str, Activatio
     number may be anything, the place of a box or an age: it adds up to nothing.
     """
     scores, activation = _before_activation(graph, name, shapes)
-    scaled = find_scaled(graph, name, shapes) if activation is None else None
+    shape = shapes.get(name)
+    # Maps of a layer that is an output are no scores, and need not be followed.
+    row = shape is None or len(shape) < 2 or count_classes(shape) is not None
+    scaled = find_scaled(graph, name, shapes) if activation is None and row else None
     if scaled is None:
         return scores, activation, None
     scores, activation = _before_activation(graph, scaled.tensor, shapes)

@@ -193,8 +193,9 @@ def test_external_data(make_model: MakeModel, tmp_path: Path) -> None:
     assert "outside.bin" in found.message
     one_file = policy("external-data", checks={"external-data": {"allowed": False}})
     assert audit_model(path, one_file).check("external-data").status == "fail"
-    (tmp_path / "outside.bin").rename(tmp_path / "real.bin")
-    (tmp_path / "outside.bin").symlink_to("real.bin")
+    elsewhere = tmp_path.with_name(f"{tmp_path.name}-elsewhere.bin")
+    (tmp_path / "outside.bin").rename(elsewhere)
+    (tmp_path / "outside.bin").symlink_to(elsewhere)
     refused = audit_model(path, policy("external-data"))
     assert not refused.passed
     assert "is behind a symbolic link" in refused.verdict
