@@ -105,8 +105,11 @@ def find_class_weights(
 
 def _read_constant(bench: Workbench, name: str) -> NDArray[Any]:
     """A constant, as float32 where it is no whole number."""
-    graph, picture = bench.model.graph, np.zeros(make_picture_shape(bench.model), bench.model.input.dtype)
-    value = graph.weight(name) if name in graph.initializers else bench.model.run(picture, [name])[name]
+    model, graph = bench.model, bench.model.graph
+    if name in graph.initializers:
+        value = graph.weight(name)
+    else:
+        value = model.run(np.zeros(make_picture_shape(model), model.input.dtype), [name])[name]
     return value if value.dtype.kind in "iub" else np.asarray(value, np.float32)
 
 

@@ -27,7 +27,7 @@ from inspector.reverse import Head, find_head
 
 _Floats = NDArray[np.float32]
 _Side = TypeVar("_Side", int, "int | None")
-_ALONE = "leave --all-classes out"
+_LEAVE_OUT = "leave --all-classes out"
 _LARGE = 1024
 """Places of a map beyond which its sums are made row by row."""
 
@@ -112,7 +112,7 @@ def _choose_layer(bench: Workbench, layer: str | None) -> tuple[str, Layer, Head
 def _check_product(method: Method, layer: Layer, head: Head, weights: _Floats | None, all_classes: bool) -> None:
     """Raise NotComputable where the maps of a layer have to be one product with the weights of classes and are not."""
     if all_classes and weights is not None and len(weights) < 2:
-        raise NotComputable("the network gives one score, so that there are no maps of all classes", _ALONE)
+        raise NotComputable("the network gives one score, so that there are no maps of all classes", _LEAVE_OUT)
     if weights is not None or not (method.linear_head or all_classes):
         return
     comes = f"after {layer.name!r} comes {listing(list(dict.fromkeys(head.operators)), 6)}"
@@ -123,8 +123,8 @@ def _check_product(method: Method, layer: Layer, head: Head, weights: _Floats | 
             "gradcam and hirescam work with any head",
         )
     if head.linear:
-        raise NotComputable(f"the maps of all classes by {method.name} at {layer.name} are not one product", _ALONE)
-    raise NotComputable(f"the maps of all classes are one product only behind a linear head; {comes}", _ALONE)
+        raise NotComputable(f"the maps of all classes by {method.name} at {layer.name} are not one product", _LEAVE_OUT)
+    raise NotComputable(f"the maps of all classes are one product only behind a linear head; {comes}", _LEAVE_OUT)
 
 
 def _emit_by_gradient(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper
 
 from inspector.errors import InspectorError
-from inspector.graph import attributes, node_inputs, operator_of
+from inspector.graph import attributes, has_blocks, node_inputs, operator_of
 from inspector.model import Model
 
 Array = NDArray[Any]
@@ -109,7 +109,7 @@ def check_no_integers(source: Model) -> None:
 
 def check_no_blocks(source: Model) -> None:
     """Raise QuantizeError for a file in which onnxruntime has laid channels in blocks, as one processor likes them."""
-    if any(node.domain == "com.microsoft.nchwc" for node in source.graph.nodes):
+    if has_blocks(source.graph):
         raise QuantizeError(
             f"{source.path} was optimised by onnxruntime for one processor, with channels in blocks (nchwc), which it "
             "computes in single precision only",

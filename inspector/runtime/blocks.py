@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from inspector import onnx
+from inspector.graph.operators.contributed import BLOCKED
 from inspector.runtime.providers import load_runtime
 
 _CHANNELS = 64
@@ -23,11 +24,11 @@ def measure_block() -> int | None:
         None where this onnxruntime has no such layout.
     """
     runtime = load_runtime()
-    node = onnx.helper.make_node("ReorderInput", ["x"], ["y"], domain="com.microsoft.nchwc", channels_last=0)
+    node = onnx.helper.make_node("ReorderInput", ["x"], ["y"], domain=BLOCKED, channels_last=0)
     shape = [1, _CHANNELS, 1, 2]
     ends = [onnx.helper.make_tensor_value_info(name, 1, shape if name == "x" else None) for name in "xy"]
     graph = onnx.helper.make_graph([node], "blocks", ends[:1], ends[1:])
-    opsets = [onnx.helper.make_opsetid("", 13), onnx.helper.make_opsetid("com.microsoft.nchwc", 1)]
+    opsets = [onnx.helper.make_opsetid("", 13), onnx.helper.make_opsetid(BLOCKED, 1)]
     model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
     options = runtime.SessionOptions()
     options.log_severity_level = 4
